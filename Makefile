@@ -1,0 +1,33 @@
+# Each verb sets up all that it needs. PYTHON chooses the interpreter that .venv is made with.
+PYTHON ?= python3
+export PYTHON
+VENV := .venv/bin
+LIFETIME ?= 60
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := test
+.PHONY: test lint clean .venv
+.DELETE_ON_ERROR:
+
+test: .venv/ready-test
+	.ci/need --soft sshd=openssh-server ssh=openssh-client curl=curl node=nodejs npm=npm gcc=gcc
+	$(VENV)/python -m pytest $(PYTEST_ARGS)
+
+lint: .venv/ready-test .venv/ready-lint
+	$(VENV)/ruff check agent tests
+	$(VENV)/ruff format --check agent tests
+	$(VENV)/mypy agent tests
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage *.egg-info
+
+.venv: .venv/ready-test .venv/ready-lint
+
+$(VENV)/python:
+	.ci/need python3=python3 python3:ensurepip=python3-venv
+	$(PYTHON) -m venv .venv
+
+# One stamp for each set of dependencies (an extra of pyproject.toml), so that a second run is quick.
+.venv/ready-%: pyproject.toml | $(VENV)/python
+	$(VENV)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	touch $@

@@ -1,0 +1,1 @@
+"""Scenarios with a real daemon, a real sshd and real clients."""
