@@ -60,6 +60,15 @@ def login_with_ssh(port: int, user: str, key: KeyPair, known_hosts: Path) -> Log
     )
 
 
+def _load(key: KeyPair) -> paramiko.PKey:
+    # By its type: given a file, paramiko tries each class, and reports the last one's complaint.
+    if key.type == "ssh-ed25519":
+        return paramiko.Ed25519Key.from_private_key_file(str(key.private))
+    if key.type == "ssh-rsa":
+        return paramiko.RSAKey.from_private_key_file(str(key.private))
+    return paramiko.ECDSAKey.from_private_key_file(str(key.private))
+
+
 def login_with_paramiko(port: int, user: str, key: KeyPair, known_hosts: Path) -> Login:
     """Log in to 127.0.0.1 with paramiko, this key and nothing else, and run a command."""
     with paramiko.SSHClient() as client:
@@ -70,7 +79,7 @@ def login_with_paramiko(port: int, user: str, key: KeyPair, known_hosts: Path) -
                 "127.0.0.1",
                 port=port,
                 username=user,
-                key_filename=str(key.private),
+                pkey=_load(key),
                 allow_agent=False,
                 look_for_keys=False,
                 timeout=TIMEOUT,
