@@ -1,0 +1,182 @@
+"""Which HTTP connections there may be: accepting them, bounding them, and letting them end.
+
+A plain limit locks honest clients out: whoever holds all places keeps them. So when all are taken,
+or all of one source, the connection that has waited longest for its request to arrive gives way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+import ssl
+import sys
+import uuid
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any, Callable, Optional
+
+from agent.api.errors import ApiError, ServiceUnavailable
+from agent.api.http import Connection, Handler
+from agent.api.message import Peer, Request, Response, refusal
+from agent.config import LIMITS
+from agent.peercred import peer_uid
+
+log = logging.getLogger("sixtykeyd")
+
+
+@dataclass(eq=False)
+class _Place:
+    source: str
+    connection: Connection
+    starting: Optional[asyncio.Task[None]] = None
+
+
+class HttpServer(Handler):
+    """Serves one listening socket, TCP or Unix.
+
+    `answer` answers requests; `refused` is told the code of what was refused before it was one;
+    `tls` may be replaced at any time, and counts for new connections.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Request], Awaitable[Response]],
+        refused: Callable[[str], None],
+        tls: Optional[ssl.SSLContext] = None,
+    ) -> None:
+        self._answer = answer
+        self._refused = refused
+        self.tls = tls
+        self._places: list[_Place] = []
+        self._accepting: Optional[asyncio.Task[None]] = None
+
+    def start(self, listener: socket.socket) -> None:
+        """Accept from `listener` until `stop`."""
+        listener.setblocking(False)
+        listener.listen(LIMITS.backlog)
+        self._accepting = asyncio.get_running_loop().create_task(self._accept(listener))
+
+    async def stop(self) -> None:
+        """Accept no more, let requests under way be answered, and close."""
+        if self._accepting is not None:
+            self._accepting.cancel()
+        deadline = asyncio.get_running_loop().time() + LIMITS.drain_seconds
+        while self._places and asyncio.get_running_loop().time() < deadline:
+            for place in [p for p in self._places if not p.connection.busy]:
+                self._drop(place, ServiceUnavailable("The service is stopping. Try again."))
+            await asyncio.sleep(0.01)
+        for place in self._places:
+            place.connection.abort()
+
+    # Handler, for the connections.
+
+    async def answer(self, request: Request) -> Response:
+        """The response to a whole request."""
+        return await self._answer(request)
+
+    def refuse(self, error: ApiError) -> Response:
+        """The response to what was no request."""
+        self._refused(error.code)
+        return refusal(error, str(uuid.uuid4()))
+
+    def peer(self, transport: asyncio.BaseTransport) -> Peer:
+        """Who is at the other end."""
+        sock: socket.socket = transport.get_extra_info("socket")
+        if sock.family == socket.AF_UNIX:
+            return Peer("unix", uid=peer_uid(sock))
+        cipher = transport.get_extra_info("cipher")
+        certificate: Optional[dict[str, Any]] = transport.get_extra_info("peercert")
+        return Peer(
+            transport.get_extra_info("peername")[0],
+            tls=None if cipher is None else f"{cipher[1]} {cipher[0]}",
+            certificate=_subject(certificate) if certificate else None,
+            certificate_demanded=self.tls is not None and self.tls.verify_mode != ssl.CERT_NONE,
+        )
+
+    # Places.
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, address = await loop.sock_accept(listener)
+            except ConnectionError:
+                continue  # It was gone before it was accepted.
+            except OSError as error:
+                # No descriptor or no memory left (accept(2)): make room rather than give up.
+                log.warning("cannot accept a connection: %s", error)
+                self._make_room(None)
+                await asyncio.sleep(LIMITS.accept_retry_seconds)
+                continue
+            self._admit(sock, _source(sock, address))
+
+    def _admit(self, sock: socket.socket, source: str) -> None:
+        mine = sum(place.source == source for place in self._places)
+        if (mine >= LIMITS.connections_per_source and not self._make_room(source)) or (
+            len(self._places) >= LIMITS.connections and not self._make_room(None)
+        ):
+            sock.close()
+            return
+        place = _Place(source, Connection(self, lambda: self._leave(place)))
+        self._places.append(place)
+        place.starting = asyncio.get_running_loop().create_task(self._start(sock, place))
+        # A task that is cancelled before its first step never gets to close anything itself.
+        place.starting.add_done_callback(lambda task: sock.close() if task.cancelled() else None)
+
+    async def _start(self, sock: socket.socket, place: _Place) -> None:
+        options: dict[str, Any] = {}
+        if self.tls is not None:
+            options = {"ssl": self.tls, "ssl_handshake_timeout": LIMITS.request_seconds}
+            if sys.version_info >= (3, 11):
+                options["ssl_shutdown_timeout"] = LIMITS.linger_seconds
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: place.connection, sock, **options
+            )
+        except OSError as error:  # also a failed or late handshake
+            self._refused(type(error).__name__)
+            sock.close()
+            self._leave(place)
+        finally:
+            place.starting = None
+
+    def _make_room(self, source: Optional[str]) -> bool:
+        """Drop the connection that has waited longest, of `source` or of all; whether one was."""
+        waiting = [
+            place
+            for place in self._places
+            if not place.connection.busy and source in (None, place.source)
+        ]
+        if not waiting:
+            return False
+        oldest = min(waiting, key=lambda place: place.connection.waiting_since)
+        self._drop(oldest, ServiceUnavailable("Too many connections. Try again."))
+        return True
+
+    def _drop(self, place: _Place, error: ApiError) -> None:
+        if place.starting is not None:
+            place.starting.cancel()
+        else:
+            place.connection.drop(error)
+        self._leave(place)
+
+    def _leave(self, place: _Place) -> None:
+        if place in self._places:
+            self._places.remove(place)
+
+
+def _source(sock: socket.socket, address: Any) -> str:
+    """What counts as one source: an IPv4 address, an IPv6 /64 (one host's usual share), a uid."""
+    if sock.family == socket.AF_UNIX:
+        return f"uid:{peer_uid(sock)}"
+    ip = ipaddress.ip_address(address[0].partition("%")[0])
+    if ip.version == 6 and ip.ipv4_mapped is None:
+        return str(ipaddress.ip_network((ip, 64), strict=False))
+    return str(ip)
+
+
+def _subject(certificate: dict[str, Any]) -> str:
+    """The subject's attributes, as in CN=deploy,O=Example."""
+    return ",".join(f"{name}={value}" for part in certificate["subject"] for name, value in part)

@@ -1,0 +1,55 @@
+"""Which action a request asks for: method, path, query string, X-Amz-Target, Action, Version."""
+
+from __future__ import annotations
+
+from agent.api import authentication, query
+from agent.api.actions import ACTION, TARGET, VERSION
+from agent.api.errors import (
+    InvalidAction,
+    InvalidParameterCombination,
+    InvalidParameterValue,
+    MissingAction,
+)
+from agent.api.message import Request
+
+# Actions for the operator, on the local push socket only; see agent/operations.py.
+OPERATOR_PREFIX = "Sixtykey."
+
+
+def route(request: Request) -> tuple[str, dict[str, str]]:
+    """The action's name and the query parameters.
+
+    The local push socket knows the operator's actions as well, and pushes when no action is named:
+    its callers type curl commands.
+
+    Raises:
+        MissingAction, MalformedQueryString, InvalidQueryParameter, InvalidParameterCombination,
+        InvalidAction, InvalidParameterValue: in this order.
+    """
+    local = request.peer.uid is not None
+    path, raw_query = query.split(request.target)
+    targets = request.values(b"x-amz-target")
+    named = bool(targets) or any(p.startswith(b"Action=") for p in raw_query.split(b"&"))
+    # An endpoint with a base path asks for /base/: whatever mounted us there passes it on.
+    if request.method != b"POST" or not path.startswith(b"/") or not path.endswith(b"/"):
+        raise MissingAction
+    if not named and not local:
+        raise MissingAction
+    parameters = query.parse(raw_query)
+    authentication.check_single(request)
+    authentication.check_combination(request, parameters)
+    action = _action(request, parameters) if named else ACTION
+    if action != ACTION and not (local and action.startswith(OPERATOR_PREFIX)):
+        raise InvalidAction(f"The action {action[:64]!r} is not known here. {ACTION} is.")
+    if parameters.get("Version", VERSION) != VERSION:
+        raise InvalidParameterValue(f"Version must be {VERSION}.")
+    return action, parameters
+
+
+def _action(request: Request, parameters: dict[str, str]) -> str:
+    """The one action that is named, by header, by query, or by both alike."""
+    target = request.text(b"x-amz-target")
+    named = {ACTION if target == TARGET else target, parameters.get("Action")} - {None}
+    if len(named) > 1:
+        raise InvalidParameterCombination("X-Amz-Target and Action name different actions.")
+    return str(named.pop())

@@ -1,0 +1,195 @@
+"""One request in, one response out: the order of every check.
+
+The order is a promise of its own: what answers first decides what a caller can learn. Who is asking
+comes before what is asked, and whether it is allowed comes before whether it exists here.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Awaitable, Mapping
+from dataclasses import replace
+from typing import Any, Callable
+
+from agent.api.actions import ACTION, SendSSHPublicKey
+from agent.api.errors import (
+    AccessDeniedException,
+    ApiError,
+    EC2InstanceNotFoundException,
+    InternalFailure,
+    InvalidAction,
+    ServiceException,
+    ServiceUnavailable,
+    ThrottlingException,
+)
+from agent.api.message import Peer, Request, Response, refusal, success
+from agent.api.principal import AuthenticationFailed, Authenticator, Principal
+from agent.api.replay import AnsweredRequests
+from agent.api.routing import route
+from agent.api.throttle import Throttle
+from agent.audit import Audit, Record
+from agent.clock import Clock
+from agent.config import LIMITS, Config
+from agent.identity import Identity
+from agent.leases import Lease, LeaseSink, NotDurable, SignedRequest, TableFull
+from agent.turns import Turns
+
+log = logging.getLogger("sixtykeyd")
+
+# An operator's action takes the peer and the body, and returns the answer's body.
+OperatorAction = Callable[[Peer, bytes], Awaitable[dict[str, Any]]]
+Facts = dict[str, Any]
+
+
+class Service:
+    """Answers requests, in turns: no two pushes are ever between check and lease."""
+
+    def __init__(
+        self,
+        config: Config,
+        identity: Identity,
+        authenticator: Authenticator,
+        sink: LeaseSink,
+        clock: Clock,
+        audit: Audit,
+        turns: Turns,
+        operator: Mapping[str, OperatorAction],
+    ) -> None:
+        self._config = config
+        self._identity = identity
+        self._authenticator = authenticator
+        self._sink = sink
+        self._clock = clock
+        self._audit = audit
+        self._operator = operator
+        self._throttle = Throttle(config.push.rate, clock.boottime())
+        self._answered: AnsweredRequests[Response] = AnsweredRequests()
+        self._turns = turns
+        self.draining = False
+
+    def remember(self, signed: SignedRequest, request_id: str) -> None:
+        """A push that an earlier process accepted: its replay gets that answer."""
+        self._answered.remember(signed, _accepted(request_id))
+
+    async def answer(self, request: Request) -> Response:
+        """The response to a request; nothing a caller sends makes this raise."""
+        request_id = str(uuid.uuid4())
+        facts: Facts = {
+            "request_id": request_id,
+            "source": request.peer.source,
+            "user_agent": request.text(b"user-agent"),
+            "tls": request.peer.tls,
+            "client_certificate": request.peer.certificate,
+        }
+        try:
+            self._check_serving()
+            async with self._turns:
+                response = await self._decide(request, request_id, facts)
+        except AuthenticationFailed as failed:
+            return replace(self._refuse(failed.error, facts), delay=failed.delay)
+        except ApiError as error:
+            return self._refuse(error, facts)
+        except Exception:  # a defect of ours must refuse, and must not end the daemon
+            log.exception("request %s failed", request_id)
+            return self._refuse(InternalFailure(), facts)
+        return response
+
+    def _check_serving(self) -> None:
+        if self.draining:
+            raise ServiceUnavailable("The service is stopping. Try again.")
+        if self._turns.held_for() > LIMITS.queue_seconds:
+            raise ServiceUnavailable("The store of leases does not answer. Try again.")
+        try:
+            self._sink.check()
+        except NotDurable:
+            raise ServiceUnavailable from None
+
+    async def _decide(self, request: Request, request_id: str, facts: Facts) -> Response:
+        action, parameters = route(request)
+        principal = self._authenticator.authenticate(request, parameters, facts)
+        if action != ACTION:
+            return await self._operate(action, request, request_id)
+        if principal.signed is None:
+            return await self._push(request, principal, facts)
+        answer = self._answered.recall(principal.signed)
+        if answer is not None:
+            facts["replay"] = True
+            facts["request_id"] = dict(answer.headers)["x-amzn-RequestId"]
+            self._record(str(answer.body.get("__type", "allowed")), facts)
+            return answer
+        try:
+            response = await self._push(request, principal, facts)
+        except ApiError as error:
+            # What clients try again by themselves is not an answer for good.
+            if not error.retryable:
+                self._answered.remember(principal.signed, refusal(error, request_id))
+            raise
+        self._answered.remember(principal.signed, response)
+        return response
+
+    async def _push(self, request: Request, principal: Principal, facts: Facts) -> Response:
+        reference, settings = self._config.push.reference, self._config.keys
+        self._throttle.take(principal.name, self._clock.boottime())
+        if principal.signed is not None:
+            self._answered.check_room(self._clock.wall())
+        action = SendSSHPublicKey.parse(request.body, reference)
+        facts.update(instance=action.instance_id, os_user=action.os_user)
+        key = action.check(reference, settings)
+        facts.update(key_type=key.type, fingerprint=key.fingerprint, public_key=key.base64)
+        self._check_allowed(principal, request.peer, action)
+        now = self._clock.boottime()
+        lease = Lease(
+            action.os_user,
+            key,
+            facts["request_id"],
+            principal.name,
+            request.peer.source,
+            pushed_at=now,
+            expires_at=now + settings.lifetime,
+            signed=principal.signed,
+        )
+        await self._add(lease)
+        self._audit.history.pushed(lease)
+        self._record("allowed", facts)
+        return _accepted(lease.request_id)
+
+    def _check_allowed(self, principal: Principal, peer: Peer, action: SendSSHPublicKey) -> None:
+        """Authorization first: who may not push here learns nothing of this host."""
+        if principal.credential is not None:
+            principal.credential.check_allowed(peer.source, action.instance_id, action.os_user)
+        if action.os_user in self._config.keys.deny_users:
+            raise AccessDeniedException("Nobody may push a key for this OS user.")
+        zone = action.availability_zone
+        if action.instance_id != self._identity.instance_id:
+            raise EC2InstanceNotFoundException("This host is not that instance.")
+        if zone is not None and zone != self._identity.availability_zone:
+            raise EC2InstanceNotFoundException("This instance is not in that Availability Zone.")
+
+    async def _add(self, lease: Lease) -> None:
+        try:
+            await self._sink.add(lease)
+        except TableFull as error:
+            raise ThrottlingException(
+                f"No room for one more key: {error}. Wait until one has expired.",
+                retry_after=error.wait,
+            ) from None
+        except NotDurable as error:
+            log.error("push %s refused: %s", lease.request_id, error)
+            raise ServiceException from None
+
+    async def _operate(self, action: str, request: Request, request_id: str) -> Response:
+        if action not in self._operator:
+            raise InvalidAction(f"The action {action[:64]!r} is not known here.")
+        return success(request_id, await self._operator[action](request.peer, request.body))
+
+    def _refuse(self, error: ApiError, facts: Facts) -> Response:
+        self._record(error.code, {**facts, "reason": error.message})
+        return refusal(error, facts["request_id"])
+
+    def _record(self, outcome: str, facts: Facts) -> None:
+        self._audit.record(Record("push", outcome, **facts))
+
+
+def _accepted(request_id: str) -> Response:
+    return success(request_id, {"RequestId": request_id, "Success": True})

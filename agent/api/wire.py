@@ -1,0 +1,214 @@
+"""HTTP/1.1 on bytes: strict, bounded, and without I/O. h11 parses; this decides what it may see.
+
+h11 is lenient where two parsers could read one message in two ways (bare LF, folded headers, two
+lengths), and bounds only what is incomplete. Here the head is looked at before h11 gets it.
+Source: RFC 9112; what is refused is what request smuggling is made of (its section 11.2).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Optional, Union
+
+import h11
+
+from agent.api.errors import BadRequest, HeadersTooLarge, PayloadTooLarge
+from agent.api.message import CONTENT_TYPE, Response
+from agent.config import LIMITS
+
+_END = b"\r\n\r\n"
+# A line feed without its carriage return, a carriage return before anything else, or NUL.
+_BARE = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\0")
+_LENGTH = re.compile(rb"[0-9]{1,10}")
+
+
+@dataclass(frozen=True)
+class Head:
+    """A request line and its headers, names in lower case, values trimmed."""
+
+    method: bytes
+    target: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True)
+class Message:
+    """A whole request."""
+
+    head: Head
+    body: bytes
+
+
+class Wire:
+    """One connection's bytes, in both directions.
+
+    Feed it what arrives, ask for the next message, send the answer, and go on to the next: what a
+    pipelining client sent early waits until then.
+    """
+
+    def __init__(self) -> None:
+        self._inbox = bytearray()
+        self._connection = h11.Connection(h11.SERVER)
+        self._head: Optional[Head] = None
+        self._body = bytearray()
+        self._body_received = 0
+        self._complete = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether a request has arrived in part."""
+        return self._head is not None or bool(self._inbox)
+
+    @property
+    def ready(self) -> bool:
+        """Whether `next_message` may get further: worth a turn of the event loop."""
+        return self._head is not None or self._complete or self.full
+
+    @property
+    def full(self) -> bool:
+        """Whether more must not be read before the next message was taken."""
+        return len(self._inbox) > LIMITS.head_bytes + LIMITS.body_bytes
+
+    @property
+    def wants_continue(self) -> bool:
+        """Whether the client waits for 100 Continue before it sends the body."""
+        return self._head is not None and self._connection.they_are_waiting_for_100_continue
+
+    @property
+    def keeps_alive(self) -> bool:
+        """Whether the connection can be used again, once the answer has been sent."""
+        return self._connection.our_state is h11.DONE and self._connection.their_state is h11.DONE
+
+    def feed(self, data: bytes) -> None:
+        """Bytes have arrived."""
+        seen = max(0, len(self._inbox) - len(_END) + 1)
+        self._inbox += data
+        self._look(seen)
+
+    def next_message(self) -> Optional[Message]:
+        """The request, once it is complete; None while it is not.
+
+        Raises:
+            ApiError: it is not HTTP, ambiguous, or too large. The connection ends after the answer.
+        """
+        try:
+            if self._head is None:
+                self._head = self._read_head()
+            if self._head is not None and self._read_body():
+                return Message(self._head, bytes(self._body))
+        except h11.RemoteProtocolError as error:
+            raise BadRequest(f"The request is not well-formed HTTP: {error}.") from None
+        return None
+
+    def go_on(self) -> None:
+        """The answer has been sent: the next request may begin."""
+        self._inbox[:0] = self._connection.trailing_data[0]
+        self._connection = h11.Connection(h11.SERVER)
+        self._head, self._body, self._body_received = None, bytearray(), 0
+        self._look(0)
+
+    def send_continue(self) -> bytes:
+        """100 Continue (RFC 9110 section 10.1.1)."""
+        return self._send(h11.InformationalResponse(status_code=100, headers=[]))
+
+    def send(self, response: Response, close: bool = False) -> bytes:
+        """The response, whole. `close`: it is the last on this connection."""
+        content = response.content
+        headers = [
+            ("Content-Type", CONTENT_TYPE),
+            ("Content-Length", str(len(content))),
+            *response.headers,
+        ]
+        if close:
+            headers.append(("Connection", "close"))
+        parts = [self._send(h11.Response(status_code=response.status, headers=headers))]
+        # A HEAD request's answer has the headers only.
+        if self._head is None or self._head.method != b"HEAD":
+            parts.append(self._send(h11.Data(data=content)))
+        parts.append(self._send(h11.EndOfMessage()))
+        return b"".join(parts)
+
+    def _send(
+        self, event: Union[h11.InformationalResponse, h11.Response, h11.Data, h11.EndOfMessage]
+    ) -> bytes:
+        return self._connection.send(event) or b""
+
+    def _look(self, start: int) -> None:
+        """Note whether a head is complete, or cannot become one, from `start` of the inbox on."""
+        found = self._inbox.find(_END, start) >= 0 or _BARE.search(self._inbox, start) is not None
+        self._complete = found or (self._complete and start > 0)
+
+    def _read_head(self) -> Optional[Head]:
+        # RFC 9112 section 2.2: empty lines before a request line are skipped.
+        while self._inbox.startswith(b"\r\n"):
+            del self._inbox[:2]
+        end = self._inbox.find(_END)
+        size = end + len(_END) if end >= 0 else len(self._inbox)
+        if size > LIMITS.head_bytes:
+            raise HeadersTooLarge(f"The request line and headers exceed {LIMITS.head_bytes} bytes.")
+        if end < 0:
+            if _BARE.search(self._inbox):
+                raise BadRequest("The request has a bare line feed or carriage return, or a NUL.")
+            return None
+        raw = bytes(self._inbox[:size])
+        del self._inbox[:size]
+        _check_head(raw)
+        self._connection.receive_data(raw)
+        event = self._connection.next_event()
+        if not isinstance(event, h11.Request):
+            raise BadRequest
+        head = Head(event.method, event.target, tuple((n, v) for n, v in event.headers))
+        _check_framing(head)
+        return head
+
+    def _read_body(self) -> bool:
+        """Take what has arrived of the body; whether it is complete."""
+        if self._inbox:
+            self._body_received += len(self._inbox)
+            self._connection.receive_data(bytes(self._inbox))
+            self._inbox.clear()
+        while True:
+            event = self._connection.next_event()
+            if isinstance(event, h11.Data):
+                self._body += event.data
+            elif isinstance(event, h11.EndOfMessage):
+                return True
+            else:
+                # All that came belongs to this body, framing included: chunks of one byte cost six.
+                _check_size(self._body_received)
+                return False
+            _check_size(len(self._body))
+
+
+def _check_head(raw: bytes) -> None:
+    """Refuse what h11 would let pass. `raw` ends with the empty line."""
+    lines = raw[: -len(_END)].split(b"\r\n")
+    if _BARE.search(raw):
+        raise BadRequest("The request has a bare line feed or carriage return, or a NUL.")
+    if len(lines) - 1 > LIMITS.header_count:
+        raise HeadersTooLarge(f"The request has more than {LIMITS.header_count} headers.")
+    for line in lines[1:]:
+        if line[:1] in (b" ", b"\t"):
+            raise BadRequest("The request has a folded header.")
+        if line.partition(b":")[0].endswith((b" ", b"\t")):
+            raise BadRequest("The request has white space before a colon.")
+
+
+def _check_framing(head: Head) -> None:
+    """One way to tell where the body ends, and one host."""
+    lengths = [value for name, value in head.headers if name == b"content-length"]
+    chunked = any(name == b"transfer-encoding" for name, _ in head.headers)
+    if len(lengths) > 1 or (lengths and chunked):
+        raise BadRequest("The request says in two ways how long its body is.")
+    if lengths and not _LENGTH.fullmatch(lengths[0]):
+        raise BadRequest("Content-Length must be one number.")
+    if lengths:
+        _check_size(int(lengths[0]))
+    if not any(name == b"host" and value for name, value in head.headers):
+        raise BadRequest("The request has no Host header.")
+
+
+def _check_size(body: int) -> None:
+    if body > LIMITS.body_bytes:
+        raise PayloadTooLarge(f"The request body exceeds {LIMITS.body_bytes} bytes.")

@@ -1,0 +1,132 @@
+"""The audit record: every decision, one JSON object on a line of its own.
+
+A record says who, from where, for which user, which key, which request, and what came of it. It
+never holds a secret or a signature. Everything a caller chose is a JSON string in ASCII, so that no
+byte of it can break out of its line or of a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+from collections import Counter, deque
+from dataclasses import dataclass, fields
+from datetime import datetime, timezone
+from typing import Callable, Optional
+
+from agent.clock import Clock
+from agent.config import LIMITS
+from agent.history import History
+
+# What a caller wrote is cut here: enough for every honest value, too little to flood a log with.
+_LONGEST = 1024
+
+
+@dataclass(frozen=True)
+class Record:
+    """One decision. What is unknown stays None and is not written.
+
+    Attributes:
+        event: push, lookup, list, revoke, status, why, or the daemon's own start, reload and stop.
+        outcome: allowed or the error's code; for lookups given or none; for the daemon's own, done.
+        principal: the access key ID, or uid:N on a Unix socket.
+        reason: for people: the error's message, or why a lookup gave nothing.
+    """
+
+    event: str
+    outcome: str
+    request_id: Optional[str] = None
+    principal: Optional[str] = None
+    source: Optional[str] = None
+    user_agent: Optional[str] = None
+    tls: Optional[str] = None
+    client_certificate: Optional[str] = None
+    instance: Optional[str] = None
+    os_user: Optional[str] = None
+    key_type: Optional[str] = None
+    fingerprint: Optional[str] = None
+    public_key: Optional[str] = None
+    reason: Optional[str] = None
+    replay: Optional[bool] = None
+
+    def as_dict(self, wall: float) -> dict[str, object]:
+        """The record's fields, with its time; `wall` is in seconds since the Unix epoch."""
+        time = datetime.fromtimestamp(wall, timezone.utc).isoformat(timespec="milliseconds")
+        known: dict[str, object] = {"time": time.replace("+00:00", "Z")}
+        for name in _FIELDS:
+            value = getattr(self, name)
+            if value is not None:
+                known[name] = value[:_LONGEST] if name in _FROM_CALLERS else value
+        return known
+
+
+_FIELDS = tuple(field.name for field in fields(Record))
+_FROM_CALLERS = frozenset({"user_agent", "instance", "os_user", "reason", "principal"})
+
+
+class Audit:
+    """Takes every decision: writes it, counts it, and remembers it for `sixtykey why`."""
+
+    def __init__(self, write: Callable[[bytes], None], clock: Clock, history: History) -> None:
+        self._write = write
+        self._clock = clock
+        self.history = history
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    def record(self, record: Record) -> None:
+        """One decision was made."""
+        self.count(record.event, record.outcome)
+        known = record.as_dict(self._clock.wall())
+        if record.os_user is not None:
+            self.history.note(record.os_user, known)
+        self._write(json.dumps(known).encode() + b"\n")
+
+    def count(self, event: str, outcome: str) -> None:
+        """A decision not worth a line, such as a login for which nothing was ever pushed."""
+        self.counts[event, outcome] += 1
+
+
+class LineWriter:
+    """Writes lines to a file descriptor and never waits for it.
+
+    A full pipe or a journald that stands still must not stop a lookup: lines wait here, a bounded
+    number of them, and then are dropped and counted; the count is written as soon as that works.
+    """
+
+    def __init__(self, descriptor: int, limit: int = LIMITS.audit_backlog) -> None:
+        self._descriptor = descriptor
+        self._limit = limit
+        self._lines: deque[bytes] = deque()
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLOUT)
+        self.dropped = 0
+
+    def write(self, line: bytes) -> None:
+        """Write a line, now or when it can be taken."""
+        if len(self._lines) >= self._limit:
+            self.dropped += 1
+        else:
+            self._lines.append(line)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what waits, as far as that goes without waiting."""
+        while self._lines and self._writable():
+            # At most what a pipe takes whole (PIPE_BUF, pipe(7)): poll promised room for that much.
+            piece = self._lines[0][: select.PIPE_BUF]
+            try:
+                written = os.write(self._descriptor, piece)
+            except BlockingIOError:
+                return
+            except OSError:
+                # Nobody reads any more (closed pipe, closed descriptor).
+                self.dropped += len(self._lines)
+                self._lines.clear()
+                return
+            self._lines[0] = self._lines[0][written:]
+            if not self._lines[0]:
+                self._lines.popleft()
+
+    def _writable(self) -> bool:
+        return any(events & select.POLLOUT for _, events in self._poll.poll(0))

@@ -1,0 +1,171 @@
+"""What can be configured, and what cannot: each setting, limit and timeout with its unit.
+
+The settings mirror /etc/sixtykey/config.yaml, which config_file.py reads, and hold its defaults.
+LIMITS are the numbers that are not the administrator's to set, each with its reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+DEFAULT_PATH = "/etc/sixtykey/config.yaml"
+KEY_TYPES = (
+    "ssh-ed25519",
+    "ssh-rsa",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+)
+REFERENCES = ("2021-03-05", "current")
+
+
+@dataclass(frozen=True)
+class Instance:
+    """Which instance this host is; `auto` is resolved by identity.py."""
+
+    id: str = "auto"
+    availability_zone: str = "auto"
+    region: str = "auto"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Which keys are taken, for how long (seconds), and how many at once."""
+
+    lifetime: int = 60
+    types: tuple[str, ...] = ("ssh-ed25519", "ssh-rsa")
+    rsa_min_bits: int = 2048
+    per_user: int = 128
+    total: int = 10_000
+    deny_users: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """The Unix socket that answers the AuthorizedKeysCommand helper, and the group it is for."""
+
+    socket: str = "/run/sixtykey/lookup.sock"
+    group: str = "sixtykey-lookup"
+
+
+@dataclass(frozen=True)
+class Tls:
+    """PEM files. With `client_ca`, clients must show a certificate that it signed."""
+
+    certificate: str
+    private_key: str
+    client_ca: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Http:
+    """The network listener. `plaintext`: the administrator accepts HTTP off loopback."""
+
+    address: str = "127.0.0.1"
+    port: int = 8060
+    tls: Optional[Tls] = None
+    plaintext: bool = False
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Pushes a second, with a burst of as many."""
+
+    per_credential: int = 20
+    total: int = 200
+
+
+@dataclass(frozen=True)
+class Push:
+    """Who may push, over what."""
+
+    socket: str = "/run/sixtykey/push.sock"
+    group: str = "sixtykey-push"
+    http: Optional[Http] = None
+    credentials: str = "/etc/sixtykey/credentials.yaml"
+    reference: str = "2021-03-05"
+    rate: Rate = field(default_factory=Rate)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole configuration. `journal` is a path, or None: leases end with the process."""
+
+    instance: Instance = field(default_factory=Instance)
+    keys: Keys = field(default_factory=Keys)
+    lookup: Lookup = field(default_factory=Lookup)
+    push: Push = field(default_factory=Push)
+    journal: Optional[str] = "/run/sixtykey/leases.db"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Sizes are in bytes and times in seconds, unless the comment says otherwise."""
+
+    # One request, from its first byte to its last (for the first request of a connection: from the
+    # connection, TLS handshake included). An honest push is one packet; a slow link needs seconds.
+    request_seconds: float = 10.0
+    # Between requests of a connection: what clients keep for their own pools.
+    idle_seconds: float = 30.0
+    # Request line and headers together. A session token alone may take 4 KiB of it.
+    head_bytes: int = 16 * 1024
+    # Header lines of one request; SDKs send 8 to 15.
+    header_count: int = 64
+    # Body as received, framing of chunks included. The largest honest one is below 6 KiB.
+    body_bytes: int = 16 * 1024
+    # Open HTTP connections, over all sources and from one (IPv6: from one /64, or from one uid).
+    connections: int = 512
+    connections_per_source: int = 64
+    # After a refusal, how long what is still on its way is read, so that the client sees why.
+    linger_seconds: float = 1.0
+    # How long to wait when no descriptor is left for a connection.
+    accept_retry_seconds: float = 0.1
+    # Connections that the kernel holds until the daemon accepts them.
+    backlog: int = 128
+    # How long a request waits for those before it, when the journal's disk stands still.
+    queue_seconds: float = 5.0
+
+    # SigV4: how far a request's date may be off, either way (API reference, RequestExpired).
+    clock_skew_seconds: int = 15 * 60
+    # Answered requests that are remembered against replay. One credential at its default rate
+    # cannot fill it: 20 a second for the 30 minutes that a request may stay valid are 36,000.
+    remembered_requests: int = 100_000
+    # Failed authentications: so many at once from one source, then one a second; each further
+    # answer waits for its turn, this long at most.
+    failures_burst: int = 10
+    failures_per_second: float = 1.0
+    failure_delay_seconds: float = 5.0
+    # Sources whose failures are counted; beyond it the one seen longest ago is forgotten.
+    failure_sources: int = 10_000
+
+    # An SSH public key's blob. RSA of 8192 bits has 1,047 bytes.
+    key_blob_bytes: int = 2048
+    # RSA above this costs every verifier too much and serves nobody.
+    rsa_max_bits: int = 8192
+
+    # The lookup line: a 255-byte user name, a fingerprint, and room.
+    lookup_bytes: int = 512
+    # The helper gives up after one second; nothing is left to answer then.
+    lookup_seconds: float = 1.0
+    # sshd's MaxStartups is 100 by default; each login asks once at a time.
+    lookup_connections: int = 256
+
+    # Decisions kept in memory to answer "why was I refused?": users, and decisions for each.
+    history_users: int = 1024
+    history_per_user: int = 32
+    # How long after its end a pushed key still explains a refusal in the audit.
+    history_seconds: float = 15 * 60.0
+
+    # Audit records held while stdout does not take them; then they are dropped, and counted.
+    audit_backlog: int = 1000
+
+    # How often ended leases leave the journal, and one that failed is tried again.
+    tend_seconds: float = 5.0
+    # SIGTERM: how long requests under way may take to end. systemd's own limit is 90.
+    drain_seconds: float = 5.0
+    # File descriptors: connections, lookups, and as many again.
+    descriptors: int = 2048
+
+
+LIMITS = Limits()

@@ -1,0 +1,181 @@
+"""Wires the daemon up: config → journal → leases → listeners → run → drain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import ssl
+from collections.abc import MutableMapping
+from typing import Optional
+
+from agent import listeners, tls
+from agent.api import credentials
+from agent.api.credentials import Credentials
+from agent.api.http_server import HttpServer
+from agent.api.principal import Authenticator
+from agent.api.service import Service
+from agent.audit import Audit, LineWriter, Record
+from agent.clock import SystemClock
+from agent.config import LIMITS, Config
+from agent.document import Problems
+from agent.history import History
+from agent.identity import Identity
+from agent.journal import Journal
+from agent.lookup import Lookups, LookupServer
+from agent.operations import Operator
+from agent.store import LeaseStore
+from agent.systemd import Notifier
+from agent.turns import Turns
+
+log = logging.getLogger("sixtykeyd")
+
+
+class Daemon:
+    """One daemon, from its configuration to its end. What makes it is done before any listening.
+
+    Raises:
+        Problems: credentials or TLS files cannot be used.
+    """
+
+    def __init__(
+        self, config: Config, identity: Identity, environ: MutableMapping[str, str]
+    ) -> None:
+        self._config = config
+        self._identity = identity
+        self._environ = environ
+        self._notifier = Notifier(environ)
+        self._clock = SystemClock()
+        self._lines = LineWriter(1)
+        self._audit = Audit(self._lines.write, self._clock, History())
+        journal = None if config.journal is None else Journal(config.journal)
+        self._store = LeaseStore(config.keys, journal, self._clock, log.warning)
+        self._authenticator = Authenticator(self._credentials(), identity.region, self._clock)
+        self._tls = self._tls_context()
+        self._stopping = asyncio.Event()
+        self._servers: list[HttpServer] = []
+        self._network: Optional[HttpServer] = None
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain.
+
+        Raises:
+            listeners.CannotListen: a socket cannot be had.
+        """
+        _raise_descriptor_limit()
+        sockets = listeners.all_listeners(self._config, self._environ)
+        lookups = LookupServer(Lookups(self._store.table, self._clock, self._audit))
+        service = await self._service()
+        self._on_signals()
+        await lookups.start(sockets["lookup"])
+        self._servers.append(HttpServer(service.answer, self._refused))
+        self._servers[0].start(sockets["push"])
+        if "https" in sockets:
+            self._network = HttpServer(service.answer, self._refused, self._tls)
+            self._servers.append(self._network)
+            self._network.start(sockets["https"])
+        self._serving(sockets["https"].getsockname() if "https" in sockets else None)
+        tending = asyncio.get_running_loop().create_task(self._tend())
+        await self._stopping.wait()
+        self._notifier.stopping()
+        service.draining = True
+        await asyncio.gather(*(server.stop() for server in self._servers))
+        tending.cancel()
+        lookups.stop()
+        self._store.close()
+        self._decided("stop")
+        self._lines.flush()
+
+    async def _service(self) -> Service:
+        operator = Operator(self._config, self._identity, self._store, self._clock, self._audit)
+        service = Service(
+            self._config,
+            self._identity,
+            self._authenticator,
+            self._store,
+            self._clock,
+            self._audit,
+            Turns(self._clock),
+            operator.actions(),
+        )
+        remembered = await self._store.open()
+        for signed, request_id in remembered.answered:
+            service.remember(signed, request_id)
+        for lease in remembered.leases:
+            self._audit.history.pushed(lease)
+        return service
+
+    def _serving(self, address: Optional[tuple[str, int]]) -> None:
+        where = "no network listener" if address is None else f"{address[0]} port {address[1]}"
+        log.info("serving %s: %s", self._identity.instance_id, where)
+        self._decided("start")
+        self._notifier.ready(f"Serving {self._identity.instance_id}, {where}")
+
+    def _on_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+
+    def _reload(self) -> None:
+        """SIGHUP: credentials and TLS files anew; if anything is wrong with them, none of it."""
+        self._notifier.reloading()
+        try:
+            known, context = self._credentials(), self._tls_context()
+        except Problems as problems:
+            for problem in problems.problems:
+                log.error("not reloaded: %s", problem)
+            self._decided("reload", "refused", "; ".join(problems.problems))
+        else:
+            self._authenticator.credentials = known
+            if self._network is not None:
+                self._network.tls = context
+            self._decided("reload")
+        self._notifier.ready(f"Serving {self._identity.instance_id}")
+
+    async def _tend(self) -> None:
+        """What has to be done again and again, none of it for a lookup."""
+        while True:
+            self._notifier.watchdog()
+            self._lines.flush()
+            remembered = await self._store.tend()
+            for lease in remembered.leases:
+                self._audit.history.pushed(lease)
+            watchdog = self._notifier.watchdog_interval or LIMITS.tend_seconds
+            await asyncio.sleep(min(watchdog, LIMITS.tend_seconds))
+
+    def _credentials(self) -> Credentials:
+        if self._config.push.http is None:
+            return Credentials(())
+        return credentials.load(self._config.push.credentials)
+
+    def _tls_context(self) -> Optional[ssl.SSLContext]:
+        http = self._config.push.http
+        return None if http is None or http.tls is None else tls.context(http.tls)
+
+    def _refused(self, code: str) -> None:
+        self._audit.count("http", code)
+
+    def _decided(self, event: str, outcome: str = "done", reason: Optional[str] = None) -> None:
+        self._audit.record(
+            Record(event, outcome, instance=self._identity.instance_id, reason=reason)
+        )
+
+
+def _raise_descriptor_limit() -> None:
+    """Room for every connection that the limits allow, where the host grants it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = LIMITS.descriptors if hard == resource.RLIM_INFINITY else min(LIMITS.descriptors, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def run(config: Config, identity: Identity) -> None:
+    """Run a daemon to its end. Raises Problems and CannotListen."""
+
+    async def run_daemon() -> None:
+        await Daemon(config, identity, os.environ).run()
+
+    asyncio.run(run_daemon())

@@ -1,0 +1,171 @@
+"""The lease table: which keys sshd may accept now, for whom, and until when.
+
+A TTL cache keyed by OS user. cachetools measures one entry's time to live; a user may have several
+keys, so every lease carries its own expiry and the entry merely outlives the last of them. The
+cache itself has no bound, because at its bound cachetools evicts live entries of other users: the
+table counts, and refuses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Optional, Protocol
+
+import cachetools
+
+from agent import config
+from agent.clock import Clock
+from agent.keys import PublicKey
+
+
+class TableFull(Exception):
+    """No room for one more live key, for this user or at all; the words say which.
+
+    `wait` is the time in seconds until the first of the keys in the way has expired.
+    """
+
+    def __init__(self, words: str, wait: float) -> None:
+        super().__init__(words)
+        self.wait = wait
+
+
+class NotDurable(Exception):
+    """The lease could not be made to outlive the process, so it was not taken."""
+
+
+@dataclass(frozen=True)
+class SignedRequest:
+    """What a replay of the request would present again.
+
+    `mark` is the SHA-256 of its signature, `signed_at` its date in seconds since the Unix epoch.
+    """
+
+    mark: bytes
+    signed_at: float
+
+
+@dataclass(frozen=True)
+class Lease:
+    """One key for one OS user, live in [pushed_at, expires_at) on CLOCK_BOOTTIME (seconds)."""
+
+    os_user: str
+    key: PublicKey
+    request_id: str
+    principal: str
+    source: str
+    pushed_at: float
+    expires_at: float
+    signed: Optional[SignedRequest] = None
+
+    @cached_property
+    def line(self) -> str:
+        """What sshd gets: type, base64 and the request id, newline included."""
+        return self.key.line(self.request_id)
+
+    def is_for(self, fingerprint: Optional[str]) -> bool:
+        """Whether sshd's %f names this key, in either of its forms; None names every key."""
+        if fingerprint is None:
+            return True
+        if fingerprint.startswith("MD5:"):
+            return fingerprint == self.key.md5_fingerprint
+        return fingerprint == self.key.fingerprint
+
+
+class LeaseSink(Protocol):
+    """Whoever accepts a push hands the lease to one of these, and knows no more of it."""
+
+    def check(self) -> None:
+        """Raise NotDurable when no lease could be taken at present."""
+
+    async def add(self, lease: Lease) -> None:
+        """Take the lease. Raises TableFull or NotDurable, and then nothing is half there."""
+
+
+class LeaseTable:
+    """Live leases by OS user. A read never consumes, and costs the same however many there are.
+
+    Time stands still within each operation (the cache's own timer is entered), so that what was
+    checked is what is used.
+    """
+
+    def __init__(self, settings: config.Keys, clock: Clock) -> None:
+        self._settings = settings
+        self._users: cachetools.TTLCache[str, tuple[Lease, ...]] = cachetools.TTLCache(
+            maxsize=math.inf, ttl=settings.lifetime, timer=clock.boottime, getsizeof=len
+        )
+        # No lease ends before this, so a full table need not be searched for room until then.
+        self._next_end = 0.0
+
+    def of(self, os_user: str) -> tuple[Lease, ...]:
+        """The user's live leases, oldest first."""
+        with self._users.timer as now:
+            return tuple(lease for lease in self._users.get(os_user, ()) if now < lease.expires_at)
+
+    def live(self) -> list[Lease]:
+        """Every live lease."""
+        with self._users.timer:
+            return [lease for os_user in list(self._users) for lease in self.of(os_user)]
+
+    def __len__(self) -> int:
+        """How many leases are live."""
+        with self._users.timer:
+            self._sweep()
+            return int(self._users.currsize)
+
+    def check_room(self, os_user: str, key: PublicKey) -> None:
+        """Raise TableFull when `key` could not be added without evicting a live key."""
+        with self._users.timer as now:
+            others = self._others(os_user, key)
+            kept = len(others)
+            if kept >= self._settings.per_user:
+                wait = min(lease.expires_at for lease in others) - now
+                raise TableFull(f"{os_user} has {kept} live keys, the most for one user", wait)
+            if self._size_with(os_user, kept) > self._settings.total:
+                if now >= self._next_end:
+                    self._sweep()
+                if self._size_with(os_user, kept) > self._settings.total:
+                    total, wait = self._settings.total, self._next_end - now
+                    raise TableFull(f"this host has {total} live keys, the most", wait)
+
+    def add(self, lease: Lease) -> None:
+        """Make the lease live; the same key of the same user is replaced, and lives anew.
+
+        Raises:
+            TableFull: nothing was changed.
+        """
+        with self._users.timer:
+            self.check_room(lease.os_user, lease.key)
+            self._put(lease.os_user, (*self._others(lease.os_user, lease.key), lease))
+            self._next_end = min(self._next_end, lease.expires_at)
+
+    def remove(self, leases: Iterable[Lease]) -> None:
+        """These are gone for the next lookup; those that ended already do not matter."""
+        with self._users.timer:
+            for lease in leases:
+                self._put(lease.os_user, self._others(lease.os_user, lease.key))
+
+    def _others(self, os_user: str, key: PublicKey) -> tuple[Lease, ...]:
+        return tuple(lease for lease in self.of(os_user) if lease.key != key)
+
+    def _size_with(self, os_user: str, kept: int) -> float:
+        """The cache's size if the user had `kept` leases and one more."""
+        return self._users.currsize - len(self._users.get(os_user, ())) + kept + 1
+
+    def _put(self, os_user: str, leases: tuple[Lease, ...]) -> None:
+        if leases:
+            self._users[os_user] = leases
+        else:
+            self._users.pop(os_user, None)
+
+    def _sweep(self) -> None:
+        """Drop every lease that has ended, and note when the next one will."""
+        self._users.expire()
+        self._next_end = math.inf
+        for os_user, leases in list(self._users.items()):
+            live = self.of(os_user)
+            if len(live) < len(leases):
+                self._put(os_user, live)
+            self._next_end = min([self._next_end, *(lease.expires_at for lease in live)])

@@ -1,0 +1,64 @@
+r"""The API's patterns, in one place: what an instance id, a zone and an OS user look like.
+
+Every check takes the value, returns nothing, and raises ValueError with words for people.
+`fullmatch` and ASCII throughout: `$` lets a trailing newline pass, and `\w` other alphabets.
+Source: EC2 Instance Connect API Reference, SendSSHPublicKey, request parameters.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Callable
+
+Check = Callable[[str], None]
+
+_INSTANCE_ID = re.compile(r"i-[a-f0-9]+", re.ASCII)
+_ZONE = re.compile(r"(\w+-){2,3}\d+\w+", re.ASCII)
+_REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
+# The published text lost a hyphen: its own example, ec2-user, would not match.
+_OS_USER = re.compile(r"[A-Za-z_][A-Za-z0-9@._-]{0,30}[A-Za-z0-9$_-]?", re.ASCII)
+# What EC2 takes today in addition: names that begin with digits (`push.reference: current`).
+_OS_USER_DIGITS = re.compile(
+    r"(?=.{2,32}\Z)[0-9]{1,32}[A-Za-z@._-][A-Za-z0-9@._-]*[A-Za-z0-9$_-]?", re.ASCII
+)
+
+
+def _length(what: str, value: str, low: int, high: int) -> None:
+    if not low <= len(value) <= high:
+        raise ValueError(f"{what} must have {low} to {high} characters, not {len(value)}")
+
+
+def instance_id(value: str) -> None:
+    """`i-` and hexadecimal digits, 10 to 32 characters."""
+    _length("an instance id", value, 10, 32)
+    if not _INSTANCE_ID.fullmatch(value):
+        raise ValueError(f"an instance id is i- and lower-case hexadecimal digits, not {value!r}")
+
+
+def availability_zone(value: str) -> None:
+    """Such as us-east-2b, 6 to 32 characters."""
+    _length("an Availability Zone", value, 6, 32)
+    if not _ZONE.fullmatch(value):
+        raise ValueError(f"an Availability Zone looks like us-east-2b, not {value!r}")
+
+
+def region(value: str) -> None:
+    """Such as us-east-2: what stands in a credential scope."""
+    if len(value) > 32 or not _REGION.fullmatch(value):
+        raise ValueError(f"a region looks like us-east-2, not {value!r}")
+
+
+def os_user(value: str) -> None:
+    """An OS user as published on 2021-03-05, hyphen mended; 1 to 32 characters."""
+    _length("an OS user", value, 1, 32)
+    if not _OS_USER.fullmatch(value):
+        raise ValueError(
+            "an OS user begins with a letter or _ and goes on with letters, digits, @ . _ -, "
+            f"not {value!r}"
+        )
+
+
+def os_user_current(value: str) -> None:
+    """An OS user as EC2 takes it today: also names that begin with digits."""
+    if not _OS_USER_DIGITS.fullmatch(value):
+        os_user(value)
