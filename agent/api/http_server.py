@@ -51,17 +51,20 @@ class HttpServer(Handler):
         self.tls = tls
         self._places: list[_Place] = []
         self._accepting: Optional[asyncio.Task[None]] = None
+        self._listener: Optional[socket.socket] = None
 
     def start(self, listener: socket.socket) -> None:
         """Accept from `listener` until `stop`."""
+        self._listener = listener
         listener.setblocking(False)
         listener.listen(LIMITS.backlog)
         self._accepting = asyncio.get_running_loop().create_task(self._accept(listener))
 
     async def stop(self) -> None:
         """Accept no more, let requests under way be answered, and close."""
-        if self._accepting is not None:
+        if self._accepting is not None and self._listener is not None:
             self._accepting.cancel()
+            self._listener.close()
         deadline = asyncio.get_running_loop().time() + LIMITS.drain_seconds
         while self._places and asyncio.get_running_loop().time() < deadline:
             for place in [p for p in self._places if not p.connection.busy]:

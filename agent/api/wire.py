@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Optional, Union
 
 import h11
@@ -62,8 +63,9 @@ class Wire:
 
     @property
     def ready(self) -> bool:
-        """Whether `next_message` may get further: worth a turn of the event loop."""
-        return self._head is not None or self._complete or self.full
+        """Whether `next_message` may get further, or has something to refuse."""
+        too_long = len(self._inbox) > LIMITS.head_bytes
+        return self._head is not None or self._complete or too_long
 
     @property
     def full(self) -> bool:
@@ -122,7 +124,7 @@ class Wire:
         ]
         if close:
             headers.append(("Connection", "close"))
-        parts = [self._send(h11.Response(status_code=response.status, headers=headers))]
+        parts = [self._send(_start(response.status, headers))]
         # A HEAD request's answer has the headers only.
         if self._head is None or self._head.method != b"HEAD":
             parts.append(self._send(h11.Data(data=content)))
@@ -140,9 +142,6 @@ class Wire:
         self._complete = found or (self._complete and start > 0)
 
     def _read_head(self) -> Optional[Head]:
-        # RFC 9112 section 2.2: empty lines before a request line are skipped.
-        while self._inbox.startswith(b"\r\n"):
-            del self._inbox[:2]
         end = self._inbox.find(_END)
         size = end + len(_END) if end >= 0 else len(self._inbox)
         if size > LIMITS.head_bytes:
@@ -179,6 +178,10 @@ class Wire:
                 _check_size(self._body_received)
                 return False
             _check_size(len(self._body))
+
+
+def _start(status: int, headers: list[tuple[str, str]]) -> h11.Response:
+    return h11.Response(status_code=status, headers=headers, reason=HTTPStatus(status).phrase)
 
 
 def _check_head(raw: bytes) -> None:
