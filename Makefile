@@ -6,8 +6,12 @@ LIFETIME ?= 60
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := test
-.PHONY: test lint clean .venv
+.PHONY: demo test lint clean .venv
 .DELETE_ON_ERROR:
+
+demo: .venv/ready-demo
+	.ci/need sshd=openssh-server ssh=openssh-client
+	$(VENV)/python -m tests.e2e.demo --lifetime $(LIFETIME)
 
 test: .venv/ready-test
 	.ci/need --soft sshd=openssh-server ssh=openssh-client curl=curl node=nodejs npm=npm gcc=gcc

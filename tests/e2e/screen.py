@@ -1,0 +1,76 @@
+"""How the demo looks: numbered steps, what was observed below each, and seconds that run down."""
+
+from __future__ import annotations
+
+import time
+from typing import TextIO
+
+WIDTH = 40
+"""Cells of the bar."""
+
+
+def boottime() -> float:
+    """Return the seconds since boot, suspends included: the clock that keys live by."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Screen:
+    """Writes to a terminal with colours and a moving bar, to anything else plain lines."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._steps = 0
+        self.is_terminal = stream.isatty()
+
+    def _write(self, text: str, colour: str = "") -> None:
+        shown = f"\033[{colour}m{text}\033[0m" if colour and self.is_terminal else text
+        print(shown, file=self._stream, flush=True)
+
+    def step(self, words: str) -> None:
+        """Begin a step."""
+        self._steps += 1
+        self._write(f"\n{self._steps}. {words}", "1")
+
+    def saw(self, words: str) -> None:
+        """Show something that was observed in this step."""
+        for line in words.splitlines():
+            self._write(f"   {line}", "2")
+
+    def end(self, words: str) -> None:
+        """Say how it all went."""
+        self._write(f"\n{words}", "1")
+
+    def countdown(self, seconds: int) -> Countdown:
+        """Start a countdown now; it is shown when it is run."""
+        return Countdown(self, self._stream, seconds)
+
+
+class Countdown:
+    """Seconds that run down from the moment this is made."""
+
+    def __init__(self, screen: Screen, stream: TextIO, seconds: int) -> None:
+        self._screen = screen
+        self._stream = stream
+        self._seconds = seconds
+        self._end = boottime() + seconds
+
+    def run(self) -> None:
+        """Show the seconds until none is left: a moving bar, or a line now and then."""
+        self._screen.step("The seconds run down")
+        left = self._end - boottime()
+        every = 0.1 if self._screen.is_terminal else max(1.0, self._seconds / 6)
+        while left > 0:
+            self._show(left)
+            time.sleep(min(left, every))
+            left = self._end - boottime()
+        self._show(0.0)
+        if self._screen.is_terminal:
+            print(file=self._stream)
+
+    def _show(self, left: float) -> None:
+        full = round(WIDTH * left / self._seconds)
+        line = f"   {'█' * full}{'░' * (WIDTH - full)} {left:4.1f} s left"
+        if self._screen.is_terminal:
+            print(f"\r{line}", end="", file=self._stream, flush=True)
+        else:
+            print(line, file=self._stream, flush=True)
