@@ -86,12 +86,17 @@ class Audit:
         """A decision not worth a line, such as a login for which nothing was ever pushed."""
         self.counts[event, outcome] += 1
 
+    def dropped(self, lines: int) -> None:
+        """So many records could not be written: that is a record of its own."""
+        if lines:
+            self.record(Record("audit", "dropped", reason=f"{lines} records were not written"))
+
 
 class LineWriter:
     """Writes lines to a file descriptor and never waits for it.
 
     A full pipe or a journald that stands still must not stop a lookup: lines wait here, a bounded
-    number of them, and then are dropped and counted; the count is written as soon as that works.
+    number of them, and then are dropped and counted.
     """
 
     def __init__(self, descriptor: int, limit: int = LIMITS.audit_backlog) -> None:
@@ -100,12 +105,19 @@ class LineWriter:
         self._lines: deque[bytes] = deque()
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
-        self.dropped = 0
+        self._dropped = 0
+
+    def take_dropped(self) -> int:
+        """How many lines were dropped since this was last asked, once there is room again."""
+        if self._lines:
+            return 0
+        dropped, self._dropped = self._dropped, 0
+        return dropped
 
     def write(self, line: bytes) -> None:
         """Write a line, now or when it can be taken."""
         if len(self._lines) >= self._limit:
-            self.dropped += 1
+            self._dropped += 1
         else:
             self._lines.append(line)
         self.flush()
@@ -121,7 +133,7 @@ class LineWriter:
                 return
             except OSError:
                 # Nobody reads any more (closed pipe, closed descriptor).
-                self.dropped += len(self._lines)
+                self._dropped += len(self._lines)
                 self._lines.clear()
                 return
             self._lines[0] = self._lines[0][written:]

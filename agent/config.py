@@ -162,6 +162,8 @@ class Limits:
 
     # How often ended leases leave the journal, and one that failed is tried again.
     tend_seconds: float = 5.0
+    # How often draining looks whether it is over.
+    drain_poll_seconds: float = 0.01
     # SIGTERM: how long requests under way may take to end. systemd's own limit is 90.
     drain_seconds: float = 5.0
     # File descriptors: connections, lookups, and as many again.

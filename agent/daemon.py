@@ -83,7 +83,7 @@ class Daemon:
         service.draining = True
         await asyncio.gather(*(server.stop() for server in self._servers))
         tending.cancel()
-        lookups.stop()
+        await lookups.stop()
         self._store.close()
         self._decided("stop")
         self._lines.flush()
@@ -140,6 +140,7 @@ class Daemon:
         while True:
             self._notifier.watchdog()
             self._lines.flush()
+            self._audit.dropped(self._lines.take_dropped())
             remembered = await self._store.tend()
             for lease in remembered.leases:
                 self._audit.history.pushed(lease)

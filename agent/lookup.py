@@ -166,9 +166,15 @@ class LookupServer:
             connection, sock=listener, backlog=LIMITS.backlog
         )
 
-    def stop(self) -> None:
-        """Answer no more."""
+    async def stop(self) -> None:
+        """Accept no more; whoever was accepted is answered, if it asks within its second."""
         if self._server is not None:
             self._server.close()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LIMITS.lookup_seconds
+        # At least one turn: what was accepted in the last one is not among the connections yet.
+        await asyncio.sleep(LIMITS.drain_poll_seconds)
+        while self._connections and loop.time() < end:
+            await asyncio.sleep(LIMITS.drain_poll_seconds)
         for connection in list(self._connections):
             connection.abort()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Callable, Optional
+from typing import Callable, Optional, Protocol
 
 from agent.api.errors import ApiError, RequestTimeout
 from agent.api.message import Peer, Request, Response
@@ -20,20 +20,17 @@ from agent.config import LIMITS
 _BUFFER = memoryview(bytearray(16 * 1024))
 
 
-class Handler:
+class Handler(Protocol):
     """What a connection asks of those above it."""
 
     async def answer(self, request: Request) -> Response:
         """The response to a whole request; never raises."""
-        raise NotImplementedError
 
     def refuse(self, error: ApiError) -> Response:
         """The response to what was no request."""
-        raise NotImplementedError
 
     def peer(self, transport: asyncio.BaseTransport) -> Peer:
         """Who is at the other end."""
-        raise NotImplementedError
 
 
 class Connection(asyncio.BufferedProtocol):

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 from agent.api.errors import ApiError, ServiceUnavailable
-from agent.api.http import Connection, Handler
+from agent.api.http import Connection
 from agent.api.message import Peer, Request, Response, refusal
 from agent.config import LIMITS
 from agent.peercred import peer_uid
@@ -33,7 +33,7 @@ class _Place:
     starting: Optional[asyncio.Task[None]] = None
 
 
-class HttpServer(Handler):
+class HttpServer:
     """Serves one listening socket, TCP or Unix.
 
     `answer` answers requests; `refused` is told the code of what was refused before it was one;
@@ -69,11 +69,11 @@ class HttpServer(Handler):
         while self._places and asyncio.get_running_loop().time() < deadline:
             for place in [p for p in self._places if not p.connection.busy]:
                 self._drop(place, ServiceUnavailable("The service is stopping. Try again."))
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(LIMITS.drain_poll_seconds)
         for place in self._places:
             place.connection.abort()
 
-    # Handler, for the connections.
+    # What the connections ask (http.Handler).
 
     async def answer(self, request: Request) -> Response:
         """The response to a whole request."""

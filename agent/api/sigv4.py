@@ -64,12 +64,13 @@ class Authentication:
         """Raise IncompleteSignature unless the scope is today's, here and for this service."""
         scope = self.scope
         wrong = [
-            f"{what} {found!r} must be {right!r}"
-            for what, found, right in (
-                ("day", scope.day, self.date[:8]),
-                ("region", scope.region, region),
-                ("service", scope.service, SERVICE),
-                ("terminator", scope.terminator, TERMINATOR),
+            f"{what} {found[:32]!r} must be {words}"
+            for what, found, right, words in (
+                # The region is not told: whoever may not push learns nothing of this host.
+                ("region", scope.region, region, "this host's"),
+                ("day", scope.day, self.date[:8], "that of X-Amz-Date"),
+                ("service", scope.service, SERVICE, SERVICE),
+                ("terminator", scope.terminator, TERMINATOR, TERMINATOR),
             )
             if found != right
         ]
