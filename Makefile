@@ -4,6 +4,8 @@ export PYTHON
 VENV := .venv/bin
 LIFETIME ?= 60
 PYTEST_ARGS ?=
+# Whole files to as many workers as there are processors: tests of one file share their hosts.
+WORKERS ?= -n auto --dist loadfile
 
 .DEFAULT_GOAL := test
 .PHONY: demo test lint clean .venv
@@ -15,7 +17,8 @@ demo: .venv/ready-demo
 
 test: .venv/ready-test
 	.ci/need --soft sshd=openssh-server ssh=openssh-client curl=curl node=nodejs npm=npm gcc=gcc
-	$(VENV)/python -m pytest $(PYTEST_ARGS)
+	PYTHON=/usr/bin/python3 .ci/need --soft python3:ensurepip=python3-venv
+	$(VENV)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
 
 lint: .venv/ready-test .venv/ready-lint
 	$(VENV)/ruff check agent tests

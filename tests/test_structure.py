@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.parts.host import ROOT, project_files
+
 MAX_FILE = 300
 MAX_FUNCTION = 40
 
@@ -162,24 +162,12 @@ def test_the_helper_needs_the_standard_library_only() -> None:
     assert graph()["agent.authorized_keys"] <= set(sys.stdlib_module_names)
 
 
-def tracked_files() -> list[Path]:
-    """What git would hand to the world; in an unpacked archive, everything."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, check=False,
-    )  # fmt: skip
-    if listed.returncode != 0:
-        return [path for path in ROOT.rglob("*") if path.is_file() and ".venv" not in path.parts]
-    names = listed.stdout.decode().split("\0")
-    return [ROOT / name for name in names if name and (ROOT / name).is_file()]
-
-
 @pytest.mark.parametrize("what", NOT_FOR_THE_WORLD)
 def test_nothing_of_one_machine_is_committed(what: str) -> None:
     """No tracked file names a path of a developer's machine or the host of a package registry."""
     found = [
         f"{path.relative_to(ROOT)}: {match.group()}"
-        for path in tracked_files()
+        for path in project_files()
         for match in NOT_FOR_THE_WORLD[what].finditer(path.read_text("utf-8", errors="replace"))
     ]
     assert found == []

@@ -51,24 +51,21 @@ class Countdown:
     def __init__(self, screen: Screen, stream: TextIO, seconds: int) -> None:
         self._screen = screen
         self._stream = stream
-        self._seconds = seconds
+        self.seconds = seconds
         self._end = boottime() + seconds
 
-    def run(self) -> None:
-        """Show the seconds until none is left: a moving bar, or a line now and then."""
-        self._screen.step("The seconds run down")
-        left = self._end - boottime()
-        every = 0.1 if self._screen.is_terminal else max(1.0, self._seconds / 6)
-        while left > 0:
+    def run(self, until: float) -> None:
+        """Show the seconds until so many are left: a moving bar, or a line now and then."""
+        every = 0.1 if self._screen.is_terminal else max(1.0, self.seconds / 6)
+        while (left := self._end - boottime()) > until:
             self._show(left)
-            time.sleep(min(left, every))
-            left = self._end - boottime()
-        self._show(0.0)
+            time.sleep(min(left - until, every))
+        self._show(max(left, 0.0))
         if self._screen.is_terminal:
             print(file=self._stream)
 
     def _show(self, left: float) -> None:
-        full = round(WIDTH * left / self._seconds)
+        full = round(WIDTH * left / self.seconds)
         line = f"   {'█' * full}{'░' * (WIDTH - full)} {left:4.1f} s left"
         if self._screen.is_terminal:
             print(f"\r{line}", end="", file=self._stream, flush=True)

@@ -52,7 +52,7 @@ class Host:
         self.expect(self.sshd.login(user, key, client), accepted=True)
 
     def refuses(self, user: str, key: KeyPair, client: str = "ssh") -> None:
-        """Sshd must refuse the key."""
+        """sshd must refuse the key."""
         self.expect(self.sshd.login(user, key, client), accepted=False)
 
     def offers(self) -> dict[str, list[str]]:
@@ -169,7 +169,7 @@ def test_a_push_that_is_refused_lets_nobody_in(host: Host, pusher: str, code: st
 
 @pytest.mark.parametrize("code", REFUSED)
 def test_mssh_shows_why_it_was_refused(host: Host, code: str) -> None:
-    """Mssh says the error's name, and does not get in."""
+    """mssh says the error's name, and does not get in."""
     target = dataclasses.replace(host.target, **REFUSED[code])
     done = login_with_mssh(target, host.user, host.sshd, "true")
     assert (done.ok, done.code) == (False, code)
