@@ -1,0 +1,121 @@
+"""The demo keeps its own promises: it ends 0 when all is well, and 1 when the daemon is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.parts.host import IS_ROOT, ROOT, os_user, project_files, work_directory
+
+STEPS = [
+    "1. A daemon, and a throw-away sshd that asks it for keys",
+    "2. A new key pair",
+    "3. Nobody has pushed the key: the login is refused",
+    "4. The AWS CLI pushes the key",
+    "5. The login is accepted",
+    "6. The seconds run down; halfway the login is accepted still",
+    "7. The key's time is over: the login is refused",
+    "8. Everything that was made is removed",
+]
+
+
+def run_demo(lifetime: int, config: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """Run the demo as it stands, with a daemon that is configured differently from the promise."""
+    program = (
+        "import json, sys; from tests.e2e.demo import run;"
+        "sys.exit(run(int(sys.argv[1]), json.loads(sys.argv[2])))"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", program, str(lifetime), json.dumps(config)],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=110,
+    )  # fmt: skip
+
+
+def assert_steps(output: str) -> None:
+    """Every step was shown, in order, and something was observed in each."""
+    lines = output.splitlines()
+    shown = [number for number, line in enumerate(lines) if line in STEPS]
+    assert [lines[number] for number in shown] == STEPS, output
+    assert all(lines[number + 1].startswith("   ") for number in shown), output
+
+
+def test_the_demo_ends_well() -> None:
+    """With a daemon that does its job the demo shows every step, cleans up and ends with 0."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.e2e.demo", "--lifetime", "5"],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=110,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_steps(done.stdout)
+    (gone,) = (line for line in done.stdout.splitlines() if line.endswith(": gone"))
+    assert not Path(gone.strip().split(":")[0]).exists()
+    made = [line.split()[2] for line in done.stdout.splitlines() if "made for this demo" in line]
+    assert len(made) == IS_ROOT
+    assert not set(made) & {each.pw_name for each in pwd.getpwall()}
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "config", "promise"),
+    [
+        (6, {"keys": {"lifetime": 60}}, "a key whose time is over is refused"),
+        (6, {"keys": {"types": ["ssh-rsa"]}}, "the push is answered with success"),
+        (12, {"keys": {"lifetime": 4}}, "the key lives as long as was said"),
+    ],
+    ids=["keys live too long", "keys are not taken", "keys die too soon"],
+)
+def test_the_demo_notices_a_broken_promise(
+    lifetime: int, config: dict[str, Any], promise: str
+) -> None:
+    """A daemon that really does something else is found out; the demo says so, and cleans up."""
+    done = run_demo(lifetime, config)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"NOT AS PROMISED: {promise}" in done.stdout
+    assert ": gone" in done.stdout
+
+
+def test_a_daemon_that_does_not_start_is_said() -> None:
+    """Without a daemon there is no demo: exit code 1, and the daemon's own words."""
+    done = run_demo(6, {"keys": {"lifetime": 61}})
+    assert done.returncode == 1
+    assert "CANNOT RUN: the daemon is not ready (exit code 2)" in done.stdout
+    assert "keys.lifetime" in done.stdout
+
+
+@pytest.fixture
+def someone_elses_checkout() -> Iterator[tuple[str, Path]]:
+    """An ordinary user with a home, and in it the project as a clone would have it."""
+    with work_directory() as home, os_user(str(home)) as user:
+        checkout = home / "sixtykey"
+        for path in project_files():
+            copy = checkout / path.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+        for path in [home, *home.rglob("*")]:
+            shutil.chown(path, user)
+        yield user, checkout
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root can become an ordinary user")
+@pytest.mark.timeout(400)
+def test_an_ordinary_user_makes_the_demo(someone_elses_checkout: tuple[str, Path]) -> None:
+    """`make demo LIFETIME=5` ends with 0 for an ordinary user in a fresh clone, nothing set up."""
+    user, checkout = someone_elses_checkout
+    pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    done = subprocess.run(
+        ["make", "demo", "LIFETIME=5"],
+        cwd=checkout, user=user, group=user, extra_groups=[],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(checkout.parent), "LC_ALL": "C.UTF-8", **pip},
+        capture_output=True, text=True, check=False, timeout=380,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"run by {user}" in done.stdout
+    assert_steps(done.stdout)
