@@ -145,12 +145,13 @@ def warn(message: str, path: str = SYSLOG) -> None:
     datagram of our own (RFC 3164), which is sent at once or not at all.
     """
     head = f"<84>{time.strftime('%b %e %T')} sixtykey-authorized-keys[{posix.getpid()}]: "
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+    sock.setblocking(False)
     try:
-        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
-        sock.setblocking(False)
         sock.sendto((head + message).encode("ascii", "backslashreplace")[:1024], path)
     except OSError:
         pass
+    sock.close()
 
 
 def chain(command: "list[str]") -> bytes:

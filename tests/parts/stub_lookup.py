@@ -1,0 +1,129 @@
+"""A lookup socket that answers as no sixtykeyd would, and the helper told to log elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Callable, Optional
+
+from tests.parts.sshd import HELPER
+
+Behaviour = Callable[[socket.socket], None]
+
+SSHD_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "USER": "ec2-user", "LOGNAME": "ec2-user", "HOME": "/"}
+"""What sshd gives to its AuthorizedKeysCommand, where the host has no LANG."""
+
+
+def answering(answer: bytes) -> Behaviour:
+    """Return a behaviour that sends these bytes and closes."""
+    return lambda connection: connection.sendall(answer)
+
+
+class StubLookup:
+    """Listens in the `with` block; each connection's request is kept, then `behave` has it.
+
+    `behave` None: it closes without reading. The connection is closed when `behave` returns.
+    """
+
+    def __init__(self, directory: Path, behave: Optional[Behaviour]) -> None:
+        self.path = str(directory / "stub.sock")
+        self.asked: list[bytes] = []
+        self.over = threading.Event()
+        self._behave = behave
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._thread = threading.Thread(target=self._serve)
+
+    def _serve(self) -> None:
+        while True:
+            connection, _ = self._listener.accept()
+            # A helper that gives up breaks the pipe: that is what these tests are about.
+            with connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                if self.over.is_set():
+                    return
+                if self._behave is not None:
+                    self.asked.append(connection.recv(4096))
+                    self._behave(connection)
+
+    def __enter__(self) -> StubLookup:
+        """Listen."""
+        self._listener.bind(self.path)
+        self._listener.listen()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        """End what `behave` waits for, and the thread."""
+        self.over.set()
+        with socket.socket(socket.AF_UNIX) as waker:
+            waker.connect(self.path)
+        self._thread.join()
+        self._listener.close()
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run of the helper left behind; `warnings` are the datagrams that syslog got."""
+
+    status: int
+    out: bytes
+    err: bytes
+    warnings: list[bytes]
+
+
+class Helper:
+    """The real script in a process of its own; only its constants are changed.
+
+    The log's path, so that its warnings can be read, and what `constants` says.
+    """
+
+    def __init__(self, directory: Path, constants: Optional[Mapping[str, str]] = None) -> None:
+        log = directory / "log"
+        self.script = directory / "authorized-keys"
+        source = HELPER.read_text("utf-8")
+        for name, value in {"SYSLOG": f'"{log}"', **(constants or {})}.items():
+            before, assignment, rest = source.partition(f"\n{name} = ")
+            assert assignment, f"the helper has no {name}"
+            source = before + assignment + value + rest[rest.index("\n") :]
+        self.script.write_text(source, "utf-8")
+        self.script.chmod(0o755)
+        self._log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._log.bind(str(log))
+        self._log.setblocking(False)
+
+    def command(self, *arguments: str, python: str = "/usr/bin/python3") -> list[str]:
+        """Return the command line of a run."""
+        return [python, "-I", "-S", str(self.script), *arguments]
+
+    def warnings(self) -> Iterator[bytes]:
+        """Yield the datagrams that arrived since the last call."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                yield self._log.recv(4096)
+
+    def run(self, *arguments: str, python: str = "/usr/bin/python3") -> Ran:
+        """Run it as sshd does, until nobody holds its stdout any more; TimeoutExpired if never."""
+        # stderr is no pipe, as it is none under sshd: what a chain leaves behind may hold it.
+        with tempfile.TemporaryFile() as err:
+            done = subprocess.run(
+                self.command(*arguments, python=python), env=SSHD_ENVIRONMENT,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err, check=False,
+                timeout=60,
+            )  # fmt: skip
+            err.seek(0)
+            return Ran(done.returncode, done.stdout, err.read(), list(self.warnings()))
+
+    def close(self) -> None:
+        """Close the log."""
+        self._log.close()

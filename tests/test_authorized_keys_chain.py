@@ -1,0 +1,187 @@
+"""The helper's --chain: another command in sshd's one slot, that can do ours no harm."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+from tests.parts.stub_lookup import SSHD_ENVIRONMENT, Helper, Ran, StubLookup, answering
+
+OURS = (
+    b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMK0Y9W5xHsCUTxFbtxgmKknb1b6ELRlmmGNbZxtr1yv"
+    b" 0f8fad5b-d9cb-469f-a165-70867728950e\n"
+)
+THEIRS = b'command="true" ssh-rsa AAAA of theirs\n'
+FINGERPRINT = "SHA256:" + "A" * 43
+
+Chained = Callable[..., Ran]
+
+
+def script(path: Path, text: str) -> Path:
+    """Write a shell script that can be run."""
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def helper(tmp_path: Path) -> Iterator[Helper]:
+    """The helper, with less patience for its chain than the real one."""
+    with contextlib.closing(Helper(tmp_path, {"CHAIN_SECONDS": "1.0"})) as made:
+        yield made
+
+
+@pytest.fixture
+def chained(helper: Helper, tmp_path: Path) -> Iterator[Chained]:
+    """Run the helper, for which the daemon has a key, with this shell script as its chain."""
+    with StubLookup(tmp_path, answering(OURS)) as stub:
+
+        def run(text: str, *words: str) -> Ran:
+            path = script(tmp_path / "chained", text)
+            return helper.run("--socket", stub.path, "--chain", str(path), "root", *words)
+
+        yield run
+
+
+def test_both_are_printed_ours_first(chained: Chained) -> None:
+    """A chained command's lines follow ours as they are, with an end to the last or without."""
+    assert chained("printf '%s' 'their line'").out == OURS + b"their line"
+    assert chained("echo 'their line'").warnings == []
+
+
+def test_arguments(helper: Helper, tmp_path: Path) -> None:
+    """COMMAND is split at white space, and USER and FINGERPRINT follow as sshd gave them."""
+    path = script(tmp_path / "chained", 'for word; do echo "<$word>"; done')
+    for words in (["root"], ["two words", "$(id)"], ["root", FINGERPRINT]):
+        ran = helper.run("--socket", str(tmp_path / "no"), "--chain", f" {path}  ssh  -x\t", *words)
+        assert ran.out.decode().splitlines() == ["<ssh>", "<-x>", *(f"<{word}>" for word in words)]
+
+
+def test_what_sshd_would_give_it(chained: Chained) -> None:
+    """Environment, signals and stdin are those that sshd gives its own child."""
+    ran = chained("env; grep SigIgn /proc/$$/status; readlink /proc/$$/fd/0; cat; pwd")
+    rows = ran.out.decode().splitlines()[1:]
+    environment = {row for row in rows if "=" in row and not row.startswith(("PWD", "_", "OLDPWD"))}
+    assert environment == {f"{name}={value}" for name, value in SSHD_ENVIRONMENT.items()}
+    ignored = int(rows[-3].split()[1], 16)
+    assert not ignored & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1)
+    assert rows[-2:] == ["/dev/null", os.getcwd()]
+
+
+def test_inherits_stderr(chained: Chained) -> None:
+    """What it says on stderr goes where sshd sends it."""
+    assert chained("echo oops >&2").err == b"oops\n"
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [("exit 1", b"failed: 1"), ("exit 255", b"failed: 255"), ("kill -TERM $$", b"failed: -15")],
+)
+def test_failing_chain(chained: Chained, end: str, status: bytes) -> None:
+    """A command that fails after printing gets nothing in; ours stays, and syslog names it."""
+    ran = chained(f"echo '{THEIRS.decode()}'; {end}")
+    assert (ran.status, ran.out, ran.err, len(ran.warnings)) == (0, OURS, b"", 1)
+    assert status in ran.warnings[0]
+    assert b"chained" in ran.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["exec sleep 1000", "sleep 1000", "exec >&-; exec sleep 1000", "trap '' TERM HUP; sleep 1000",
+     "while :; do echo x; sleep 0.01; done"],
+)  # fmt: skip
+def test_hanging_chain(chained: Chained, tmp_path: Path, text: str) -> None:
+    """A command that does not end is killed with all its children; ours stays."""
+    ran = chained(f"echo $$ > {tmp_path}/pid; echo theirs; {text}")
+    assert (ran.status, ran.out, ran.err, len(ran.warnings)) == (0, OURS, b"", 1)
+    group = int((tmp_path / "pid").read_text())
+    # Killed is not yet gone: whoever inherits the children has to wait for them first.
+    deadline = time.monotonic() + 20
+    while any(True for _ in members(group)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert list(members(group)) == []
+
+
+def members(group: int) -> Iterator[str]:
+    """The processes of a process group that still run."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, pgrp = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(pgrp) == group and state not in "ZX":
+                yield stat.parent.name
+
+
+@pytest.mark.parametrize("leave", ["sleep 1000 &", "setsid sleep 1000 &", "(exec sleep 1000) &"])
+def test_child_that_holds_stdout(chained: Chained, tmp_path: Path, leave: str) -> None:
+    """What a command leaves behind with its stdout delays nobody; its own lines count.
+
+    It would run for 1000 seconds, and the helper with it if it waited for the pipe's end.
+    """
+    ran = chained(f"{leave}\necho $! > {tmp_path}/left; echo theirs")
+    left = int((tmp_path / "left").read_text())
+    os.kill(left, signal.SIGKILL)  # still there: nobody waited for it
+    assert (ran.status, ran.out, ran.warnings) == (0, OURS + b"theirs\n", [])
+
+
+def test_child_that_writes_a_little_later(chained: Chained) -> None:
+    """A child that writes just after the command has ended is still heard."""
+    assert chained("(sleep 0.05; echo later) &").out == OURS + b"later\n"
+
+
+def test_large_output(chained: Chained) -> None:
+    """More than a pipe holds comes through whole; more than a mebibyte does not come at all."""
+    assert chained("head -c 900000 /dev/zero").out == OURS + bytes(900_000)
+    for text in ("yes", "head -c 1100000 /dev/zero", "yes & echo theirs"):
+        ran = chained(text)
+        assert (ran.status, ran.out, len(ran.warnings)) == (0, OURS, 1)
+
+
+@pytest.mark.parametrize("kind", ["missing", "not executable", "a directory", "not a program"])
+def test_chain_that_cannot_be_run(helper: Helper, tmp_path: Path, kind: str) -> None:
+    """A command that is not there, or is none: ours stays, and syslog says which."""
+    path = tmp_path / "chained"
+    if kind == "a directory":
+        path.mkdir()
+    elif kind != "missing":
+        path.write_text("neither a script nor a program")
+        path.chmod(0o644 if kind == "not executable" else 0o755)
+    with StubLookup(tmp_path, answering(OURS)) as stub:
+        ran = helper.run("--socket", stub.path, "--chain", f"{path} x", "root")
+    assert (ran.status, ran.out, ran.err, len(ran.warnings)) == (0, OURS, b"", 1)
+    assert str(path).encode() in ran.warnings[0]
+
+
+def test_no_daemon(helper: Helper, tmp_path: Path) -> None:
+    """While the daemon is away, the chained command's keys still work; one warning tells."""
+    path = script(tmp_path / "chained", "echo theirs")
+    ran = helper.run("--socket", str(tmp_path / "no"), "--chain", str(path), "root")
+    assert (ran.status, ran.out, ran.err, len(ran.warnings)) == (0, b"theirs\n", b"", 1)
+
+
+def test_blank_command(helper: Helper, tmp_path: Path) -> None:
+    """A chain of no words is no chain."""
+    with StubLookup(tmp_path, answering(OURS)) as stub:
+        ran = helper.run("--socket", stub.path, "--chain", " ", "root")
+    assert (ran.status, ran.out, ran.warnings) == (0, OURS, [])
+
+
+def test_ours_do_not_wait_for_theirs(helper: Helper, tmp_path: Path) -> None:
+    """Our lines are out before the chained command is run: it waits here for us to read them."""
+    os.mkfifo(tmp_path / "go")
+    path = script(tmp_path / "chained", f"read line < {tmp_path}/go; echo theirs")
+    with StubLookup(tmp_path, answering(OURS)) as stub:
+        command = helper.command("--socket", stub.path, "--chain", str(path), "root")
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == OURS
+            (tmp_path / "go").write_text("go\n")
+            assert process.stdout.read() == b"theirs\n"
+            assert process.wait(60) == 0
