@@ -183,7 +183,10 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # the bar, where the terminal has no such letters
-    return run(lifetime)
+    try:
+        return run(lifetime)
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

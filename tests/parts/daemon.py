@@ -141,6 +141,7 @@ class RunningDaemon:
                 [sys.executable, "-m", "agent", "--config", str(self.config_file)],
                 cwd=self.directory, env=environment,
                 stdin=subprocess.DEVNULL, stdout=audit, stderr=log,
+                start_new_session=True,  # ^C at the terminal is for us, who then stop it in order
             )  # fmt: skip
         try:
             self._await_ready()
