@@ -2,18 +2,20 @@
 
 What is written here before a push is acknowledged survives SIGKILL: it is in the kernel's page
 cache, so nothing waits for a disk (synchronous=OFF). A reboot ends every lease anyway: those of
-another boot are dropped. A damaged journal is set aside, never repaired, never believed.
+another boot are dropped. A damaged journal is set aside, never repaired, never believed: each row
+carries a digest, since SQLite's own checks do not see a byte that changed inside a value.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 from agent import config
 from agent.keys import KeyRejected, PublicKey
@@ -22,15 +24,15 @@ from agent.leases import Lease, NotDurable, SignedRequest
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # Raised by one with every change of the tables: another version is set aside like a damaged file.
 VERSION = 1
-Row = tuple[str, str, str, str, str, str, float, float]
 _TABLES = """
 CREATE TABLE IF NOT EXISTS boot (id TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS leases (
     os_user TEXT NOT NULL, type TEXT NOT NULL, base64 TEXT NOT NULL, request_id TEXT NOT NULL,
     principal TEXT NOT NULL, source TEXT NOT NULL, pushed_at REAL NOT NULL,
-    expires_at REAL NOT NULL, PRIMARY KEY (os_user, base64)) WITHOUT ROWID;
+    expires_at REAL NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (os_user, base64)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS answered (
-    mark BLOB PRIMARY KEY, signed_at REAL NOT NULL, request_id TEXT NOT NULL) WITHOUT ROWID;
+    mark BLOB PRIMARY KEY, signed_at REAL NOT NULL, request_id TEXT NOT NULL,
+    digest BLOB NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -52,38 +54,41 @@ class Journal:
         # False when there is no database, or it was found damaged: it must be opened anew.
         self.sound = False
 
-    def open(self, report: Callable[[str], None]) -> None:
-        """Open or make the database; a damaged one is set aside first, and reported.
+    def open(self, settings: config.Keys, report: Callable[[str], None]) -> Remembered:
+        """Open or make the database, and read what is still good under today's settings.
+
+        A damaged one is set aside, and reported; then nothing is remembered.
 
         Raises:
             NotDurable: there is no usable journal now. It may be tried again later.
         """
         try:
-            self._connect()
+            return self._connect(settings)
+        except (sqlite3.OperationalError, OSError) as error:
+            # It may be sound, but cannot be used: no room, no permission, another daemon has it.
+            self.close()
+            raise NotDurable(f"{self._path}: {error}") from error
         except (sqlite3.DatabaseError, UnicodeError) as error:
             self.close()
-            if isinstance(error, sqlite3.OperationalError) or not os.path.exists(self._path):
-                raise NotDurable(f"{self._path}: {error}") from error
-            aside = self._set_aside()
-            report(f"{self._path} is damaged ({error}); it was set aside as {aside}")
-            try:
-                self._connect()
-            except sqlite3.Error as second:
-                self.close()
-                raise NotDurable(f"{self._path}: {second}") from second
-        self.sound = True
+            reason = str(error)
+        try:
+            report(f"{self._path} is damaged ({reason}); it was set aside as {self._set_aside()}")
+            return self._connect(settings)
+        except (sqlite3.Error, OSError) as error:
+            self.close()
+            raise NotDurable(f"{self._path}: {error}") from error
 
     def record(self, lease: Lease) -> None:
         """Make a lease, and the request that it came from, durable. Raises NotDurable."""
         with self._transaction() as database:
             database.execute(
-                "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                _row(lease),
+                "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                _sealed(_row(lease)),
             )
             if lease.signed is not None:
                 database.execute(
-                    "INSERT OR REPLACE INTO answered VALUES (?, ?, ?)",
-                    (lease.signed.mark, lease.signed.signed_at, lease.request_id),
+                    "INSERT OR REPLACE INTO answered VALUES (?, ?, ?, ?)",
+                    _sealed((lease.signed.mark, lease.signed.signed_at, lease.request_id)),
                 )
 
     def remove(self, leases: list[Lease]) -> None:
@@ -103,21 +108,6 @@ class Journal:
                 (wall - config.LIMITS.clock_skew_seconds,),
             )
 
-    def remembered(self, settings: config.Keys, boottime: float) -> Remembered:
-        """What is still good under today's settings. Raises NotDurable."""
-        with self._transaction() as database:
-            leases = [
-                lease
-                for row in database.execute("SELECT * FROM leases ORDER BY pushed_at")
-                for lease in _lease(row, settings)
-                if boottime < lease.expires_at
-            ]
-            answered = [
-                (SignedRequest(mark, signed_at), request_id)
-                for mark, signed_at, request_id in database.execute("SELECT * FROM answered")
-            ]
-        return Remembered(leases, answered)
-
     def close(self) -> None:
         """Let go of the file; everything recorded is in it."""
         if self._database is not None:
@@ -125,17 +115,16 @@ class Journal:
             self._database = None
             self.sound = False
 
-    def _connect(self) -> None:
+    def _connect(self, settings: config.Keys) -> Remembered:
         # Readable by nobody else from the first byte on: SQLite itself would make it 0644.
-        try:
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
-        except OSError as error:
-            raise sqlite3.OperationalError(error.strerror) from error
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
         # One thread at a time uses it, though not always the same one.
         database = sqlite3.connect(
             self._path, timeout=1.0, isolation_level=None, check_same_thread=False
         )
         self._database = database
+        # Bytes that are no UTF-8 are damage like any other, and for the digest to find.
+        database.text_factory = lambda data: data.decode(errors="replace")
         # Exclusive: two daemons never share a journal, and no shared memory file is needed.
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
         database.execute("PRAGMA journal_mode = WAL")
@@ -148,11 +137,15 @@ class Journal:
         database.executescript(
             f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT"
         )
-        with self._transaction():
-            if database.execute("SELECT id FROM boot").fetchall() != [(self._boot_id,)]:
-                database.execute("DELETE FROM leases")
-                database.execute("DELETE FROM boot")
-                database.execute("INSERT INTO boot VALUES (?)", (self._boot_id,))
+        if database.execute("SELECT id FROM boot").fetchall() != [(self._boot_id,)]:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("DELETE FROM leases")
+            database.execute("DELETE FROM boot")
+            database.execute("INSERT INTO boot VALUES (?)", (self._boot_id,))
+            database.execute("COMMIT")
+        remembered = _read(database, settings)
+        self.sound = True
+        return remembered
 
     def _set_aside(self) -> str:
         aside = f"{self._path}.damaged"
@@ -183,7 +176,29 @@ class Journal:
                 database.execute("ROLLBACK")
 
 
-def _row(lease: Lease) -> Row:
+def _read(database: sqlite3.Connection, settings: config.Keys) -> Remembered:
+    rows = map(_unsealed, database.execute("SELECT * FROM leases ORDER BY pushed_at"))
+    leases = [lease for row in rows for lease in _lease(row, settings)]
+    answered = map(_unsealed, database.execute("SELECT * FROM answered"))
+    return Remembered(
+        leases, [(SignedRequest(mark, signed_at), name) for mark, signed_at, name in answered]
+    )
+
+
+def _sealed(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The row and its digest."""
+    return (*row, hashlib.sha256(repr(row).encode()).digest())
+
+
+def _unsealed(sealed: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The row without its digest. Raises sqlite3.DatabaseError when it is not what was written."""
+    row = sealed[:-1]
+    if _sealed(row) != sealed:
+        raise sqlite3.DatabaseError("a row is not what was written")
+    return row
+
+
+def _row(lease: Lease) -> tuple[Any, ...]:
     return (
         lease.os_user,
         lease.key.type,
@@ -196,7 +211,7 @@ def _row(lease: Lease) -> Row:
     )
 
 
-def _lease(row: Row, settings: config.Keys) -> list[Lease]:
+def _lease(row: tuple[Any, ...], settings: config.Keys) -> list[Lease]:
     """The lease of a row; none where today's settings would not take the key."""
     os_user, type_, base64, request_id, principal, source, pushed_at, expires_at = row
     try:

@@ -92,6 +92,8 @@ class LeaseStore:
 
     def _restore(self, remembered: Remembered) -> Remembered:
         for lease in remembered.leases:
+            if self._clock.boottime() >= lease.expires_at:
+                continue
             if any(live.key == lease.key for live in self.table.of(lease.os_user)):
                 continue  # Pushed again since, and so newer than what the journal had.
             try:
@@ -107,8 +109,7 @@ class LeaseStore:
             return Remembered([], [])
         try:
             journal.close()
-            journal.open(self._report)
-            remembered = journal.remembered(self._settings, self._clock.boottime())
+            remembered = journal.open(self._settings, self._report)
             for lease in live:
                 journal.record(lease)
         except NotDurable as error:
