@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 WORKERS ?= -n auto --dist loadfile
 
 .DEFAULT_GOAL := test
-.PHONY: demo test lint clean .venv
+.PHONY: demo test lint packages clean .venv
 .DELETE_ON_ERROR:
 
 demo: .venv/ready-demo
@@ -24,6 +24,14 @@ lint: .venv/ready-test .venv/ready-lint
 	$(VENV)/ruff check agent tests
 	$(VENV)/ruff format --check agent tests
 	$(VENV)/mypy agent tests
+
+# dist/: the deb and the rpm, each by its distribution's own tools, as lintian and rpmlint want them.
+packages:
+	.ci/need dpkg-buildpackage=dpkg-dev lintian=lintian rpmbuild=rpm rpmlint=rpmlint \
+	    checkmodule=checkpolicy semodule_package=semodule-utils bzip2=bzip2
+	packaging/build-deb
+	packaging/build-rpm
+	packaging/lint
 
 clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage *.egg-info
