@@ -1,0 +1,54 @@
+"""The helper with a key found, beside the bare interpreter that it runs on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from tests.benchmarks.figures import Figure, figure
+from tests.benchmarks.pairs import compare, process
+from tests.parts.daemon import RunningDaemon
+from tests.parts.host import work_directory
+from tests.parts.keys import make_key
+from tests.parts.pushers import Target, push_with_boto3
+from tests.parts.sshd import HELPER
+
+PAIRS = 200
+SYSTEM_PYTHON = "/usr/bin/python3"
+USER = "ec2-user"
+
+
+def against_interpreter(name: str, python: str) -> Figure:
+    """Ask the real daemon for a key with its fingerprint, against a start of `python` for nothing.
+
+    Both with -I -S; the daemon is idle otherwise, and the helper's script is compiled in each run.
+    """
+    with work_directory() as directory, RunningDaemon(directory) as daemon:
+        key = make_key(directory)
+        pushed = push_with_boto3(Target.of(daemon), USER, key.line)
+        if not pushed.ok:
+            raise RuntimeError(pushed.message)
+        line = f"{key.type} {key.base64} {pushed.request_id}\n"
+        bare = [python, "-I", "-S"]
+        words = [str(HELPER), "--socket", daemon.lookup_socket, USER, key.fingerprint()]
+        pairs = compare(
+            process([*bare, *words], line.encode()), process([*bare, "-c", "pass"], b""), PAIRS
+        )
+    detail = {"python": os.path.realpath(python), **pairs.detail()}
+    return Figure(name, pairs.ratio, "ratio", f"{python} -I -S -c pass", detail)
+
+
+@figure
+def helper_vs_interpreter() -> Figure:
+    """On the interpreter that the installed helper names in its first line, where it is here."""
+    python = SYSTEM_PYTHON if Path(SYSTEM_PYTHON).exists() else sys.executable
+    return against_interpreter("helper_vs_interpreter", python)
+
+
+@figure
+def helper_vs_interpreter_of_the_suite() -> Figure:
+    """On the interpreter that runs this; its modules may be shared objects that take loading."""
+    # Not the virtual environment's link to it, which costs a search for pyvenv.cfg.
+    python = os.path.realpath(sys.executable)
+    return against_interpreter("helper_vs_interpreter_of_the_suite", python)
