@@ -28,10 +28,12 @@ class Record:
     """One decision. What is unknown stays None and is not written.
 
     Attributes:
-        event: push, lookup, list, revoke, status, why, or the daemon's own start, reload and stop.
+        event: push, lookup; an operator's list, revoke, status, why, identity and reload; the
+            daemon's own start, reload and stop.
         outcome: allowed or the error's code; for lookups given or none; for the daemon's own, done.
         principal: the access key ID, or uid:N on a Unix socket.
         reason: for people: the error's message, or why a lookup gave nothing.
+        claimed_os_user: whom a request named that was refused before it was read.
     """
 
     event: str
@@ -49,6 +51,7 @@ class Record:
     public_key: Optional[str] = None
     reason: Optional[str] = None
     replay: Optional[bool] = None
+    claimed_os_user: Optional[str] = None
 
     def as_dict(self, wall: float) -> dict[str, object]:
         """The record's fields, with its time; `wall` is in seconds since the Unix epoch."""
@@ -78,8 +81,7 @@ class Audit:
         """One decision was made."""
         self.count(record.event, record.outcome)
         known = record.as_dict(self._clock.wall())
-        if record.os_user is not None:
-            self.history.note(record.os_user, known)
+        self.history.note(known, self._clock.boottime())
         self._write(json.dumps(known).encode() + b"\n")
 
     def count(self, event: str, outcome: str) -> None:

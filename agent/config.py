@@ -154,6 +154,11 @@ class Limits:
     # Decisions kept in memory to answer "why was I refused?": users, and decisions for each.
     history_users: int = 1024
     history_per_user: int = 32
+    # Refused requests of nobody knows whom, over all users.
+    history_claims: int = 256
+    # An operator who reads again within this time is counted, not recorded: `list --watch` and a
+    # scrape of the counters would fill the log.
+    operator_quiet_seconds: float = 60.0
     # How long after its end a pushed key still explains a refusal in the audit.
     history_seconds: float = 15 * 60.0
 

@@ -9,7 +9,7 @@ import resource
 import signal
 import ssl
 from collections.abc import MutableMapping
-from typing import Optional
+from typing import Any, Optional
 
 from agent import listeners, tls
 from agent.api import credentials
@@ -57,6 +57,7 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._servers: list[HttpServer] = []
         self._network: Optional[HttpServer] = None
+        self._listening: dict[str, str] = {}
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain.
@@ -76,7 +77,7 @@ class Daemon:
             self._network = HttpServer(service.answer, self._refused, self._tls)
             self._servers.append(self._network)
             self._network.start(sockets["https"])
-        self._serving(sockets["https"].getsockname() if "https" in sockets else None)
+        self._serving({name: sock.getsockname() for name, sock in sockets.items()})
         tending = asyncio.get_running_loop().create_task(self._tend())
         await self._stopping.wait()
         self._notifier.stopping()
@@ -89,7 +90,17 @@ class Daemon:
         self._lines.flush()
 
     async def _service(self) -> Service:
-        operator = Operator(self._config, self._identity, self._store, self._clock, self._audit)
+        turns = Turns(self._clock)
+        operator = Operator(
+            self._config,
+            self._identity,
+            self._store,
+            self._clock,
+            self._audit,
+            turns,
+            self._reload_files,
+        )
+        operator.listeners = self._listening
         service = Service(
             self._config,
             self._identity,
@@ -97,7 +108,7 @@ class Daemon:
             self._store,
             self._clock,
             self._audit,
-            Turns(self._clock),
+            turns,
             operator.actions(),
         )
         remembered = await self._store.open()
@@ -107,8 +118,14 @@ class Daemon:
             self._audit.history.pushed(lease)
         return service
 
-    def _serving(self, address: Optional[tuple[str, int]]) -> None:
-        where = "no network listener" if address is None else f"{address[0]} port {address[1]}"
+    def _serving(self, addresses: dict[str, Any]) -> None:
+        self._listening.update(lookup=addresses["lookup"], push=addresses["push"])
+        where = "no network listener"
+        if "https" in addresses:
+            host, port = addresses["https"][:2]
+            where = f"{host} port {port}"
+            scheme = "http" if self._tls is None else "https"
+            self._listening[scheme] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         log.info("serving %s: %s", self._identity.instance_id, where)
         self._decided("start")
         self._notifier.ready(f"Serving {self._identity.instance_id}, {where}")
@@ -123,17 +140,20 @@ class Daemon:
         """SIGHUP: credentials and TLS files anew; if anything is wrong with them, none of it."""
         self._notifier.reloading()
         try:
-            known, context = self._credentials(), self._tls_context()
+            self._reload_files()
         except Problems as problems:
             for problem in problems.problems:
                 log.error("not reloaded: %s", problem)
             self._decided("reload", "refused", "; ".join(problems.problems))
         else:
-            self._authenticator.credentials = known
-            if self._network is not None:
-                self._network.tls = context
             self._decided("reload")
         self._notifier.ready(f"Serving {self._identity.instance_id}")
+
+    def _reload_files(self) -> None:
+        known, context = self._credentials(), self._tls_context()
+        self._authenticator.credentials = known
+        if self._network is not None:
+            self._network.tls = context
 
     async def _tend(self) -> None:
         """What has to be done again and again, none of it for a lookup."""

@@ -73,10 +73,11 @@ class Lookups:
         return "".join(lease.line for lease in given).encode()
 
     def _explain(self, os_user: str, fingerprint: Optional[str], uid: int) -> None:
-        history = self._audit.history
-        reason = history.explain(os_user, fingerprint, self._clock.boottime())
+        history, now = self._audit.history, self._clock.boottime()
+        reason = history.explain(os_user, fingerprint, now)
         if reason is None:
             self._audit.count("lookup", "none")
+            history.asked(os_user, fingerprint, now)
             return
         record = Record(
             "lookup",

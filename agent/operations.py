@@ -1,32 +1,251 @@
-"""The operator's actions, on the local push socket only: status, list, revoke, why.
+"""The operator's actions, on the local push socket only.
 
-The socket's group may ask; only root may revoke. Every one of them is audited.
+    Sixtykey.Identity  which instance this host is   Sixtykey.Why     a user's recent decisions
+    Sixtykey.List      the live leases               Sixtykey.Revoke  end leases early
+    Sixtykey.Status    counters, listeners, memory   Sixtykey.Reload  credentials and TLS anew
+
+The socket's group may ask; to revoke and reload takes root, or whoever the daemon runs as. All are
+audited under their own names, and none of them exists on the network listener.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, Callable, Optional
 
-from agent.api.service import OperatorAction
+from agent import __version__
+from agent.api.errors import (
+    AccessDeniedException,
+    InvalidArgsException,
+    MissingParameter,
+    ServiceException,
+    ValidationError,
+)
+from agent.api.message import Peer
+from agent.api.service import Facts, OperatorAction
 from agent.audit import Audit
 from agent.clock import Clock
-from agent.config import Config
+from agent.config import LIMITS, Config
+from agent.document import Problems
 from agent.identity import Identity
+from agent.leases import Lease, NotDurable
 from agent.store import LeaseStore
+from agent.turns import Turns
+
+Body = dict[str, Any]
 
 
 class Operator:
-    """What an operator can ask a running daemon."""
+    """What an operator can ask a running daemon.
+
+    `reload` reads credentials and TLS files anew, or raises Problems and leaves the old ones;
+    `listeners` is filled in, by name, with where the daemon listens.
+    """
 
     def __init__(
-        self, config: Config, identity: Identity, store: LeaseStore, clock: Clock, audit: Audit
+        self,
+        config: Config,
+        identity: Identity,
+        store: LeaseStore,
+        clock: Clock,
+        audit: Audit,
+        turns: Turns,
+        reload: Callable[[], None],
     ) -> None:
         self._config = config
         self._identity = identity
         self._store = store
         self._clock = clock
         self._audit = audit
+        self._turns = turns
+        self._reload = reload
+        self._started = clock.boottime()
+        self._wall_at_boot = clock.wall() - clock.boottime()
+        self._told: dict[tuple[str, str], float] = {}
+        self.listeners: dict[str, str] = {}
 
     def actions(self) -> Mapping[str, OperatorAction]:
         """The actions by X-Amz-Target."""
-        return {}
+        return {
+            "Sixtykey.Identity": self.identity,
+            "Sixtykey.List": self.leases,
+            "Sixtykey.Status": self.status,
+            "Sixtykey.Why": self.why,
+            "Sixtykey.Revoke": self.revoke,
+            "Sixtykey.Reload": self.reload,
+        }
+
+    async def identity(self, peer: Peer, body: bytes, facts: Facts) -> Body:
+        """Which instance this is, and how long keys live: what a local push has to know."""
+        _members(body)
+        self._quiet(peer, facts)
+        return {**self._names(), "Lifetime": self._config.keys.lifetime}
+
+    async def leases(self, peer: Peer, body: bytes, facts: Facts) -> Body:
+        """Every live lease, or those of OSUser; who ends first comes first."""
+        members = _members(body, "OSUser")
+        self._quiet(peer, facts)
+        return {"Leases": self._told_leases(members.get("OSUser"))}
+
+    async def why(self, _: Peer, body: bytes, facts: Facts) -> Body:
+        """What was decided lately about OSUser, newest first, and what is live now."""
+        members = _members(body, "OSUser")
+        os_user = _required(members, "OSUser")
+        facts["os_user"] = os_user
+        history, now = self._audit.history, self._clock.boottime()
+        return {
+            "Leases": self._told_leases(os_user),
+            "Decisions": history.of(os_user, now),
+            "Asked": history.asked_for(os_user, now),
+            "Uptime": round(now - self._started, 3),
+            **self._names(),
+        }
+
+    async def status(self, peer: Peer, body: bytes, facts: Facts) -> Body:
+        """How the daemon is: identity, listeners, leases by user, counters since its start."""
+        _members(body)
+        self._quiet(peer, facts)
+        now, wall = self._clock.boottime(), self._clock.wall()
+        users: dict[str, int] = {}
+        for lease in self._store.table.live():
+            users[lease.os_user] = users.get(lease.os_user, 0) + 1
+        counters: dict[str, dict[str, int]] = {}
+        for (event, outcome), count in sorted(self._audit.counts.items()):
+            counters.setdefault(event, {})[outcome] = count
+        return {
+            "Version": __version__,
+            **self._names(),
+            "ProcessId": os.getpid(),
+            "Uptime": round(now - self._started, 3),
+            "ClockStepped": round(wall - now - self._wall_at_boot, 3),
+            "Lifetime": self._config.keys.lifetime,
+            "Listeners": self.listeners,
+            "Leases": {"Total": sum(users.values()), "ByUser": users},
+            "Counters": counters,
+            "Journal": self._journal(),
+            "Memory": _resident_bytes(),
+        }
+
+    async def revoke(self, peer: Peer, body: bytes, facts: Facts) -> Body:
+        """End leases before their time: of OSUser, with Fingerprint that key, or All."""
+        members = _members(body, "OSUser", "Fingerprint", "All")
+        _demand_root(peer)
+        os_user, fingerprint = members.get("OSUser"), members.get("Fingerprint")
+        everything = members.get("All") is True
+        if everything == (os_user is not None):
+            raise MissingParameter("Give OSUser, or All: true; not both.")
+        facts.update(os_user=os_user, fingerprint=fingerprint)
+        table = self._store.table
+        live = table.live() if os_user is None else table.of(os_user)
+        gone = [lease for lease in live if lease.is_for(fingerprint)]
+        await self._end(gone)
+        facts["reason"] = f"{len(gone)} keys" + (" of all users" if everything else "")
+        return {"Revoked": [self._told_lease(lease) for lease in gone]}
+
+    async def reload(self, peer: Peer, body: bytes, _: Facts) -> Body:
+        """Read the credentials and TLS files anew."""
+        _members(body)
+        _demand_root(peer)
+        try:
+            self._reload()
+        except Problems as problems:
+            raise InvalidArgsException(
+                "Not reloaded, what was read before stays: " + "; ".join(problems.problems)
+            ) from None
+        return {"Reloaded": True}
+
+    async def _end(self, leases: Iterable[Lease]) -> None:
+        gone, now = list(leases), self._clock.boottime()
+        # For the next lookup, whatever the disk does.
+        self._store.table.remove(gone)
+        for lease in gone:
+            self._audit.history.revoked(lease, now)
+        # In turn: a push of the same key must not be half there when the journal forgets it.
+        async with self._turns:
+            try:
+                await self._store.remove(gone)
+            except NotDurable as error:
+                raise ServiceException(
+                    f"Revoked until the daemon restarts, but the journal still has it: {error}"
+                ) from None
+
+    def _names(self) -> Body:
+        return {
+            "InstanceId": self._identity.instance_id,
+            "AvailabilityZone": self._identity.availability_zone,
+            "Region": self._identity.region,
+        }
+
+    def _journal(self) -> Body:
+        try:
+            self._store.check()
+        except NotDurable as error:
+            return {"Path": self._config.journal, "Problem": str(error)}
+        return {"Path": self._config.journal, "Problem": None}
+
+    def _told_leases(self, os_user: Optional[str]) -> list[Body]:
+        table = self._store.table
+        leases = table.live() if os_user is None else table.of(os_user)
+        return [self._told_lease(e) for e in sorted(leases, key=lambda e: e.expires_at)]
+
+    def _told_lease(self, lease: Lease) -> Body:
+        return {
+            "OSUser": lease.os_user,
+            "Type": lease.key.type,
+            "Bits": lease.key.bits,
+            "Fingerprint": lease.key.fingerprint,
+            "RequestId": lease.request_id,
+            "Principal": lease.principal,
+            "Source": lease.source,
+            "SecondsLeft": round(lease.expires_at - self._clock.boottime(), 3),
+            "Lifetime": round(lease.expires_at - lease.pushed_at, 3),
+        }
+
+    def _quiet(self, peer: Peer, facts: Facts) -> None:
+        """Who asks the same again and again is recorded once in a while."""
+        now, asked = self._clock.boottime(), (f"uid:{peer.uid}", facts["event"])
+        last = self._told.get(asked)
+        facts["quiet"] = last is not None and now < last + LIMITS.operator_quiet_seconds
+        if not facts["quiet"]:
+            if len(self._told) >= LIMITS.connections:
+                self._told.clear()
+            self._told[asked] = now
+
+
+def _members(body: bytes, *known: str) -> Body:
+    """The request's members, each of the right type. Raises ValidationError."""
+    try:
+        document = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        raise ValidationError("The request body is not JSON.") from None
+    if not isinstance(document, dict):
+        raise ValidationError("The request body must be a JSON object.")
+    for name, value in document.items():
+        if name not in known:
+            raise ValidationError(f"{name[:64]!r} is unknown here.")
+        if not isinstance(value, bool if name == "All" else str):
+            raise ValidationError(f"{name} has the wrong type.")
+    return document
+
+
+def _required(members: Body, name: str) -> str:
+    if not members.get(name):
+        raise MissingParameter(f"Missing: {name}.")
+    return str(members[name])
+
+
+def _demand_root(peer: Peer) -> None:
+    """Raise AccessDeniedException unless root asks, or whoever could end the daemon anyway."""
+    if peer.uid not in {0, os.geteuid()}:
+        raise AccessDeniedException("Only root may do this.")
+
+
+def _resident_bytes() -> int:
+    """This process's memory: the second field of /proc/self/statm, in pages (proc(5))."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0

@@ -16,6 +16,12 @@ from agent.api.message import Request
 OPERATOR_PREFIX = "Sixtykey."
 
 
+def is_operators(request: Request) -> bool:
+    """Whether a local user asks for an operator's action, or for one that looks like it."""
+    target = request.text(b"x-amz-target") or ""
+    return request.peer.uid is not None and target.startswith(OPERATOR_PREFIX)
+
+
 def route(request: Request) -> tuple[str, dict[str, str]]:
     """The action's name and the query parameters.
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from typing import Any, Callable
 
-from agent.api.actions import ACTION, SendSSHPublicKey
+from agent.api.actions import ACTION, SendSSHPublicKey, claimed_os_user
 from agent.api.errors import (
     AccessDeniedException,
     ApiError,
@@ -26,7 +26,7 @@ from agent.api.errors import (
 from agent.api.message import Peer, Request, Response, refusal, success
 from agent.api.principal import AuthenticationFailed, Authenticator, Principal
 from agent.api.replay import AnsweredRequests
-from agent.api.routing import route
+from agent.api.routing import is_operators, route
 from agent.api.throttle import Throttle
 from agent.audit import Audit, Record
 from agent.clock import Clock
@@ -37,9 +37,10 @@ from agent.turns import Turns
 
 log = logging.getLogger("sixtykeyd")
 
-# An operator's action takes the peer and the body, and returns the answer's body.
-OperatorAction = Callable[[Peer, bytes], Awaitable[dict[str, Any]]]
 Facts = dict[str, Any]
+# An operator's action takes the peer, the body and the facts of the audit record, to which it adds;
+# it returns the answer's body. With the fact `quiet` it is counted and not recorded.
+OperatorAction = Callable[[Peer, bytes, Facts], Awaitable[dict[str, Any]]]
 
 
 class Service:
@@ -83,21 +84,26 @@ class Service:
             "client_certificate": request.peer.certificate,
         }
         try:
+            self._check_running()
+            if is_operators(request):
+                return await self._operate(request, facts)
             self._check_serving()
             async with self._turns:
                 response = await self._decide(request, request_id, facts)
         except AuthenticationFailed as failed:
-            return replace(self._refuse(failed.error, facts), delay=failed.delay)
+            return replace(self._refuse(failed.error, request, facts), delay=failed.delay)
         except ApiError as error:
-            return self._refuse(error, facts)
+            return self._refuse(error, request, facts)
         except Exception:  # a defect of ours must refuse, and must not end the daemon
             log.exception("request %s failed", request_id)
-            return self._refuse(InternalFailure(), facts)
+            return self._refuse(InternalFailure(), request, facts)
         return response
 
-    def _check_serving(self) -> None:
+    def _check_running(self) -> None:
         if self.draining:
             raise ServiceUnavailable("The service is stopping. Try again.")
+
+    def _check_serving(self) -> None:
         if self._turns.held_for() > LIMITS.queue_seconds:
             raise ServiceUnavailable("The store of leases does not answer. Try again.")
         try:
@@ -107,9 +113,9 @@ class Service:
 
     async def _decide(self, request: Request, request_id: str, facts: Facts) -> Response:
         action, parameters = route(request)
-        principal = self._authenticator.authenticate(request, parameters, facts)
         if action != ACTION:
-            return await self._operate(action, request, request_id)
+            raise InvalidAction("An operator's action is named by X-Amz-Target alone.")
+        principal = self._authenticator.authenticate(request, parameters, facts)
         if principal.signed is None:
             return await self._push(request, principal, facts)
         answer = self._answered.recall(principal.signed)
@@ -178,17 +184,30 @@ class Service:
             log.error("push %s refused: %s", lease.request_id, error)
             raise ServiceException from None
 
-    async def _operate(self, action: str, request: Request, request_id: str) -> Response:
+    async def _operate(self, request: Request, facts: Facts) -> Response:
+        """An operator's action: also while no push can be taken, since then they are asked."""
+        facts["event"] = "operator"
+        action, parameters = route(request)
+        self._authenticator.authenticate(request, parameters, facts)
         if action not in self._operator:
             raise InvalidAction(f"The action {action[:64]!r} is not known here.")
-        return success(request_id, await self._operator[action](request.peer, request.body))
+        facts["event"] = action.partition(".")[2].lower()
+        body = await self._operator[action](request.peer, request.body, facts)
+        if facts.pop("quiet", False):
+            self._audit.count(facts["event"], "allowed")
+        else:
+            self._record("allowed", facts)
+        return success(facts["request_id"], body)
 
-    def _refuse(self, error: ApiError, facts: Facts) -> Response:
+    def _refuse(self, error: ApiError, request: Request, facts: Facts) -> Response:
+        facts.pop("quiet", None)
+        if "os_user" not in facts:
+            facts["claimed_os_user"] = claimed_os_user(request.body)
         self._record(error.code, {**facts, "reason": error.message})
         return refusal(error, facts["request_id"])
 
     def _record(self, outcome: str, facts: Facts) -> None:
-        self._audit.record(Record("push", outcome, **facts))
+        self._audit.record(Record(outcome=outcome, **{"event": "push", **facts}))
 
 
 def _accepted(request_id: str) -> Response:
