@@ -2,16 +2,15 @@
 # -I: neither the environment nor the working directory chooses code; -S: no site-packages, and a
 # quicker start. Both in one word, since Linux passes all that follows the interpreter as a single
 # argument. The path is absolute, as sshd demands of its command and Debian of its scripts.
-"""sshd's AuthorizedKeysCommand: ask sixtykeyd which keys a user may log in with just now.
+"""sshd's AuthorizedKeysCommand: ask sixtykeyd which keys a user may log in with just now."""
 
-One file, with nothing but what the interpreter is made of, because sshd waits for it at every key
-that a client offers (sshd_config(5), AuthorizedKeysCommand). It is compiled anew at every start,
-so each line of code costs (about 5 microseconds; comments are free), and `socket`, `os`, `re` or
-`argparse` would double its time.
-
-It ends with status 0 whatever happens, for sshd throws away what a failing command printed and
-logs a line at each call; what went wrong is said once, in syslog.
-"""
+# One file, with nothing but what the interpreter is made of, because sshd waits for it at every key
+# that a client offers (sshd_config(5), AuthorizedKeysCommand). `socket`, `os`, `re` or `argparse`
+# would double its time. It is compiled anew at every start: each line of code costs 5 microseconds
+# or more, a docstring as much, a comment nothing; hence many comments, and few lines.
+#
+# It ends with status 0 whatever happens, for sshd throws away what a failing command printed and
+# logs a line at each call; what went wrong is said once, in syslog.
 
 import _socket
 import binascii
@@ -97,11 +96,9 @@ def genuine(answer: bytes, fingerprint: str) -> bytes:
 
 
 def fingerprint_of(blob: bytes, kind: str) -> str:
-    """As sshd's %f prints it: `MD5:` and pairs of digits, else `SHA256:` and unpadded base64.
-
-    hashlib would load OpenSSL; the interpreter's own modules do for one key. Fedora and Enterprise
-    Linux build without them.
-    """
+    """As sshd's %f prints it: `MD5:` and pairs of digits, else `SHA256:` and unpadded base64."""
+    # hashlib would load OpenSSL; the interpreter's own modules do for one key. Fedora and
+    # Enterprise Linux build without them.
     name = "md5" if kind == "MD5:" else "sha256"
     own = "_sha2" if kind != "MD5:" and sys.version_info >= (3, 12) else "_" + name
     try:
@@ -139,19 +136,19 @@ def put(data: bytes, where: int = 1) -> None:
 
 
 def warn(message: str, path: str = SYSLOG) -> None:
-    """One line to syslog (authpriv.warning), or nothing if that would take time.
-
-    syslog(3) waits while the log's socket is full, and a login would wait with it. So: one
-    datagram of our own (RFC 3164), which is sent at once or not at all.
-    """
+    """One line to syslog (authpriv.warning), or nothing if that would take time."""
+    # syslog(3) waits while the log's socket is full, and a login would wait with it. So: one
+    # datagram of our own (RFC 3164 section 4.1), which is sent at once or not at all.
     head = f"<84>{time.strftime('%b %e %T')} sixtykey-authorized-keys[{posix.getpid()}]: "
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
-    sock.setblocking(False)
     try:
-        sock.sendto((head + message).encode("ascii", "backslashreplace")[:1024], path)
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+        try:
+            sock.setblocking(False)
+            sock.sendto((head + message).encode("ascii", "backslashreplace")[:1024], path)
+        finally:
+            sock.close()
     except OSError:
         pass
-    sock.close()
 
 
 def chain(command: "list[str]") -> bytes:

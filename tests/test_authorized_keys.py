@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import socket
 import subprocess
 import sys
@@ -271,6 +272,18 @@ def test_full_log_does_not_hold_a_login_up(tmp_path: Path) -> None:
             while log.recv(4096):
                 got += 1
     assert 0 < got < 10_000
+
+
+def test_warning_without_descriptors(tmp_path: Path) -> None:
+    """A warning that cannot even open a socket is dropped: nothing is raised."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        authorized_keys.warn("no descriptor is left", str(tmp_path / "log"))
+        with pytest.raises(OSError, match="Too many open files"):
+            socket.socket(socket.AF_UNIX)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_fingerprint_without_own_digests(

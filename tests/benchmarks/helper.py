@@ -36,7 +36,7 @@ def against_interpreter(name: str, python: str) -> Figure:
             process([*bare, *words], line.encode()), process([*bare, "-c", "pass"], b""), PAIRS
         )
     detail = {"python": os.path.realpath(python), **pairs.detail()}
-    return Figure(name, pairs.ratio, "ratio", f"{python} -I -S -c pass", detail)
+    return Figure(name, pairs.ratio, "ratio", f"{Path(python).name} -I -S -c pass", detail)
 
 
 @figure
