@@ -6,6 +6,9 @@ LIFETIME ?= 60
 PYTEST_ARGS ?=
 # Whole files to as many workers as there are processors: tests of one file share their hosts.
 WORKERS ?= -n auto --dist loadfile
+# What the tests run, as COMMAND=PACKAGE; those of a command that is not there say so.
+TOOLS := sshd=openssh-server ssh=openssh-client curl=curl git=git node=nodejs npm=npm gcc=gcc \
+	setpriv=util-linux useradd=passwd systemd-socket-activate=systemd
 
 .DEFAULT_GOAL := test
 .PHONY: demo test lint packages clean .venv
@@ -16,7 +19,7 @@ demo: .venv/ready-demo
 	$(VENV)/python -m tests.e2e.demo --lifetime $(LIFETIME)
 
 test: .venv/ready-test
-	.ci/need --soft sshd=openssh-server ssh=openssh-client curl=curl node=nodejs npm=npm gcc=gcc
+	.ci/need --soft $(TOOLS)
 	PYTHON=/usr/bin/python3 .ci/need --soft python3:ensurepip=python3-venv
 	$(VENV)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
 
