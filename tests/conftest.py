@@ -1,4 +1,4 @@
-"""What holds for every test: asyncio in debug mode, and in CI nothing skipped."""
+"""What holds for every test: asyncio in debug mode, no haste, and in CI nothing skipped."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ import os
 from collections.abc import Generator
 from typing import Any
 
+import hypothesis
 import pytest
+
+from tests.parts.host import MissingToolError
 
 # Read when an event loop is made: here, and in every daemon that a test starts.
 os.environ.setdefault("PYTHONASYNCIODEBUG", "1")
 
 IN_CI = os.environ.get("CI") == "true"
+
+# A slow machine is no defect. In CI the same examples each time: a failure is then the change's.
+hypothesis.settings.register_profile("sixtykey", deadline=None, derandomize=IN_CI)
+hypothesis.settings.load_profile("sixtykey")
 
 
 def _refuse_skip(report: Any) -> None:
@@ -23,9 +30,14 @@ def _refuse_skip(report: Any) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Look at the outcome of each test."""
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Look at the outcome of each test; a part that lacks its program skips the test."""
     report = yield
+    if call.excinfo is not None and call.excinfo.errisinstance(MissingToolError):
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: {call.excinfo.value}")
     if IN_CI:
         _refuse_skip(report)
     return report

@@ -34,22 +34,16 @@ CORES = [
     "agent.api.service", "agent.api.errors", "agent.api.throttle",
 ]  # fmt: skip
 IO_MODULES = {
-    "asyncio",
-    "os",
-    "pathlib",
-    "select",
-    "socket",
-    "sqlite3",
-    "ssl",
-    "subprocess",
-    "time",
-}
+    "asyncio", "os", "pathlib", "select", "socket", "sqlite3", "ssl", "subprocess", "time",
+}  # fmt: skip
 # In api/ the connections are http's alone.
 NETWORK_MODULES = {"asyncio", "select", "selectors", "socket", "ssl"}
 NETWORK_PREFIX = "agent.api.http"
 
 NOT_FOR_THE_WORLD = {
-    "a path of one machine": re.compile(r"(?<![\w.-])/(?:work|farm|root|home/\w+|opt/\w+)/[\w.]"),
+    "a path of one machine": re.compile(
+        r"(?<![\w.-])/(?:(?:work|farm)/\w|opt/(?:pypi|wheels)|root/\.pyenv)"
+    ),
     "a host of a package registry": re.compile(
         r"\b(?:registry\.npmjs|pypi\.org|pythonhosted\.org|(?:deb|security|snapshot)\.debian\.org"
         r"|archive\.ubuntu\.com|proxy\.golang)"
