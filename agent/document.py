@@ -201,6 +201,8 @@ class Section:
             self.problem(key, f"must be a text, not {_kind(value)}")
             return
         try:
+            # "\ud800" is a text for YAML, and one that can be neither signed nor opened.
+            value.encode()
             if check is not None:
                 check(value)
         except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import ipaddress
 import logging
 import os
 import socket
@@ -10,7 +11,7 @@ import stat
 from collections.abc import MutableMapping
 from pathlib import Path
 
-from agent.config import LIMITS, Config
+from agent.config import LIMITS, Config, Http
 from agent.systemd import listen_fds
 
 log = logging.getLogger("sixtykeyd")
@@ -40,11 +41,25 @@ def all_listeners(config: Config, environ: MutableMapping[str, str]) -> dict[str
             )
         if http is not None and "https" not in passed:
             passed["https"] = tcp(http.address, http.port)
+        elif http is not None:
+            _check_passed(passed["https"], http)
     except CannotListen:
         for sock in passed.values():
             sock.close()
         raise
     return passed
+
+
+def _check_passed(sock: socket.socket, http: Http) -> None:
+    """What the configuration would refuse to bind is not taken from systemd either."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        raise CannotListen("systemd passed in an https socket that is not TCP")
+    address = sock.getsockname()[0].partition("%")[0]
+    if http.tls is None and not http.plaintext and not ipaddress.ip_address(address).is_loopback:
+        raise CannotListen(
+            f"systemd passed in an https socket on {address}, which is not loopback, and there is "
+            "no push.http.tls: set it, or accept that with `plaintext: accepted`"
+        )
 
 
 def tcp(address: str, port: int) -> socket.socket:

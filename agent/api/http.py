@@ -29,15 +29,16 @@ class Handler(Protocol):
     def refuse(self, error: ApiError) -> Response:
         """The response to what was no request."""
 
-    def peer(self, transport: asyncio.BaseTransport) -> Peer:
-        """Who is at the other end."""
+    def peer(self, transport: asyncio.BaseTransport, source: str) -> Peer:
+        """Who is at the other end; `source` is the address that was accepted."""
 
 
 class Connection(asyncio.BufferedProtocol):
     """One client. While `busy`, a whole request is being answered: it must not be dropped then."""
 
-    def __init__(self, handler: Handler, lost: Callable[[], None]) -> None:
+    def __init__(self, handler: Handler, source: str, lost: Callable[[], None]) -> None:
         self._handler = handler
+        self._source = source
         self._lost = lost
         self._wire = Wire()
         self._loop = asyncio.get_running_loop()
@@ -48,6 +49,7 @@ class Connection(asyncio.BufferedProtocol):
         self._changed = asyncio.Event()
         self._writable = asyncio.Event()
         self._ended = False
+        self._idle = False
         self.busy = False
         self.waiting_since = self._loop.time()
 
@@ -57,9 +59,11 @@ class Connection(asyncio.BufferedProtocol):
         """The connection is there, and encrypted where it has to be."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what asyncio promises
         self._transport = transport
-        self._peer = self._handler.peer(transport)
+        self._peer = self._handler.peer(transport, self._source)
         self._writable.set()
-        self._limit(LIMITS.request_seconds, self._too_slow)
+        # The first request's time began when the connection was accepted.
+        spent = self._loop.time() - self.waiting_since
+        self._limit(LIMITS.request_seconds - spent, self._too_slow)
         self._task = self._loop.create_task(self._run(transport, self._peer))
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
@@ -70,7 +74,8 @@ class Connection(asyncio.BufferedProtocol):
         """Bytes have arrived."""
         if self._transport is None or self._ended:
             return
-        if not self._wire.begun:
+        if self._idle:
+            self._idle = False
             self._limit(LIMITS.request_seconds, self._too_slow)
         self._wire.feed(bytes(_BUFFER[:nbytes]))
         if self._wire.full:
@@ -78,10 +83,11 @@ class Connection(asyncio.BufferedProtocol):
         self._changed.set()
 
     def eof_received(self) -> bool:
-        """The client sends no more; it may still read what it asked for."""
+        """The client sends no more; over plain TCP it may still read what it asked for."""
         self._ended = True
         self._changed.set()
-        return True
+        # TLS cannot be half closed in asyncio, which would warn of every attempt.
+        return self._peer is not None and self._peer.tls is None
 
     def pause_writing(self) -> None:
         """The client does not read."""
@@ -106,7 +112,7 @@ class Connection(asyncio.BufferedProtocol):
         """Close, and refuse the request that has begun, if one has."""
         transport = self._transport
         if transport is not None and not transport.is_closing():
-            if self._wire.begun:
+            if self._wire.owes_answer:
                 transport.write(self._wire.send(self._handler.refuse(error), close=True))
             self._close(transport)
 
@@ -152,8 +158,9 @@ class Connection(asyncio.BufferedProtocol):
         response = await self._handler.answer(
             Request(head.method, head.target, head.headers, message.body, peer)
         )
-        await asyncio.sleep(response.delay)
+        # While a failed authentication is made to wait, its place may be given away.
         self.busy = False
+        await asyncio.sleep(response.delay)
         self.waiting_since = self._loop.time()
         if transport.is_closing():
             return False
@@ -163,7 +170,8 @@ class Connection(asyncio.BufferedProtocol):
         if not self._wire.keeps_alive:
             return False
         self._wire.go_on()
-        late = LIMITS.request_seconds if self._wire.begun else LIMITS.idle_seconds
+        self._idle = not self._wire.begun
+        late = LIMITS.idle_seconds if self._idle else LIMITS.request_seconds
         self._limit(late, self._too_slow)
         transport.resume_reading()
         return True

@@ -7,7 +7,6 @@ or all of one source, the connection that has waited longest for its request to 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import socket
 import ssl
@@ -19,7 +18,7 @@ from typing import Any, Callable, Optional
 
 from agent.api.errors import ApiError, ServiceUnavailable
 from agent.api.http import Connection
-from agent.api.message import Peer, Request, Response, refusal
+from agent.api.message import Peer, Request, Response, one_source, refusal
 from agent.config import LIMITS
 from agent.peercred import peer_uid
 
@@ -84,15 +83,15 @@ class HttpServer:
         self._refused(error.code)
         return refusal(error, str(uuid.uuid4()))
 
-    def peer(self, transport: asyncio.BaseTransport) -> Peer:
-        """Who is at the other end."""
+    def peer(self, transport: asyncio.BaseTransport, source: str) -> Peer:
+        """Who is at the other end; `source` is the address that was accepted."""
         sock: socket.socket = transport.get_extra_info("socket")
         if sock.family == socket.AF_UNIX:
-            return Peer("unix", uid=peer_uid(sock))
+            return Peer(source, uid=peer_uid(sock))
         cipher = transport.get_extra_info("cipher")
         certificate: Optional[dict[str, Any]] = transport.get_extra_info("peercert")
         return Peer(
-            transport.get_extra_info("peername")[0],
+            source,
             tls=None if cipher is None else f"{cipher[1]} {cipher[0]}",
             certificate=_subject(certificate) if certificate else None,
             certificate_demanded=self.tls is not None and self.tls.verify_mode != ssl.CERT_NONE,
@@ -113,16 +112,18 @@ class HttpServer:
                 self._make_room(None)
                 await asyncio.sleep(LIMITS.accept_retry_seconds)
                 continue
-            self._admit(sock, _source(sock, address))
+            # Noted now: a client that is gone has no address any more, and its request may be here.
+            self._admit(sock, "unix" if sock.family == socket.AF_UNIX else address[0])
 
-    def _admit(self, sock: socket.socket, source: str) -> None:
+    def _admit(self, sock: socket.socket, address: str) -> None:
+        source = f"uid:{peer_uid(sock)}" if sock.family == socket.AF_UNIX else one_source(address)
         mine = sum(place.source == source for place in self._places)
         if (mine >= LIMITS.connections_per_source and not self._make_room(source)) or (
             len(self._places) >= LIMITS.connections and not self._make_room(None)
         ):
             sock.close()
             return
-        place = _Place(source, Connection(self, lambda: self._leave(place)))
+        place = _Place(source, Connection(self, address, lambda: self._leave(place)))
         self._places.append(place)
         place.starting = asyncio.get_running_loop().create_task(self._start(sock, place))
         # A task that is cancelled before its first step never gets to close anything itself.
@@ -168,16 +169,6 @@ class HttpServer:
     def _leave(self, place: _Place) -> None:
         if place in self._places:
             self._places.remove(place)
-
-
-def _source(sock: socket.socket, address: Any) -> str:
-    """What counts as one source: an IPv4 address, an IPv6 /64 (one host's usual share), a uid."""
-    if sock.family == socket.AF_UNIX:
-        return f"uid:{peer_uid(sock)}"
-    ip = ipaddress.ip_address(address[0].partition("%")[0])
-    if ip.version == 6 and ip.ipv4_mapped is None:
-        return str(ipaddress.ip_network((ip, 64), strict=False))
-    return str(ip)
 
 
 def _subject(certificate: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -28,6 +29,14 @@ class Peer:
     tls: Optional[str] = None
     certificate: Optional[str] = None
     certificate_demanded: bool = False
+
+
+def one_source(address: str) -> str:
+    """What counts as one source: an IPv4 address, or an IPv6 /64 (one host's usual share)."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if ip.version == 4:
+        return str(ip)
+    return str(ip.ipv4_mapped or ipaddress.ip_network((ip, 64), strict=False))
 
 
 @dataclass(frozen=True)

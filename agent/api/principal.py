@@ -11,7 +11,7 @@ from typing import Optional
 from agent.api import authentication
 from agent.api.credentials import Credential, Credentials
 from agent.api.errors import ApiError, AuthException, InvalidClientTokenId
-from agent.api.message import Request
+from agent.api.message import Request, one_source
 from agent.api.sigv4 import Authentication, check_signature
 from agent.api.throttle import FailurePace
 from agent.clock import Clock
@@ -69,7 +69,7 @@ class Authenticator:
             check_signature(request, claimed, credential.secret_access_key)
             _check_token(credential, claimed)
         except (InvalidClientTokenId, AuthException) as error:
-            delay = self._failures.delay(request.peer.source, self._clock.boottime())
+            delay = self._failures.delay(one_source(request.peer.source), self._clock.boottime())
             raise AuthenticationFailed(error, delay) from None
         mark = hashlib.sha256(bytes.fromhex(claimed.signature)).digest()
         return Principal(

@@ -35,7 +35,7 @@ def route(request: Request) -> tuple[str, dict[str, str]]:
     local = request.peer.uid is not None
     path, raw_query = query.split(request.target)
     targets = request.values(b"x-amz-target")
-    named = bool(targets) or any(p.startswith(b"Action=") for p in raw_query.split(b"&"))
+    named = any(targets) or any(p.startswith(b"Action=") for p in raw_query.split(b"&"))
     # An endpoint with a base path asks for /base/: whatever mounted us there passes it on.
     if request.method != b"POST" or not path.startswith(b"/") or not path.endswith(b"/"):
         raise MissingAction
@@ -58,4 +58,6 @@ def _action(request: Request, parameters: dict[str, str]) -> str:
     named = {ACTION if target == TARGET else target, parameters.get("Action")} - {None}
     if len(named) > 1:
         raise InvalidParameterCombination("X-Amz-Target and Action name different actions.")
+    if target == ACTION:
+        raise InvalidAction(f"X-Amz-Target must name the service too: {TARGET}.")
     return str(named.pop())

@@ -62,6 +62,11 @@ class Wire:
         return self._head is not None or bool(self._inbox)
 
     @property
+    def owes_answer(self) -> bool:
+        """Whether a request has arrived, whole or in part, and its answer has not been sent."""
+        return self.begun and self._connection.our_state in (h11.IDLE, h11.SEND_RESPONSE)
+
+    @property
     def ready(self) -> bool:
         """Whether `next_message` may get further, or has something to refuse."""
         too_long = len(self._inbox) > LIMITS.head_bytes
@@ -96,7 +101,7 @@ class Wire:
         """
         try:
             if self._head is None:
-                self._head = self._read_head()
+                self._read_head()
             if self._head is not None and self._read_body():
                 return Message(self._head, bytes(self._body))
         except h11.RemoteProtocolError as error:
@@ -141,7 +146,8 @@ class Wire:
         found = self._inbox.find(_END, start) >= 0 or _BARE.search(self._inbox, start) is not None
         self._complete = found or (self._complete and start > 0)
 
-    def _read_head(self) -> Optional[Head]:
+    def _read_head(self) -> None:
+        """Take the head, if all of it has arrived."""
         end = self._inbox.find(_END)
         size = end + len(_END) if end >= 0 else len(self._inbox)
         if size > LIMITS.head_bytes:
@@ -149,7 +155,7 @@ class Wire:
         if end < 0:
             if _BARE.search(self._inbox):
                 raise BadRequest("The request has a bare line feed or carriage return, or a NUL.")
-            return None
+            return
         raw = bytes(self._inbox[:size])
         del self._inbox[:size]
         _check_head(raw)
@@ -157,9 +163,9 @@ class Wire:
         event = self._connection.next_event()
         if not isinstance(event, h11.Request):
             raise BadRequest
-        head = Head(event.method, event.target, tuple((n, v) for n, v in event.headers))
-        _check_framing(head)
-        return head
+        # Noted before it is checked: a HEAD request is refused without a body too.
+        self._head = Head(event.method, event.target, tuple((n, v) for n, v in event.headers))
+        _check_framing(self._head, event.http_version)
 
     def _read_body(self) -> bool:
         """Take what has arrived of the body; whether it is complete."""
@@ -191,21 +197,30 @@ def _check_head(raw: bytes) -> None:
         raise BadRequest("The request has a bare line feed or carriage return, or a NUL.")
     if len(lines) - 1 > LIMITS.header_count:
         raise HeadersTooLarge(f"The request has more than {LIMITS.header_count} headers.")
+    lengths = []
     for line in lines[1:]:
+        name, _, value = line.partition(b":")
         if line[:1] in (b" ", b"\t"):
             raise BadRequest("The request has a folded header.")
-        if line.partition(b":")[0].endswith((b" ", b"\t")):
+        if name.endswith((b" ", b"\t")):
             raise BadRequest("The request has white space before a colon.")
+        if name.lower() == b"content-length":
+            lengths.append(value.strip(b" \t"))
+    # h11 would make one of two that are alike.
+    if len(lengths) > 1:
+        raise BadRequest("The request says twice how long its body is.")
+    if lengths and not _LENGTH.fullmatch(lengths[0]):
+        raise BadRequest("Content-Length must be one number.")
 
 
-def _check_framing(head: Head) -> None:
+def _check_framing(head: Head, version: bytes) -> None:
     """One way to tell where the body ends, and one host."""
     lengths = [value for name, value in head.headers if name == b"content-length"]
     chunked = any(name == b"transfer-encoding" for name, _ in head.headers)
-    if len(lengths) > 1 or (lengths and chunked):
+    if lengths and chunked:
         raise BadRequest("The request says in two ways how long its body is.")
-    if lengths and not _LENGTH.fullmatch(lengths[0]):
-        raise BadRequest("Content-Length must be one number.")
+    if chunked and version != b"1.1":
+        raise BadRequest("Transfer-Encoding is from HTTP/1.1 on.")
     if lengths:
         _check_size(int(lengths[0]))
     if not any(name == b"host" and value for name, value in head.headers):

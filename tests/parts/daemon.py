@@ -95,7 +95,8 @@ class RunningDaemon:
     def write_credentials(self, credentials: Sequence[Mapping[str, Any]]) -> None:
         """Write the credentials file, for its owner only; the daemon sees it when it reloads."""
         self.credentials_file.touch(mode=0o600)
-        self.credentials_file.write_text(yaml.safe_dump([dict(each) for each in credentials]))
+        # JSON is YAML, without the aliases that a dumper makes of what is shared.
+        self.credentials_file.write_text(json.dumps([dict(each) for each in credentials]))
 
     @property
     def endpoint(self) -> str:

@@ -1,0 +1,325 @@
+"""agent/api/wire.py: HTTP/1.1 on bytes, strict and bounded."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.api.errors import ApiError, BadRequest, HeadersTooLarge, PayloadTooLarge
+from agent.api.message import Response
+from agent.api.wire import Message, Wire
+from agent.config import LIMITS
+
+OK = Response(200, {"Success": True}, (("x-amzn-RequestId", "id"),))
+HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"
+PLAIN = HEAD + b"Content-Length: 2\r\n\r\n{}"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+def message(data: bytes, step: int = 0) -> Optional[Message]:
+    """What a wire makes of these bytes, all at once or `step` bytes at a time."""
+    wire = Wire()
+    for start in range(0, len(data), step or len(data)):
+        wire.feed(data[start : start + (step or len(data))])
+        if wire.ready:
+            got = wire.next_message()
+            if got is not None:
+                return got
+    return None
+
+
+def state(wire: Wire) -> tuple[bool, bool]:
+    """Whether a request has begun, and whether an answer is owed."""
+    return wire.begun, wire.owes_answer
+
+
+@pytest.mark.parametrize("step", [0, 1, 7])
+def test_a_request_in_any_pieces(step: int) -> None:
+    """Whole, byte by byte or otherwise cut: the same raw target, headers and body."""
+    raw = (
+        b"POST /b%2f/?A=%41 HTTP/1.1\r\nHost: a:1\r\nX-Two:  b\t c \r\nContent-Length: 2\r\n\r\n{}"
+    )
+    got = message(raw, step)
+    assert got is not None
+    assert (got.head.method, got.head.target, got.body) == (b"POST", b"/b%2f/?A=%41", b"{}")
+    assert got.head.headers == (
+        (b"host", b"a:1"), (b"x-two", b"b\t c"), (b"content-length", b"2"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("step", [0, 1, 5])
+def test_a_chunked_body(step: int) -> None:
+    """Put together, trailers passed over."""
+    got = message(CHUNKED + b"1\r\n{\r\n1;x=y\r\n}\r\n0\r\nX: y\r\n\r\n", step)
+    assert got is not None
+    assert got.body == b"{}"
+
+
+def test_a_request_without_a_body() -> None:
+    """No length and no chunks: the body is empty."""
+    got = message(HEAD + b"\r\n")
+    assert got is not None
+    assert got.body == b""
+
+
+@pytest.mark.parametrize("cut", [1, 10, len(PLAIN) - 4, len(PLAIN) - 1])
+def test_a_request_that_is_not_whole_yet(cut: int) -> None:
+    """Nothing, until the rest arrives; but that it has begun is known."""
+    wire = Wire()
+    assert state(wire) == (False, False)
+    wire.feed(PLAIN[:cut])
+    assert state(wire) == (True, True)
+    assert wire.next_message() is None
+    wire.feed(PLAIN[cut:])
+    assert wire.ready
+    assert wire.next_message() is not None
+
+
+REFUSED = {
+    "not HTTP": b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "no version": b"POST /\r\nHost: a\r\n\r\n",
+    "a space in the target": b"POST / x HTTP/1.1\r\nHost: a\r\n\r\n",
+    "an empty line first": b"\r\n" + PLAIN,
+    "two lengths alike": HEAD + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+    "two lengths": HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "two lengths in one": HEAD + b"Content-Length: 2, 2\r\n\r\n{}",
+    "a signed length": HEAD + b"Content-Length: +2\r\n\r\n{}",
+    "a negative length": HEAD + b"Content-Length: -2\r\n\r\n{}",
+    "a hexadecimal length": HEAD + b"Content-Length: 0x2\r\n\r\n{}",
+    "an endless length": HEAD + b"Content-Length: 11111111111\r\n\r\n",
+    "length and chunks": HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "another coding": HEAD + b"Transfer-Encoding: gzip\r\n\r\n",
+    "two codings": HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "chunks in HTTP/1.0": CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0") + b"0\r\n\r\n",
+    "a bad chunk": CHUNKED + b"x\r\n{}\r\n0\r\n\r\n",
+    "a folded header": HEAD + b"X-A: b\r\n c\r\nContent-Length: 2\r\n\r\n{}",
+    "a folded header by tab": HEAD + b"X-A: b\r\n\tc\r\nContent-Length: 2\r\n\r\n{}",
+    "a space before the first header": b"POST / HTTP/1.1\r\n Host: a\r\n\r\n",
+    "a space before the colon": HEAD + b"Content-Length : 2\r\n\r\n{}",
+    "a tab before the colon": HEAD + b"X-A\t: 2\r\n\r\n",
+    "bare line feeds": PLAIN.replace(b"\r\n", b"\n"),
+    "one bare line feed": HEAD + b"X-A: b\nX-B: c\r\n\r\n",
+    "a bare carriage return": HEAD + b"X-A: b\rX-B: c\r\n\r\n",
+    "a NUL": HEAD + b"X-A: b\0c\r\n\r\n",
+    "no colon": HEAD + b"nothing\r\n\r\n",
+    "an empty name": HEAD + b": b\r\n\r\n",
+    "no Host": b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}",
+    "no Host in HTTP/1.0": b"POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}",
+    "an empty Host": b"POST / HTTP/1.1\r\nHost:\r\n\r\n",
+    "two Hosts": HEAD + b"Host: b\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("step", [0, 1])
+@pytest.mark.parametrize("raw", REFUSED.values(), ids=list(REFUSED))
+def test_what_could_be_read_in_two_ways(raw: bytes, step: int) -> None:
+    """BadRequest, whole or byte by byte."""
+    with pytest.raises(BadRequest):
+        message(raw, step)
+
+
+def test_a_bare_line_feed_is_refused_before_the_head_ends() -> None:
+    """A client that sends no carriage return would wait for ever otherwise."""
+    wire = Wire()
+    wire.feed(b"POST / HTTP/1.1\nHost: a\n\n")
+    assert wire.ready
+    with pytest.raises(BadRequest, match="bare"):
+        wire.next_message()
+
+
+def test_a_head_of_just_the_limit() -> None:
+    """16 KiB of head pass, one byte more does not, complete or not."""
+    filler = LIMITS.head_bytes - len(HEAD) - len(b"X: \r\n\r\n")
+    assert message(HEAD + b"X: " + b"a" * filler + b"\r\n\r\n") is not None
+    for raw in (b"X: " + b"a" * (filler + 1) + b"\r\n\r\n", b"X: " + b"a" * (filler + 5)):
+        with pytest.raises(HeadersTooLarge):
+            message(HEAD + raw)
+
+
+def test_a_target_without_an_end() -> None:
+    """The request line is bounded too."""
+    with pytest.raises(HeadersTooLarge):
+        message(b"POST /" + b"a" * LIMITS.head_bytes)
+
+
+@pytest.mark.parametrize(("more", "passes"), [(63, True), (64, False)])
+def test_the_number_of_headers(more: int, passes: bool) -> None:
+    """64 pass, 65 do not."""
+    raw = HEAD + b"".join(b"X-%d: a\r\n" % number for number in range(more)) + b"\r\n"
+    if passes:
+        assert message(raw) is not None
+    else:
+        with pytest.raises(HeadersTooLarge):
+            message(raw)
+
+
+def test_a_body_of_just_the_limit() -> None:
+    """16 KiB of body pass; one byte more is refused by what the head says, before it arrives."""
+    body = b"a" * LIMITS.body_bytes
+    assert message(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body) is not None
+    with pytest.raises(PayloadTooLarge):
+        message(HEAD + b"Content-Length: %d\r\n\r\n" % (len(body) + 1))
+
+
+def test_chunks_are_bounded_in_sum_and_in_framing() -> None:
+    """The sum of all chunks, and the bytes that many small ones take on the wire."""
+    one = b"400\r\n" + b"a" * 1024 + b"\r\n"
+    with pytest.raises(PayloadTooLarge):
+        message(CHUNKED + one * 17)
+    with pytest.raises(PayloadTooLarge):
+        message(CHUNKED + b"1\r\na\r\n" * 2731)
+    with pytest.raises(PayloadTooLarge):
+        message(CHUNKED + one * 16 + b"1\r\na\r\n0\r\n\r\n")
+
+
+def test_pipelined_requests_come_one_after_the_other() -> None:
+    """Each after the answer to the one before, whatever arrived early."""
+    wire = Wire()
+    wire.feed(PLAIN + PLAIN.replace(b"{}", b"[]") + CHUNKED + b"0\r\n\r\n" + PLAIN[:9])
+    for body in (b"{}", b"[]", b""):
+        got = wire.next_message()
+        assert got is not None
+        assert got.body == body
+        assert wire.send(OK).startswith(b"HTTP/1.1 200")
+        assert wire.keeps_alive
+        wire.go_on()
+    assert wire.begun
+    assert wire.next_message() is None
+
+
+def test_too_much_in_advance_is_not_read() -> None:
+    """A client that does not wait for answers is stopped at head and body once more."""
+    wire = Wire()
+    wire.feed(PLAIN)
+    assert wire.next_message() is not None
+    wire.feed(b"a" * (LIMITS.head_bytes + LIMITS.body_bytes))
+    assert not wire.full
+    wire.feed(b"a")
+    assert wire.full
+
+
+def test_http_1_0_and_close_end_the_connection() -> None:
+    """After the answer there is no other request, and the answer says so."""
+    for raw in (
+        PLAIN.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        PLAIN.replace(b"Host", b"Connection: close\r\nHost"),
+    ):
+        wire = Wire()
+        wire.feed(raw)
+        assert wire.next_message() is not None
+        assert b"connection: close" in wire.send(OK).lower()
+        assert not wire.keeps_alive
+
+
+def test_expect_100_continue() -> None:
+    """Asked for, it is given once; what is too large is refused instead."""
+    wire = Wire()
+    wire.feed(HEAD + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+    asked = [wire.wants_continue]
+    assert wire.next_message() is None
+    asked.append(wire.wants_continue)
+    assert wire.send_continue() == b"HTTP/1.1 100 \r\n\r\n"
+    asked.append(wire.wants_continue)
+    assert asked == [False, True, False]
+    wire.feed(b"{}")
+    assert wire.next_message() is not None
+    with pytest.raises(PayloadTooLarge):
+        message(HEAD + b"Expect: 100-continue\r\nContent-Length: 99999\r\n\r\n")
+
+
+def test_an_answer_on_the_wire() -> None:
+    """Status with its words, the reference's content type, a length, then the JSON."""
+    wire = Wire()
+    wire.feed(PLAIN)
+    wire.next_message()
+    assert wire.send(OK, close=True) == (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: 17\r\n"
+        b'x-amzn-RequestId: id\r\nConnection: close\r\n\r\n{"Success": true}'
+    )
+    assert not wire.keeps_alive
+
+
+@pytest.mark.parametrize(
+    "raw", [HEAD.replace(b"POST", b"HEAD") + b"\r\n", b"HEAD / HTTP/1.1\r\nHost:\r\n\r\n"]
+)
+def test_the_answer_to_head_has_no_body(raw: bytes) -> None:
+    """The headers only, also when the request is refused for its framing."""
+    wire = Wire()
+    wire.feed(raw)
+    try:
+        wire.next_message()
+    except BadRequest:
+        pass
+    assert wire.send(OK, close=True).endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "line", [b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n", HEAD + b"Upgrade: h2c\r\n"]
+)
+def test_no_other_protocol_is_spoken(line: bytes) -> None:
+    """CONNECT and Upgrade are requests like any other, and are answered in HTTP/1.1."""
+    wire = Wire()
+    wire.feed(line + b"\r\n")
+    assert wire.next_message() is not None
+    assert wire.send(Response(400, {"__type": "MissingAction"})).startswith(b"HTTP/1.1 400")
+
+
+def test_an_answer_is_owed_until_it_is_sent() -> None:
+    """From a request's first byte to its answer; not on an idle connection."""
+    wire = Wire()
+    states = [state(wire)]
+    wire.feed(PLAIN[:5])
+    states.append(state(wire))
+    wire.feed(PLAIN[5:])
+    wire.next_message()
+    states.append(state(wire))
+    wire.send(OK)
+    states.append(state(wire))
+    wire.go_on()
+    states.append(state(wire))
+    owes, sent, idle = (True, True), (True, False), (False, False)
+    assert states == [idle, owes, owes, sent, idle]
+
+
+_BYTES = st.one_of(
+    st.binary(max_size=80),
+    st.lists(
+        st.sampled_from([
+            b"POST / HTTP/1.1\r\n", b"HEAD / HTTP/1.0\r\n", b"Host: a\r\n",
+            b"Content-Length: 2\r\n", b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n",
+            b"\r\n", b"{}",
+            b"2\r\n{}\r\n", b"0\r\n\r\n", b"\n", b" ", b"\0", b"Connection: close\r\n",
+        ]),
+        max_size=10,
+    ).map(b"".join),
+)  # fmt: skip
+
+
+@given(_BYTES, st.integers(1, 30))
+def test_no_bytes_make_it_stumble(data: bytes, step: int) -> None:
+    """Arbitrary bytes in pieces: requests, or a refusal that can be sent; the same as in one go."""
+
+    def course(step: int) -> list[object]:
+        wire, seen = Wire(), list[object]()
+        for start in range(0, len(data), step):
+            wire.feed(data[start : start + step])
+            try:
+                while wire.ready:
+                    got = wire.next_message()
+                    if got is None:
+                        break
+                    seen.append((got.head.method, got.body))
+                    assert wire.send(OK)
+                    if not wire.keeps_alive:
+                        return seen
+                    wire.go_on()
+            except ApiError as error:
+                assert wire.send(Response(error.status, {}), close=True)
+                return [*seen, error.code]
+        return seen
+
+    assert course(step) == course(max(1, len(data)))

@@ -1,0 +1,142 @@
+"""A client that sends bytes and reads answers: whatever a test wants said, is said just so."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Optional, Union
+
+Address = Union[str, tuple[str, int]]
+"""A Unix socket's path, or host and port."""
+
+PATIENCE = 30.0
+"""Seconds to wait for bytes before that is called a failure."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP response; header names are in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    content: bytes
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The body as JSON."""
+        parsed = json.loads(self.content)
+        assert isinstance(parsed, dict)
+        return parsed
+
+    @property
+    def code(self) -> str:
+        """The error's name; empty on success. Fails unless the answer has the reference's shape."""
+        request_id = self.headers["x-amzn-requestid"]
+        assert self.headers["content-type"] == "application/x-amz-json-1.1"
+        if self.status == 200:
+            assert self.body == {"RequestId": request_id, "Success": True}
+            return ""
+        assert set(self.body) == {"__type", "Message"}
+        assert self.body["Message"]
+        assert self.headers["x-amzn-errortype"] == self.body["__type"]
+        return str(self.body["__type"])
+
+    @property
+    def request_id(self) -> str:
+        """The request id, as the header says it."""
+        return self.headers["x-amzn-requestid"]
+
+
+class Raw:
+    """One connection. `source` is the local address to come from."""
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        source: Optional[str] = None,
+        tls: Optional[ssl.SSLContext] = None,
+        receive_buffer: Optional[int] = None,
+    ) -> None:
+        unix = isinstance(address, str)
+        sock = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
+        sock.settimeout(PATIENCE)
+        if receive_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if source is not None:
+            sock.bind((source, 0))
+        self.sock = sock
+        try:
+            sock.connect(address)
+            if tls is not None:
+                self.sock = tls.wrap_socket(sock, server_hostname="localhost")
+        except BaseException:
+            sock.close()
+            raise
+        self._inbox = b""
+
+    def send(self, data: bytes) -> Raw:
+        """Send all of it."""
+        self.sock.sendall(data)
+        return self
+
+    def _read(self) -> bool:
+        """Read something; whether there was anything."""
+        try:
+            data = self.sock.recv(65536)
+        except ConnectionResetError:
+            return False
+        self._inbox += data
+        return bool(data)
+
+    def head(self) -> tuple[int, dict[str, str]]:
+        """The next status and headers, without what follows them."""
+        while b"\r\n\r\n" not in self._inbox:
+            if not self._read():
+                raise EOFError(f"closed after {self._inbox!r}")
+        head, _, self._inbox = self._inbox.partition(b"\r\n\r\n")
+        lines = head.decode("latin-1").split("\r\n")
+        version, status = lines[0].split(" ")[:2]
+        assert version == "HTTP/1.1"
+        pairs = (line.partition(":") for line in lines[1:])
+        return int(status), {name.lower(): value.strip() for name, _, value in pairs}
+
+    def answer(self) -> Answer:
+        """The next whole response."""
+        status, headers = self.head()
+        length = int(headers["content-length"])
+        while len(self._inbox) < length:
+            if not self._read():
+                raise EOFError(f"closed within {self._inbox!r}")
+        content, self._inbox = self._inbox[:length], self._inbox[length:]
+        return Answer(status, headers, content)
+
+    def ends(self) -> bool:
+        """Whether the server closes, with nothing more said; waits for either."""
+        return not self._inbox and not self._read()
+
+    def close(self) -> None:
+        """Close."""
+        self.sock.close()
+
+    def __enter__(self) -> Raw:
+        """The connection."""
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        """Close, however the block ended."""
+        self.close()
+
+
+def ask(address: Address, data: bytes, **options: Any) -> Answer:
+    """Send one request on a connection of its own; its answer."""
+    with Raw(address, **options) as raw:
+        return raw.send(data).answer()

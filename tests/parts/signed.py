@@ -1,0 +1,165 @@
+"""Requests as clients send them, signed by botocore: the oracle that the verifier is held to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any, Optional
+from urllib.parse import urlsplit
+
+from botocore.auth import SigV4Auth, SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from agent.api.message import Peer, Request
+from tests.parts.daemon import CREDENTIAL, INSTANCE_ID, REGION, ZONE
+
+TARGET = "AWSEC2InstanceConnectService.SendSSHPublicKey"
+SERVICE = "ec2-instance-connect"
+CONTENT_TYPE = "application/x-amz-json-1.1"
+HOST = "127.0.0.1:8060"
+LOOPBACK = Peer("127.0.0.1")
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Who signs, for where, when (seconds since the Unix epoch; None: now)."""
+
+    key: str = CREDENTIAL["access_key_id"]
+    secret: str = CREDENTIAL["secret_access_key"]
+    token: Optional[str] = None
+    region: str = REGION
+    service: str = SERVICE
+    at: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """One HTTP request, in the very words that go over the wire; Content-Length is added there."""
+
+    method: str = "POST"
+    target: str = "/"
+    headers: tuple[tuple[str, str], ...] = (
+        ("Host", HOST),
+        ("Content-Type", CONTENT_TYPE),
+        ("X-Amz-Target", TARGET),
+    )
+    body: bytes = b"{}"
+
+    def plus(self, name: str, value: str) -> Call:
+        """One header more, whether or not it is there already."""
+        return replace(self, headers=(*self.headers, (name, value)))
+
+    def without(self, name: str) -> Call:
+        """No header of this name."""
+        kept = tuple(pair for pair in self.headers if pair[0].lower() != name.lower())
+        return replace(self, headers=kept)
+
+    def having(self, name: str, value: str) -> Call:
+        """This one header of that name, in the place of any other."""
+        return self.without(name).plus(name, value)
+
+    def value(self, name: str) -> str:
+        """The value of the header of this name."""
+        return next(value for key, value in self.headers if key.lower() == name.lower())
+
+    def raw(self) -> bytes:
+        """The bytes to send."""
+        lines = [f"{self.method} {self.target} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in self.headers]
+        lines.append(f"Content-Length: {len(self.body)}")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + self.body
+
+    def request(self, peer: Peer = LOOPBACK) -> Request:
+        """What the HTTP shell makes of it."""
+        headers = tuple(
+            (name.lower().encode("latin-1"), value.strip(" \t").encode("latin-1"))
+            for name, value in self.headers
+        )
+        return Request(
+            self.method.encode(), self.target.encode("latin-1"), headers, self.body, peer
+        )
+
+
+class _At:
+    """Signs at the time that it is told, and hashes the body that it is told."""
+
+    moment: datetime
+    content: bytes
+
+    def add_auth(self, request: Any) -> None:
+        request.context["timestamp"] = self.moment.strftime("%Y%m%dT%H%M%SZ")
+        auth: Any = self
+        auth._modify_request_before_signing(request)
+        text = auth.string_to_sign(request, auth.canonical_request(request))
+        auth._inject_signature_to_request(request, auth.signature(text, request))
+
+    def payload(self, _: Any) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+
+class _Header(_At, SigV4Auth):  # type: ignore[misc]
+    pass
+
+
+class _Query(_At, SigV4QueryAuth):  # type: ignore[misc]
+    # botocore would move the body's members into the query; here the body stays, and is hashed.
+    pass
+
+
+def _prepared(call: Call, signer: Signer, auth: Any) -> AWSRequest:
+    at = datetime.now(timezone.utc).timestamp() if signer.at is None else signer.at
+    auth.moment, auth.content = datetime.fromtimestamp(at, timezone.utc), call.body
+    request = AWSRequest(call.method, f"http://{HOST}{call.target}", data=b"")
+    for name, value in call.headers:
+        request.headers.add_header(name, value)
+    auth.add_auth(request)
+    return request
+
+
+def _credentials(signer: Signer) -> Credentials:
+    return Credentials(signer.key, signer.secret, signer.token)
+
+
+def sign(call: Call, signer: Signer = Signer()) -> Call:
+    """With an Authorization header, as boto3 signs."""
+    request = _prepared(call, signer, _Header(_credentials(signer), signer.service, signer.region))
+    return replace(call, headers=tuple(request.headers.items()))
+
+
+def presign(
+    call: Call,
+    signer: Signer = Signer(),
+    expires: int = 60,
+) -> Call:
+    """With the signature in the query string, as botocore presigns."""
+    auth = _Query(_credentials(signer), signer.service, signer.region, expires=expires)
+    parts = urlsplit(_prepared(call, signer, auth).url)
+    return replace(call, target=f"{parts.path}?{parts.query}")
+
+
+def fresh_key() -> str:
+    """An Ed25519 public key that nobody has seen, as a line with a comment."""
+    public = Ed25519PrivateKey.generate().public_key()
+    line = public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    return f"{line} somebody@somewhere"
+
+
+def members(**changes: Any) -> dict[str, Any]:
+    """SendSSHPublicKey's parameters, with these in the place of the right ones."""
+    return {
+        "InstanceId": INSTANCE_ID,
+        "InstanceOSUser": "ec2-user",
+        "SSHPublicKey": fresh_key(),
+        "AvailabilityZone": ZONE,
+        **changes,
+    }
+
+
+def push(**changes: Any) -> Call:
+    """A push of a fresh key, not yet signed."""
+    return Call(body=json.dumps(members(**changes)).encode())
