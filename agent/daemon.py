@@ -23,7 +23,7 @@ from agent.config import LIMITS, Config
 from agent.document import Problems
 from agent.history import History
 from agent.identity import Identity
-from agent.journal import Journal
+from agent.journal import Journal, Remembered
 from agent.lookup import Lookups, LookupServer
 from agent.operations import Operator
 from agent.store import LeaseStore
@@ -78,12 +78,13 @@ class Daemon:
             self._servers.append(self._network)
             self._network.start(sockets["https"])
         self._serving({name: sock.getsockname() for name, sock in sockets.items()})
-        tending = asyncio.get_running_loop().create_task(self._tend())
+        tending = [asyncio.create_task(self._watch()), asyncio.create_task(self._tend(service))]
         await self._stopping.wait()
         self._notifier.stopping()
         service.draining = True
         await asyncio.gather(*(server.stop() for server in self._servers))
-        tending.cancel()
+        for task in tending:
+            task.cancel()
         await lookups.stop()
         self._store.close()
         self._decided("stop")
@@ -111,11 +112,7 @@ class Daemon:
             turns,
             operator.actions(),
         )
-        remembered = await self._store.open()
-        for signed, request_id in remembered.answered:
-            service.remember(signed, request_id)
-        for lease in remembered.leases:
-            self._audit.history.pushed(lease)
+        self._remember(service, await self._store.open())
         return service
 
     def _serving(self, addresses: dict[str, Any]) -> None:
@@ -155,17 +152,26 @@ class Daemon:
         if self._network is not None:
             self._network.tls = context
 
-    async def _tend(self) -> None:
-        """What has to be done again and again, none of it for a lookup."""
+    async def _watch(self) -> None:
+        """What has to be done again and again, and waits for nothing."""
         while True:
             self._notifier.watchdog()
             self._lines.flush()
             self._audit.dropped(self._lines.take_dropped())
-            remembered = await self._store.tend()
-            for lease in remembered.leases:
-                self._audit.history.pushed(lease)
             watchdog = self._notifier.watchdog_interval or LIMITS.tend_seconds
             await asyncio.sleep(min(watchdog, LIMITS.tend_seconds))
+
+    async def _tend(self, service: Service) -> None:
+        """What waits for the journal: a disk that stands still must not cost the watchdog."""
+        while True:
+            await asyncio.sleep(LIMITS.tend_seconds)
+            self._remember(service, await self._store.tend())
+
+    def _remember(self, service: Service, remembered: Remembered) -> None:
+        for signed, request_id in remembered.answered:
+            service.remember(signed, request_id)
+        for lease in remembered.leases:
+            self._audit.history.pushed(lease)
 
     def _credentials(self) -> Credentials:
         if self._config.push.http is None:

@@ -8,6 +8,7 @@ carries a digest, since SQLite's own checks do not see a byte that changed insid
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import sqlite3
@@ -24,16 +25,16 @@ from agent.leases import Lease, NotDurable, SignedRequest
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # Raised by one with every change of the tables: another version is set aside like a damaged file.
 VERSION = 1
-_TABLES = """
-CREATE TABLE IF NOT EXISTS boot (id TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS leases (
-    os_user TEXT NOT NULL, type TEXT NOT NULL, base64 TEXT NOT NULL, request_id TEXT NOT NULL,
-    principal TEXT NOT NULL, source TEXT NOT NULL, pushed_at REAL NOT NULL,
-    expires_at REAL NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (os_user, base64)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS answered (
-    mark BLOB PRIMARY KEY, signed_at REAL NOT NULL, request_id TEXT NOT NULL,
-    digest BLOB NOT NULL) WITHOUT ROWID;
-"""
+# As SQLite keeps them, by name: what is there must be this, letter by letter.
+_TABLES = (
+    "CREATE TABLE answered (mark BLOB PRIMARY KEY, signed_at REAL NOT NULL, "
+    "request_id TEXT NOT NULL, digest BLOB NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE boot (id TEXT NOT NULL)",
+    "CREATE TABLE leases (os_user TEXT NOT NULL, type TEXT NOT NULL, base64 TEXT NOT NULL, "
+    "request_id TEXT NOT NULL, principal TEXT NOT NULL, source TEXT NOT NULL, "
+    "pushed_at REAL NOT NULL, expires_at REAL NOT NULL, digest BLOB NOT NULL, "
+    "PRIMARY KEY (os_user, base64)) WITHOUT ROWID",
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class Remembered:
 
     leases: list[Lease]
     answered: list[tuple[SignedRequest, str]]
+
+
+_NOTHING = Remembered([], [])
 
 
 class Journal:
@@ -54,42 +58,42 @@ class Journal:
         # False when there is no database, or it was found damaged: it must be opened anew.
         self.sound = False
 
-    def open(self, settings: config.Keys, report: Callable[[str], None]) -> Remembered:
+    def open(
+        self, settings: config.Keys, report: Callable[[str], None], unusable: Callable[[str], None]
+    ) -> Remembered:
         """Open or make the database, and read what is still good under today's settings.
 
-        A damaged one is set aside, and reported; then nothing is remembered.
-
-        Raises:
-            NotDurable: there is no usable journal now. It may be tried again later.
+        A damaged one is set aside, and `report` is told; then nothing is remembered. One that can
+        only be read (no room, read-only) is read and let go, and `unusable` is told: it is not
+        `sound` then, and may be tried again later.
         """
         try:
-            return self._connect(settings)
-        except (sqlite3.OperationalError, OSError) as error:
-            # It may be sound, but cannot be used: no room, no permission, another daemon has it.
+            return self._connect(settings, unusable)
+        except (sqlite3.DatabaseError, UnicodeError, OSError) as error:
             self.close()
-            raise NotDurable(f"{self._path}: {error}") from error
-        except (sqlite3.DatabaseError, UnicodeError) as error:
-            self.close()
+            if not _is_damage(error):
+                unusable(f"{self._path}: {error}")
+                return _NOTHING if not _is_read_only(error) else self._read_copy(settings, report)
             reason = str(error)
         try:
             report(f"{self._path} is damaged ({reason}); it was set aside as {self._set_aside()}")
-            return self._connect(settings)
+            return self._connect(settings, unusable)
         except (sqlite3.Error, OSError) as error:
             self.close()
-            raise NotDurable(f"{self._path}: {error}") from error
+            unusable(f"{self._path}: {error}")
+            return _NOTHING
 
     def record(self, lease: Lease) -> None:
         """Make a lease, and the request that it came from, durable. Raises NotDurable."""
         with self._transaction() as database:
-            database.execute(
-                "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                _sealed(_row(lease)),
-            )
-            if lease.signed is not None:
-                database.execute(
-                    "INSERT OR REPLACE INTO answered VALUES (?, ?, ?, ?)",
-                    _sealed((lease.signed.mark, lease.signed.signed_at, lease.request_id)),
-                )
+            _put(database, lease)
+
+    def replace(self, leases: list[Lease]) -> None:
+        """Hold these leases and no others; requests stay remembered. Raises NotDurable."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM leases")
+            for lease in leases:
+                _put(database, lease)
 
     def remove(self, leases: list[Lease]) -> None:
         """Drop leases before their time; their requests stay remembered. Raises NotDurable."""
@@ -115,7 +119,7 @@ class Journal:
             self._database = None
             self.sound = False
 
-    def _connect(self, settings: config.Keys) -> Remembered:
+    def _connect(self, settings: config.Keys, unusable: Callable[[str], None]) -> Remembered:
         # Readable by nobody else from the first byte on: SQLite itself would make it 0644.
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
         # One thread at a time uses it, though not always the same one.
@@ -129,23 +133,66 @@ class Journal:
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = OFF")
+        # Read before anything is written: a full disk must not keep live keys from lookups.
+        remembered = self._read(database, settings)
+        try:
+            self._make_tables(database)
+        except sqlite3.OperationalError as error:
+            self.close()
+            unusable(f"{self._path}: {error}")
+        else:
+            self.sound = True
+        return remembered
+
+    def _read(self, database: sqlite3.Connection, settings: config.Keys) -> Remembered:
+        """What the database holds. Raises sqlite3.DatabaseError when it is not as it was left."""
         version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, VERSION):
+        tables = database.execute("SELECT sql FROM sqlite_master WHERE sql NOT NULL ORDER BY name")
+        found = [sql for (sql,) in tables]
+        if version == 0 and not found:
+            return _NOTHING
+        if version != VERSION:
             raise sqlite3.DatabaseError(f"it is of version {version}, not {VERSION}")
+        if found != list(_TABLES):
+            raise sqlite3.DatabaseError("its tables are not ours")
         if database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("its check failed")
-        database.executescript(
-            f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT"
-        )
+        remembered = _read(database, settings)
         if database.execute("SELECT id FROM boot").fetchall() != [(self._boot_id,)]:
-            database.execute("BEGIN IMMEDIATE")
+            return Remembered([], remembered.answered)
+        return remembered
+
+    def _make_tables(self, database: sqlite3.Connection) -> None:
+        """Make what is missing, and drop the leases of another boot."""
+        database.execute("BEGIN IMMEDIATE")
+        if not database.execute("SELECT 1 FROM sqlite_master").fetchall():
+            for table in _TABLES:
+                database.execute(table)
+            database.execute(f"PRAGMA user_version = {VERSION}")
+        if database.execute("SELECT id FROM boot").fetchall() != [(self._boot_id,)]:
             database.execute("DELETE FROM leases")
             database.execute("DELETE FROM boot")
             database.execute("INSERT INTO boot VALUES (?)", (self._boot_id,))
-            database.execute("COMMIT")
-        remembered = _read(database, settings)
-        self.sound = True
-        return remembered
+        database.execute("COMMIT")
+
+    def _read_copy(self, settings: config.Keys, report: Callable[[str], None]) -> Remembered:
+        """Read a journal on a read-only file system, which SQLite cannot without writing to it."""
+        # Late: hardly ever needed, and a second to nobody.
+        import shutil
+        import tempfile
+
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                copy = Journal(f"{folder}/leases.db", self._boot_id)
+                for suffix in ("", "-wal"):
+                    if os.path.exists(self._path + suffix):
+                        shutil.copyfile(self._path + suffix, copy._path + suffix)
+                remembered = copy.open(settings, report, report)
+                copy.close()
+                return remembered
+        except OSError as error:
+            report(f"{self._path} cannot be read: {error}")
+            return _NOTHING
 
     def _set_aside(self) -> str:
         aside = f"{self._path}.damaged"
@@ -174,6 +221,26 @@ class Journal:
         if database.in_transaction:
             with suppress(sqlite3.Error):
                 database.execute("ROLLBACK")
+
+
+def _put(database: sqlite3.Connection, lease: Lease) -> None:
+    database.execute(
+        "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _sealed(_row(lease))
+    )
+    if lease.signed is not None:
+        database.execute(
+            "INSERT OR REPLACE INTO answered VALUES (?, ?, ?, ?)",
+            _sealed((lease.signed.mark, lease.signed.signed_at, lease.request_id)),
+        )
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether the file is not what was written; else it may be sound, but cannot be used now."""
+    return not isinstance(error, (sqlite3.OperationalError, OSError))
+
+
+def _is_read_only(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.EROFS
 
 
 def _read(database: sqlite3.Connection, settings: config.Keys) -> Remembered:

@@ -33,6 +33,8 @@ class LeaseStore:
         self._clock = clock
         self._report = report
         self._thread = ThreadPoolExecutor(1, "journal")
+        # Whether the journal was read once. From then on the table is right, and it follows.
+        self._read = False
 
     async def open(self) -> Remembered:
         """Open the journal, and put the leases that it holds back into the table.
@@ -92,7 +94,8 @@ class LeaseStore:
 
     def _restore(self, remembered: Remembered) -> Remembered:
         for lease in remembered.leases:
-            if self._clock.boottime() >= lease.expires_at:
+            # Pushed later than now: by another clock, and it would outlive its time on this one.
+            if not lease.pushed_at <= self._clock.boottime() < lease.expires_at:
                 continue
             if any(live.key == lease.key for live in self.table.of(lease.os_user)):
                 continue  # Pushed again since, and so newer than what the journal had.
@@ -103,16 +106,26 @@ class LeaseStore:
         return remembered
 
     def _open(self, live: list[Lease]) -> Remembered:
-        """Open the journal in which `live` shall stand, and read what it held beside them."""
+        """Open the journal, in which `live` shall stand; what it held, if it was not read before.
+
+        Read a second time it would bring back what was revoked while it could not be written.
+        """
         journal = self._journal
         if journal is None:
             return Remembered([], [])
+        journal.close()
+        remembered = journal.open(self._settings, self._report, self._unusable)
+        if not self._read:
+            # A journal that could not even be read has nothing; another process may have it.
+            self._read = journal.sound or bool(remembered.leases)
+            return remembered
         try:
-            journal.close()
-            remembered = journal.open(self._settings, self._report)
-            for lease in live:
-                journal.record(lease)
+            if journal.sound:
+                journal.replace(live)
         except NotDurable as error:
-            self._report(f"no push is taken while the journal cannot be used: {error}")
-            return Remembered([], [])
-        return remembered
+            journal.close()
+            self._unusable(str(error))
+        return Remembered([], [])
+
+    def _unusable(self, why: str) -> None:
+        self._report(f"no push is taken while the journal cannot be used: {why}")
