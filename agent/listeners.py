@@ -12,6 +12,7 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 from agent.config import LIMITS, Config, Http
+from agent.document import Problems
 from agent.systemd import listen_fds
 
 log = logging.getLogger("sixtykeyd")
@@ -25,7 +26,9 @@ def all_listeners(config: Config, environ: MutableMapping[str, str]) -> dict[str
     """The sockets by name: lookup, push, and https or http when there is a network listener.
 
     Raises:
-        CannotListen: one of them is missing; none is left open then.
+        CannotListen: one of them cannot be had.
+        Problems: the configuration does not fit what systemd passed in, or may not listen itself.
+            In both cases none is left open.
     """
     passed = listen_fds(environ)
     try:
@@ -35,15 +38,17 @@ def all_listeners(config: Config, environ: MutableMapping[str, str]) -> dict[str
             passed["push"] = unix(config.push.socket, config.push.group)
         http = config.push.http
         if "https" in passed and http is None:
-            raise CannotListen(
-                "systemd passed in the https socket, but the configuration has no push.http: "
-                "set it, or run: systemctl disable --now sixtykeyd-https.socket"
+            raise Problems(
+                [
+                    "systemd passed in the https socket, but the configuration has no push.http: "
+                    "set it, or run: systemctl disable --now sixtykeyd-https.socket"
+                ]
             )
         if http is not None and "https" not in passed:
             passed["https"] = tcp(http.address, http.port)
         elif http is not None:
             _check_passed(passed["https"], http)
-    except CannotListen:
+    except (CannotListen, Problems):
         for sock in passed.values():
             sock.close()
         raise
@@ -53,19 +58,30 @@ def all_listeners(config: Config, environ: MutableMapping[str, str]) -> dict[str
 def _check_passed(sock: socket.socket, http: Http) -> None:
     """What the configuration would refuse to bind is not taken from systemd either."""
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
-        raise CannotListen("systemd passed in an https socket that is not TCP")
+        raise Problems(["systemd passed in an https socket that is not TCP"])
     address = sock.getsockname()[0].partition("%")[0]
     if http.tls is None and not http.plaintext and not ipaddress.ip_address(address).is_loopback:
-        raise CannotListen(
-            f"systemd passed in an https socket on {address}, which is not loopback, and there is "
-            "no push.http.tls: set it, or accept that with `plaintext: accepted`"
+        raise Problems(
+            [
+                f"systemd passed in an https socket on {address}, which is not loopback, and there "
+                "is no push.http.tls: set it, or accept that with `plaintext: accepted`"
+            ]
         )
 
 
 def tcp(address: str, port: int) -> socket.socket:
-    """A listening TCP socket. Raises CannotListen."""
+    """A listening TCP socket. Raises CannotListen; Problems where none may be made."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        # As the packaged service is: it can make Unix sockets only.
+        raise Problems(
+            [
+                f"push.http: {address} port {port}: {error.strerror}; if this service may not open "
+                "network sockets, run: systemctl enable --now sixtykeyd-https.socket"
+            ]
+        ) from None
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((address, port))
@@ -84,7 +100,7 @@ def unix(path: str, group: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # 0755: who may use a socket is said by the socket's own mode.
-        Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _make_parents(Path(path).parent)
         _remove_stale(path)
         # Nobody can connect before group and mode are as they should be.
         before = os.umask(0o177)
@@ -101,6 +117,14 @@ def unix(path: str, group: str) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _make_parents(folder: Path) -> None:
+    """Missing folders, 0755 whatever the umask: the helper's user must get through them."""
+    if not folder.exists():
+        _make_parents(folder.parent)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)
 
 
 def _hand_to(path: str, group: str) -> None:
