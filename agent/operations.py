@@ -141,7 +141,9 @@ class Operator:
         live = table.live() if os_user is None else table.of(os_user)
         gone = [lease for lease in live if lease.is_for(fingerprint)]
         await self._end(gone)
-        facts["reason"] = f"{len(gone)} keys" + (" of all users" if everything else "")
+        facts["reason"] = f"{len(gone) or 'no'} key{'' if len(gone) == 1 else 's'}" + (
+            " of all users" if everything else ""
+        )
         return {"Revoked": [self._told_lease(lease) for lease in gone]}
 
     async def reload(self, peer: Peer, body: bytes, _: Facts) -> Body:

@@ -9,7 +9,7 @@ import ipaddress
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
@@ -80,6 +80,10 @@ class Credentials:
     def __len__(self) -> int:
         """How many access keys there are."""
         return len(self._by_id)
+
+    def __iter__(self) -> Iterator[Credential]:
+        """All of them, in the file's order."""
+        return iter(self._by_id.values())
 
     def find(self, access_key_id: str) -> Credential:
         """The credential. Raises InvalidClientTokenId when there is none of this id."""

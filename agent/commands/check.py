@@ -1,0 +1,120 @@
+"""sixtykey check: would a login work on this host? Every fault by name, with what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from agent.commands.options import DAEMON, JSON, Usage
+from agent.commands.settings import DEFAULT_PATH, third_party
+from agent.commands.trouble import BLIND, DONE, REFUSED, plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Optional
+
+    from agent.commands.checks.finding import Finding
+    from agent.commands.options import Options
+    from agent.config import Config
+
+USAGE = "sixtykey check [--from ADDRESS] [--strict] [--json] [USER]"
+HELP = """\
+Looks at all that a login with a pushed key depends on: configuration and credentials, the daemon
+and its sockets, what sshd -T says for a login of USER, who else holds sshd's slot, the account, the
+clock, SELinux. It changes nothing. Without USER, no account is looked at, and sshd is asked about a
+user that no Match block names.
+
+Exit code 0: nothing wrong (a note is no fault, unless --strict); 1: findings; 2: none, but not all
+could be looked at, mostly for want of root.
+
+example:
+  sudo sixtykey check deploy"""
+OPTIONS = {
+    "--from": ("ADDRESS", "where the login comes from, for Match blocks (default: 192.0.2.1)"),
+    "--strict": ("", "notes count as findings too"),
+    "--sshd-config": ("FILE", "sshd's configuration (default: /etc/ssh/sshd_config)"),
+    "--sshd": ("PATH", "which sshd (default: the one of /usr/sbin)"),
+    **JSON,
+    **DAEMON,
+}
+
+# RFC 5737: addresses that nobody has. A user name that nobody has either.
+_SOMEWHERE, _SOMEBODY = "192.0.2.1", "sixtykey-check"
+_MARKS = {"fault": "FAULT", "note": "note ", "unknown": "?    "}
+
+
+def run(options: Options, words: Sequence[str]) -> int:
+    """Look, tell, and say by the exit code whether anything is wrong."""
+    if len(words) > 1:
+        raise Usage(f"too much: {' '.join(words[1:])}")
+    third_party()
+    user = words[0] if words else None
+    found = list(look(options, user))
+    counted = {"fault", "note"} if options.on("--strict") else {"fault"}
+    if options.on("--json"):
+        print(json.dumps({"Findings": [finding.told() for finding in found]}, indent=2))
+    else:
+        _print(found, user)
+    if any(finding.severity in counted for finding in found):
+        return REFUSED
+    return BLIND if any(finding.severity == "unknown" for finding in found) else DONE
+
+
+def look(options: Options, user: Optional[str]) -> Iterable[Finding]:
+    """Every finding, the daemon's first, then sshd's, then the host's."""
+    from agent.commands.checks import account, files, finding, host, sshd
+
+    path = options.value("--config") or DEFAULT_PATH
+    config, wrong = files.configuration(path)
+    yield from wrong
+    status = None
+    if config is not None:
+        status, wrong = _daemon(options, config)
+        yield from wrong
+    here = finding.Host(
+        sshd=options.value("--sshd"),
+        sshd_config=options.value("--sshd-config") or finding.THIS_HOST.sshd_config,
+    )
+    settings, wrong = sshd.effective(here, user or _SOMEBODY, options.value("--from") or _SOMEWHERE)
+    yield from wrong
+    if settings is not None:
+        yield from sshd.logins(settings, config, here)
+    if user is not None:
+        yield from account.account(user, settings, here)
+        if settings is not None:
+            yield from sshd.admitted(settings, user)
+    yield from host.clock(status)
+    yield from host.selinux(here)
+
+
+def _daemon(options: Options, config: Config) -> tuple[Optional[dict[str, object]], list[Finding]]:
+    from agent.commands.checks import files, sockets
+    from agent.commands.client import Daemon
+
+    daemon = Daemon(options)
+    if not options.value("--socket"):
+        daemon.path = config.push.socket
+    status, found = sockets.status_of(daemon)
+    process = None if status is None else int(str(status["ProcessId"]))
+    owner = files.owner(process)
+    found += files.credentials(config, owner) + files.certificates(config)
+    found += files.journal(config, owner) + sockets.push_group(config)
+    return status, found
+
+
+def _print(found: Sequence[Finding], user: Optional[str]) -> None:
+    for finding in found:
+        print(f"{_MARKS[finding.severity]} {finding.name}: {plain(finding.what)}")
+        print(f"      -> {plain(finding.remedy)}")
+    faults = sum(finding.severity == "fault" for finding in found)
+    blind = sum(finding.severity == "unknown" for finding in found)
+    whom = f"{user} can log in" if user else "a login works"
+    if faults:
+        print(f"{faults} to mend before a pushed key works" + (", at least" if blind else ""))
+    elif blind:
+        print("nothing wrong, as far as could be looked; run it as root to look everywhere")
+    else:
+        print(f"nothing wrong: with a pushed key, {plain(whom)}")
+    if os.geteuid() and blind and faults:
+        print("run it as root to look everywhere")

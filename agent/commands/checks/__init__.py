@@ -1,0 +1,1 @@
+"""What `sixtykey check` looks at, a subject each. Nothing here changes anything."""

@@ -1,0 +1,108 @@
+"""Whether the host knows an OS user, and whether sshd and PAM let the account in at all."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import time
+from collections.abc import Mapping
+from typing import Optional
+
+from agent.commands.checks.finding import THIS_HOST, Finding, Host, fault, note, unknown
+
+_DAY = 24 * 60 * 60
+
+
+def account(
+    user: str, sshd: Optional[Mapping[str, str]] = None, host: Host = THIS_HOST
+) -> list[Finding]:
+    """What keeps `user` out whatever key is pushed. `sshd`: what sshd -T says, where known."""
+    try:
+        entry = pwd.getpwnam(user)
+    except (KeyError, ValueError):
+        return [
+            fault(
+                "user-unknown",
+                f"this host has no user {user}: sshd asks for no key of an unknown user",
+                "log in as a user that exists, or make it: useradd --create-home USER",
+            )
+        ]
+    return [
+        *_shell(entry, host),
+        *_shadow(user, sshd, host),
+        *_nologin(entry, host),
+    ]
+
+
+def _shell(entry: pwd.struct_passwd, host: Host) -> list[Finding]:
+    # An empty field means /bin/sh (passwd(5)).
+    shell = entry.pw_shell or "/bin/sh"
+    remedy = f"give it one: usermod --shell /bin/sh {entry.pw_name}"
+    if not os.access(shell, os.X_OK) or not os.path.isfile(shell):
+        what = (
+            f"the shell of {entry.pw_name}, {shell}, is not there or not executable: sshd says no"
+        )
+        return [fault("shell-missing", what, remedy)]
+    if os.path.basename(shell) in {"nologin", "false"}:
+        what = f"the shell of {entry.pw_name} is {shell}: the login succeeds and ends at once"
+        return [fault("shell-nologin", what, remedy)]
+    try:
+        with open(host.shells, encoding="utf-8", errors="replace") as file:
+            listed = file.read().split()
+    except OSError:
+        return []
+    if shell in listed:
+        return []
+    what = f"the shell of {entry.pw_name}, {shell}, is not in {host.shells}: pam_shells says no"
+    return [note("shell-not-listed", what, f"add it to {host.shells} if PAM uses pam_shells")]
+
+
+def _shadow(user: str, sshd: Optional[Mapping[str, str]], host: Host) -> list[Finding]:
+    try:
+        with open(host.shadow, encoding="utf-8", errors="surrogateescape") as file:
+            lines = [line.rstrip("\n").split(":") for line in file]
+    except OSError as error:
+        return [
+            unknown("account-unknown", f"whether {user} is locked: {host.shadow}: {error.strerror}")
+        ]
+    for fields in lines:
+        if fields[0] == user and len(fields) >= 8:
+            return [*_locked(user, fields[1], sshd), *_expired(user, fields[7])]
+    return []
+
+
+def _locked(user: str, password: str, sshd: Optional[Mapping[str, str]]) -> list[Finding]:
+    """Sshd itself takes `!` for locked, but not where PAM decides (sshd_config(5), UsePAM)."""
+    if not password.startswith("!") or sshd is None or sshd.get("usepam", "yes") == "yes":
+        return []
+    return [
+        fault(
+            "account-locked",
+            f"the account {user} is locked (its password is `!`) and sshd has UsePAM no: sshd "
+            "refuses it and never asks for its keys",
+            f"allow keys without a password: usermod --password '*' {user}; or set UsePAM yes",
+        )
+    ]
+
+
+def _expired(user: str, day: str) -> list[Finding]:
+    if not day.isdigit() or int(day) * _DAY > time.time():
+        return []
+    when = time.strftime("%Y-%m-%d", time.gmtime(int(day) * _DAY))
+    return [
+        fault(
+            "account-expired",
+            f"the account {user} expired on {when}: PAM refuses it, whatever the key",
+            f"chage --expiredate -1 {user}",
+        )
+    ]
+
+
+def _nologin(entry: pwd.struct_passwd, host: Host) -> list[Finding]:
+    if entry.pw_uid == 0:
+        return []
+    return [
+        fault("nologin-file", f"{path} is there: nobody but root may log in", f"remove {path}")
+        for path in host.nologin
+        if os.path.exists(path)
+    ]

@@ -1,0 +1,143 @@
+"""The daemon's own files: configuration, credentials, TLS, and where the journal goes."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from typing import Optional
+
+from agent.commands.checks.finding import Finding, fault, note, unknown
+from agent.config import Config
+
+DAEMON_USER = "sixtykey"
+
+
+def configuration(path: str) -> tuple[Optional[Config], list[Finding]]:
+    """The configuration, if it can be used, and what is wrong with it."""
+    from agent import config_file
+    from agent.document import Problems
+
+    try:
+        return config_file.load(path), []
+    except Problems as problems:
+        if os.path.exists(path) and not os.access(path, os.R_OK):
+            return None, [unknown("configuration-unreadable", problems.problems[0])]
+        remedy = f"mend it (sixtykey.yaml(5) explains each key): {path}"
+        return None, [fault("configuration-wrong", what, remedy) for what in problems.problems]
+
+
+def owner(process: Optional[int]) -> Optional[pwd.struct_passwd]:
+    """Whom the daemon runs as: the running one's user, else that of the package; None: unknown."""
+    try:
+        if process is not None:
+            return pwd.getpwuid(os.stat(f"/proc/{process}").st_uid)
+        return pwd.getpwnam(DAEMON_USER)
+    except (OSError, KeyError):
+        return None
+
+
+def credentials(config: Config, daemon: Optional[pwd.struct_passwd]) -> list[Finding]:
+    """The credentials file: there, for the daemon, for nobody else, and right."""
+    if config.push.http is None:
+        return []
+    path = config.push.credentials
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        add = "sixtykey credentials add --user USER"
+        return [fault("credentials-missing", f"{path} is not there: nobody can push", add)]
+    except OSError as error:
+        return [unknown("credentials-unreadable", f"{path}: {error.strerror}")]
+    group = "root:sixtykey" if daemon is None else f"root:{_group(daemon)}"
+    remedy = f"chown {group} {path} && chmod 0640 {path}"
+    if status.st_mode & 0o027:
+        what = f"others may read or change {path} (mode {stat.S_IMODE(status.st_mode):04o})"
+        return [fault("credentials-mode", f"{what}: the daemon refuses it", remedy)]
+    found = []
+    if daemon is not None and not may(status, daemon, 4):
+        what = f"the daemon's user {daemon.pw_name} may not read {path}"
+        found.append(fault("credentials-owner", what, remedy))
+    return found + _parsed(path)
+
+
+def _parsed(path: str) -> list[Finding]:
+    from agent.api import credentials as known
+    from agent.document import Problems
+
+    if not os.access(path, os.R_OK):
+        return [unknown("credentials-unreadable", f"{path}: you may not read it")]
+    try:
+        entries = known.load(path)
+    except Problems as problems:
+        remedy = f"mend it: the daemon keeps what it read before, and does not start anew: {path}"
+        return [fault("credentials-wrong", what, remedy) for what in problems.problems]
+    if not len(entries):
+        add = "sixtykey credentials add --user USER"
+        return [note("credentials-none", f"{path} has no access key: nobody can push", add)]
+    return []
+
+
+def certificates(config: Config) -> list[Finding]:
+    """The TLS files, as the daemon would load them."""
+    from agent import tls
+    from agent.document import Problems
+
+    http = config.push.http
+    if http is None or http.tls is None:
+        return []
+    paths = (http.tls.certificate, http.tls.private_key)
+    if os.geteuid() and not all(os.access(path, os.R_OK) for path in paths):
+        return [unknown("tls-unreadable", "you may not read the files of push.http.tls")]
+    try:
+        tls.context(http.tls)
+    except Problems as problems:
+        remedy = "the daemon does not start with these: mend push.http.tls or the files it names"
+        return [fault("tls-wrong", what, remedy) for what in problems.problems]
+    return []
+
+
+def journal(config: Config, daemon: Optional[pwd.struct_passwd]) -> list[Finding]:
+    """Whether the daemon can write where the journal goes. A running one says so itself."""
+    if config.journal is None or daemon is None:
+        return []
+    folder = os.path.dirname(config.journal) or "/"
+    path = config.journal if os.path.exists(config.journal) else folder
+    try:
+        writable = may(os.stat(path), daemon, 2) and may(os.stat(folder), daemon, 3)
+        full = not os.statvfs(folder).f_bavail
+    except OSError as error:
+        return [fault("journal-unwritable", f"{folder}: {error.strerror}", _JOURNAL)]
+    if full:
+        what = f"the file system of {config.journal} is full: pushes are refused"
+        return [fault("journal-full", what, "make room there, or set journal to another place")]
+    if writable:
+        return []
+    what = f"the daemon's user {daemon.pw_name} may not write {path}: pushes are refused"
+    return [fault("journal-unwritable", what, _JOURNAL)]
+
+
+_JOURNAL = (
+    "systemd-tmpfiles --create sixtykey.conf makes its directory; else let the daemon's user own "
+    "it, or set journal to another place (or to none)"
+)
+
+
+def may(status: os.stat_result, user: pwd.struct_passwd, wanted: int) -> bool:
+    """Whether the file's mode lets a user read (4), write (2) and search (1) it."""
+    if user.pw_uid == 0:
+        return True
+    if status.st_uid == user.pw_uid:
+        return (status.st_mode >> 6) & wanted == wanted
+    if status.st_gid in os.getgrouplist(user.pw_name, user.pw_gid):
+        return (status.st_mode >> 3) & wanted == wanted
+    return status.st_mode & wanted == wanted
+
+
+def _group(user: pwd.struct_passwd) -> str:
+    import grp
+
+    try:
+        return grp.getgrgid(user.pw_gid).gr_name
+    except KeyError:
+        return str(user.pw_gid)

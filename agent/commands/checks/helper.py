@@ -1,0 +1,86 @@
+"""The helper as sshd sees it: the path that it runs, who owns it, and whom it runs as."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from typing import Optional
+
+from agent.commands.checks.finding import Finding, fault, note
+from agent.commands.checks.sockets import lookup_socket
+from agent.config import Config
+
+# As a package installs it, and as it is called in a checkout.
+NAMES = frozenset({"authorized-keys", "authorized_keys.py"})
+INSTALLED = "/usr/lib/sixtykey/authorized-keys"
+
+
+def is_ours(command: str) -> bool:
+    """Whether an AuthorizedKeysCommand runs our helper, alone or in a chain."""
+    return any(os.path.basename(word) in NAMES for word in _words(command))
+
+
+def _words(command: str) -> list[str]:
+    return command.replace('"', " ").split()
+
+
+def helper(command: str, user: str, config: Optional[Config]) -> list[Finding]:
+    """What would keep sshd from running `command` as `user`, or it from being answered."""
+    words = _words(command)
+    paths = list(dict.fromkeys([words[0], *(w for w in words if os.path.basename(w) in NAMES)]))
+    found = [finding for path in paths for finding in _path(path)]
+    if "%u" not in words:
+        what = f"AuthorizedKeysCommand does not tell the helper for whom: {command}"
+        found.append(fault("helper-arguments", what, "let it end in %u %f"))
+    elif "%f" not in words:
+        what = f"AuthorizedKeysCommand does not name the key that is offered: {command}"
+        more = "let it end in %u %f: refusals can be explained then, and one line is read, not all"
+        found.append(note("helper-arguments", what, more))
+    return found + _user(user, _socket(words, config))
+
+
+def _socket(words: list[str], config: Optional[Config]) -> str:
+    """The lookup socket that the command asks."""
+    if "--socket" in words[:-1]:
+        return words[words.index("--socket") + 1]
+    return "/run/sixtykey/lookup.sock" if config is None else config.lookup.socket
+
+
+def _path(path: str) -> list[Finding]:
+    """Sshd's own conditions (sshd_config(5), AuthorizedKeysCommand; safe_path() in misc.c)."""
+    if not path.startswith("/"):
+        what = f"AuthorizedKeysCommand: {path} is not an absolute path, and sshd does not run it"
+        return [fault("helper-path", what, f"write {INSTALLED}")]
+    real = os.path.realpath(path)
+    try:
+        status = os.stat(real)
+    except OSError as error:
+        what = f"sshd is told to run {path}: {error.strerror}"
+        return [fault("helper-missing", what, "install the package again, or remove that line")]
+    found = []
+    if not status.st_mode & 0o111 and path.endswith("authorized-keys"):
+        found.append(fault("helper-mode", f"{real} is not executable", f"chmod 0755 {real}"))
+    while True:
+        status = os.stat(real)
+        if status.st_uid != 0 or status.st_mode & 0o022:
+            mode = f"uid {status.st_uid}, mode {stat.S_IMODE(status.st_mode):04o}"
+            what = f"sshd does not run {path}: others than root may change {real} ({mode})"
+            remedy = f"chown root {real} && chmod go-w {real}"
+            found.append(fault("helper-ownership", what, remedy))
+        if real == "/":
+            return found
+        real = os.path.dirname(real)
+
+
+def _user(name: str, path: str) -> list[Finding]:
+    remedy = "AuthorizedKeysCommandUser sixtykey-lookup, below AuthorizedKeysCommand"
+    if name in {"", "none"}:
+        what = "sshd does not run the command: AuthorizedKeysCommandUser is not set"
+        return [fault("helper-user-missing", what, remedy)]
+    try:
+        user = pwd.getpwnam(name)
+    except KeyError:
+        what = f"sshd does not run the command: AuthorizedKeysCommandUser {name} is no user here"
+        return [fault("helper-user-unknown", what, remedy)]
+    return lookup_socket(path, user)

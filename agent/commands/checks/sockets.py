@@ -1,0 +1,105 @@
+"""The daemon and its two sockets, each tried as the user who needs it."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import socket
+from typing import Any, Optional
+
+from agent.commands.checks.finding import Finding, fault, note, unknown
+from agent.commands.trouble import FORBIDDEN, Trouble
+from agent.config import Config
+
+_PATIENCE = 2.0
+_RUNNING = "systemctl status sixtykeyd sixtykeyd-lookup.socket; journalctl -u sixtykeyd says why"
+# What the probe's process ends with when the daemon does not answer in time.
+_SLOW = 200
+
+
+def status_of(daemon: Any) -> tuple[Optional[dict[str, Any]], list[Finding]]:
+    """What the daemon says of itself, and what is wrong when it does not."""
+    try:
+        status = daemon.ask("Sixtykey.Status")
+    except Trouble as trouble:
+        if trouble.exit_code == FORBIDDEN:
+            return None, [unknown("push-socket", trouble.words)]
+        return None, [fault("daemon-away", trouble.words, _RUNNING)]
+    problem = status["Journal"]["Problem"]
+    if problem:
+        remedy = "journalctl -u sixtykeyd says why; keys that are live stay so, pushes are refused"
+        return status, [fault("journal-unusable", f"the daemon cannot journal: {problem}", remedy)]
+    return status, []
+
+
+def lookup_socket(path: str, user: pwd.struct_passwd) -> list[Finding]:
+    """Whether sshd's helper, which runs as `user`, is answered at the lookup socket."""
+    if os.geteuid() not in {0, user.pw_uid}:
+        return [unknown("lookup-socket", f"whether {user.pw_name} reaches {path}")]
+    code = _probe(path, user)
+    if code == 0:
+        return []
+    if code in {1, 13}:  # EPERM, EACCES
+        return [
+            fault(
+                "lookup-socket-forbidden",
+                f"{user.pw_name}, whom sshd runs the helper as, may not use {path}",
+                f"its group must be one of {user.pw_name}'s: lookup.group of the configuration, "
+                "usually sixtykey-lookup, as is AuthorizedKeysCommandUser",
+            )
+        ]
+    why = f"no answer within {_PATIENCE:.0f} s" if code == _SLOW else os.strerror(code)
+    what = f"nobody answers sshd's helper at {path}: {why}"
+    return [fault("lookup-socket-away", what, _RUNNING)]
+
+
+def _probe(path: str, user: pwd.struct_passwd) -> int:
+    """An errno, or 0: what a process of that user meets. It asks nothing that would be counted."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = 255
+    try:
+        if os.geteuid() == 0:
+            os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
+            os.setgid(user.pw_gid)
+            os.setuid(user.pw_uid)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(_PATIENCE)
+            sock.connect(path)
+            # An empty line is no lookup: a daemon that lives closes the connection at once.
+            sock.sendall(b"\n")
+            sock.recv(1)
+        code = 0
+    except ConnectionResetError:
+        code = 0
+    except socket.timeout:
+        code = _SLOW
+    except OSError as error:
+        code = error.errno or 255
+    finally:
+        os._exit(code)
+
+
+def push_group(config: Config) -> list[Finding]:
+    """Who may push for everybody: nobody should be there by accident."""
+    name = config.push.group
+    try:
+        group = grp.getgrnam(name)
+    except KeyError:
+        remedy = f"groupadd --system {name}, then restart sixtykeyd; or set push.group"
+        what = f"there is no group {name} (push.group): only root may push on this host"
+        return [note("push-group-missing", what, remedy)]
+    members = {*group.gr_mem, *(e.pw_name for e in pwd.getpwall() if e.pw_gid == group.gr_gid)}
+    members -= {"root"}
+    if not members:
+        return []
+    listed = ", ".join(sorted(members))
+    return [
+        note(
+            "push-group-members",
+            f"{listed}: in the group {name}, and so as good as root: may push for every user",
+            f"if that is not meant: gpasswd --delete USER {name}",
+        )
+    ]

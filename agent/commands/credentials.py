@@ -1,0 +1,215 @@
+"""sixtykey credentials: access keys for pushes over the network, made, shown and taken back."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+
+from agent.commands.client import Daemon
+from agent.commands.options import DAEMON, JSON, Usage, one_word
+from agent.commands.settings import DEFAULT_PATH, load
+from agent.commands.terminal import table
+from agent.commands.trouble import AWAY, DONE, FORBIDDEN, REFUSED, Trouble, plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from agent.api.credentials import Credential
+    from agent.commands.options import Options
+    from agent.config import Config
+
+USAGE = """\
+sixtykey credentials add --user PATTERN... [--instance ID...] [--source NETWORK...]
+       sixtykey credentials list
+       sixtykey credentials remove ACCESS_KEY_ID"""
+HELP = """\
+Looks after the access keys of push.credentials. add makes one from the system's randomness, writes
+it into the file, has the daemon read that anew, and prints it, once, as a profile for
+~/.aws/config; who holds it may push for the OS users that the patterns name. list shows what each
+may do, never a secret. remove takes one back: it stops working at once. Comments in the file stay.
+
+Takes root. Access keys count on the network listener alone (push.http of the configuration).
+
+example:
+  sudo sixtykey credentials add --user deploy --source 10.0.0.0/8"""
+OPTIONS = {
+    "--user": ("PATTERN...", "add: OS users it may push for, such as deploy or 'web-*'"),
+    "--instance": ("ID...", "add: instances it may push to (default: every one)"),
+    "--source": ("NETWORK...", "add: where it may be used from (default: anywhere)"),
+    "--expires": ("TIME", "add: until when it counts, such as 2027-01-01T00:00:00Z"),
+    "--endpoint": ("URL", "add: how clients reach this host (default: from the configuration)"),
+    "--profile": ("NAME", "add: what the printed profile is called (default: sixtykey)"),
+    **JSON,
+    **DAEMON,
+}
+_ADD_ONLY = ("--user", "--instance", "--source", "--expires", "--endpoint", "--profile")
+
+
+def run(options: Options, words: Sequence[str]) -> int:
+    """Do what the first word says."""
+    actions = {"add": _add, "list": _list, "remove": _remove}
+    if not words or words[0] not in actions:
+        raise Usage("say add, list or remove")
+    if words[0] != "add" and any(options.on(name) for name in _ADD_ONLY):
+        raise Usage(f"{', '.join(_ADD_ONLY)} go with add")
+    config = load(options.value("--config") or DEFAULT_PATH)
+    return actions[words[0]](options, list(words[1:]), config)
+
+
+def _add(options: Options, words: Sequence[str], config: Config) -> int:
+    if words:
+        raise Usage(f"too much: {' '.join(words)}; several users: --user A --user B")
+    if not options.values("--user"):
+        raise Usage("say for which OS users: --user NAME; --user '*' means every one")
+    from agent.commands import keyring
+
+    # What can go wrong goes wrong before there is a secret that nobody has seen.
+    host, endpoint = _host(config), options.value("--endpoint") or _endpoint(config)
+    identifier, secret = keyring.new_pair()
+    allow = {
+        "os_users": options.values("--user"),
+        "instances": options.values("--instance"),
+        "sources": options.values("--source"),
+    }
+    lines = keyring.entry(identifier, secret, allow, options.value("--expires") or "")
+    keyring.edit(config.push.credentials, lambda text: keyring.added(text, lines))
+    code, said = _reload(options, config)
+    if options.on("--json"):
+        made = {"AccessKeyId": identifier, "SecretAccessKey": secret, "Endpoint": endpoint}
+        print(json.dumps({**made, "Region": host["Region"], "Reloaded": not said}, indent=2))
+    else:
+        _print_profile(options.value("--profile") or "sixtykey", identifier, secret, endpoint, host)
+    _say(said)
+    if config.push.http is None:
+        _say(
+            "push.http is not in the configuration, so nobody can push over the network yet: set "
+            "it (sixtykey.yaml(5)), and then: systemctl restart sixtykeyd"
+        )
+    return code
+
+
+def _print_profile(
+    profile: str, identifier: str, secret: str, endpoint: str, host: dict[str, Any]
+) -> None:
+    print("# This is shown once. Paste it into ~/.aws/config:")
+    print(f"[profile {profile}]" if profile != "default" else "[default]")
+    print(f"region = {host['Region']}")
+    print(f"endpoint_url = {endpoint}")
+    print(f"aws_access_key_id = {identifier}")
+    print(f"aws_secret_access_key = {secret}")
+    print("\n# Then, for instance:")
+    print(f"# aws --profile {profile} ec2-instance-connect send-ssh-public-key \\")
+    print(f"#   --instance-id {host['InstanceId']} \\")
+    print(f"#   --availability-zone {host['AvailabilityZone']} \\")
+    print("#   --instance-os-user USER --ssh-public-key file://$HOME/.ssh/id_ed25519.pub")
+
+
+def _list(options: Options, words: Sequence[str], config: Config) -> int:
+    if words:
+        raise Usage(f"too much: {' '.join(words)}")
+    from agent.api import credentials
+    from agent.document import Problems
+
+    path = config.push.credentials
+    if os.path.exists(path) and not os.access(path, os.R_OK):
+        hint = "run it as root: sudo sixtykey ..."
+        raise Trouble(FORBIDDEN, "Forbidden", f"you may not read {path}", hint)
+    try:
+        known = credentials.load(path) if os.path.exists(path) else credentials.Credentials(())
+    except Problems as problems:
+        raise Trouble(
+            REFUSED, "Credentials", "; ".join(problems.problems), "sixtykey check"
+        ) from None
+    shown = [_shown(credential) for credential in known]
+    if options.on("--json"):
+        print(json.dumps({"Credentials": shown}, indent=2))
+    elif not shown:
+        print("there is no access key; make one: sixtykey credentials add --user NAME")
+    else:
+        rows = [("ACCESS KEY ID", "STATE", "OS USERS", "INSTANCES", "SOURCES")]
+        for each in shown:
+            lists = (", ".join(each[name]) for name in ("OSUsers", "Instances", "Sources"))
+            users, instances, sources = lists
+            rows.append((each["AccessKeyId"], each["State"], users, instances, sources or "any"))
+        print("\n".join(table(rows)))
+    return DONE
+
+
+def _shown(credential: Credential) -> dict[str, Any]:
+    state = "enabled"
+    if credential.expires is not None:
+        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(credential.expires))
+        state = f"until {when}" if credential.expires > time.time() else f"expired {when}"
+    return {
+        "AccessKeyId": credential.access_key_id,
+        "State": state if credential.enabled else "disabled",
+        "OSUsers": list(credential.allow.os_users),
+        "Instances": list(credential.allow.instances),
+        "Sources": [str(network) for network in credential.allow.sources],
+    }
+
+
+def _remove(options: Options, words: Sequence[str], config: Config) -> int:
+    from agent.commands import keyring
+
+    identifier = one_word(words, "the ACCESS_KEY_ID")
+    keyring.edit(config.push.credentials, lambda text: keyring.removed(text, identifier))
+    code, said = _reload(options, config)
+    if options.on("--json"):
+        print(json.dumps({"Removed": identifier, "Reloaded": not said}, indent=2))
+    else:
+        print(f"removed {plain(identifier)}; keys that it pushed live on: sixtykey list, revoke")
+    _say(said)
+    return code
+
+
+def _reload(options: Options, config: Config) -> tuple[int, str]:
+    """Have the daemon read the file anew; the exit code, and what there is to say, if anything."""
+    daemon = Daemon(options)
+    if not options.value("--socket"):
+        daemon.path = config.push.socket
+    try:
+        daemon.ask("Sixtykey.Reload")
+    except Trouble as trouble:
+        if trouble.exit_code == AWAY:
+            return DONE, f"{trouble.words}; it will read the file when it starts"
+        return REFUSED, f"the file is written, but the daemon did not read it: {trouble.words}"
+    return DONE, ""
+
+
+def _say(words: str) -> None:
+    if words:
+        print(f"sixtykey: {plain(words)}", file=sys.stderr)
+
+
+def _host(config: Config) -> dict[str, str]:
+    from agent import identity
+
+    try:
+        host = identity.resolve(config.instance)
+    except identity.IdentityError as error:
+        raise Trouble(
+            REFUSED, "Identity", str(error), "set instance.id in the configuration"
+        ) from None
+    return {
+        "InstanceId": host.instance_id,
+        "AvailabilityZone": host.availability_zone,
+        "Region": host.region,
+    }
+
+
+def _endpoint(config: Config) -> str:
+    """How a client may reach this host, as far as the configuration tells."""
+    http = config.push.http
+    if http is None:
+        return "http://127.0.0.1:8060"
+    address = http.address
+    if address in {"0.0.0.0", "::"}:
+        address = os.uname().nodename
+    elif ":" in address:
+        address = f"[{address}]"
+    return f"{'http' if http.tls is None else 'https'}://{address}:{http.port}"

@@ -1,0 +1,212 @@
+"""The credentials file as text: an entry put in, an entry cut out, all else left as it was.
+
+PyYAML would lose the administrator's comments, so the lines themselves are edited; what came of it
+is read back strictly before it replaces the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import grp
+import json
+import os
+import secrets
+import string
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Callable, Optional
+
+import yaml
+
+from agent.api import credentials
+from agent.commands.trouble import FORBIDDEN, REFUSED, Trouble
+from agent.document import MAX_BYTES, Problems
+
+# AWS's own ids begin with A (AKIA, ASIA, ...): nobody shall take one for the other, nor shall a
+# scanner for leaked AWS keys.
+PREFIX = "S60K"
+_ID_LETTERS = string.ascii_uppercase + "234567"
+# Nothing that a shell, YAML or a URL would read in its own way; 40 of these are 238 bits.
+_SECRET_LETTERS = string.ascii_letters + string.digits
+_GROUP = "sixtykey"
+_HEADER = "# Access keys for sixtykeyd; see sixtykey(1), credentials.\n"
+
+
+def new_pair() -> tuple[str, str]:
+    """An access key id (20 characters) and a secret (40), from the system's randomness."""
+    identifier = PREFIX + "".join(secrets.choice(_ID_LETTERS) for _ in range(16))
+    return identifier, "".join(secrets.choice(_SECRET_LETTERS) for _ in range(40))
+
+
+def entry(identifier: str, secret: str, allow: Mapping[str, Sequence[str]], expires: str) -> str:
+    """The lines of one credential."""
+    made = time.strftime("%Y-%m-%d", time.gmtime())
+    lines = [f"- access_key_id: {identifier}  # made {made}", f"  secret_access_key: {secret}"]
+    if expires:
+        lines.append(f"  expires: {_quoted(expires)}")
+    lines.append("  allow:")
+    lines += [f"    {name}: [{', '.join(map(_quoted, v))}]" for name, v in allow.items() if v]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """A double-quoted YAML scalar; JSON's strings are such."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def added(text: str, lines: str) -> str:
+    """The file's text with one more entry at its end. Raises Trouble: it is no block list."""
+    node = _list(text)
+    if node is None:
+        # Empty, comments only, or `[]`, which would not be a list of one style with what follows.
+        kept = [line for line in text.splitlines(keepends=True) if line.strip() != "[]"]
+        return "".join(kept) + ("" if not kept or kept[-1].endswith("\n") else "\n") + lines
+    if not text.endswith("\n"):
+        text += "\n"
+    indent = " " * _column(text, node)
+    return text + "".join(indent + line for line in lines.splitlines(keepends=True))
+
+
+def removed(text: str, identifier: str) -> str:
+    """The file's text without that entry; comments around it stay. Raises Trouble: none such."""
+    node = _list(text)
+    lines = text.splitlines(keepends=True)
+    for item in [] if node is None else node.value:
+        if _id(item) == identifier:
+            # From its dash to its last line: what the parser's end mark takes in more is comment.
+            first, last = item.start_mark.line, _last_line(item)
+            while not lines[first].lstrip().startswith("-"):
+                first -= 1  # The dash has a line of its own.
+            return "".join(lines[:first] + lines[last + 1 :])
+    raise Trouble(
+        REFUSED,
+        "NoSuchCredential",
+        f"there is no access key {identifier}",
+        "sixtykey credentials list shows them",
+    )
+
+
+def _list(text: str) -> Optional[yaml.SequenceNode]:
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    if node is None or (isinstance(node, yaml.SequenceNode) and not node.value):
+        return None
+    if not isinstance(node, yaml.SequenceNode) or node.flow_style:
+        raise Trouble(
+            REFUSED,
+            "Style",
+            "the credentials file is not a list with an entry to each `-`",
+            "edit it by hand, and then: systemctl reload sixtykeyd",
+        )
+    return node
+
+
+def _column(text: str, node: yaml.SequenceNode) -> int:
+    line = text.splitlines()[node.value[0].start_mark.line]
+    return len(line) - len(line.lstrip())
+
+
+def _id(item: yaml.Node) -> Optional[str]:
+    pairs = item.value if isinstance(item, yaml.MappingNode) else []
+    return next((str(v.value) for k, v in pairs if k.value == "access_key_id"), None)
+
+
+def _last_line(node: yaml.Node) -> int:
+    """The last line that has something of the node (a block's own end mark lies after it)."""
+    if isinstance(node, yaml.CollectionNode) and node.value and not node.flow_style:
+        last = node.value[-1]
+        return _last_line(last[1] if isinstance(last, tuple) else last)
+    mark = node.end_mark
+    # A block scalar (| or >) ends at the beginning of the line after it.
+    return mark.line - 1 if mark.column == 0 and mark.line > node.start_mark.line else mark.line
+
+
+def edit(path: str, change: Callable[[str], str]) -> credentials.Credentials:
+    """Replace the file by what `change` makes of its text, in one step, while nobody else edits it.
+
+    Raises:
+        Trouble: it cannot be read or written, or what came of it would not do. It is as before.
+    """
+    path = os.path.realpath(path)
+    try:
+        with _locked(os.path.dirname(path)):
+            text = _read(path)
+            parsed = _checked(text, path)
+            new = change(text)
+            parsed = _checked(new, path)
+            _replace(path, new)
+            return parsed
+    except OSError as error:
+        words = f"{error.filename or path}: {error.strerror}"
+        if isinstance(error, PermissionError):
+            raise Trouble(
+                FORBIDDEN, "Forbidden", words, "run it as root: sudo sixtykey ..."
+            ) from None
+        raise Trouble(REFUSED, "File", words) from None
+
+
+def _checked(text: str, path: str) -> credentials.Credentials:
+    try:
+        return credentials.parse(text, path)
+    except Problems as problems:
+        words = "; ".join(problems.problems)
+        raise Trouble(REFUSED, "Credentials", words, "the file was left as it is") from None
+
+
+@contextlib.contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    """Alone: the folder is locked, since the file itself is replaced (flock(2))."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            return file.read(MAX_BYTES)
+    except FileNotFoundError:
+        return _HEADER
+    except UnicodeDecodeError:
+        raise Trouble(REFUSED, "Credentials", f"{path} is not UTF-8") from None
+
+
+def _replace(path: str, text: str) -> None:
+    """Written beside it, flushed to the disk, and moved over it, with its owner and mode."""
+    draft = f"{path}.new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(draft)  # Of a run that was killed: nobody else is here.
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(descriptor, "w", encoding="utf-8", newline="") as file:
+            _as_before(path, descriptor)
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise
+    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _as_before(path: str, descriptor: int) -> None:
+    """The old file's owner and mode; for a new one, what the daemon can read and others cannot."""
+    try:
+        status: Any = os.stat(path)
+        uid, gid, mode = status.st_uid, status.st_gid, status.st_mode & 0o777
+    except FileNotFoundError:
+        uid, gid, mode = os.geteuid(), os.getegid(), 0o600
+        if uid == 0:
+            with contextlib.suppress(KeyError):
+                gid, mode = grp.getgrnam(_GROUP).gr_gid, 0o640
+    # fchown first: it would clear nothing of ours, and the mode must never be wider than meant.
+    os.fchown(descriptor, uid, gid)
+    os.fchmod(descriptor, mode)

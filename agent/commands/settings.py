@@ -1,0 +1,40 @@
+"""The configuration file, for the commands that need it: they start slower."""
+
+from __future__ import annotations
+
+import sys
+
+from agent.commands.trouble import REFUSED, Trouble
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from agent.config import Config
+
+DEFAULT_PATH = "/etc/sixtykey/config.yaml"
+
+
+def third_party() -> None:
+    """Make the distribution's packages importable: the launcher starts Python without them."""
+    if sys.flags.no_site:
+        import site
+
+        site.main()
+    try:
+        import yaml  # noqa: F401 - only whether it is there
+    except ImportError:
+        raise Trouble(
+            REFUSED, "NoYaml", f"{sys.executable} has no PyYAML", "install python3-yaml"
+        ) from None
+
+
+def load(path: str) -> Config:
+    """The configuration. Raises Trouble."""
+    third_party()
+    from agent import config_file
+    from agent.document import Problems
+
+    try:
+        return config_file.load(path)
+    except Problems as problems:
+        words = "the configuration cannot be used: " + "; ".join(problems.problems)
+        raise Trouble(REFUSED, "Configuration", words, "sixtykey check") from None

@@ -1,0 +1,86 @@
+"""sixtykey status: identity, listeners, leases, counters, memory; for people or for Prometheus."""
+
+from __future__ import annotations
+
+from agent.commands.client import Daemon
+from agent.commands.options import DAEMON, JSON, Usage
+from agent.commands.terminal import duration
+from agent.commands.trouble import DONE, plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from agent.commands.options import Options
+
+USAGE = "sixtykey status [--json|--metrics]"
+HELP = """\
+Shows which instance this host is, where the daemon listens, how many keys are live for whom, what
+was pushed and asked since the daemon's start, and what it takes.
+
+--metrics prints the same for Prometheus: into a file for node exporter's textfile collector, or
+scraped from the push socket, where GET /metrics answers it.
+
+example:
+  sixtykey status --metrics > /var/lib/prometheus/node-exporter/sixtykey.prom.new &&
+    mv /var/lib/prometheus/node-exporter/sixtykey.prom.new \\
+       /var/lib/prometheus/node-exporter/sixtykey.prom"""
+OPTIONS = {"--metrics": ("", "print Prometheus' text format"), **JSON, **DAEMON}
+
+# A clock that was corrected by less is not worth a line (s).
+_STEP = 1.0
+
+
+def run(options: Options, words: Sequence[str]) -> int:
+    """Print the status."""
+    if words:
+        raise Usage(f"too much: {' '.join(words)}")
+    if options.on("--metrics") and options.on("--json"):
+        raise Usage("give --metrics or --json, not both")
+    status = Daemon(options).ask("Sixtykey.Status")
+    if options.on("--metrics"):
+        from agent.metrics import prometheus
+
+        print(prometheus(status), end="")
+    elif options.on("--json"):
+        import json
+
+        print(json.dumps(status, indent=2))
+    else:
+        print("\n".join(f"{name:11}{plain(text)}" for name, text in _lines(status)))
+    return DONE
+
+
+def _lines(status: Mapping[str, Any]) -> list[tuple[str, str]]:
+    counters, journal = status["Counters"], status["Journal"]
+    users = sorted(status["Leases"]["ByUser"].items())
+    kept = f"{journal['Path']}, in order" if journal["Path"] else "none: leases end with the daemon"
+    where = f"{status['InstanceId']} in {status['AvailabilityZone']}, region {status['Region']}"
+    memory = f"{status['Memory'] / 2**20:.1f} MiB"
+    lines = [
+        ("instance", where),
+        ("daemon", f"{status['Version']}, process {status['ProcessId']}, {memory}"),
+        ("uptime", duration(status["Uptime"])),
+        *((name, where) for name, where in status["Listeners"].items()),
+        ("journal", f"NOT USABLE: {journal['Problem']}" if journal["Problem"] else kept),
+        ("live keys", _counted(status["Leases"]["Total"], users)),
+        ("pushes", _counters(counters, "push")),
+        ("lookups", _counters(counters, "lookup")),
+    ]
+    if "http" in counters:
+        lines.append(("not HTTP", _counters(counters, "http")))
+    if "audit" in counters:
+        lines.append(("audit", f"records were dropped {sum(counters['audit'].values())} times"))
+    if abs(status["ClockStepped"]) >= _STEP:
+        lines.append(("clock", f"was set by {status['ClockStepped']:+.0f} s since the start"))
+    return lines
+
+
+def _counters(counters: Mapping[str, Any], event: str) -> str:
+    by_outcome = counters.get(event, {})
+    return _counted(sum(by_outcome.values()), sorted(by_outcome.items()))
+
+
+def _counted(total: int, parts: Sequence[tuple[str, int]]) -> str:
+    return f"{total}" + (f": {', '.join(f'{name} {n}' for name, n in parts)}" if parts else "")

@@ -1,0 +1,98 @@
+"""Tables, ages and bars, as a person reads them; and a screen that is drawn again and again."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from agent.commands.trouble import plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TextIO
+
+BAR = 20
+
+
+def boottime() -> float:
+    """Seconds since boot, the time that keys live by (clock_gettime(2))."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with their columns under each other; the first row is the heading."""
+    rows = [[plain(cell) for cell in row] for row in rows]
+    widths = [max(len(cell) for cell in column) for column in zip(*rows)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows
+    ]
+
+
+def who(principal: str) -> str:
+    """The pusher: an access key's id, or the name of a local user."""
+    if not principal.startswith("uid:"):
+        return principal
+    import pwd
+
+    try:
+        return f"{pwd.getpwuid(int(principal[4:])).pw_name} ({principal})"
+    except (KeyError, ValueError):
+        return principal
+
+
+def duration(seconds: float) -> str:
+    """Such as `8 s`, `3 min`, `2 h 5 min`, `4 days`."""
+    seconds = max(0, round(seconds))
+    if seconds < 120:
+        return f"{seconds} s"
+    minutes = seconds // 60
+    if minutes < 60:
+        return f"{minutes} min"
+    hours = minutes // 60
+    return f"{hours} h {minutes % 60} min" if hours < 48 else f"{hours // 24} days"
+
+
+def bar(left: float, whole: float) -> str:
+    """What is left of a whole, and the seconds."""
+    full = 0 if whole <= 0 else min(BAR, max(0, round(BAR * left / whole)))
+    cells = "█░" if "utf" in (sys.stdout.encoding or "").lower() else "#."
+    return f"{cells[0] * full}{cells[1] * (BAR - full)} {max(0.0, left):4.0f} s"
+
+
+class Screen:
+    """Lines on a terminal, drawn over themselves; whatever ends it, the terminal is as before."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._drawn = 0
+
+    def __enter__(self) -> Screen:
+        """Hide the cursor; a SIGTERM ends it as ^C does."""
+        import signal
+
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        self._write("\033[?25l")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Leave what was drawn last, and show the cursor."""
+        self._write("\033[?25h")
+
+    def draw(self, lines: Sequence[str]) -> None:
+        """Show these lines in place of the ones before."""
+        import os
+
+        size = os.get_terminal_size(self._stream.fileno())
+        room = max(1, (size.lines or 24) - 1)
+        if len(lines) > room:
+            lines = [*lines[: room - 1], f"... and {len(lines) - room + 1} more"]
+        # A line that the terminal folds would be two, and the next drawing one too low.
+        width = (size.columns or 80) - 1
+        back = f"\033[{self._drawn}F" if self._drawn else "\r"
+        self._write(back + "".join(f"{line[:width]}\033[K\n" for line in lines) + "\033[J")
+        self._drawn = len(lines)
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()

@@ -1,0 +1,97 @@
+"""sixtykey why: the recent decisions about a user, newest first, in words."""
+
+from __future__ import annotations
+
+import json
+
+from agent.commands import words as wording
+from agent.commands.client import Daemon
+from agent.commands.keyfile import named_fingerprint
+from agent.commands.options import DAEMON, JSON, Usage
+from agent.commands.terminal import duration, who
+from agent.commands.trouble import DONE, REFUSED, plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, Optional
+
+    from agent.commands.checks.finding import Finding
+    from agent.commands.options import Options
+
+USAGE = "sixtykey why [--json] USER [FINGERPRINT|KEYFILE]"
+HELP = """\
+"The push succeeded, the login was denied": tells what was decided lately about USER, newest first,
+and what to do; with FINGERPRINT, what concerns that key. It also looks whether this host knows the
+user and whether sshd lets the account in. The daemon remembers the last decisions in memory; the
+audit log has them all.
+
+Exit code 1 when nothing at all is known.
+
+example:
+  sudo sixtykey why deploy"""
+OPTIONS = {**JSON, **DAEMON}
+
+
+def run(options: Options, words: Sequence[str]) -> int:
+    """Tell what is known."""
+    if not words or len(words) > 2:
+        raise Usage("give a USER, and a FINGERPRINT if it is about that key")
+    user = words[0]
+    fingerprint = named_fingerprint(words[1]) if len(words) > 1 else None
+    answer = Daemon(options).ask("Sixtykey.Why", {"OSUser": user})
+    answer["Decisions"] = [r for r in answer["Decisions"] if _concerns(r, fingerprint)]
+    findings = _account(user)
+    known = bool(answer["Decisions"] or answer["Leases"] or answer["Asked"])
+    if options.on("--json"):
+        for record in answer["Decisions"]:
+            record["words"], record["hint"] = wording.words(record, answer)
+        print(json.dumps({**answer, "Findings": [f.told() for f in findings]}, indent=2))
+    else:
+        _print(user, answer, findings)
+    return DONE if known or findings else REFUSED
+
+
+def _concerns(record: dict[str, Any], fingerprint: Optional[str]) -> bool:
+    """Whether it is about that key, or may be: a request refused unread may have held any key."""
+    named = record.get("fingerprint")
+    return fingerprint in {None, named} or named is None or str(fingerprint) in str(record)
+
+
+def _account(user: str) -> list[Finding]:
+    """What the daemon does not know: whether the host does."""
+    from agent.commands.checks.account import account
+
+    return [finding for finding in account(user) if finding.severity == "fault"]
+
+
+def _print(user: str, answer: dict[str, Any], findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        print(f"! {plain(finding.what)}\n    -> {plain(finding.remedy)}")
+    for lease in answer["Leases"]:
+        print(
+            f"live now: {lease['Fingerprint']} ({lease['Type']}), "
+            f"pushed by {who(lease['Principal'])}, {lease['SecondsLeft']:.0f} s left"
+        )
+    asked, decisions = answer["Asked"], answer["Decisions"]
+    told = [(record, wording.words(record, answer)) for record in decisions]
+    if asked is not None:
+        told.append((asked, wording.asked(asked, user)))
+        told.sort(key=lambda each: float(each[0]["age"]))
+    if not told:
+        since = duration(answer["Uptime"])
+        print(f"nothing was pushed for {plain(user)} and sshd asked for nothing, as far as the ")
+        print(f"daemon remembers, which has run for {since}; the audit log may know more")
+    hinted: set[str] = set()
+    for record, (what, hint) in told:
+        print(f"{wording.stamp(record)}: {plain(what)}")
+        # Advice once, at the newest of its kind; and none that a later success has overtaken.
+        if hint and hint not in hinted and not _overtaken(record, decisions):
+            print(f"    -> {plain(hint)}")
+        hinted.add(hint)
+
+
+def _overtaken(record: dict[str, Any], decisions: Sequence[dict[str, Any]]) -> bool:
+    """A client offers several keys and retries: what went wrong before a success explains none."""
+    outcomes = {r["outcome"] for r in decisions if r["age"] < record["age"]}
+    return record.get("outcome") != "given" and "given" in outcomes

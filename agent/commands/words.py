@@ -1,0 +1,133 @@
+"""Audit records in words: what a decision means for whoever wonders why, and what to do."""
+
+from __future__ import annotations
+
+from agent.commands.terminal import duration, who
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    Record = Mapping[str, Any]
+
+_CREDENTIALS = "sixtykey credentials list shows what each access key may do"
+_JOURNAL = "sixtykey status says what is wrong with the journal"
+# What to do about a refusal, by its code.
+_HINTS = {
+    "InvalidClientTokenId": "the client uses an access key that this host does not know: "
+    "sixtykey credentials list",
+    "OptInRequired": f"{_CREDENTIALS}, and which are disabled or expired",
+    "RequestExpired": "the client's clock and this host's differ: set them by NTP (timedatectl)",
+    "MissingAuthenticationToken": "the client does not sign: it has found no access key",
+    "ThrottlingException": "wait, or raise push.rate, keys.per_user or keys.total",
+    "NotAuthorized": f"allow.sources: {_CREDENTIALS}",
+    "ServiceException": _JOURNAL,
+    "ServiceUnavailable": _JOURNAL,
+    "InternalFailure": "a defect of sixtykeyd: journalctl -u sixtykeyd shows it; please report it",
+}
+
+
+def words(record: Record, host: Record) -> tuple[str, str]:
+    """What happened, and what to do about it (or nothing).
+
+    Args:
+        record: an audit record. `host`: an answer with InstanceId, AvailabilityZone and Region.
+    """
+    if record["event"] == "push":
+        return _push(record), _push_hint(record, host)
+    if record["event"] == "lookup":
+        return _lookup(record)
+    by = who(record.get("principal", "?"))
+    if record["outcome"] != "allowed":
+        return f"{by} wanted to revoke: refused, {record.get('reason')}", ""
+    return f"revoked by {by}: {record.get('reason')}", ""
+
+
+def _push(record: Record) -> str:
+    by = who(record.get("principal", "somebody unknown"))
+    source = record.get("source")
+    place = "on this host" if source == "unix" else f"from {source}"
+    client = f" ({record['user_agent'][:60]})" if record.get("user_agent") else ""
+    key = f"key {record['fingerprint']} " if record.get("fingerprint") else "a key "
+    head = f"{key}pushed by {by} {place}{client}"
+    if record["outcome"] == "allowed":
+        again = (
+            ", the same request again: its time is not prolonged" if record.get("replay") else ""
+        )
+        return f"{head}: accepted{again} (request {record.get('request_id')})"
+    return f"{head}: refused, {record['outcome']}: {record.get('reason')}"
+
+
+def _push_hint(record: Record, host: Record) -> str:
+    code = record["outcome"]
+    if code == "AuthException":
+        # Before the signature was verified, nobody knows whom it is about.
+        if "os_user" in record:
+            return f"allow.instances: {_CREDENTIALS}"
+        return (
+            f"the secret access key that the client signs with is not the one that this host has "
+            f"for {record.get('principal')}: sixtykey credentials add makes a new pair"
+        )
+    if code == "AccessDeniedException":
+        return f"allow.os_users, or keys.deny_users of the configuration: {_CREDENTIALS}"
+    if code == "EC2InstanceNotFoundException":
+        asked = record.get("instance")
+        meant = f"the client asked for {asked}; " if asked != host["InstanceId"] else ""
+        return f"{meant}this host is {host['InstanceId']} in {host['AvailabilityZone']}"
+    if code == "IncompleteSignature":
+        return f"the client has to sign for region {host['Region']}"
+    return _HINTS.get(str(code), "")
+
+
+def _lookup(record: Record) -> tuple[str, str]:
+    key = record.get("fingerprint")
+    asked = f"sshd asked for {key}" if key else "sshd asked for all keys"
+    if record["outcome"] == "given":
+        return (
+            f"{asked}: given (request {record.get('request_id')})",
+            "if the login failed all the same, it was not for the key: sshd's own log says more, "
+            "and sixtykey check looks at the account",
+        )
+    reason = str(record.get("reason"))
+    kind = reason.partition(" ")[0]
+    if kind == "expired":
+        return (
+            f"{asked}, too late: that key had {reason}",
+            "push it again, and log in before its time is over",
+        )
+    if kind == "revoked":
+        return f"{asked}: that key had been {reason}", "push it again"
+    reason = reason.partition(": ")[2] or reason
+    return (
+        f"{asked}, and it is another key that had been pushed: {_pushed_key(reason)}",
+        "log in with the key that was pushed (ssh -i FILE -o IdentitiesOnly=yes), or push this one",
+    )
+
+
+def _pushed_key(reason: str) -> str:
+    return reason.replace("the key pushed for this user was ", "")
+
+
+def asked(record: Record, os_user: str) -> tuple[str, str]:
+    """A login for which nothing had been pushed, in words, and what to do."""
+    key = f" for {record['fingerprint']}" if record.get("fingerprint") else ""
+    what = f"sshd asked{key}, and no key had been pushed for {os_user}"
+    if record.get("times", 1) > 1:
+        what += f" ({record['times']} times so far)"
+    others = record.get("pushed_for")
+    if others:
+        return (
+            f"{what}; that very key was pushed for {', '.join(others)}",
+            f"log in as {others[0]}, or push it for {os_user}",
+        )
+    return what, "ordinary logins look the same; to let a key in: sixtykey push"
+
+
+def stamp(record: Record) -> str:
+    """When it was: the local time of day, and how long ago."""
+    import time
+
+    then = time.localtime(time.time() - record["age"])
+    times = f", {record['times']} times" if record.get("times", 1) > 1 else ""
+    return f"{time.strftime('%H:%M:%S', then)}  {duration(record['age'])} ago{times}"

@@ -1,0 +1,82 @@
+"""The daemon's status in Prometheus' text format, version 0.0.4: names, types, values.
+
+Source: https://prometheus.io/docs/instrumenting/exposition_formats/. No I/O: a dict in, text out.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    Samples = Iterable[tuple[Mapping[str, str], float]]
+
+_ACTIONS = ("list", "why", "revoke", "status", "identity", "reload")
+
+
+def prometheus(status: Mapping[str, Any]) -> str:
+    """Text from the answer to Sixtykey.Status."""
+    names = {
+        "version": status["Version"],
+        "instance_id": status["InstanceId"],
+        "availability_zone": status["AvailabilityZone"],
+        "region": status["Region"],
+    }
+    users = sorted(status["Leases"]["ByUser"].items())
+    counters = status["Counters"]
+    families = [
+        _family("info", "gauge", "The running daemon.", [(names, 1)]),
+        _gauge("uptime_seconds", "Since the daemon's start.", status["Uptime"]),
+        _gauge("resident_memory_bytes", "The daemon's memory.", status["Memory"]),
+        _gauge(
+            "clock_stepped_seconds",
+            "How far the wall clock was set since the daemon's start.",
+            status["ClockStepped"],
+        ),
+        _gauge(
+            "journal_usable",
+            "Whether leases can be journalled, and so pushes be taken.",
+            float(status["Journal"]["Problem"] is None),
+        ),
+        _family(
+            "leases", "gauge", "Live keys, by OS user.", [({"os_user": u}, n) for u, n in users]
+        ),
+        _counter("pushes", "Pushes, by outcome.", counters.get("push", {})),
+        _counter("lookups", "Questions of sshd, by outcome.", counters.get("lookup", {})),
+        _counter("http_refused", "What was no request.", counters.get("http", {})),
+        _counter("audit_gaps", "Times that audit records were dropped.", counters.get("audit", {})),
+        _family(
+            "operations_total",
+            "counter",
+            "What operators asked, by action and outcome.",
+            [
+                ({"action": action, "outcome": outcome}, count)
+                for action in _ACTIONS
+                for outcome, count in sorted(counters.get(action, {}).items())
+            ],
+        ),
+    ]
+    return "".join(families)
+
+
+def _gauge(name: str, what: str, value: float) -> str:
+    return _family(name, "gauge", what, [({}, value)])
+
+
+def _counter(name: str, what: str, by_outcome: Mapping[str, int]) -> str:
+    samples = [({"outcome": outcome}, count) for outcome, count in sorted(by_outcome.items())]
+    return _family(f"{name}_total", "counter", what, samples)
+
+
+def _family(name: str, kind: str, what: str, samples: Samples) -> str:
+    lines = [f"# HELP sixtykey_{name} {what}", f"# TYPE sixtykey_{name} {kind}"]
+    for labels, value in samples:
+        inside = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
+        lines.append(f"sixtykey_{name}{'{' + inside + '}' if inside else ''} {value:.10g}")
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    clean = text.encode("utf-8", "backslashreplace").decode()
+    return clean.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
