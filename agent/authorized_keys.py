@@ -48,29 +48,28 @@ CHAIN_GRACE = 0.2
 def ask(path: str, request: bytes) -> bytes:
     """The daemon's whole answer. Raises OSError: it is away, or slow, or does not end."""
     end = time.monotonic() + DEADLINE
-    answer = b""
-    sock = _socket.socket(_socket.AF_UNIX)
-    sock.settimeout(DEADLINE)
-    try:
-        while True:
-            try:
-                sock.connect(path)
-                break
-            except BlockingIOError:
-                # The daemon's backlog is full; under a time limit the kernel does not wait for it.
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.005)
-        sock.sendall(request)
-        while len(answer) < MOST_BYTES:
+    while True:
+        answer = b""
+        sock = _socket.socket(_socket.AF_UNIX)
+        try:
             sock.settimeout(max(end - time.monotonic(), 1e-6))
-            chunk = sock.recv(65536)
-            if not chunk:
-                return answer
-            answer += chunk
-        raise OSError("an answer without end")
-    finally:
-        sock.close()
+            sock.connect(path)
+            sock.sendall(request)
+            while len(answer) < MOST_BYTES:
+                sock.settimeout(max(end - time.monotonic(), 1e-6))
+                chunk = sock.recv(65536)
+                if not chunk:
+                    return answer
+                answer += chunk
+            raise OSError("an answer without end")
+        except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+            # The daemon's backlog is full (under a time limit the kernel does not wait for it), or
+            # it ended between accepting and reading: the next one has its socket already.
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.005)
+        finally:
+            sock.close()
 
 
 def genuine(answer: bytes, fingerprint: str) -> bytes:

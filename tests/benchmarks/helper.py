@@ -12,17 +12,18 @@ from tests.parts.daemon import RunningDaemon
 from tests.parts.host import work_directory
 from tests.parts.keys import make_key
 from tests.parts.pushers import Target, push_with_boto3
-from tests.parts.sshd import HELPER
+from tests.parts.sshd import HELPER, install_helper
 
 PAIRS = 200
 SYSTEM_PYTHON = "/usr/bin/python3"
 USER = "ec2-user"
 
 
-def against_interpreter(name: str, python: str) -> Figure:
+def against_interpreter(name: str, python: str, installed: bool = True) -> Figure:
     """Ask the real daemon for a key with its fingerprint, against a start of `python` for nothing.
 
-    Both with -I -S; the daemon is idle otherwise, and the helper's script is compiled in each run.
+    Both with -I -S; the daemon is idle otherwise. `installed`: with byte code, as the package has
+    it; else the source file is compiled in each run.
     """
     with work_directory() as directory, RunningDaemon(directory) as daemon:
         key = make_key(directory)
@@ -31,7 +32,8 @@ def against_interpreter(name: str, python: str) -> Figure:
             raise RuntimeError(pushed.message)
         line = f"{key.type} {key.base64} {pushed.request_id}\n"
         bare = [python, "-I", "-S"]
-        words = [str(HELPER), "--socket", daemon.lookup_socket, USER, key.fingerprint()]
+        script = install_helper(directory / "installed", python) if installed else HELPER
+        words = [str(script), "--socket", daemon.lookup_socket, USER, key.fingerprint()]
         pairs = compare(
             process([*bare, *words], line.encode()), process([*bare, "-c", "pass"], b""), PAIRS
         )
@@ -47,8 +49,7 @@ def helper_vs_interpreter() -> Figure:
 
 
 @figure
-def helper_vs_interpreter_of_the_suite() -> Figure:
-    """On the interpreter that runs this; its modules may be shared objects that take loading."""
-    # Not the virtual environment's link to it, which costs a search for pyvenv.cfg.
-    python = os.path.realpath(sys.executable)
-    return against_interpreter("helper_vs_interpreter_of_the_suite", python)
+def helper_source_vs_interpreter() -> Figure:
+    """The same from its one source file, as the tests of an ordinary user run it."""
+    python = SYSTEM_PYTHON if Path(SYSTEM_PYTHON).exists() else sys.executable
+    return against_interpreter("helper_source_vs_interpreter", python, installed=False)

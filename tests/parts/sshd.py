@@ -20,6 +20,7 @@ from tests.parts.keys import KeyPair, make_key
 from tests.parts.ssh import CLIENTS, Login
 
 HELPER = ROOT / "agent" / "authorized_keys.py"
+LAUNCHER = ROOT / "packaging" / "launchers" / "authorized-keys"
 PATIENCE = 20.0
 """Seconds to wait for sshd to listen before that is called a failure."""
 
@@ -37,12 +38,19 @@ def helper_command() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="sixtykey-helper-", dir="/var/lib"))
     try:
         folder.chmod(0o755)
-        helper = folder / "authorized-keys"
-        shutil.copyfile(HELPER, helper)
-        helper.chmod(0o755)
-        yield str(helper)
+        yield str(install_helper(folder))
     finally:
         shutil.rmtree(folder)
+
+
+def install_helper(folder: Path, python: str = "/usr/bin/python3") -> Path:
+    """Lay the helper out in `folder` as the package does, byte code included; return its path."""
+    (folder / "agent").mkdir(parents=True)
+    module = shutil.copy(HELPER, folder / "agent")
+    subprocess.run([python, "-m", "py_compile", module], check=True, timeout=60)
+    helper = Path(shutil.copy(LAUNCHER, folder))
+    helper.chmod(0o755)
+    return helper
 
 
 def sshd_version(sshd: str) -> tuple[int, int]:
