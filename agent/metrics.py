@@ -12,52 +12,48 @@ if TYPE_CHECKING:
 
     Samples = Iterable[tuple[Mapping[str, str], float]]
 
-_ACTIONS = ("list", "why", "revoke", "status", "identity", "reload")
+_ACTIONS = ("list", "why", "revoke", "status", "metrics", "identity", "reload")
 
 
 def prometheus(status: Mapping[str, Any]) -> str:
     """Text from the answer to Sixtykey.Status."""
+    return "".join([*_gauges(status), *_counters(status["Counters"])])
+
+
+def _gauges(status: Mapping[str, Any]) -> list[str]:
     names = {
         "version": status["Version"],
         "instance_id": status["InstanceId"],
         "availability_zone": status["AvailabilityZone"],
         "region": status["Region"],
     }
-    users = sorted(status["Leases"]["ByUser"].items())
-    counters = status["Counters"]
-    families = [
+    users = [({"os_user": user}, n) for user, n in sorted(status["Leases"]["ByUser"].items())]
+    stepped = "How far the wall clock was set since the daemon's start."
+    usable = "Whether leases can be journalled, and so pushes be taken."
+    return [
         _family("info", "gauge", "The running daemon.", [(names, 1)]),
         _gauge("uptime_seconds", "Since the daemon's start.", status["Uptime"]),
         _gauge("resident_memory_bytes", "The daemon's memory.", status["Memory"]),
-        _gauge(
-            "clock_stepped_seconds",
-            "How far the wall clock was set since the daemon's start.",
-            status["ClockStepped"],
-        ),
-        _gauge(
-            "journal_usable",
-            "Whether leases can be journalled, and so pushes be taken.",
-            float(status["Journal"]["Problem"] is None),
-        ),
-        _family(
-            "leases", "gauge", "Live keys, by OS user.", [({"os_user": u}, n) for u, n in users]
-        ),
+        _gauge("clock_stepped_seconds", stepped, status["ClockStepped"]),
+        _gauge("journal_usable", usable, float(status["Journal"]["Problem"] is None)),
+        _family("leases", "gauge", "Live keys, by OS user.", users),
+    ]
+
+
+def _counters(counters: Mapping[str, Mapping[str, int]]) -> list[str]:
+    operations = [
+        ({"action": action, "outcome": outcome}, count)
+        for action in _ACTIONS
+        for outcome, count in sorted(counters.get(action, {}).items())
+    ]
+    asked = "What operators asked, by action and outcome."
+    return [
         _counter("pushes", "Pushes, by outcome.", counters.get("push", {})),
         _counter("lookups", "Questions of sshd, by outcome.", counters.get("lookup", {})),
         _counter("http_refused", "What was no request.", counters.get("http", {})),
         _counter("audit_gaps", "Times that audit records were dropped.", counters.get("audit", {})),
-        _family(
-            "operations_total",
-            "counter",
-            "What operators asked, by action and outcome.",
-            [
-                ({"action": action, "outcome": outcome}, count)
-                for action in _ACTIONS
-                for outcome, count in sorted(counters.get(action, {}).items())
-            ],
-        ),
+        _family("operations_total", "counter", asked, operations),
     ]
-    return "".join(families)
 
 
 def _gauge(name: str, what: str, value: float) -> str:

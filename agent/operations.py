@@ -3,6 +3,7 @@
     Sixtykey.Identity  which instance this host is   Sixtykey.Why     a user's recent decisions
     Sixtykey.List      the live leases               Sixtykey.Revoke  end leases early
     Sixtykey.Status    counters, listeners, memory   Sixtykey.Reload  credentials and TLS anew
+    Sixtykey.Metrics   the same for Prometheus
 
 The socket's group may ask; to revoke and reload takes root, or whoever the daemon runs as. All are
 audited under their own names, and none of them exists on the network listener.
@@ -31,6 +32,7 @@ from agent.config import LIMITS, Config
 from agent.document import Problems
 from agent.identity import Identity
 from agent.leases import Lease, NotDurable
+from agent.metrics import prometheus
 from agent.store import LeaseStore
 from agent.turns import Turns
 
@@ -72,6 +74,7 @@ class Operator:
             "Sixtykey.Identity": self.identity,
             "Sixtykey.List": self.leases,
             "Sixtykey.Status": self.status,
+            "Sixtykey.Metrics": self.metrics,
             "Sixtykey.Why": self.why,
             "Sixtykey.Revoke": self.revoke,
             "Sixtykey.Reload": self.reload,
@@ -127,6 +130,10 @@ class Operator:
             "Journal": self._journal(),
             "Memory": _resident_bytes(),
         }
+
+    async def metrics(self, peer: Peer, body: bytes, facts: Facts) -> Body:
+        """The status in Prometheus' text format; GET /metrics answers the text alone."""
+        return {"Metrics": prometheus(await self.status(peer, body, facts))}
 
     async def revoke(self, peer: Peer, body: bytes, facts: Facts) -> Body:
         """End leases before their time: of OSUser, with Fingerprint that key, or All."""

@@ -10,6 +10,7 @@ from typing import Any, Optional
 from agent.api.errors import ApiError, ThrottlingException
 
 CONTENT_TYPE = "application/x-amz-json-1.1"
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass(frozen=True)
@@ -64,17 +65,26 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """An answer. `delay` is how many seconds the shell waits before it sends it."""
+    """An answer: `body` as JSON, unless there is `text`.
+
+    `delay` is how many seconds the shell waits before it sends it.
+    """
 
     status: int
     body: dict[str, Any]
     headers: tuple[tuple[str, str], ...] = ()
     delay: float = field(default=0.0, compare=False)
+    text: Optional[str] = None
 
     @property
     def content(self) -> bytes:
-        """The body as JSON."""
-        return json.dumps(self.body).encode()
+        """The text, or the body as JSON."""
+        return (json.dumps(self.body) if self.text is None else self.text).encode()
+
+    @property
+    def content_type(self) -> str:
+        """What `content` is."""
+        return CONTENT_TYPE if self.text is None else METRICS_TYPE
 
 
 def success(request_id: str, body: dict[str, Any]) -> Response:

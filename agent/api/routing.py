@@ -14,12 +14,20 @@ from agent.api.message import Request
 
 # Actions for the operator, on the local push socket only; see agent/operations.py.
 OPERATOR_PREFIX = "Sixtykey."
+METRICS = "Sixtykey.Metrics"
 
 
 def is_operators(request: Request) -> bool:
     """Whether a local user asks for an operator's action, or for one that looks like it."""
     target = request.text(b"x-amz-target") or ""
-    return request.peer.uid is not None and target.startswith(OPERATOR_PREFIX)
+    return request.peer.uid is not None and (
+        target.startswith(OPERATOR_PREFIX) or is_scrape(request)
+    )
+
+
+def is_scrape(request: Request) -> bool:
+    """Whether this is GET /metrics: Prometheus and its kin can ask in no other way."""
+    return request.method == b"GET" and request.target == b"/metrics"
 
 
 def route(request: Request) -> tuple[str, dict[str, str]]:

@@ -26,7 +26,7 @@ from agent.api.errors import (
 from agent.api.message import Peer, Request, Response, refusal, success
 from agent.api.principal import AuthenticationFailed, Authenticator, Principal
 from agent.api.replay import AnsweredRequests
-from agent.api.routing import is_operators, route
+from agent.api.routing import METRICS, is_operators, is_scrape, route
 from agent.api.throttle import Throttle
 from agent.audit import Audit, Record
 from agent.clock import Clock
@@ -187,7 +187,8 @@ class Service:
     async def _operate(self, request: Request, facts: Facts) -> Response:
         """An operator's action: also while no push can be taken, since then they are asked."""
         facts["event"] = "operator"
-        action, parameters = route(request)
+        scrape = is_scrape(request)
+        action, parameters = (METRICS, {}) if scrape else route(request)
         self._authenticator.authenticate(request, parameters, facts)
         if action not in self._operator:
             raise InvalidAction(f"The action {action[:64]!r} is not known here.")
@@ -197,7 +198,8 @@ class Service:
             self._audit.count(facts["event"], "allowed")
         else:
             self._record("allowed", facts)
-        return success(facts["request_id"], body)
+        answer = success(facts["request_id"], body)
+        return replace(answer, text=body["Metrics"]) if scrape else answer
 
     def _refuse(self, error: ApiError, request: Request, facts: Facts) -> Response:
         facts.pop("quiet", None)

@@ -15,7 +15,7 @@ from typing import Optional, Union
 import h11
 
 from agent.api.errors import BadRequest, HeadersTooLarge, PayloadTooLarge
-from agent.api.message import CONTENT_TYPE, Response
+from agent.api.message import Response
 from agent.config import LIMITS
 
 _END = b"\r\n\r\n"
@@ -123,7 +123,7 @@ class Wire:
         """The response, whole. `close`: it is the last on this connection."""
         content = response.content
         headers = [
-            ("Content-Type", CONTENT_TYPE),
+            ("Content-Type", response.content_type),
             ("Content-Length", str(len(content))),
             *response.headers,
         ]
