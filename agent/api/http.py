@@ -48,6 +48,7 @@ class Connection(asyncio.BufferedProtocol):
         self._deadline: Optional[asyncio.TimerHandle] = None
         self._changed = asyncio.Event()
         self._writable = asyncio.Event()
+        self._over = asyncio.Event()
         self._ended = False
         self._idle = False
         self.busy = False
@@ -104,6 +105,7 @@ class Connection(asyncio.BufferedProtocol):
         self._limit(None)
         self._changed.set()
         self._writable.set()
+        self._over.set()
         self._lost()
 
     # What the server asks for.
@@ -160,14 +162,16 @@ class Connection(asyncio.BufferedProtocol):
         )
         # While a failed authentication is made to wait, its place may be given away.
         self.busy = False
-        await asyncio.sleep(response.delay)
+        if response.delay:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._over.wait(), response.delay)
         self.waiting_since = self._loop.time()
         if transport.is_closing():
             return False
         self._limit(LIMITS.request_seconds, self.abort)
         transport.write(self._wire.send(response))
         await self._writable.wait()
-        if not self._wire.keeps_alive:
+        if transport.is_closing() or not self._wire.keeps_alive:
             return False
         self._wire.go_on()
         self._idle = not self._wire.begun
@@ -197,6 +201,7 @@ class Connection(asyncio.BufferedProtocol):
             # A client that neither reads nor closes is cut off.
             self._limit(LIMITS.linger_seconds, self.abort)
         self._changed.set()
+        self._over.set()
 
     def _limit(self, seconds: Optional[float], then: Callable[[], None] = lambda: None) -> None:
         """Replace the deadline: `then` happens when it is missed."""

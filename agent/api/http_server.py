@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 import socket
 import ssl
 import sys
@@ -107,9 +108,11 @@ class HttpServer:
             except ConnectionError:
                 continue  # It was gone before it was accepted.
             except OSError as error:
-                # No descriptor or no memory left (accept(2)): make room rather than give up.
-                log.warning("cannot accept a connection: %s", error)
-                self._make_room(None)
+                # No descriptor or no memory left (accept(2)): make room rather than give up. Linux
+                # finds a descriptor before it looks for a connection, so there may be none.
+                if _is_waited_for(listener):
+                    log.warning("cannot accept a connection: %s", error)
+                    self._make_room(None)
                 await asyncio.sleep(LIMITS.accept_retry_seconds)
                 continue
             # Noted now: a client that is gone has no address any more, and its request may be here.
@@ -169,6 +172,13 @@ class HttpServer:
     def _leave(self, place: _Place) -> None:
         if place in self._places:
             self._places.remove(place)
+
+
+def _is_waited_for(listener: socket.socket) -> bool:
+    """Whether there is a connection to accept."""
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _subject(certificate: dict[str, Any]) -> str:

@@ -75,6 +75,7 @@ def test_an_unknown_key_id() -> None:
     """InvalidClientTokenId."""
     known = credentials.parse(yaml.safe_dump([entry()]), "file")
     assert len(known) == 1
+    assert [credential.access_key_id for credential in known] == ["AKIAEXAMPLE"]
     with pytest.raises(InvalidClientTokenId):
         known.find("AKIAOTHER")
 
