@@ -49,7 +49,8 @@ class RunningDaemon:
     """`python -m agent`, ready to serve inside the `with` block.
 
     `config` is laid over the defaults below; `credentials` replaces the one that allows all.
-    `environment` is added to the daemon's own. Raises RuntimeError, with what the daemon wrote to
+    `environment` is added to the daemon's own; `prefix` is a command that becomes the one that
+    follows it, as nsenter does. Raises RuntimeError, with what the daemon wrote to
     stderr, when it does not become ready.
     """
 
@@ -60,6 +61,7 @@ class RunningDaemon:
         config: Optional[Mapping[str, Any]] = None,
         credentials: Optional[Sequence[Mapping[str, Any]]] = None,
         environment: Optional[Mapping[str, str]] = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.directory = directory
         self.config_file = directory / "config.yaml"
@@ -73,6 +75,7 @@ class RunningDaemon:
         self.process: Optional[subprocess.Popen[bytes]] = None
         self._changes = config or {}
         self._environment = environment or {}
+        self._prefix = list(prefix)
         self._audit_file = directory / "audit.log"
         self._log_file = directory / "daemon.log"
         self._notify: Optional[socket.socket] = None
@@ -139,7 +142,7 @@ class RunningDaemon:
         }
         with self._audit_file.open("ab") as audit, self._log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "agent", "--config", str(self.config_file)],
+                [*self._prefix, sys.executable, "-m", "agent", "--config", str(self.config_file)],
                 cwd=self.directory, env=environment,
                 stdin=subprocess.DEVNULL, stdout=audit, stderr=log,
                 start_new_session=True,  # ^C at the terminal is for us, who then stop it in order

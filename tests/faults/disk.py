@@ -1,0 +1,71 @@
+"""A file system to fill and to make read-only: a tmpfs in a mount namespace of its own."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Optional
+
+import pytest
+
+from tests.parts.host import IS_ROOT, tool
+
+# Without root there is no mount; CI is root, or has it by sudo, and fails instead.
+needs_root = pytest.mark.skipif(not IS_ROOT, reason="mounting a file system needs root")
+
+
+class SmallDisk:
+    """A tmpfs of `size` on `folder`, seen by whoever runs behind `prefix` and by nobody else."""
+
+    def __init__(self, folder: Path, size: str = "1m") -> None:
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+        mount = f"mount -t tmpfs -o size={size},mode=0755 none {folder} && echo && exec sleep 600"
+        self._holder = subprocess.Popen(
+            [tool("unshare", "util-linux"), "--mount", "--propagation", "private",
+             "sh", "-c", mount],
+            stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert self._holder.stdout is not None
+        assert self._holder.stdout.readline() == b"\n"
+
+    @property
+    def prefix(self) -> list[str]:
+        """A command that executes another one where the disk can be seen."""
+        return [tool("nsenter", "util-linux"), "-t", str(self._holder.pid), "-m", "--"]
+
+    def run(self, script: str) -> str:
+        """Run a shell script in the disk's folder; what it printed."""
+        return subprocess.run(
+            [*self.prefix, "sh", "-c", f"cd {self.folder} && {script}"],
+            check=True, capture_output=True, text=True, timeout=30,
+        ).stdout  # fmt: skip
+
+    def fill(self) -> None:
+        """Leave not a page of room."""
+        self.run("dd if=/dev/zero of=fill bs=4096 2>/dev/null || true")
+
+    def free(self) -> None:
+        """Give the room back."""
+        self.run("rm -f fill")
+
+    def remount(self, option: str) -> None:
+        """`ro` or `rw`."""
+        self.run(f"mount -o remount,{option} {self.folder}")
+
+    def __enter__(self) -> SmallDisk:
+        """The disk, mounted."""
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        """Let the namespace go, and the disk with it."""
+        self._holder.kill()
+        self._holder.wait()
+        assert self._holder.stdout is not None
+        self._holder.stdout.close()
