@@ -109,6 +109,11 @@ class LineWriter:
         self._poll.register(descriptor, select.POLLOUT)
         self._dropped = 0
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there are lines that could not be written yet."""
+        return bool(self._lines)
+
     def take_dropped(self) -> int:
         """How many lines were dropped since this was last asked, once there is room again."""
         if self._lines:

@@ -164,6 +164,8 @@ class Limits:
 
     # Audit records held while stdout does not take them; then they are dropped, and counted.
     audit_backlog: int = 1000
+    # How often they are tried again: a pipe takes 64 KiB, some hundred records, at a time.
+    audit_retry_seconds: float = 0.1
 
     # How often ended leases leave the journal, and one that failed is tried again.
     tend_seconds: float = 5.0

@@ -70,7 +70,7 @@ class Daemon:
         lookups = LookupServer(Lookups(self._store.table, self._clock, self._audit))
         service = await self._service()
         self._on_signals()
-        await lookups.start(sockets["lookup"])
+        lookups.start(sockets["lookup"])
         self._servers.append(HttpServer(service.answer, self._refused))
         self._servers[0].start(sockets["push"])
         if "https" in sockets:
@@ -159,7 +159,8 @@ class Daemon:
             self._lines.flush()
             self._audit.dropped(self._lines.take_dropped())
             watchdog = self._notifier.watchdog_interval or LIMITS.tend_seconds
-            await asyncio.sleep(min(watchdog, LIMITS.tend_seconds))
+            audit = LIMITS.audit_retry_seconds if self._lines.waiting else LIMITS.tend_seconds
+            await asyncio.sleep(min(watchdog, audit))
 
     async def _tend(self, service: Service) -> None:
         """What waits for the journal: a disk that stands still must not cost the watchdog."""

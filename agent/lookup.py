@@ -8,15 +8,18 @@ memory and nothing else: no disk, no network, no lock.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import socket
-from typing import Callable, Optional
+from typing import Optional
 
 from agent.audit import Audit, Record
 from agent.clock import Clock
 from agent.config import LIMITS
 from agent.leases import LeaseTable
 from agent.peercred import peer_uid
+
+log = logging.getLogger("sixtykeyd")
 
 # A user name is whatever sshd says (%u): the host's own names need not fit the API's pattern. The
 # fingerprint is sshd's %f, of either FingerprintHash (sshd_config(5)).
@@ -90,64 +93,75 @@ class Lookups:
         self._audit.record(record)
 
 
-class LookupConnection(asyncio.Protocol):
-    """One helper: a line in, lines out, and the end."""
+class LookupConnection:
+    """One helper: a line in, lines out, and the end.
 
-    def __init__(self, lookups: Lookups, connections: set[LookupConnection]) -> None:
+    On the bare socket: most helpers have sent their line by the time they are accepted, and are
+    answered then and there, which costs half of what asyncio's transports do.
+    """
+
+    def __init__(
+        self, sock: socket.socket, lookups: Lookups, connections: set[LookupConnection]
+    ) -> None:
+        self._sock = sock
         self._lookups = lookups
         self._connections = connections
-        self._inbox = b""
-        self._uid = -1
-        self._transport: Optional[asyncio.Transport] = None
-        self._deadline: Optional[asyncio.TimerHandle] = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A helper asks; it has a second for it, and so has its reading of the answer."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what asyncio promises
-        self._transport = transport
-        self._uid = peer_uid(transport.get_extra_info("socket"))
-        if len(self._connections) >= LIMITS.lookup_connections:
-            # The oldest gives way: a helper that is alive has long had its answer.
-            min(self._connections, key=lambda other: other.when).abort()
-        self._connections.add(self)
-        self._deadline = asyncio.get_running_loop().call_later(LIMITS.lookup_seconds, self.abort)
+        self._loop = asyncio.get_running_loop()
+        self._inbox = self._outbox = b""
+        # The helper gives up after a second; so it has one to ask, and to read its answer.
+        self._deadline = self._loop.call_later(LIMITS.lookup_seconds, self.close)
+        connections.add(self)
+        self._readable()
 
     @property
     def when(self) -> float:
         """When this connection ends at the latest (the event loop's time, s)."""
-        return self._deadline.when() if self._deadline is not None else 0.0
+        return self._deadline.when()
 
-    def data_received(self, data: bytes) -> None:
-        """Part of the line, or all of it."""
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            return
-        self._inbox += data
-        if b"\n" not in self._inbox and len(self._inbox) < LIMITS.lookup_bytes:
-            return
-        try:
-            transport.write(self._lookups.answer(self._inbox, self._uid))
-        except Malformed:
-            pass
-        finally:
-            transport.close()
-
-    def eof_received(self) -> bool:
-        """The helper sends no more; without a whole line, there is nothing to answer."""
-        return False
-
-    def connection_lost(self, exc: Optional[Exception]) -> None:  # noqa: ARG002
-        """It is over."""
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._connections.discard(self)
-        self._transport = None
-
-    def abort(self) -> None:
+    def close(self) -> None:
         """End it now."""
+        self._deadline.cancel()
         self._connections.discard(self)
-        if self._transport is not None:
-            self._transport.abort()
+        self._loop.remove_reader(self._sock)
+        self._loop.remove_writer(self._sock)
+        self._sock.close()
+
+    def _readable(self) -> None:
+        try:
+            answered = self._receive()
+        except BlockingIOError:
+            answered = False
+        except (OSError, Malformed):
+            self.close()
+            return
+        except BaseException:
+            self.close()  # a defect of ours must leave nobody waiting
+            raise
+        if answered:
+            self._writable()
+        else:
+            self._loop.add_reader(self._sock, self._readable)
+
+    def _receive(self) -> bool:
+        """Take what has arrived; whether there is an answer now. Raises Malformed, OSError."""
+        data = self._sock.recv(LIMITS.lookup_bytes)
+        self._inbox += data
+        if data and b"\n" not in self._inbox and len(self._inbox) < LIMITS.lookup_bytes:
+            return False
+        self._outbox = self._lookups.answer(self._inbox, peer_uid(self._sock))
+        self._loop.remove_reader(self._sock)
+        return True
+
+    def _writable(self) -> None:
+        try:
+            while self._outbox:
+                self._outbox = self._outbox[self._sock.send(self._outbox) :]
+        except BlockingIOError:
+            self._loop.add_writer(self._sock, self._writable)
+            return
+        except OSError:
+            pass  # it has gone, as sshd's helper does when sshd has gone
+        self.close()
 
 
 class LookupServer:
@@ -156,26 +170,60 @@ class LookupServer:
     def __init__(self, lookups: Lookups) -> None:
         self._lookups = lookups
         self._connections: set[LookupConnection] = set()
-        self._server: Optional[asyncio.AbstractServer] = None
+        self._listener: Optional[socket.socket] = None
 
-    async def start(self, listener: socket.socket) -> None:
+    def start(self, listener: socket.socket) -> None:
         """Answer on `listener` until `stop`."""
-        connection: Callable[[], LookupConnection] = lambda: LookupConnection(  # noqa: E731
-            self._lookups, self._connections
-        )
-        self._server = await asyncio.get_running_loop().create_unix_server(
-            connection, sock=listener, backlog=LIMITS.backlog
-        )
+        self._listener = listener
+        listener.setblocking(False)
+        listener.listen(LIMITS.backlog)
+        self._listen()
 
     async def stop(self) -> None:
-        """Accept no more; whoever was accepted is answered, if it asks within its second."""
-        if self._server is not None:
-            self._server.close()
-        loop = asyncio.get_running_loop()
-        end = loop.time() + LIMITS.lookup_seconds
-        # At least one turn: what was accepted in the last one is not among the connections yet.
-        await asyncio.sleep(LIMITS.drain_poll_seconds)
-        while self._connections and loop.time() < end:
+        """Accept no more; whoever has connected is answered, if it asks within its second.
+
+        The socket's path stays: systemd may listen there too, and let who comes now wait.
+        """
+        if self._listener is None:
+            return
+        self._accept()
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
+        self._listener = None
+        while self._connections:
             await asyncio.sleep(LIMITS.drain_poll_seconds)
-        for connection in list(self._connections):
-            connection.abort()
+
+    def _listen(self) -> None:
+        if self._listener is not None:
+            asyncio.get_running_loop().add_reader(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        # So many and no more, so that those who were accepted are heard as well.
+        for _ in range(LIMITS.backlog):
+            if self._listener is None:
+                return
+            try:
+                sock = self._listener.accept()[0]
+            except (BlockingIOError, ConnectionError):
+                return
+            except OSError as error:
+                self._cannot_accept(error)
+                return
+            sock.setblocking(False)
+            if len(self._connections) >= LIMITS.lookup_connections:
+                self._make_room()
+            LookupConnection(sock, self._lookups, self._connections)
+
+    def _make_room(self) -> None:
+        """The oldest gives way: a helper that is alive has long had its answer."""
+        if self._connections:
+            min(self._connections, key=lambda connection: connection.when).close()
+
+    def _cannot_accept(self, error: OSError) -> None:
+        """No descriptor or no memory left (accept(2)): make room, and try again in a moment."""
+        log.warning("cannot accept a lookup: %s", error.strerror)
+        self._make_room()
+        loop = asyncio.get_running_loop()
+        if self._listener is not None:
+            loop.remove_reader(self._listener)
+            loop.call_later(LIMITS.accept_retry_seconds, self._listen)

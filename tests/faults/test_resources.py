@@ -1,0 +1,94 @@
+"""No descriptors left, no memory left, no file may grow: it goes on, and recovers by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.faults.load import MANY, Refused, Watch, descriptors, push_one, pusher, served
+from tests.parts.daemon import RunningDaemon
+from tests.parts.host import work_directory
+from tests.parts.raw import Raw
+
+
+@pytest.fixture(name="daemon")
+def _daemon() -> Iterator[RunningDaemon]:
+    with work_directory() as folder, RunningDaemon(folder, config=MANY) as daemon:
+        yield daemon
+
+
+@contextmanager
+def limited(daemon: RunningDaemon, what: int, value: int) -> Iterator[None]:
+    """The daemon's soft limit inside the block."""
+    before = resource.prlimit(daemon.pid, what)
+    resource.prlimit(daemon.pid, what, (value, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(daemon.pid, what, before)
+
+
+def test_no_descriptors_left(daemon: RunningDaemon) -> None:
+    """Clients take every descriptor; when they go, or give way, all works as before."""
+    watch = Watch(daemon)
+    with limited(daemon, resource.RLIMIT_NOFILE, descriptors(daemon.pid) + 8), ExitStack() as open_:
+        for address in (daemon.push_socket, ("127.0.0.1", daemon.http_port), daemon.lookup_socket):
+            for _ in range(60):
+                # The kernel may refuse: nobody accepts when there is no descriptor to accept with.
+                with contextlib.suppress(OSError):
+                    open_.enter_context(Raw(address))
+        # Silent clients of the HTTP listeners are made to give way, so this one gets in.
+        watch.acknowledged.append(push_one(daemon, "meanwhile"))
+    watch.check()
+    assert "Traceback" not in daemon.log()
+
+
+def _vm_size(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
+
+
+def test_no_memory_for_one_more_lease(daemon: RunningDaemon) -> None:
+    """A push for which there is no memory is refused; lookups of what is there go on."""
+    watch = Watch(daemon)
+    refused = 0
+    with limited(daemon, resource.RLIMIT_AS, _vm_size(daemon.pid)), pusher(daemon) as one:
+        for _ in range(9_000):
+            try:
+                watch.acknowledged.append(one.push("alice"))
+            except Refused as no:
+                assert no.code in {"InternalFailure", "ServiceException"}
+                refused += 1
+            except (OSError, EOFError):
+                refused += 1
+            if refused:
+                break
+    assert refused, "memory never ran out"
+    watch.check(memory=None)
+
+
+def test_no_file_may_grow(daemon: RunningDaemon) -> None:
+    """The kernel refuses every write to journal and log: pushes are refused, lookups are not."""
+    watch = Watch(daemon)
+    with limited(daemon, resource.RLIMIT_FSIZE, 0):
+        with pytest.raises(Refused, match="Service"):
+            push_one(daemon)
+        assert len(served(daemon, "before")) == 1
+    watch.check()
+
+
+def test_connections_that_come_and_go_leave_nothing(daemon: RunningDaemon) -> None:
+    """A thousand clients that connect and vanish, some in the middle of a word."""
+    watch = Watch(daemon)
+    for number in range(1000):
+        address = (daemon.push_socket, daemon.lookup_socket)[number % 2]
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(address)
+            sock.send(b"POST / HTTP/1.1\r\n"[: number % 17])
+    watch.check()

@@ -1,0 +1,76 @@
+"""Stdout and stderr closed, full or without a reader: no decision and no lookup waits for a log."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.load import MANY, Watch, pusher, served
+from tests.parts.daemon import RunningDaemon
+from tests.parts.host import work_directory
+
+
+@pytest.fixture(name="folder")
+def _folder() -> Iterator[Path]:
+    with work_directory() as folder:
+        yield folder
+
+
+def redirected(folder: Path, how: str) -> RunningDaemon:
+    """A daemon whose streams a shell has redirected so."""
+    return RunningDaemon(folder, config=MANY, prefix=["sh", "-c", f'exec "$@" {how}', "sh"])
+
+
+@pytest.mark.parametrize("how", [">&-", ">&- 2>&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full"])
+def test_streams_that_are_closed_or_full(how: str, folder: Path) -> None:
+    """It starts, decides, and no client ever gets to read a log line in its socket."""
+    with redirected(folder, how) as daemon:
+        watch = Watch(daemon)
+        with pusher(daemon) as one:
+            watch.acknowledged += [one.push("alice") for _ in range(50)]
+        daemon.reload()
+        watch.check()
+        assert daemon.stop() == 0
+
+
+def test_a_log_that_stands_still(folder: Path) -> None:
+    """A journald that reads nothing: lines wait, then are dropped and counted; nobody waits."""
+    fifo = folder / "log"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        with redirected(folder, f">{fifo}") as daemon:
+            watch = Watch(daemon)
+            with pusher(daemon) as one:
+                watch.acknowledged += [one.push("alice") for _ in range(1500)]
+            assert len(served(daemon)) == 1500
+            watch.check(memory=None)
+            read = b""
+            while b'"dropped"' not in read:
+                try:
+                    read += os.read(reader, 65_536)
+                except BlockingIOError:
+                    time.sleep(0.02)
+            records = [json.loads(line) for line in read.splitlines() if line.endswith(b"}")]
+            assert sum(each["event"] == "push" for each in records) > 100
+            assert "records were not written" in records[-1]["reason"]
+            watch.check(memory=None)
+    finally:
+        os.close(reader)
+
+
+def test_a_log_whose_reader_is_gone(folder: Path) -> None:
+    """EPIPE is no end: whoever read the log may come back under systemd, and logins go on."""
+    fifo = folder / "log"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+    with redirected(folder, f">{fifo} 2>&1") as daemon:
+        watch = Watch(daemon)
+        os.close(reader)
+        daemon.reload()
+        watch.check()
