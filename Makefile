@@ -8,10 +8,10 @@ PYTEST_ARGS ?=
 WORKERS ?= -n auto --dist loadfile
 # What the tests run, as COMMAND=PACKAGE; those of a command that is not there say so.
 TOOLS := sshd=openssh-server ssh=openssh-client curl=curl git=git node=nodejs npm=npm gcc=gcc \
-	setpriv=util-linux useradd=passwd systemd-socket-activate=systemd
+	setpriv=util-linux useradd=passwd systemd-socket-activate=systemd groff=groff-base zsh=zsh
 
 .DEFAULT_GOAL := test
-.PHONY: demo test lint packages clean .venv
+.PHONY: demo test lint packages e2e clean .venv
 .DELETE_ON_ERROR:
 
 demo: .venv/ready-demo
@@ -41,6 +41,13 @@ packages:
 	packaging/build-deb
 	packaging/build-rpm
 	packaging/lint
+
+# Booted Debian hosts with the packages on them; as root. HOSTS chooses some of them.
+HOSTS ?=
+e2e: packages .venv/ready-test
+	.ci/need mmdebstrap=mmdebstrap systemd-nspawn=systemd-container ip=iproute2 nsenter=util-linux \
+	    ssh=openssh-client ssh-keygen=openssh-client
+	$(VENV)/python -m tests.e2e.hosts $(HOSTS)
 
 clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage *.egg-info

@@ -1,0 +1,119 @@
+"""Steps: before the package, the package, and what it made."""
+
+from __future__ import annotations
+
+import re
+
+from tests.e2e.hosts.host import Host
+from tests.e2e.hosts.report import expect
+
+
+def before(host: Host) -> None:
+    """What must be as it was when the package is gone again."""
+    with host.report.step("the host before: booted, sshd as the distribution has it") as seen:
+        host.prepare()
+        host.sshd_before = host.sshd()
+        host.files_before = host.files()
+        versions = host.machine.shell(
+            "systemctl --version | head -1; ssh -V 2>&1; python3 --version; "
+            "sshd -T | grep -i ^authorizedkeyscommand"
+        )
+        seen.append(f"booted in {host.machine.boot_seconds:.1f} s; {versions}")
+
+
+def install(host: Host, package: str) -> str:
+    """Install a package by apt, without a network; what it said."""
+    done = host.machine.run("apt-get", "install", "-y", f"/root/{package}")
+    return done.stdout + done.stderr
+
+
+def fresh_install(host: Host, package: str) -> None:
+    """The package on a host whose sshd has no command yet."""
+    with host.report.step(f"apt install {package}") as seen:
+        said = install(host, package)
+        seen.extend(line for line in said.splitlines() if line.startswith("sixtykey: "))
+        expect("sshd asks it for keys" in said, said)
+        host.wait_active()
+
+
+def service(host: Host) -> None:
+    """Service, sockets, users, exposure, capabilities."""
+    with host.report.step("service active, sockets right, users and groups there") as seen:
+        host.wait_active()
+        modes = host.machine.shell("stat -c '%A %U %G %n' /run/sixtykey /run/sixtykey/*")
+        seen.append(modes)
+        for line in (
+            "drwxr-xr-x sixtykey sixtykey /run/sixtykey",
+            "srw-rw---- root sixtykey-lookup /run/sixtykey/lookup.sock",
+            "srw-rw---- root sixtykey-push /run/sixtykey/push.sock",
+            "-rw------- sixtykey sixtykey /run/sixtykey/leases.db",
+        ):
+            expect(line in modes, modes)
+        members = host.machine.shell("getent group sixtykey-push").rpartition(":")[2]
+        expect(members == "", f"the group of pushers is not empty: {members}")
+        enabled = host.machine.shell(
+            "systemctl is-enabled sixtykeyd.service sixtykeyd-lookup.socket "
+            "sixtykeyd-push.socket sixtykeyd-https.socket || true"
+        )
+        expect(enabled.split() == ["enabled"] * 3 + ["disabled"], enabled)
+    with host.report.step("exposure at most 1.0, no root, no capability, seccomp on") as seen:
+        said = host.machine.shell("systemd-analyze security sixtykeyd.service --no-pager | tail -1")
+        seen.append(said)
+        exposure = re.search(r"([0-9.]+) \w+", said)
+        expect(exposure is not None and float(exposure[1]) <= 1.0, said)
+        status = host.machine.shell(f"cat /proc/{host.main_pid()}/status")
+        capabilities = "".join(re.findall(r"^Cap\w+:\s+(\w+)$", status, re.MULTILINE))
+        expect(set(capabilities) == {"0"}, status)
+        expect(re.search(r"^Uid:\t0", status, re.MULTILINE) is None, status)
+        expect("Seccomp:\t2" in status and "NoNewPrivs:\t1" in status, status)
+
+
+PROBE = """\
+set -eu
+sed -e 's/^Type=.*/Type=oneshot/; s/^WatchdogSec=.*//; s/^Restart.*//' \
+    -e 's,^ExecStart=.*,ExecStart=/usr/bin/python3 -I /opt/sixtykey-e2e/sandbox.py,' \
+    -e '/^Requires=/d; /^Wants=/d; /^After=/d' \
+    "$(systemctl show -p FragmentPath --value sixtykeyd.service)" \
+    > /run/systemd/system/sixtykey-probe.service
+mkdir -p /run/systemd/system/sixtykey-probe.service.d
+printf '[Service]\\nStandardOutput=file:/run/probe.out\\n' \
+    > /run/systemd/system/sixtykey-probe.service.d/out.conf
+systemctl daemon-reload
+systemctl start sixtykey-probe.service
+cat /run/probe.out
+rm -rf /run/systemd/system/sixtykey-probe.service* /run/probe.out
+systemctl daemon-reload
+"""
+
+
+def sandbox(host: Host) -> None:
+    """A daemon that was taken over, in the very sandbox of the unit."""
+    with host.report.step("the daemon's sandbox: no connection, no file of others") as seen:
+        done = host.machine.shell(PROBE)
+        expect(done == "", f"possible in the sandbox: {done}")
+        networks = host.machine.shell(f"readlink /proc/1/ns/net /proc/{host.main_pid()}/ns/net")
+        expect(len(set(networks.split())) == 2, f"same network namespace: {networks}")
+        seen.append("11 things tried, from an internet socket to /etc/shadow: all refused")
+
+
+def secrets(host: Host) -> None:
+    """What an ordinary user of the host can read."""
+    with host.report.step(
+        "an ordinary user reads neither sockets, journal nor credentials"
+    ) as seen:
+        for path in ("/etc/sixtykey/credentials.yaml", "/run/sixtykey/leases.db"):
+            done = host.machine.run("cat", path, user="bob", check=False)
+            expect("Permission denied" in done.stderr, f"{path}: {done.stdout}{done.stderr}")
+        for path in ("push.PUSH", "push.LOOKUP"):
+            done = host.machine.run(
+                "python3", "-c",
+                f"import sys; sys.path.insert(0, '/opt/sixtykey-e2e'); import push; "
+                f"push.exchange({path}, b'alice\\n', 5)",
+                user="bob", check=False,
+            )  # fmt: skip
+            expect("PermissionError" in done.stderr, f"{path}: {done.stdout}{done.stderr}")
+        lookup = host.machine.run(
+            "cat", "/etc/sixtykey/credentials.yaml", user="sixtykey-lookup", check=False
+        )
+        expect("Permission denied" in lookup.stderr, f"the helper's user: {lookup.stdout}")
+        seen.append("permission denied: credentials, journal, both sockets")

@@ -1,0 +1,126 @@
+"""A booted host: systemd-nspawn around a root directory, commands inside, and its logs.
+
+As reference/practice.md found: with --register=no it needs no machined, and Debian 13's systemd
+has to be told that the old cgroup hierarchy of the machine around it will do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, Optional
+
+_BOOT_SECONDS = 60.0
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Machine:
+    """One host, from its root directory to power off. A context manager."""
+
+    def __init__(self, name: str, root: Path) -> None:
+        self.name = name
+        self.root = root
+        self.console = root.parent / f"{name}.console"
+        self._process: Optional[subprocess.Popen[bytes]] = None
+        self.pid = 0
+
+    def __enter__(self) -> Machine:
+        begin = time.monotonic()
+        command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network"]
+        command += ["--resolv-conf=off", "--link-journal=no", f"--machine={self.name}"]
+        command += ["--boot", "-D", str(self.root), "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"]
+        with open(self.console, "wb") as console:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=console, stderr=console
+            )
+        try:
+            while self._running() not in {"running", "degraded"}:
+                if time.monotonic() - begin > _BOOT_SECONDS or self._process.poll() is not None:
+                    raise TimeoutError(f"{self.name} does not boot: {self._running()}")
+                time.sleep(0.1)
+        except BaseException:
+            self._kill()
+            print(self.console.read_text(errors="replace")[-6000:])
+            raise
+        self.boot_seconds = time.monotonic() - begin
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(subprocess.SubprocessError):
+            self.run("systemctl", "poweroff", check=False)
+        self._kill(after=20.0)
+
+    def _kill(self, after: float = 0.0) -> None:
+        if self._process is None:
+            return
+        try:
+            self._process.wait(after)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(10)
+
+    def _running(self) -> str:
+        """What systemd there says of itself; empty when there is none yet."""
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
+            for child in children.read_text().split():
+                if "systemd" in Path(f"/proc/{child}/comm").read_text():
+                    self.pid = int(child)
+                    return self.run("systemctl", "is-system-running", check=False).stdout.strip()
+        return ""
+
+    def command(self, *command: str, user: str = "") -> list[str]:
+        """The command line, as run from this machine, that runs `command` on the host."""
+        inside = ["nsenter", "-t", str(self.pid), "-a", "env", "-i", "--chdir=/"]
+        inside += [f"PATH={PATH}", "LANG=C.UTF-8", "HOME=/root", "DEBIAN_FRONTEND=noninteractive"]
+        if user:
+            inside += ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
+        return [*inside, *command]
+
+    def run(
+        self, *command: str, user: str = "", check: bool = True, text: str = "", limit: float = 180
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command on the host, as root or as `user`; `text` is its standard input.
+
+        Raises:
+            AssertionError: it failed, and `check` is set; with all that it printed.
+        """
+        done = subprocess.run(
+            self.command(*command, user=user),
+            input=text, capture_output=True, text=True, timeout=limit, check=False,
+        )  # fmt: skip
+        if check and done.returncode:
+            said = (done.stdout + done.stderr)[-4000:]
+            raise AssertionError(f"{' '.join(command)[:300]}: exit {done.returncode}\n{said}")
+        return done
+
+    def shell(self, script: str, **options: Any) -> str:
+        """What a shell script prints on the host."""
+        return self.run("sh", "-euc", script, **options).stdout.strip()
+
+    def start(self, *command: str, user: str = "") -> subprocess.Popen[str]:
+        """Start a command on the host and leave it running; the caller ends it."""
+        return subprocess.Popen(
+            self.command(*command, user=user),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    def write(self, path: str, content: str, mode: int = 0o644) -> None:
+        """Write a file of the host."""
+        target = self.root / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(content)
+        target.chmod(mode)
+
+    def logs(self) -> str:
+        """What a person would look at: units that failed, and the end of the services' logs."""
+        return self.run(
+            "sh", "-c",
+            "systemctl --failed --no-pager; systemctl status --no-pager 'sixtykeyd*'; "
+            "journalctl --no-pager -u 'sixtykeyd*' | grep -v '\"lookup\"' | tail -60; "
+            "journalctl --no-pager -n 40 -u ssh; ls -la /run/sixtykey /etc/sixtykey",
+            check=False,
+        ).stdout  # fmt: skip

@@ -1,0 +1,85 @@
+"""A client beside a host: a network namespace of its own, and a cable (veth) between the two."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.e2e.hosts.machine import Machine
+
+
+class Client:
+    """Where the AWS CLI and ssh run, as on another machine. A context manager."""
+
+    def __init__(self, machine: Machine, number: int, work: Path) -> None:
+        self.machine = machine
+        self.namespace = f"sixtykey-{os.getpid()}-{number}"
+        self.here, self.there = (
+            f"sk{os.getpid() % 100000}c{number}",
+            f"sk{os.getpid() % 100000}h{number}",
+        )
+        # Both ends are in namespaces made here, and nothing routes to them.
+        self.address, self.host = f"10.60.{number}.1", f"10.60.{number}.2"
+        self.work = work
+
+    def __enter__(self) -> Client:
+        self._ip("netns", "add", self.namespace)
+        try:
+            self._connect()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _connect(self) -> None:
+        inside = ("nsenter", "-t", str(self.machine.pid), "-n", "ip")
+        self._ip("link", "add", self.here, "netns", self.namespace, "type", "veth",
+                 "peer", "name", self.there, "netns", str(self.machine.pid))  # fmt: skip
+        self._ip("-n", self.namespace, "addr", "add", f"{self.address}/24", "dev", self.here)
+        self._ip("-n", self.namespace, "link", "set", self.here, "up")
+        self._ip("-n", self.namespace, "link", "set", "lo", "up")
+        subprocess.run([*inside, "addr", "add", f"{self.host}/24", "dev", self.there], check=True)
+        subprocess.run([*inside, "link", "set", self.there, "up"], check=True)
+
+    def __exit__(self, *_: object) -> None:
+        self._ip("netns", "del", self.namespace)
+
+    def run(
+        self, *command: str, environ: Mapping[str, str] = {}, limit: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program of this machine in the client's network."""
+        return subprocess.run(
+            ["ip", "netns", "exec", self.namespace, *command],
+            env={**os.environ, **environ}, capture_output=True, text=True, timeout=limit,
+            check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def ssh(self, user: str, key: Path, *command: str) -> list[str]:
+        """The command line of OpenSSH's client for a login by this key and nothing else."""
+        return [
+            "ssh", "-F", "/dev/null", "-i", str(key), "-l", user,
+            "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "BatchMode=yes",
+            "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+            "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", self.host, *command,
+        ]  # fmt: skip
+
+    def login(self, user: str, key: Path) -> str:
+        """Who one is after a login; empty when it is refused."""
+        done = self.run(*self.ssh(user, key, "id -un"))
+        if done.returncode not in {0, 255}:
+            raise AssertionError(f"ssh: exit {done.returncode}: {done.stdout}{done.stderr}")
+        return done.stdout.strip()
+
+    def key(self, name: str) -> Path:
+        """A new key pair; the path of its private half."""
+        path = self.work / name
+        path.unlink(missing_ok=True)
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(path)]
+        subprocess.run(command, check=True)
+        return path
+
+    @staticmethod
+    def _ip(*arguments: str) -> None:
+        subprocess.run(["ip", *arguments], check=True)

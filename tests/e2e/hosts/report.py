@@ -1,0 +1,53 @@
+"""What was observed, line by line, and what failed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class StepError(AssertionError):
+    """A step was not as promised; the words say what was seen instead."""
+
+
+def expect(condition: bool, seen: str) -> None:
+    """Raise StepError with what was seen, unless the condition holds."""
+    if not condition:
+        raise StepError(seen[-3000:])
+
+
+class Report:
+    """Prints each step of one host with what was observed there, and counts."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.passed = 0
+        self.failed: list[str] = []
+
+    @contextmanager
+    def step(self, what: str) -> Iterator[list[str]]:
+        """One promise. What is appended to the list is printed as observed.
+
+        Raises:
+            StepError, and whatever else went wrong, after printing it.
+        """
+        observed: list[str] = []
+        begin = time.monotonic()
+        try:
+            yield observed
+        except BaseException as error:
+            self.failed.append(what)
+            self._line("FAILED", what, [*observed, f"{type(error).__name__}: {error}"], begin)
+            raise
+        self.passed += 1
+        self._line("ok", what, observed, begin)
+
+    def _line(self, outcome: str, what: str, observed: list[str], begin: float) -> None:
+        seconds = time.monotonic() - begin
+        print(f"[{self.host}] {outcome:6} {what} ({seconds:.1f} s)")
+        for text in observed:
+            for line in text.rstrip().splitlines():
+                print(f"[{self.host}]          {line}")
+        sys.stdout.flush()

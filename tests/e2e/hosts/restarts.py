@@ -1,0 +1,101 @@
+"""Steps: restart, SIGKILL and upgrade under load lose no acknowledged key and no lookup."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tests.e2e.hosts import installing
+from tests.e2e.hosts.host import SCRIPTS, Host
+from tests.e2e.hosts.report import expect
+
+
+@contextmanager
+def load(host: Host, account: dict[str, Any]) -> Iterator[None]:
+    """Pushes and lookups on the host while the body runs; then `account` says what came of them."""
+    instance, zone, _ = host.identity()
+    running = host.machine.start("python3", f"{SCRIPTS}/load.py", instance, zone)
+    assert running.stdout is not None
+    try:
+        expect(running.stdout.readline() == "loading\n", "no load")
+        time.sleep(1)
+        yield
+        time.sleep(1)
+        said, _ = running.communicate(timeout=60)
+        account.update(json.loads(said))
+    finally:
+        running.kill()
+        running.communicate()
+
+
+def judge(account: dict[str, Any], seen: list[str]) -> None:
+    """Everything acknowledged was given, and every lookup answered."""
+    seen.append(
+        f"{account['acknowledged']} pushes acknowledged, {account['unanswered']} unanswered, "
+        f"{account['asked']} lookups, slowest {account['slowest']} s, wrong {len(account['wrong'])}"
+    )
+    expect(account["wrong"] == [], "\n".join(account["wrong"]))
+    expect(account["acknowledged"] > 20 and account["asked"] > 100, f"too little load: {account}")
+
+
+def restart(host: Host) -> None:
+    """In order, and without warning."""
+    with host.report.step("systemctl restart under load, 5 times") as seen:
+        account: dict[str, Any] = {}
+        with load(host, account):
+            for _ in range(5):
+                host.machine.run("systemctl", "restart", "sixtykeyd.service")
+                time.sleep(0.3)
+        judge(account, seen)
+    with host.report.step("kill -9 under load, 5 times") as seen:
+        account = {}
+        with load(host, account):
+            for _ in range(5):
+                before = host.main_pid()
+                host.machine.run("kill", "-9", str(before))
+                end = time.monotonic() + 20
+                while host.main_pid() in {0, before} or host.active() != "active":
+                    expect(time.monotonic() < end, f"not back: {host.active()}")
+                    time.sleep(0.1)
+        judge(account, seen)
+
+
+def upgrade(host: Host) -> None:
+    """From an older build of the package: first it alone, then this one over it, under load."""
+    with host.report.step("upgrade of the package under load, configuration kept") as seen:
+        said = installing.install(host, host.older)
+        expect("sshd asks it for keys" in said, said)
+        host.wait_active()
+        own = "# mine\nkeys:\n  per_user: 100\n"
+        host.machine.write("/etc/sixtykey/config.yaml", own)
+        before = host.main_pid()
+        account: dict[str, Any] = {}
+        with load(host, account):
+            said = installing.install(host, host.current)
+        host.wait_active()
+        expect(host.main_pid() != before, "the daemon is still the older one")
+        kept = host.machine.run("cat", "/etc/sixtykey/config.yaml").stdout
+        expect(kept == own, f"the configuration has changed: {kept}")
+        seen.append(host.machine.shell("dpkg-query -W sixtykey"))
+        judge(account, seen)
+
+
+def broken_configuration(host: Host) -> None:
+    """What is wrong is said and not tried for ever; mended, one restart brings everything back."""
+    with host.report.step(
+        "a wrong configuration: said, not tried for ever, mended by restart"
+    ) as seen:
+        own = host.machine.run("cat", "/etc/sixtykey/config.yaml").stdout
+        host.machine.write("/etc/sixtykey/config.yaml", "keys: {lifetime: 61, typos: []}\n")
+        host.machine.run("systemctl", "restart", "sixtykeyd.service", check=False)
+        expect(host.active() == "failed", f"the service is {host.active()}")
+        log = host.machine.run("journalctl", "--no-pager", "-n", "20", "-u", "sixtykeyd").stdout
+        expect("keys.lifetime" in log and "keys.typos" in log, log)
+        host.machine.write("/etc/sixtykey/config.yaml", own)
+        host.machine.run("systemctl", "restart", "sixtykeyd.service")
+        host.wait_active()
+        host.python("import push; push.lookup('alice')")
+        seen.append("both problems in the log, state failed; after mending, one restart")
