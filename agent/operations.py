@@ -138,12 +138,12 @@ class Operator:
     async def revoke(self, peer: Peer, body: bytes, facts: Facts) -> Body:
         """End leases before their time: of OSUser, with Fingerprint that key, or All."""
         members = _members(body, "OSUser", "Fingerprint", "All")
-        _demand_root(peer)
         os_user, fingerprint = members.get("OSUser"), members.get("Fingerprint")
+        facts.update(os_user=os_user, fingerprint=fingerprint)
+        _demand_root(peer)
         everything = members.get("All") is True
         if everything == (os_user is not None):
             raise MissingParameter("Give OSUser, or All: true; not both.")
-        facts.update(os_user=os_user, fingerprint=fingerprint)
         table = self._store.table
         live = table.live() if os_user is None else table.of(os_user)
         gone = [lease for lease in live if lease.is_for(fingerprint)]

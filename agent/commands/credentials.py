@@ -75,12 +75,12 @@ def _add(options: Options, words: Sequence[str], config: Config) -> int:
         "instances": options.values("--instance"),
         "sources": options.values("--source"),
     }
-    lines = keyring.entry(identifier, secret, allow, options.value("--expires") or "")
-    keyring.edit(config.push.credentials, lambda text: keyring.added(text, lines))
+    made = keyring.entry(identifier, secret, allow, options.value("--expires") or "")
+    keyring.edit(config.push.credentials, lambda text: keyring.added(text, made))
     code, said = _reload(options, config)
     if options.on("--json"):
-        made = {"AccessKeyId": identifier, "SecretAccessKey": secret, "Endpoint": endpoint}
-        print(json.dumps({**made, "Region": host["Region"], "Reloaded": not said}, indent=2))
+        told = {"AccessKeyId": identifier, "SecretAccessKey": secret, "Endpoint": endpoint}
+        print(json.dumps({**told, "Region": host["Region"], "Reloaded": not said}, indent=2))
     else:
         _print_profile(options.value("--profile") or "sixtykey", identifier, secret, endpoint, host)
     _say(said)

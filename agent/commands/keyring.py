@@ -39,71 +39,87 @@ def new_pair() -> tuple[str, str]:
     return identifier, "".join(secrets.choice(_SECRET_LETTERS) for _ in range(40))
 
 
-def entry(identifier: str, secret: str, allow: Mapping[str, Sequence[str]], expires: str) -> str:
-    """The lines of one credential."""
-    made = time.strftime("%Y-%m-%d", time.gmtime())
-    lines = [f"- access_key_id: {identifier}  # made {made}", f"  secret_access_key: {secret}"]
+def entry(
+    identifier: str, secret: str, allow: Mapping[str, Sequence[str]], expires: str
+) -> dict[str, Any]:
+    """One credential, as the file has it; what allows everything is left out."""
+    made: dict[str, Any] = {"access_key_id": identifier, "secret_access_key": secret}
     if expires:
-        lines.append(f"  expires: {_quoted(expires)}")
-    lines.append("  allow:")
-    lines += [f"    {name}: [{', '.join(map(_quoted, v))}]" for name, v in allow.items() if v]
-    return "\n".join(lines) + "\n"
+        made["expires"] = expires
+    made["allow"] = {name: list(values) for name, values in allow.items() if values}
+    return made
 
 
-def _quoted(text: str) -> str:
-    """A double-quoted YAML scalar; JSON's strings are such."""
-    return json.dumps(text, ensure_ascii=False)
+def _block(made: Mapping[str, Any]) -> list[str]:
+    """The lines of an entry, in a list with a line to each. JSON's texts and lists are YAML's."""
+    allow = [f"    {name}: {_json(values)}" for name, values in made["allow"].items()]
+    lines = [f"  {n}: {_json(value)}" for n, value in made.items() if n != "allow"]
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    return [f"- {lines[0][2:]}  # made {today}", *lines[1:], "  allow:", *allow]
 
 
-def added(text: str, lines: str) -> str:
-    """The file's text with one more entry at its end. Raises Trouble: it is no block list."""
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def added(text: str, made: Mapping[str, Any]) -> str:
+    """The file's text with one more entry at its end. Raises Trouble: it is no list."""
     node = _list(text)
+    if node is not None and node.flow_style:
+        end = node.value[-1].end_mark.index
+        return f"{text[:end]},\n {_json(made)}{text[end:]}"
+    column = 0
     if node is None:
         # Empty, comments only, or `[]`, which would not be a list of one style with what follows.
-        kept = [line for line in text.splitlines(keepends=True) if line.strip() != "[]"]
-        return "".join(kept) + ("" if not kept or kept[-1].endswith("\n") else "\n") + lines
-    if not text.endswith("\n"):
+        text = "".join(line for line in text.splitlines(keepends=True) if line.strip() != "[]")
+    else:
+        first = text.splitlines()[node.value[0].start_mark.line]
+        column = len(first) - len(first.lstrip())
+    if text and not text.endswith("\n"):
         text += "\n"
-    indent = " " * _column(text, node)
-    return text + "".join(indent + line for line in lines.splitlines(keepends=True))
+    return text + "".join(f"{' ' * column}{line}\n" for line in _block(made))
 
 
 def removed(text: str, identifier: str) -> str:
     """The file's text without that entry; comments around it stay. Raises Trouble: none such."""
     node = _list(text)
+    items = [] if node is None else node.value
+    found = [place for place, item in enumerate(items) if _id(item) == identifier]
+    if node is None or not found:
+        raise Trouble(
+            REFUSED,
+            "NoSuchCredential",
+            f"there is no access key {identifier}",
+            "sixtykey credentials list shows them",
+        )
+    return (_cut_flow if node.flow_style else _cut_lines)(text, items, found[0])
+
+
+def _cut_lines(text: str, items: Sequence[yaml.Node], place: int) -> str:
     lines = text.splitlines(keepends=True)
-    for item in [] if node is None else node.value:
-        if _id(item) == identifier:
-            # From its dash to its last line: what the parser's end mark takes in more is comment.
-            first, last = item.start_mark.line, _last_line(item)
-            while not lines[first].lstrip().startswith("-"):
-                first -= 1  # The dash has a line of its own.
-            return "".join(lines[:first] + lines[last + 1 :])
-    raise Trouble(
-        REFUSED,
-        "NoSuchCredential",
-        f"there is no access key {identifier}",
-        "sixtykey credentials list shows them",
-    )
+    # From its dash to its last line: what the parser's end mark takes in more is comment.
+    first, last = items[place].start_mark.line, _last_line(items[place])
+    while not lines[first].lstrip().startswith("-"):
+        first -= 1  # The dash has a line of its own.
+    return "".join(lines[:first] + lines[last + 1 :])
+
+
+def _cut_flow(text: str, items: Sequence[yaml.Node], place: int) -> str:
+    """Out of [a, b, c], with the comma that goes with it."""
+    start, end = items[place].start_mark.index, items[place].end_mark.index
+    if place + 1 < len(items):
+        end = items[place + 1].start_mark.index
+    elif place:
+        start = items[place - 1].end_mark.index
+    return text[:start] + text[end:]
 
 
 def _list(text: str) -> Optional[yaml.SequenceNode]:
+    """The list that the file is, or None when it has no entry (it was read strictly before)."""
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     if node is None or (isinstance(node, yaml.SequenceNode) and not node.value):
         return None
-    if not isinstance(node, yaml.SequenceNode) or node.flow_style:
-        raise Trouble(
-            REFUSED,
-            "Style",
-            "the credentials file is not a list with an entry to each `-`",
-            "edit it by hand, and then: systemctl reload sixtykeyd",
-        )
-    return node
-
-
-def _column(text: str, node: yaml.SequenceNode) -> int:
-    line = text.splitlines()[node.value[0].start_mark.line]
-    return len(line) - len(line.lstrip())
+    return node if isinstance(node, yaml.SequenceNode) else None
 
 
 def _id(item: yaml.Node) -> Optional[str]:

@@ -1,0 +1,1 @@
+"""What `sixtykey check` looks at, where no whole host is needed to see it."""

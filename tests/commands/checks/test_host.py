@@ -1,0 +1,140 @@
+"""Clock, SELinux, and what else can be told from files that a test lays out."""
+
+from __future__ import annotations
+
+import dataclasses
+import pwd
+import time
+from pathlib import Path
+
+import pytest
+
+from agent.commands.checks import account, files, host, slots
+from agent.commands.checks.finding import THIS_HOST, Host
+from agent.config import Config, Http, Push
+from tests.parts.host import own_name
+
+DENIAL = (
+    "type=AVC msg=audit({when}.123:42): avc:  denied  {{ connectto }} for pid=7 "
+    'comm="authorized-keys" path="/run/sixtykey/lookup.sock" scontext=system_u:system_r:sshd_t:s0'
+)
+
+
+def selinux(tmp_path: Path, enforce: str, *lines: str) -> Host:
+    """A host with this mode of SELinux and these lines in its audit log."""
+    (tmp_path / "enforce").write_text(enforce)
+    (tmp_path / "audit.log").write_text("".join(f"{line}\n" for line in lines))
+    return dataclasses.replace(
+        THIS_HOST,
+        selinux_enforce=str(tmp_path / "enforce"),
+        audit_log=str(tmp_path / "audit.log"),
+    )
+
+
+def test_recent_denials_of_ours_in_enforcing_mode(tmp_path: Path) -> None:
+    """Ours, of the last day, while SELinux enforces: the last one is shown."""
+    now = int(time.time())
+    (finding,) = host.selinux(selinux(tmp_path, "1", DENIAL.format(when=now - 60)))
+    assert finding.name == "selinux-denials"
+    assert 'comm="authorized-keys"' in finding.what
+    assert "semodule" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("enforce", "line"),
+    [
+        ("0", DENIAL.format(when=int(time.time()))),
+        ("1", DENIAL.format(when=1_000_000)),
+        ("1", DENIAL.format(when=int(time.time())).replace("authorized-keys", "x").replace(
+            "sixtykey", "y")),
+        ("1", ""),
+    ],
+    ids=["permissive", "long ago", "of others", "none"],
+)  # fmt: skip
+def test_no_denial_to_speak_of(tmp_path: Path, enforce: str, line: str) -> None:
+    """Permissive mode, old denials and those of others are no finding."""
+    assert host.selinux(selinux(tmp_path, enforce, line)) == []
+
+
+def test_no_selinux_at_all(tmp_path: Path) -> None:
+    """A host without it has nothing to find."""
+    nowhere = dataclasses.replace(THIS_HOST, selinux_enforce=str(tmp_path / "nothing"))
+    assert host.selinux(nowhere) == []
+
+
+@pytest.mark.parametrize(("stepped", "told"), [(3600.0, True), (-901.0, True), (30.0, False)])
+def test_a_clock_that_was_set(stepped: float, told: bool) -> None:
+    """Steps beyond what signatures allow are a fault, either way; small ones are not."""
+    names = [finding.name for finding in host.clock({"ClockStepped": stepped})]
+    assert ("clock-stepped" in names) == told
+
+
+def shadow(tmp_path: Path, line: str) -> Host:
+    """A host whose shadow file has this line."""
+    path = tmp_path / "shadow"
+    path.write_text(f"root:*:1::::::\n{line}\n")
+    return dataclasses.replace(THIS_HOST, shadow=str(path), nologin=())
+
+
+@pytest.mark.parametrize(
+    ("password", "use_pam", "locked"),
+    [("!", "no", True), ("!$6$x", "no", True), ("!", "yes", False), ("*", "no", False)],
+)
+def test_locked_where_sshd_takes_it_for_locked(
+    tmp_path: Path, password: str, use_pam: str, locked: bool
+) -> None:
+    """`!` with UsePAM no; with PAM, or `*`, sshd asks for keys as usual (auth.c, sshd 9.2)."""
+    name = own_name()
+    laid_out = shadow(tmp_path, f"{name}:{password}:1:0:99999:7:::")
+    if name == "root":
+        (tmp_path / "shadow").write_text(f"root:{password}:1:0:99999:7:::\n")
+    names = {each.name for each in account.account(name, {"usepam": use_pam}, laid_out)}
+    assert ("account-locked" in names) == locked
+
+
+def test_nologin_shuts_out_all_but_root(tmp_path: Path) -> None:
+    """/etc/nologin: during a shutdown or on purpose."""
+    (tmp_path / "nologin").touch()
+    shut = dataclasses.replace(THIS_HOST, nologin=(str(tmp_path / "nologin"),))
+    assert "nologin-file" in {each.name for each in account.account("nobody", {}, shut)}
+    assert "nologin-file" not in {each.name for each in account.account("root", {}, shut)}
+
+
+def test_credentials_that_the_daemon_cannot_read(tmp_path: Path) -> None:
+    """Owned by somebody else, with a mode that is right and a group that is not the daemon's."""
+    path = tmp_path / "credentials.yaml"
+    path.write_text("[]")
+    path.chmod(0o600)
+    config = Config(push=Push(http=Http(), credentials=str(path)))
+    names = {each.name for each in files.credentials(config, pwd.getpwnam("daemon"))}
+    assert "credentials-owner" in names
+
+
+def test_a_journal_where_the_daemon_cannot_write(tmp_path: Path) -> None:
+    """A folder of somebody else: pushes would be refused."""
+    tmp_path.chmod(0o755)
+    config = Config(journal=str(tmp_path / "leases.db"))
+    (finding,) = files.journal(config, pwd.getpwnam("daemon"))
+    assert finding.name == "journal-unwritable"
+    assert files.journal(Config(journal=None), pwd.getpwnam("daemon")) == []
+
+
+def test_directives_know_their_place(tmp_path: Path) -> None:
+    """File and line, Match line, and what an included file says under it."""
+    (tmp_path / "more.conf").write_text("Port = 7\nMatch User b\nPort 8\n")
+    main = tmp_path / "main"
+    main.write_text(f"# c\nMatch User a\nInclude {tmp_path}/*.conf\nPort 9\nMatch all\n Port 10\n")
+    ports = [d for d in slots.directives(str(main)) if d.keyword == "port"]
+    assert [(d.where.rpartition("/")[2], d.value, d.match) for d in ports] == [
+        ("more.conf:1", "7", "Match User a"),
+        ("more.conf:3", "8", "Match User b"),
+        ("main:4", "9", "Match User a"),
+        ("main:6", "10", ""),
+    ]
+
+
+def test_an_include_of_itself_ends(tmp_path: Path) -> None:
+    """As in sshd, after sixteen levels."""
+    main = tmp_path / "main"
+    main.write_text(f"Include {main}\nPort 1\n")
+    assert len([d for d in slots.directives(str(main)) if d.keyword == "port"]) == 17

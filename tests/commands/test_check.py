@@ -1,0 +1,148 @@
+"""sixtykey check: nothing on a good host; every planted fault by name, with what to do about it.
+
+The host is this one, with a throw-away configuration of sshd that the real sshd -T reads.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from tests.parts.checked_host import CheckedHost
+from tests.parts.command import run, run_as
+from tests.parts.daemon import RunningDaemon
+from tests.parts.host import IS_ROOT, helper_user, os_user, tool, work_directory
+from tests.parts.keys import make_key
+from tests.parts.sshd import helper_command
+
+pytestmark = pytest.mark.skipif(not IS_ROOT, reason="only root can look everywhere")
+
+
+def test_nothing_on_a_good_host(host: CheckedHost) -> None:
+    """No finding, exit code 0, for a user and for none; and nothing was changed by looking."""
+    before = {p: (p.stat().st_mtime_ns, p.stat().st_mode) for p in host.folder.glob("*.yaml")}
+    assert host.finds(host.user) == {}
+    assert host.finds() == {}
+    done = host.check(host.user)
+    assert done.out.splitlines()[-1] == f"nothing wrong: with a pushed key, {host.user} can log in"
+    assert before == {p: (p.stat().st_mtime_ns, p.stat().st_mode) for p in before}
+    assert run("status", "--json", "--socket", host.daemon.push_socket).json["Counters"].get(
+        "lookup"
+    ) is None  # fmt: skip
+
+
+def test_strict_counts_notes(host: CheckedHost) -> None:
+    """What may be meant so is exit code 0, and 1 with --strict."""
+    path = host.folder / "members.yaml"
+    path.write_text(host.daemon.config_file.read_text().replace("group: root", "group: nogroup"))
+    subprocess.run(["groupadd", "-f", "nogroup"], check=True)
+    assert host.finds(config=path)["push-group-members"]["Severity"] == "note"
+    assert host.check("--strict", config=path).code == 1
+
+
+def test_a_wrong_configuration(host: CheckedHost) -> None:
+    """Every problem of it is a finding; what does not depend on it is looked at all the same."""
+    path = host.folder / "wrong.yaml"
+    path.write_text("keys: {lifetime: 61}\nelse: 1\n")
+    found = host.check("--json", config=path).json["Findings"]
+    said = [f["What"] for f in found if f["Name"] == "configuration-wrong"]
+    assert len(said) == 2
+    assert any("keys.lifetime" in each for each in said)
+
+
+def test_credentials_that_others_can_read(restored: CheckedHost) -> None:
+    """The mode is told, and the command that mends it."""
+    restored.daemon.credentials_file.chmod(0o644)
+    finding = restored.finds()["credentials-mode"]
+    assert "mode 0644" in finding["What"]
+    assert "chmod 0640" in finding["Remedy"]
+
+
+def test_wrong_and_missing_credentials(restored: CheckedHost) -> None:
+    """Contents that will not do, a file that is not there, one without any key."""
+    path = restored.daemon.credentials_file
+    path.write_text("- access_key_id: AAAA\n")
+    assert "[0].allow.os_users: required" in restored.finds()["credentials-wrong"]["What"]
+    path.write_text("[]\n")
+    assert "credentials add" in restored.finds()["credentials-none"]["Remedy"]
+    path.rename(path.with_suffix(".away"))
+    try:
+        assert "credentials add" in restored.finds()["credentials-missing"]["Remedy"]
+    finally:
+        path.with_suffix(".away").rename(path)
+
+
+def test_a_lookup_socket_of_another_group(restored: CheckedHost) -> None:
+    """It is tried as the user that sshd runs the helper as, not as root who looks."""
+    os.chown(restored.daemon.lookup_socket, 0, 0)
+    os.chmod(restored.daemon.lookup_socket, 0o660)
+    finding = restored.finds()["lookup-socket-forbidden"]
+    assert helper_user() in finding["What"]
+    assert "lookup.group" in finding["Remedy"]
+
+
+def test_a_helper_that_asks_elsewhere(host: CheckedHost) -> None:
+    """The --socket of the command is what counts, not the configuration's."""
+    lines = [f"AuthorizedKeysCommand {host.helper} --socket /nonexistent/lookup.sock %u %f"]
+    finding = host.finds(sshd=host.sshd(*lines, host.asking[1]))["lookup-socket-away"]
+    assert "/nonexistent/lookup.sock: No such file" in finding["What"]
+    assert "sixtykeyd-lookup.socket" in finding["Remedy"]
+
+
+def test_a_daemon_that_is_away() -> None:
+    """The daemon and its lookup socket are both told; the rest is still looked at."""
+    with work_directory() as folder, helper_command() as helper:
+        make_key(folder, "host_key")
+        daemon = RunningDaemon(folder, config={"push": {"group": "root"}})
+        with daemon:
+            pass
+        found = CheckedHost(daemon, folder, helper, "root").finds()
+    assert set(found) == {"daemon-away", "lookup-socket-away"}
+    assert "systemctl status sixtykeyd" in found["daemon-away"]["Remedy"]
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "remedy"),
+    [
+        (["--password", "!"], "account-locked", "usermod --password '*'"),
+        (["--shell", "/nonexistent/shell"], "shell-missing", "usermod --shell"),
+        (["--shell", "/usr/sbin/nologin"], "shell-nologin", "usermod --shell"),
+        (["--shell", "/usr/bin/env"], "shell-not-listed", "pam_shells"),
+        (["--expiredate", "2020-01-01"], "account-expired", "chage --expiredate -1"),
+    ],
+)
+def test_accounts(host: CheckedHost, options: list[str], name: str, remedy: str) -> None:
+    """A real account, spoilt by usermod as an administrator would."""
+    with os_user() as spoilt:
+        subprocess.run([tool("usermod", "passwd"), *options, spoilt], check=True)
+        finding = host.finds(spoilt)[name]
+    assert remedy in finding["Remedy"]
+    assert spoilt in finding["What"]
+
+
+def test_a_user_that_is_not_there(host: CheckedHost) -> None:
+    """Sshd asks for no keys of a user it does not know."""
+    assert "useradd" in host.finds("no-such-user")["user-unknown"]["Remedy"]
+
+
+def test_a_journal_that_cannot_be_written(host: CheckedHost) -> None:
+    """Where the journal's folder is not there, and it is no fault of the running daemon."""
+    path = host.folder / "journal.yaml"
+    text = host.daemon.config_file.read_text()
+    assert "leases.db" in text
+    path.write_text(text.replace(f"{host.folder}/leases.db", "/nonexistent/leases.db"))
+    assert "journal-unwritable" in host.finds(config=path)
+
+
+def test_an_ordinary_user_is_told_what_could_not_be_seen(host: CheckedHost) -> None:
+    """Exit code 2 and `unknown` where it takes root to look; no traceback, no false fault."""
+    sshd = host.sshd(*host.asking)
+    os.chmod(host.folder / "host_key", 0o600)
+    words = ("check", host.user, "--config", str(host.daemon.config_file), "--sshd-config")
+    done = run_as(host.user, *words, str(sshd))
+    assert done.code == 2, done
+    assert "Traceback" not in done.err
+    assert "?     push-socket: you may not use" in done.out
+    assert "run it as root" in done.out

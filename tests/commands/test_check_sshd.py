@@ -1,0 +1,127 @@
+"""sixtykey check: what sshd -T says for a login, who holds the slot, and the helper's path."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tests.parts.checked_host import CheckedHost
+from tests.parts.host import IS_ROOT
+from tests.parts.sshd import HELPER
+
+pytestmark = pytest.mark.skipif(not IS_ROOT, reason="only root can look everywhere")
+
+
+def test_nobody_is_asked(host: CheckedHost) -> None:
+    """Without an AuthorizedKeysCommand: both lines that it takes."""
+    remedy = host.finds(sshd=host.sshd())["sshd-not-asking"]["Remedy"]
+    assert "AuthorizedKeysCommand /usr/lib/sixtykey/authorized-keys %u %f" in remedy
+    assert "AuthorizedKeysCommandUser" in remedy
+
+
+OTHER = ["AuthorizedKeysCommand /usr/bin/userdbctl ssh-authorized-keys %u",
+         "AuthorizedKeysCommandUser root"]  # fmt: skip
+
+
+def test_the_slot_is_taken_in_the_main_file(host: CheckedHost) -> None:
+    """Another command comes first: which, in which line, and how both can run."""
+    path = host.sshd(*OTHER, *host.asking)
+    finding = host.finds(sshd=path)["slot-taken"]
+    assert "userdbctl ssh-authorized-keys %u" in finding["What"]
+    assert f"{path}:3" in finding["What"]
+    assert "--chain" in finding["Remedy"]
+
+
+def test_the_slot_is_taken_in_a_drop_in(host: CheckedHost) -> None:
+    """The drop-in is named, as on Debian 13 with systemd-userdbd."""
+    drop_in = host.folder / "sshd_config.d" / "20-systemd-userdb.conf"
+    drop_in.parent.mkdir(exist_ok=True)
+    drop_in.write_text("\n".join(OTHER) + "\n")
+    try:
+        path = host.sshd(f"Include {drop_in.parent}/*.conf", *host.asking)
+        assert f"{drop_in}:1" in host.finds(sshd=path)["slot-taken"]["What"]
+    finally:
+        drop_in.unlink()
+
+
+def test_the_slot_is_taken_in_a_match_block(host: CheckedHost) -> None:
+    """For the user that the block is about alone, with its Match line."""
+    path = host.sshd(*host.asking, f"Match User {host.user}", *OTHER)
+    assert "slot-taken" not in host.finds("root", sshd=path)
+    what = host.finds(host.user, sshd=path)["slot-taken"]["What"]
+    assert f"{path}:6, Match User {host.user}" in what
+
+
+def test_a_match_block_on_the_address(host: CheckedHost) -> None:
+    """--from says where the login comes from."""
+    path = host.sshd(*host.asking, "Match Address 10.0.0.0/8", "AuthorizedKeysCommand none")
+    assert host.finds(sshd=path) == {}
+    finding = host.finds("--from", "10.1.2.3", sshd=path)["slot-emptied"]
+    assert "Match Address 10.0.0.0/8" in finding["What"]
+
+
+def test_a_drop_in_that_is_not_included(host: CheckedHost) -> None:
+    """As on Amazon Linux 2023: the file is there, and sshd never reads it."""
+    drop_in = host.folder / "sshd_config.d" / "10-sixtykey.conf"
+    drop_in.parent.mkdir(exist_ok=True)
+    drop_in.write_text("\n".join(host.asking) + "\n")
+    try:
+        finding = host.finds(sshd=host.sshd())["include-missing"]
+        assert str(drop_in) in finding["What"]
+        assert f"Include {drop_in.parent}/*.conf" in finding["Remedy"]
+        included = host.sshd(f"Include {drop_in.parent}/*.conf")
+        assert host.finds(sshd=included) == {}
+    finally:
+        drop_in.unlink()
+
+
+def test_a_helper_that_others_could_change(host: CheckedHost) -> None:
+    """Every folder up to / counts, for sshd refuses to run what others may change."""
+    folder = host.folder / "open"
+    folder.mkdir()
+    folder.chmod(0o777)
+    copy = folder / "authorized-keys"
+    shutil.copyfile(HELPER, copy)
+    copy.chmod(0o755)
+    path = host.sshd(f"AuthorizedKeysCommand {copy} %u %f", host.asking[1])
+    done = host.check("--json", sshd=path).json["Findings"]
+    wrong = [f["What"] for f in done if f["Name"] == "helper-ownership"]
+    assert any(f"may change {folder} (uid 0, mode 0777)" in each for each in wrong)
+    assert any("may change /tmp (" in each for each in wrong)
+
+
+@pytest.mark.parametrize(
+    ("lines", "name", "remedy"),
+    [
+        (["AuthorizedKeysCommand /nonexistent/authorized-keys %u %f", "{1}"], "helper-missing",
+         "install the package again"),
+        (["AuthorizedKeysCommand {helper} --socket {socket}", "{1}"], "helper-arguments", "%u %f"),
+        (["{0}", "AuthorizedKeysCommandUser nobody-here"], "helper-user-unknown",
+         "AuthorizedKeysCommandUser sixtykey-lookup"),
+        (["{0}", "{1}", "PubkeyAuthentication no"], "pubkey-off", "PubkeyAuthentication yes"),
+        (["{0}", "{1}", "AuthenticationMethods publickey,password"], "key-not-enough",
+         "AuthenticationMethods any"),
+        (["{0}", "{1}", "AuthenticationMethods keyboard-interactive"], "key-not-enough",
+         "AuthenticationMethods any"),
+        (["{0}", "{1}", "DenyUsers sixty-*"], "user-not-admitted", "change DenyUsers"),
+        (["{0}", "{1}", "AllowUsers root admin"], "user-not-admitted", "change AllowUsers"),
+        (["{0}", "{1}", "AllowGroups nobody-here"], "user-not-admitted", "change AllowGroups"),
+        (["{0}", "{1}", "PubkeyAcceptedAlgorithms ecdsa-sha2-nistp256"], "key-types-refused",
+         "keys.types"),
+        (["Frobnicate yes"], "sshd-config-wrong", "before sshd is restarted"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "-" in value else "",
+)  # fmt: skip
+def test_what_sshd_would_do(host: CheckedHost, lines: list[str], name: str, remedy: str) -> None:
+    """Each setting of sshd that keeps a pushed key out is found by what sshd -T says."""
+    names = {"helper": host.helper, "socket": host.daemon.lookup_socket}
+    path = host.sshd(*(line.format(*host.asking, **names) for line in lines))
+    assert remedy in host.finds(host.user, sshd=path)[name]["Remedy"]
+
+
+def test_a_helper_without_its_user(host: CheckedHost) -> None:
+    """Sshd itself calls it an error when AuthorizedKeysCommandUser is not set."""
+    found = host.finds(sshd=host.sshd(host.asking[0]))
+    assert set(found) & {"helper-user-missing", "sshd-config-wrong"}
+    assert "AuthorizedKeysCommandUser" in str(found)

@@ -1,0 +1,216 @@
+"""The command as a whole: help, exit codes, what it imports, its manual and its completions."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import cli
+from agent.commands import client, settings
+from agent.config import DEFAULT_PATH, Push
+from tests.parts.command import run
+from tests.parts.daemon import RunningDaemon
+from tests.parts.host import ROOT, tool
+
+COMMANDS = sorted(cli.COMMANDS)
+MANUAL = (ROOT / "packaging" / "man" / "sixtykey.1").read_text("utf-8")
+
+
+def module(command: str) -> Any:
+    """The module of a command."""
+    return import_module(f"agent.commands.{cli.COMMANDS[command][0]}")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_usage_options_and_an_example(command: str) -> None:
+    """--help ends with 0 and shows all there is, on lines that a terminal does not fold."""
+    done = run(command, "--help")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(f"usage: sixtykey {command}")
+    assert "example:\n  " in done.out
+    assert all(option in done.out for option in module(command).OPTIONS)
+    assert max(map(len, done.out.splitlines())) <= 100
+
+
+def test_help_of_the_whole() -> None:
+    """It names every command; without words it is an error, and on stderr."""
+    done, bare = run("--help"), run()
+    assert (done.code, bare.code) == (0, 2)
+    assert all(f"\n  {command} " in done.out for command in COMMANDS)
+    assert (bare.out, bare.err) == ("", done.out)
+    assert re.fullmatch(r"sixtykey \d+\.\d+\.\d+\S*\n", run("--version").out)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["frobnicate"],
+        ["list", "a", "b"],
+        ["list", "--wotch"],
+        ["list", "--socket"],
+        ["list", "--socket", "--json"],
+        ["list", "--watch=1"],
+        ["list", "--json", "--json"],
+        ["push"],
+        ["push", "a", "b", "c"],
+        ["why"],
+        ["why", "a", "not-a-fingerprint"],
+        ["revoke"],
+        ["revoke", "--all", "alice"],
+        ["status", "alice"],
+        ["status", "--json", "--metrics"],
+        ["check", "a", "b"],
+        ["credentials"],
+        ["credentials", "frobnicate"],
+        ["credentials", "list", "--user", "x"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_line_is_2_and_says_so(words: list[str]) -> None:
+    """Exit code 2, the mistake on stderr with the way to the help, nothing on stdout."""
+    done = run(*words)
+    assert (done.code, done.out) == (2, "")
+    assert re.match(r"sixtykey[ a-z]*: .+\nTry: sixtykey .*--help\n$", done.err, re.DOTALL)
+    assert "Traceback" not in done.err
+
+
+def test_options_end_at_two_dashes() -> None:
+    """After -- everything is a word, even what looks like an option; = joins a value."""
+    done = run("why", "--socket=/nonexistent/push.sock", "--", "--json")
+    assert done.code == 3
+
+
+def test_list_imports_little(daemon: RunningDaemon) -> None:
+    """`sixtykey list` starts fast: none of what is slow to import is on its way."""
+    slow = ["asyncio", "paramiko", "yaml", "socket", "http", "ssl", "argparse", "typing"]
+    slow += ["dataclasses", "inspect", "subprocess", "pathlib", "site", "datetime", "logging"]
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from agent.cli import main\n"
+        "code = main(sys.argv[1:])\n"
+        f"print(sorted(set({slow}) & set(sys.modules))); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program, "list", "--socket", daemon.push_socket],
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("\n[]\n")
+
+
+def test_commands_that_read_yaml_find_it_without_site(daemon: RunningDaemon) -> None:
+    """The launcher starts Python without site-packages; --config brings them in."""
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from agent.cli import main; "
+    done = subprocess.run(
+        [
+            sys.executable, "-I", "-S", "-c", program + "sys.exit(main())",
+            "list", "--config", str(daemon.config_file),
+        ],
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_defaults_are_those_of_the_configuration() -> None:
+    """What the command repeats so as not to import it is the same."""
+    assert Push().socket == client.DEFAULT_SOCKET
+    assert DEFAULT_PATH == settings.DEFAULT_PATH
+    assert all(Push().socket in what for _, what in [client_option()])
+
+
+def client_option() -> tuple[str, str]:
+    """How --socket is described."""
+    return module("list").OPTIONS["--socket"]  # type: ignore[no-any-return]
+
+
+def test_a_closed_pipe_ends_it_quietly(daemon: RunningDaemon) -> None:
+    """`sixtykey list | true` is no error and no traceback."""
+    command = f"{sys.executable} -m agent.cli status --socket {daemon.push_socket}; echo $? >&2"
+    done = subprocess.run(
+        ["bash", "-c", f"({command}) | true"],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip() in {"0", "141"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_manual_has_it_all(command: str) -> None:
+    """sixtykey(1) names every command, every option of it, and its example."""
+    text = MANUAL.replace("\\-", "-").replace("\\(aq", "'")
+    assert f".SS {command}\n" in text
+    section = text.split(f".SS {command}\n")[1].split(".SS ")[0]
+    common = {"--json", "--socket", "--config"}
+    assert all(option in section for option in set(module(command).OPTIONS) - common)
+    assert all(option in text for option in common)
+
+
+def test_the_manual_has_every_finding() -> None:
+    """Each name that `sixtykey check` can give a finding is explained in sixtykey(1)."""
+    folder = ROOT / "agent" / "commands" / "checks"
+    source = "".join(path.read_text("utf-8") for path in sorted(folder.glob("*.py")))
+    names = re.findall(r'(?:fault|note|unknown)\)?\(\s*"([a-z-]+)"', source)
+    assert len(set(names)) > 25
+    text = MANUAL.replace("\\-", "-")
+    assert [name for name in set(names) if name not in text] == []
+
+
+def test_the_manual_is_well_formed(tmp_path: Path) -> None:
+    """Groff formats it without a warning."""
+    page = ROOT / "packaging" / "man" / "sixtykey.1"
+    done = subprocess.run(
+        [tool("groff", "groff-base"), "-man", "-Tutf8", "-ww", "-z", str(page)],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def bash_completes(*words: str) -> list[str]:
+    """What bash offers for the last word of a command line."""
+    script = ROOT / "packaging" / "completion" / "bash"
+    line = " ".join(f"'{word}'" for word in words)
+    program = (
+        f"source {script}; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; "
+        'complete -p sixtykey >/dev/null || exit 1; _sixtykey; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(
+        ["bash", "--norc", "-c", program], capture_output=True, text=True, check=True, timeout=30
+    )
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_bash_completes_every_option(command: str) -> None:
+    """After each command and a dash, bash offers just the options that it takes."""
+    offered = bash_completes("sixtykey", command, "--")
+    assert sorted(offered) == sorted([*module(command).OPTIONS, "--help"])
+
+
+def test_bash_completes_commands_users_and_actions(tmp_path: Path) -> None:
+    """The commands themselves, OS users, the actions of credentials, and files where files go."""
+    assert bash_completes("sixtykey", "") == list(cli.COMMANDS)
+    assert "root" in bash_completes("sixtykey", "push", "ro")
+    assert bash_completes("sixtykey", "credentials", "") == ["add", "list", "remove"]
+    (tmp_path / "id.pub").touch()
+    assert bash_completes("sixtykey", "push", "root", f"{tmp_path}/i") == [f"{tmp_path}/id.pub"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_zsh_completes_every_option(command: str) -> None:
+    """The zsh function offers the same options, in a zsh that loads it."""
+    script = ROOT / "packaging" / "completion" / "zsh"
+    program = (
+        "_arguments() { print -rl -- $@ }; _message() { :; }; _describe() { :; }; "
+        f"words=(sixtykey {command} ''); CURRENT=3; _main() {{ {script.read_text()} }}; _main"
+    )
+    done = subprocess.run(
+        [tool("zsh", "zsh"), "-f", "-c", program],
+        capture_output=True, text=True, check=True, timeout=30,
+    )  # fmt: skip
+    offered = set(re.findall(r"^\*?(--[a-z-]+)", done.stdout, re.MULTILINE))
+    assert offered == {*module(command).OPTIONS, "--help"}

@@ -1,0 +1,110 @@
+"""Asking a daemon that is away, silent, or no daemon at all: words, a hint, an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.commands import client
+from agent.commands.client import Daemon
+from agent.commands.options import Options
+from agent.commands.trouble import AWAY, REFUSED, Trouble, plain
+from tests.parts.command import run
+
+
+def at(path: Path) -> Daemon:
+    """The daemon at a socket."""
+    options = Options()
+    options.add("--socket", str(path))
+    return Daemon(options)
+
+
+@contextlib.contextmanager
+def answering(path: Path, answer: bytes, *, listen: bool = True) -> Iterator[Daemon]:
+    """Something that answers one connection with these bytes, whatever it is asked."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        if listen:
+            listener.listen(1)
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                sock, _ = listener.accept()
+                with sock:
+                    sock.recv(65536)
+                    sock.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield at(path)
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+
+
+@pytest.mark.parametrize("command", [["list"], ["status"], ["why", "a"], ["revoke", "a"]])
+def test_a_daemon_that_is_away_is_3_with_a_hint(command: list[str]) -> None:
+    """Nothing at the socket: exit code 3, the path, and where to look; no traceback."""
+    done = run(*command, "--socket", "/nonexistent/push.sock")
+    assert (done.code, done.out) == (3, "")
+    assert done.err.startswith("sixtykey: the daemon is away: /nonexistent/push.sock: No such file")
+    assert "systemctl status sixtykeyd" in done.err
+    told = run(*command, "--json", "--socket", "/nonexistent/push.sock")
+    assert (told.code, told.json["Error"]) == (3, "DaemonAway")
+
+
+def test_a_socket_that_nobody_listens_at(directory: Path) -> None:
+    """A daemon that died left its socket: away too."""
+    dead = answering(directory / "dead.sock", b"", listen=False)
+    with dead as daemon, pytest.raises(Trouble) as caught:
+        daemon.ask("Sixtykey.List")
+    assert caught.value.exit_code == AWAY
+
+
+@pytest.mark.parametrize("answer", [b"", b"nonsense", b"HTTP/1.1 200 OK\r\n\r\n[]", b"\xff" * 99])
+def test_an_answer_that_is_none(directory: Path, answer: bytes) -> None:
+    """What is no answer of a daemon is said to be none, whatever the bytes."""
+    path = directory / f"odd{len(answer)}.sock"
+    with answering(path, answer) as daemon, pytest.raises(Trouble) as caught:
+        daemon.ask("Sixtykey.List")
+    assert (caught.value.exit_code, caught.value.code) == (AWAY, "NoAnswer")
+
+
+def test_a_silent_daemon_is_given_up(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is waited for so long and no longer."""
+    monkeypatch.setattr(client, "PATIENCE", 0.2)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(directory / "silent.sock"))
+        listener.listen(1)
+        with pytest.raises(Trouble, match=r"does not answer at .* within") as caught:
+            at(directory / "silent.sock").ask("Sixtykey.List")
+    assert caught.value.exit_code == AWAY
+
+
+def test_an_error_answer_keeps_its_code(directory: Path) -> None:
+    """The error's own name and words reach the operator."""
+    answer = b'HTTP/1.1 400 Bad Request\r\nX: y\r\n\r\n{"__type": "Odd", "Message": "so it is"}'
+    with answering(directory / "no.sock", answer) as daemon, pytest.raises(Trouble) as caught:
+        daemon.ask("Sixtykey.List")
+    assert (caught.value.exit_code, caught.value.code) == (REFUSED, "Odd")
+    assert caught.value.words == "refused, Odd: so it is"
+
+
+def test_a_wrong_configuration_is_said(directory: Path) -> None:
+    """--config with problems: all of them, and no traceback."""
+    path = directory / "wrong.yaml"
+    path.write_text("keys: {lifetime: 61}\npush: {sockt: x}\n")
+    done = run("list", "--config", str(path))
+    assert done.code == 1
+    assert "keys.lifetime" in done.err
+    assert "push.sockt: unknown key" in done.err
+
+
+def test_nothing_that_others_chose_moves_the_cursor() -> None:
+    """Escape sequences in names and messages are shown, not obeyed."""
+    assert plain("a\033[2Jb\r\x07é\n") == "a\\x1b[2Jb\\x0d\\x07é\n"

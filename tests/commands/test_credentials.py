@@ -1,0 +1,270 @@
+"""sixtykey credentials: keys that work at once, a file that nobody else could spoil."""
+
+from __future__ import annotations
+
+import configparser
+import grp
+import os
+import re
+import stat
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.api import credentials
+from agent.commands import keyring
+from agent.commands.trouble import Trouble
+from tests.parts.command import Done, run, run_as
+from tests.parts.daemon import CREDENTIAL, RunningDaemon
+from tests.parts.host import IS_ROOT, helper_group, tool, work_directory
+from tests.parts.keys import KeyPair
+from tests.parts.pushers import Target, push_with_boto3
+
+
+@pytest.fixture
+def host() -> Iterator[RunningDaemon]:
+    """A daemon with a file of credentials of its own."""
+    with work_directory() as folder, RunningDaemon(folder) as running:
+        yield running
+
+
+def change(host: RunningDaemon, *words: str) -> Done:
+    """Run `sixtykey credentials` on the daemon's configuration."""
+    return run("credentials", *words, "--config", str(host.config_file))
+
+
+def test_a_new_key_works_at_once_with_the_real_cli(host: RunningDaemon, key: KeyPair) -> None:
+    """What is printed, pasted into ~/.aws/config, pushes with the AWS CLI, for whom it may."""
+    done = change(host, "add", "--user", "deploy", "--profile", "mine")
+    assert (done.code, done.err) == (0, "")
+    home = host.directory / "home"
+    (home / ".aws").mkdir(parents=True)
+    (home / ".aws" / "config").write_text(done.out)
+    command = [
+        tool("aws", "awscli"), "--profile", "mine", "ec2-instance-connect", "send-ssh-public-key",
+        "--instance-id", host.instance_id, "--availability-zone", host.availability_zone,
+        "--ssh-public-key", f"file://{key.public}", "--instance-os-user",
+    ]  # fmt: skip
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LC_ALL": "C.UTF-8"}
+    outcomes = [
+        subprocess.run(
+            [*command, name],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        for name in ("deploy", "root")
+    ]
+    assert outcomes[0].returncode == 0, outcomes
+    assert "AccessDeniedException" in outcomes[1].stderr
+
+
+def test_the_secret_is_shown_once_and_is_random(host: RunningDaemon) -> None:
+    """Id and secret have AWS's lengths and no AWS prefix; no other command shows the secret."""
+    made = [change(host, "add", "--user", "a", "--json").json for _ in range(2)]
+    for each in made:
+        assert re.fullmatch(r"S60K[A-Z2-7]{16}", each["AccessKeyId"])
+        assert re.fullmatch(r"[A-Za-z0-9]{40}", each["SecretAccessKey"])
+        assert (each["Endpoint"], each["Reloaded"]) == (host.endpoint, True)
+    assert made[0]["SecretAccessKey"] != made[1]["SecretAccessKey"]
+    listed = change(host, "list").out + change(host, "list", "--json").out
+    assert all(each["AccessKeyId"] in listed for each in made)
+    assert not any(each["SecretAccessKey"] in listed + host.log() for each in made)
+    assert not any(each["SecretAccessKey"] in str(host.audit()) for each in made)
+
+
+def test_allow_is_what_was_said(host: RunningDaemon) -> None:
+    """--user, --instance and --source, repeated, are in the file as they were given."""
+    words = ["--user", "deploy", "--user", "web-*", "--instance", "i-0f*", "--source", "10.0.0.0/8"]
+    done = change(host, "add", *words, "--source", "::1/128", "--expires", "2099-01-01T00:00:00Z")
+    assert done.code == 0, done
+    *_, made = credentials.load(str(host.credentials_file))
+    assert made.allow.os_users == ("deploy", "web-*")
+    assert made.allow.instances == ("i-0f*",)
+    assert [str(network) for network in made.allow.sources] == ["10.0.0.0/8", "::1/128"]
+    row = change(host, "list").out.splitlines()[-1]
+    assert "until 2099-01-01T00:00:00Z" in row
+    assert "deploy, web-*" in row
+
+
+def test_removed_is_refused_at_once(host: RunningDaemon, key: KeyPair) -> None:
+    """The daemon reads the file anew: the very next push is refused."""
+    target = Target.of(host)
+    assert push_with_boto3(target, "alice", key.line).ok
+    done = change(host, "remove", CREDENTIAL["access_key_id"])
+    assert (done.code, done.err) == (0, "")
+    assert push_with_boto3(target, "alice", key.line).code == "InvalidClientTokenId"
+    assert host.await_audit(event="reload", outcome="allowed")["principal"].startswith("uid:")
+    assert change(host, "list").out.startswith("there is no access key")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["add"], 2, "--user NAME"),
+        (["add", "alice"], 2, "--user A --user B"),
+        (["add", "--user", "a", "--source", "here"], 1, "sources[0]"),
+        (["add", "--user", "a", "--expires", "soon"], 1, "expires"),
+        (["remove"], 2, "ACCESS_KEY_ID is missing"),
+        (["remove", "S60KNOBODY"], 1, "there is no access key S60KNOBODY"),
+    ],
+)
+def test_mistakes_leave_the_file_as_it_was(
+    host: RunningDaemon, words: list[str], code: int, said: str
+) -> None:
+    """What will not do is said, and not a byte of the file has changed."""
+    before = host.credentials_file.read_bytes(), host.credentials_file.stat().st_ino
+    done = change(host, *words)
+    assert (done.code, done.out) == (code, "")
+    assert said in done.err
+    after = host.credentials_file.read_bytes(), host.credentials_file.stat().st_ino
+    assert after == before
+
+
+def test_without_a_daemon_the_file_is_written_all_the_same(host: RunningDaemon) -> None:
+    """It says that the daemon is away and will read the file when it starts; exit code 0."""
+    host.stop()
+    done = change(host, "add", "--user", "a")
+    assert done.code == 0
+    assert "it will read the file when it starts" in done.err
+    assert "aws_secret_access_key = " in done.out
+
+
+def test_owner_and_mode_stay(host: RunningDaemon) -> None:
+    """The replaced file has the old one's owner, group and mode; nothing is left beside it."""
+    path = host.credentials_file
+    group = grp.getgrnam(helper_group()).gr_gid
+    os.chown(path, -1, group)
+    path.chmod(0o640)
+    before, number = path.stat(), path.stat().st_ino
+    assert change(host, "add", "--user", "a").code == 0
+    after = path.stat()
+    assert (after.st_uid, after.st_gid, after.st_mode) == (
+        before.st_uid, group, before.st_mode,
+    )  # fmt: skip
+    assert after.st_ino != number, "it is replaced in one step, not written in place"
+    assert list(path.parent.glob("credentials.yaml?*")) == []
+
+
+def test_a_new_file_is_for_nobody_else(host: RunningDaemon) -> None:
+    """Where there was none: 0640 for the group sixtykey where it exists, else 0600."""
+    host.credentials_file.unlink()
+    assert change(host, "add", "--user", "a").code == 0
+    status = host.credentials_file.stat()
+    names = {group.gr_name for group in grp.getgrall()}
+    expected = 0o640 if IS_ROOT and "sixtykey" in names else 0o600
+    assert stat.S_IMODE(status.st_mode) == expected
+
+
+def test_ten_at_once_are_all_there(host: RunningDaemon) -> None:
+    """Whoever edits waits for whoever edits: nobody's new key is lost."""
+    threads = [
+        threading.Thread(target=change, args=(host, "add", "--user", f"user{number}"))
+        for number in range(10)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    users = {each.allow.os_users[0] for each in credentials.load(str(host.credentials_file))}
+    assert {f"user{number}" for number in range(10)} <= users
+
+
+COMMENTED = """\
+# Our keys. Ask ops before you touch this.
+
+# the build server
+- access_key_id: BUILD
+  secret_access_key: one   # from the vault
+  allow: {os_users: ["*"],
+          sources: [10.0.0.0/8]}
+# the laptop
+-
+  access_key_id: LAPTOP
+  secret_access_key: |
+    two
+  # nested
+  allow:
+    os_users:
+    - me   # myself
+
+# that is all
+"""
+
+
+@pytest.mark.parametrize("indent", ["", "  "])
+def test_comments_and_the_other_entries_stay(indent: str) -> None:
+    """What is not the entry itself is left byte for byte, whatever its style."""
+    text = "".join(indent + line if line.strip() else line for line in COMMENTED.splitlines(True))
+    entry = keyring.entry("NEW0", "three", {"os_users": ["a: #b"], "sources": []}, "")
+    more = keyring.added(text, entry)
+    assert more.startswith(text)
+    assert [c.access_key_id for c in credentials.parse(more, "x")] == ["BUILD", "LAPTOP", "NEW0"]
+    assert keyring.removed(more, "NEW0") == text
+    less = keyring.removed(text, "BUILD")
+    assert less.splitlines() == [
+        line for line in text.splitlines()
+        if not any(word in line for word in ("BUILD", "one", "allow: {", "10.0.0.0/8"))
+    ]  # fmt: skip
+    last = keyring.removed(less, "LAPTOP")
+    assert credentials.parse(last, "x") is not None
+    assert all(line.lstrip().startswith("#") for line in last.splitlines() if line.strip())
+    assert "# that is all" in last
+
+
+@pytest.mark.parametrize("text", ["", "[]\n", "# nothing yet\n[]\n", "# nothing yet"])
+def test_the_first_entry_goes_into_an_empty_file(text: str) -> None:
+    """Empty, an empty list, or only comments: then there is one entry, and the comment."""
+    more = keyring.added(text, keyring.entry("NEW0", "secret", {"os_users": ["a"]}, ""))
+    assert [c.access_key_id for c in credentials.parse(more, "x")] == ["NEW0"]
+    assert ("# nothing yet" in text) == ("# nothing yet" in more)
+
+
+FLOW = """\
+[{"access_key_id": "AAAA", "secret_access_key": "a", "allow": {"os_users": ["x"]}},
+ {"access_key_id": "BBBB", "secret_access_key": "b", "allow": {"os_users": ["y"]}}]  # from a tool
+"""
+
+
+def test_a_list_in_brackets_stays_one() -> None:
+    """JSON, as a tool writes it: entries go in and out, and it is still what it was."""
+    more = keyring.added(FLOW, keyring.entry("CCCC", "c", {"os_users": ["é"]}, ""))
+    assert [c.access_key_id for c in credentials.parse(more, "x")] == ["AAAA", "BBBB", "CCCC"]
+    assert keyring.removed(more, "CCCC") == FLOW
+    for gone, left in (("AAAA", ["BBBB", "CCCC"]), ("BBBB", ["AAAA", "CCCC"])):
+        assert [
+            c.access_key_id for c in credentials.parse(keyring.removed(more, gone), "x")
+        ] == left
+    none = keyring.removed(keyring.removed(FLOW, "AAAA"), "BBBB")
+    assert none.strip() == "[]  # from a tool"
+    with pytest.raises(Trouble, match="there is no access key CCCC"):
+        keyring.removed(FLOW, "CCCC")
+
+
+def test_without_a_network_listener_it_says_what_is_missing(directory: Path) -> None:
+    """On a fresh host: the key is made, and what else it takes is named."""
+    path = directory / "fresh.yaml"
+    path.write_text(f"push: {{credentials: {directory}/new.yaml, socket: {directory}/no.sock}}\n")
+    done = run("credentials", "add", "--user", "deploy", "--config", str(path))
+    assert done.code == 0
+    assert "push.http is not in the configuration" in done.err
+    assert "endpoint_url = http://127.0.0.1:8060" in done.out
+    parsed = configparser.ConfigParser()
+    parsed.read_string(done.out)
+    assert list(parsed["profile sixtykey"])[:2] == ["region", "endpoint_url"]
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root can become somebody else")
+def test_it_takes_root(host: RunningDaemon, user: str) -> None:
+    """An ordinary user reads no secret and changes nothing, and is told what it takes."""
+    before = host.credentials_file.read_bytes()
+    for words in (["list"], ["add", "--user", "a"], ["remove", CREDENTIAL["access_key_id"]]):
+        done = run_as(user, "credentials", *words, "--config", str(host.config_file))
+        assert (done.code, done.out) == (4, "")
+        assert "sudo sixtykey" in done.err
+    assert host.credentials_file.read_bytes() == before

@@ -1,0 +1,125 @@
+"""sixtykey list: a table, JSON, and a screen that ends as it should."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.parts.command import InTerminal, run, run_as
+from tests.parts.daemon import CREDENTIAL, RunningDaemon
+from tests.parts.host import IS_ROOT, helper_group, own_name
+from tests.parts.keys import KeyPair, make_key
+from tests.parts.pushers import Target, push_with_boto3
+
+HIDE, SHOW = "\033[?25l", "\033[?25h"
+
+
+def push(daemon: RunningDaemon, os_user: str, key: KeyPair) -> None:
+    """Push a key as a person would."""
+    done = run("push", os_user, str(key.public), "--socket", daemon.push_socket)
+    assert done.code == 0, done
+
+
+def test_an_empty_list_says_so(directory: Path) -> None:
+    """No live key is a sentence for people and an empty list for programs; both exit with 0."""
+    folder = directory / "empty"
+    folder.mkdir()
+    with RunningDaemon(folder) as daemon:
+        done = run("list", "--socket", daemon.push_socket)
+        assert (done.code, done.out, done.err) == (0, "no key is live\n", "")
+        assert run("list", "--json", "--socket", daemon.push_socket).json == {"Leases": []}
+
+
+def test_the_table(daemon: RunningDaemon, key: KeyPair) -> None:
+    """A row for each key: user, type, fingerprint, who pushed it from where, seconds left."""
+    push(daemon, "alice", key)
+    push_with_boto3(Target.of(daemon), "bob", key.line)
+    done = run("list", "--socket", daemon.push_socket)
+    assert done.code == 0
+    heading, *rows = done.out.splitlines()
+    assert heading.split() == ["USER", "TYPE", "FINGERPRINT", "PUSHED", "BY", "FROM", "LEFT"]
+    by_user = {row.split()[0]: row for row in rows}
+    assert key.fingerprint() in by_user["alice"]
+    assert f"{own_name()} (uid:" in by_user["alice"]
+    assert "this host" in by_user["alice"]
+    assert CREDENTIAL["access_key_id"] in by_user["bob"]
+    assert "127.0.0.1" in by_user["bob"]
+    assert all(row.endswith(" s") for row in rows)
+    (only,) = run("list", "bob", "--json", "--socket", daemon.push_socket).json["Leases"]
+    assert only["OSUser"] == "bob"
+    assert 0 < only["SecondsLeft"] <= only["Lifetime"] == 4
+
+
+def test_watch_without_a_terminal_prints_once(daemon: RunningDaemon, key: KeyPair) -> None:
+    """Into a pipe, --watch is the list: no escape sequence, and it ends."""
+    push(daemon, "alice", key)
+    done = run("list", "--watch", "--socket", daemon.push_socket)
+    assert done.code == 0
+    assert "alice" in done.out
+    assert "\033" not in done.out
+
+
+def test_watch_runs_down_and_ends_on_interrupt(daemon: RunningDaemon, key: KeyPair) -> None:
+    """Bars on the terminal until the keys are gone; ^C ends with 0, the cursor shown again."""
+    push(daemon, "alice", key)
+    with InTerminal("list", "--watch", "--socket", daemon.push_socket) as screen:
+        screen.wait_for("█")
+        assert screen.seen.startswith(HIDE)
+        screen.wait_for("no key is live")
+        screen.press("\x03")
+        assert screen.end() == 0
+        assert screen.seen.endswith(SHOW)
+        assert "Traceback" not in screen.seen
+        assert screen.seen.count(" s") > screen.seen.count("4 s")
+
+
+def test_watch_ends_cleanly_when_terminated(daemon: RunningDaemon) -> None:
+    """SIGTERM too leaves a terminal that can be used."""
+    with InTerminal("list", "--watch", "--socket", daemon.push_socket) as screen:
+        screen.wait_for("no key is live")
+        screen.signal(signal.SIGTERM)
+        assert screen.end() == 0
+        assert screen.seen.endswith(SHOW)
+
+
+def test_watch_fits_a_small_terminal(daemon: RunningDaemon, directory: Path) -> None:
+    """Lines are cut and counted rather than folded: what is drawn again lands where it was."""
+    for number in range(6):
+        push(daemon, "alice", make_key(directory, f"small{number}"))
+    words = ("list", "--watch", "--socket", daemon.push_socket)
+    with InTerminal(*words, lines=5, columns=40) as screen:
+        screen.wait_for("... and 4 more")
+        lines = screen.seen.replace("\r", "").split("\n")[:4]
+        assert all(len(line.split("\033[K")[0].split("\033[?25l\n")[-1]) <= 48 for line in lines)
+        screen.press("\x03")
+        assert screen.end() == 0
+
+
+def test_watch_survives_the_daemon(directory: Path, key: KeyPair) -> None:
+    """A daemon that goes away is said on the screen, and its return is seen."""
+    folder = directory / "leaving"
+    folder.mkdir()
+    with RunningDaemon(folder) as daemon:
+        push(daemon, "alice", key)
+        with InTerminal("list", "--watch", "--socket", daemon.push_socket) as screen:
+            screen.wait_for("alice")
+            daemon.kill()
+            screen.wait_for("the daemon is away")
+            daemon.start()
+            time.sleep(0.1)
+            screen.seen = ""
+            screen.wait_for("alice")
+            screen.press("\x03")
+            assert screen.end() == 0
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root can become somebody else")
+def test_an_ordinary_user(daemon: RunningDaemon, user: str) -> None:
+    """Outside the group: exit code 4 and a hint; inside: the list."""
+    refused = run_as(user, "list", "--socket", daemon.push_socket)
+    assert refused.code == 4
+    assert "member of the group" in refused.err
+    assert run_as(user, "list", "--socket", daemon.push_socket, group=helper_group()).code == 0

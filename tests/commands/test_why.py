@@ -1,0 +1,222 @@
+"""sixtykey why: each of the common mistakes, made for real, reads as a person would want it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.parts.command import run, run_as
+from tests.parts.daemon import CREDENTIAL, RunningDaemon
+from tests.parts.helper import ask_helper
+from tests.parts.host import IS_ROOT, helper_group, work_directory
+from tests.parts.keys import KeyPair, make_key
+from tests.parts.pushers import Pushed, Target, push_with_boto3
+
+SHORT = 2
+"""Seconds that keys live here: a test has to wait for the end of one."""
+
+LIMITED = {
+    **CREDENTIAL,
+    "access_key_id": "LIMITED0000000000000",
+    "allow": {"os_users": ["deploy"], "instances": ["i-0f*"], "sources": ["127.0.0.1/32"]},
+}
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[RunningDaemon]:
+    """A daemon whose keys live for two seconds, with a credential that may do little."""
+    config = {"keys": {"lifetime": SHORT}, "push": {"rate": {"per_credential": 5, "total": 200}}}
+    with (
+        work_directory() as folder,
+        RunningDaemon(folder, config=config, credentials=[CREDENTIAL, LIMITED]) as running,
+    ):
+        yield running
+
+
+@pytest.fixture(scope="module")
+def other(directory: Path) -> KeyPair:
+    """Another key pair."""
+    return make_key(directory, "other_key")
+
+
+def why(host: RunningDaemon, os_user: str, *more: str) -> str:
+    """What the command says of a user, without what it says of the account."""
+    done = run("why", os_user, *more, "--socket", host.push_socket)
+    assert done.code == 0, done
+    lines = done.out.splitlines()
+    while lines and lines[0].startswith("! "):
+        lines = lines[2:]
+    return "\n".join(lines)
+
+
+def push(host: RunningDaemon, os_user: str, key: KeyPair, **changes: Any) -> Pushed:
+    """Push with boto3, something of it wrong."""
+    target = Target(**{**Target.of(host).__dict__, **changes})
+    return push_with_boto3(target, os_user, key.line)
+
+
+def test_nothing_known(host: RunningDaemon) -> None:
+    """Of a user about whom nothing was decided, it says that, and for how long it would know."""
+    done = run("why", "root", "--socket", host.push_socket)
+    assert (done.code, done.err) == (1, "")
+    assert "nothing was pushed for root and sshd asked for nothing" in done.out
+
+
+def test_pushed_and_given(host: RunningDaemon, key: KeyPair) -> None:
+    """Who pushed which key from where with what, and that sshd was given it, newest first."""
+    pushed = push(host, "good", key)
+    ask_helper(host.lookup_socket, "good", key.fingerprint())
+    ask_helper(host.lookup_socket, "good", key.fingerprint())
+    text = why(host, "good")
+    live, given, _, first, *_ = text.splitlines()
+    assert live.startswith(f"live now: {key.fingerprint()} (ssh-ed25519), pushed by AKIAIOSFODNN7")
+    assert re.match(r"\d\d:\d\d:\d\d  0 s ago, 2 times: ", given)
+    assert given.endswith(f"asked for {key.fingerprint()}: given (request {pushed.request_id})")
+    assert f"key {key.fingerprint()} pushed by AKIAIOSFODNN7EXAMPLE from 127.0.0.1 (Boto3" in first
+    assert first.endswith(f"accepted (request {pushed.request_id})")
+
+
+def test_the_wrong_key(host: RunningDaemon, key: KeyPair, other: KeyPair) -> None:
+    """The commonest mistake: both fingerprints, and how to log in with the right one."""
+    push(host, "wrongkey", key)
+    ask_helper(host.lookup_socket, "wrongkey", other.fingerprint())
+    text = why(host, "wrongkey")
+    assert f"sshd asked for {other.fingerprint()}, and it is another key" in text
+    assert f"that had been pushed: {key.fingerprint()} " in text
+    assert "-> log in with the key that was pushed (ssh -i FILE -o IdentitiesOnly=yes)" in text
+
+
+def test_a_wrong_key_that_was_followed_by_the_right_one(
+    host: RunningDaemon, key: KeyPair, other: KeyPair
+) -> None:
+    """A client that offers several keys is no mistake: no advice about what then succeeded."""
+    push(host, "several", key)
+    ask_helper(host.lookup_socket, "several", other.fingerprint())
+    ask_helper(host.lookup_socket, "several", key.fingerprint())
+    assert "IdentitiesOnly" not in why(host, "several")
+
+
+def test_too_late(host: RunningDaemon, key: KeyPair) -> None:
+    """How long after its end sshd asked, and that it has to be pushed again."""
+    push(host, "late", key)
+    time.sleep(SHORT + 1.2)
+    ask_helper(host.lookup_socket, "late", key.fingerprint())
+    text = why(host, "late")
+    assert f"sshd asked for {key.fingerprint()}, too late: that key had expired 1 s ago" in text
+    assert "-> push it again, and log in before its time is over" in text
+
+
+def test_revoked(host: RunningDaemon, key: KeyPair) -> None:
+    """By whom it was revoked, and that sshd asked for it afterwards."""
+    push(host, "ended", key)
+    run("revoke", "ended", "--socket", host.push_socket)
+    ask_helper(host.lookup_socket, "ended", key.fingerprint())
+    asked, _, revoked, *_ = why(host, "ended").splitlines()
+    assert f"sshd asked for {key.fingerprint()}: that key had been revoked 0 s ago" in asked
+    assert re.search(r": revoked by \S+ \(uid:\d+\): 1 key$", revoked)
+
+
+def test_the_wrong_user(host: RunningDaemon, other: KeyPair) -> None:
+    """Pushed for one, logged in as the other: it names the one it was pushed for."""
+    push(host, "meant", other)
+    ask_helper(host.lookup_socket, "taken", other.fingerprint())
+    text = why(host, "taken")
+    assert f"sshd asked for {other.fingerprint()}, and no key had been pushed for taken" in text
+    assert "that very key was pushed for meant" in text
+    assert "-> log in as meant, or push it for taken" in text
+
+
+MISTAKES = {
+    "wrong secret": (
+        {"secret_access_key": "wrong" * 8},
+        "AuthException",
+        r"the secret access key that the client signs with is not the one .* AKIAIOSFODNN7EXAMPLE",
+    ),
+    "unknown access key": (
+        {"access_key_id": "AKIANOBODY0000000000"},
+        "InvalidClientTokenId",
+        r"the client uses an access key that this host does not know",
+    ),
+    "wrong instance": (
+        {"instance_id": "i-00000000000000001"},
+        "EC2InstanceNotFoundException",
+        r"asked for i-00000000000000001; this host is i-0f1e2d3c4b5a69788 in us-east-2b",
+    ),
+    "wrong zone": (
+        {"availability_zone": "us-east-2c"},
+        "EC2InstanceNotFoundException",
+        r"-> this host is i-0f1e2d3c4b5a69788 in us-east-2b",
+    ),
+    "wrong region": (
+        {"region": "eu-west-1"},
+        "IncompleteSignature",
+        r"the client has to sign for region us-east-2",
+    ),
+    "not allowed for the user": (
+        {"access_key_id": "LIMITED0000000000000"},
+        "AccessDeniedException",
+        r"allow\.os_users, or keys\.deny_users .* sixtykey credentials list",
+    ),
+    "not allowed for the instance": (
+        {"access_key_id": "LIMITED0000000000000", "instance_id": "i-00000000000000001"},
+        "AuthException",
+        r"allow\.instances: sixtykey credentials list",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_refused_push(host: RunningDaemon, key: KeyPair, mistake: str) -> None:
+    """The user that the request named learns of it: the error, its words, and what to do."""
+    changes, code, hint = MISTAKES[mistake]
+    os_user = re.sub(r"\W", "", mistake)
+    pushed = push(host, os_user, key, **changes)
+    assert pushed.code == code, pushed
+    text = why(host, os_user)
+    assert f": refused, {code}: " in text
+    assert re.search(hint, text), text
+    (record,) = run("why", os_user, "--json", "--socket", host.push_socket).json["Decisions"]
+    assert record["outcome"] == code
+    assert record["words"] in text
+
+
+def test_throttled(host: RunningDaemon, key: KeyPair) -> None:
+    """A push over the rate is told with the settings that bound it."""
+    words = ("--socket", host.push_socket)
+    codes = {run("push", "eager", str(key.public), *words).code for _ in range(9)}
+    while 1 not in codes:  # A slow machine has to hurry more.
+        codes.add(run("push", "eager", str(key.public), *words).code)
+    text = why(host, "eager")
+    assert "refused, ThrottlingException: " in text
+    assert "-> wait, or raise push.rate" in text
+
+
+def test_one_fingerprint_alone(host: RunningDaemon, key: KeyPair, other: KeyPair) -> None:
+    """With a key named, what concerns another one is left out."""
+    push(host, "both", key)
+    push(host, "both", other)
+    text = why(host, "both", str(other.public))
+    decisions = "\n".join(line for line in text.splitlines() if not line.startswith("live now"))
+    assert other.fingerprint() in decisions
+    assert key.fingerprint() not in decisions
+
+
+def test_a_user_unknown_to_the_host(host: RunningDaemon) -> None:
+    """Sshd never asks for those, so the daemon cannot know: the command looks."""
+    done = run("why", "no-such-user", "--socket", host.push_socket)
+    assert done.out.startswith("! this host has no user no-such-user: sshd asks for no key")
+    (finding,) = run("why", "no-such-user", "--json", "--socket", host.push_socket).json["Findings"]
+    assert finding["Name"] == "user-unknown"
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root can become somebody else")
+def test_the_group_may_ask(host: RunningDaemon, user: str) -> None:
+    """A member of the group is told; others are not, and learn how to be."""
+    assert run_as(user, "why", "good", "--socket", host.push_socket, group=helper_group()).code == 0
+    assert run_as(user, "why", "good", "--socket", host.push_socket).code == 4
+    assert host.await_audit(event="why", outcome="allowed", os_user="good")

@@ -1,0 +1,157 @@
+"""The operator's command as people run it: as themselves or as another, with a terminal or not."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import pwd
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Optional
+
+import yaml
+
+from tests.parts.host import ROOT, work_directory
+
+PATIENCE = 30.0
+"""Seconds for a command to say what is waited for."""
+
+_MAIN = "import sys; sys.path.insert(0, {path!r}); from agent.cli import main; sys.exit(main())"
+
+
+class Done:
+    """What a command said and how it ended."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
+
+    @property
+    def json(self) -> Any:
+        """Its output, as --json prints it."""
+        return json.loads(self.out)
+
+    def __repr__(self) -> str:
+        return f"exit {self.code}\n{self.out}\n{self.err}"
+
+
+def run(*words: str, text: str = "", home: Optional[Path] = None) -> Done:
+    """Run `sixtykey WORDS` as we are, without a terminal."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home or "/nonexistent")}
+    done = subprocess.run(
+        [sys.executable, "-m", "agent.cli", *words],
+        env=environment, input=text, capture_output=True, text=True, check=False, timeout=PATIENCE,
+    )  # fmt: skip
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def run_as(user: str, *words: str, group: Optional[str] = None) -> Done:
+    """Run it as another user (only root can), with the system's Python and a copy all can read."""
+    entry = pwd.getpwnam(user)
+    with work_directory() as folder:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "agent", folder / "agent", ignore=ignored)
+        # The system's Python may have no PyYAML, and ours may be where nobody else can read.
+        shutil.copytree(Path(yaml.__file__).parent, folder / "yaml", ignore=ignored)
+        done = subprocess.run(
+            ["/usr/bin/python3", "-I", "-S", "-c", _MAIN.format(path=str(folder)), *words],
+            env={"PATH": "/usr/bin:/bin"}, stdin=subprocess.DEVNULL, cwd="/",
+            capture_output=True, text=True, check=False, timeout=PATIENCE,
+            user=entry.pw_uid, group=group or entry.pw_gid, extra_groups=[],
+        )  # fmt: skip
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+class InTerminal:
+    """The command on a pseudo-terminal of its own; `seen` is all that it has written there."""
+
+    def __init__(self, *words: str, lines: int = 24, columns: int = 150) -> None:
+        self._words = words
+        self._size = (lines, columns)
+        self._master = -1
+        self.seen = ""
+        self.process: Optional[subprocess.Popen[bytes]] = None
+
+    def __enter__(self) -> InTerminal:
+        """Start it."""
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", *self._size, 0, 0))
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
+        environment["PYTHONIOENCODING"] = "utf-8"
+
+        # ^C reaches whoever has the terminal as his own, which takes a system call in the child.
+        own = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+        own += "os.execv(sys.argv[1], sys.argv[1:])"
+        command = [sys.executable, "-c", own, sys.executable, "-m", "agent.cli", *self._words]
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=slave, stdout=slave, stderr=slave,
+            start_new_session=True,
+        )  # fmt: skip
+        os.close(slave)
+        return self
+
+    def read(self, seconds: float) -> str:
+        """What it writes within that time; it is added to `seen`."""
+        new, end = b"", time.monotonic() + seconds
+        while time.monotonic() < end:
+            if not select.select([self._master], [], [], 0.05)[0]:
+                continue
+            try:
+                chunk = os.read(self._master, 65536)
+            except OSError:  # EIO: the other end is closed.
+                break
+            new += chunk
+        text = new.decode("utf-8", "replace")
+        self.seen += text
+        return text
+
+    def wait_for(self, text: str) -> None:
+        """Until it has written that; RuntimeError if it never does."""
+        end = time.monotonic() + PATIENCE
+        while text not in self.seen:
+            if time.monotonic() > end:
+                raise RuntimeError(f"{text!r} does not come: {self.seen!r}")
+            self.read(0.1)
+
+    def press(self, keys: str) -> None:
+        """Type something; ^C is the character 3."""
+        os.write(self._master, keys.encode())
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def end(self) -> int:
+        """Its exit code, once it has ended."""
+        assert self.process is not None
+        end = time.monotonic() + PATIENCE
+        while self.process.poll() is None and time.monotonic() < end:
+            self.read(0.05)
+        code = self.process.wait(1)
+        self.read(0.05)
+        return code
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        """End it, whatever it is doing."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self._master)
