@@ -82,6 +82,8 @@ def _print(user: str, answer: dict[str, Any], findings: Sequence[Finding]) -> No
         since = duration(answer["Uptime"])
         print(f"nothing was pushed for {plain(user)} and sshd asked for nothing, as far as the ")
         print(f"daemon remembers, which has run for {since}; the audit log may know more")
+    if not_asked := _not_asked(user, answer):
+        print(f"! {plain(not_asked)}")
     hinted: set[str] = set()
     for record, (what, hint) in told:
         print(f"{wording.stamp(record)}: {plain(what)}")
@@ -92,6 +94,26 @@ def _print(user: str, answer: dict[str, Any], findings: Sequence[Finding]) -> No
 
 
 def _overtaken(record: dict[str, Any], decisions: Sequence[dict[str, Any]]) -> bool:
-    """A client offers several keys and retries: what went wrong before a success explains none."""
-    outcomes = {r["outcome"] for r in decisions if r["age"] < record["age"]}
-    return record.get("outcome") != "given" and "given" in outcomes
+    """Whether what came later makes advice about this one idle.
+
+    A client offers several keys and retries: what went wrong before a success explains nothing,
+    and a success explains nothing once sshd was refused a key, or the key was revoked.
+    """
+    later = [r for r in decisions if r["age"] < record["age"]]
+    if record.get("outcome") == "given":
+        return any(r["event"] in {"lookup", "revoke"} for r in later)
+    return any(r["outcome"] == "given" for r in later)
+
+
+def _not_asked(user: str, answer: dict[str, Any]) -> str:
+    """That sshd has not asked since the last push, which says where not to look; or nothing."""
+    pushes = [
+        r["age"] for r in answer["Decisions"] if (r["event"], r["outcome"]) == ("push", "allowed")
+    ]
+    lookups = [r["age"] for r in answer["Decisions"] if r["event"] == "lookup"]
+    if not pushes or (lookups and min(lookups) <= min(pushes)):
+        return ""
+    return (
+        "sshd has asked for no key of this user since: nobody has tried to log in, or sshd does "
+        f"not ask sixtykey: sixtykey check {user}"
+    )

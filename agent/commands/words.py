@@ -98,15 +98,11 @@ def _lookup(record: Record) -> tuple[str, str]:
         )
     if kind == "revoked":
         return f"{asked}: that key had been {reason}", "push it again"
-    reason = reason.partition(": ")[2] or reason
+    pushed = reason.partition("the key pushed for this user was ")[2] or reason
     return (
-        f"{asked}, and it is another key that had been pushed: {_pushed_key(reason)}",
+        f"{asked}, but the key pushed for this user was {pushed}",
         "log in with the key that was pushed (ssh -i FILE -o IdentitiesOnly=yes), or push this one",
     )
-
-
-def _pushed_key(reason: str) -> str:
-    return reason.replace("the key pushed for this user was ", "")
 
 
 def asked(record: Record, os_user: str) -> tuple[str, str]:

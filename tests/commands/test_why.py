@@ -49,8 +49,8 @@ def why(host: RunningDaemon, os_user: str, *more: str) -> str:
     done = run("why", os_user, *more, "--socket", host.push_socket)
     assert done.code == 0, done
     lines = done.out.splitlines()
-    while lines and lines[0].startswith("! "):
-        lines = lines[2:]
+    while lines and lines[0].startswith(("! this host", "    -> log in as a user that")):
+        lines = lines[1:]
     return "\n".join(lines)
 
 
@@ -65,6 +65,17 @@ def test_nothing_known(host: RunningDaemon) -> None:
     done = run("why", "root", "--socket", host.push_socket)
     assert (done.code, done.err) == (1, "")
     assert "nothing was pushed for root and sshd asked for nothing" in done.out
+
+
+def test_pushed_and_never_asked(host: RunningDaemon, key: KeyPair) -> None:
+    """When sshd never asked, it is not the daemon that refused: that is said, and where to look."""
+    push(host, "unasked", key)
+    done = run("why", "unasked", "--socket", host.push_socket)
+    assert "! sshd has asked for no key of this user since" in done.out
+    assert "sixtykey check unasked" in done.out
+    ask_helper(host.lookup_socket, "unasked", key.fingerprint())
+    done = run("why", "unasked", "--socket", host.push_socket)
+    assert "has asked for no key" not in done.out
 
 
 def test_pushed_and_given(host: RunningDaemon, key: KeyPair) -> None:
@@ -86,8 +97,8 @@ def test_the_wrong_key(host: RunningDaemon, key: KeyPair, other: KeyPair) -> Non
     push(host, "wrongkey", key)
     ask_helper(host.lookup_socket, "wrongkey", other.fingerprint())
     text = why(host, "wrongkey")
-    assert f"sshd asked for {other.fingerprint()}, and it is another key" in text
-    assert f"that had been pushed: {key.fingerprint()} " in text
+    assert f"sshd asked for {other.fingerprint()}, but the key pushed" in text
+    assert f" for this user was {key.fingerprint()} " in text
     assert "-> log in with the key that was pushed (ssh -i FILE -o IdentitiesOnly=yes)" in text
 
 
