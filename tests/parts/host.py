@@ -61,9 +61,12 @@ def project_files() -> list[Path]:
 
 
 def free_port() -> int:
-    """Return a TCP port on which nobody listens now; whoever binds it may still find it taken."""
+    """Return a TCP port that nobody uses now; whoever binds it may still find it taken.
+
+    On no address at all: a load test's clients have thousands of them bound all over 127.0.0.0/8.
+    """
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind(("0.0.0.0", 0))
         return int(probe.getsockname()[1])
 
 
