@@ -121,8 +121,9 @@ class Limits:
     linger_seconds: float = 1.0
     # How long to wait when no descriptor is left for a connection.
     accept_retry_seconds: float = 0.1
-    # Connections that the kernel holds until the daemon accepts them.
-    backlog: int = 128
+    # Connections that the kernel holds until the daemon accepts them: more than a crowd brings at
+    # once, because a client that finds no place there tries again only after a second.
+    backlog: int = 1024
     # How long a request waits for those before it, when the journal's disk stands still.
     queue_seconds: float = 5.0
 
@@ -171,6 +172,8 @@ class Limits:
     tend_seconds: float = 5.0
     # How often draining looks whether it is over.
     drain_poll_seconds: float = 0.01
+    # How long one thread keeps the interpreter while another waits for it.
+    switch_seconds: float = 0.0001
     # SIGTERM: how long requests under way may take to end. systemd's own limit is 90.
     drain_seconds: float = 5.0
     # File descriptors: connections, lookups, and as many again.

@@ -34,7 +34,16 @@ _TABLES = (
     "request_id TEXT NOT NULL, principal TEXT NOT NULL, source TEXT NOT NULL, "
     "pushed_at REAL NOT NULL, expires_at REAL NOT NULL, digest BLOB NOT NULL, "
     "PRIMARY KEY (os_user, base64)) WITHOUT ROWID",
+    # A push is one statement: each lets go of the interpreter, and has to wait for it afterwards.
+    "CREATE VIEW push AS SELECT leases.*, answered.mark, answered.signed_at, "
+    "answered.digest AS seal FROM leases JOIN answered USING (request_id)",
+    "CREATE TRIGGER pushed INSTEAD OF INSERT ON push BEGIN "
+    "INSERT OR REPLACE INTO leases VALUES (NEW.os_user, NEW.type, NEW.base64, NEW.request_id, "
+    "NEW.principal, NEW.source, NEW.pushed_at, NEW.expires_at, NEW.digest); "
+    "INSERT OR REPLACE INTO answered SELECT NEW.mark, NEW.signed_at, NEW.request_id, NEW.seal "
+    "WHERE NEW.mark IS NOT NULL; END",
 )
+_PUT = "INSERT INTO push VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 @dataclass(frozen=True)
@@ -71,9 +80,11 @@ class Journal:
             return self._connect(settings, unusable)
         except (sqlite3.DatabaseError, UnicodeError, OSError) as error:
             self.close()
-            if not _is_damage(error):
+            if isinstance(error, (sqlite3.OperationalError, OSError)):
+                # It may be sound, but cannot be used now.
                 unusable(f"{self._path}: {error}")
-                return _NOTHING if not _is_read_only(error) else self._read_copy(settings, report)
+                read_only = isinstance(error, OSError) and error.errno == errno.EROFS
+                return self._read_copy(settings, report) if read_only else _NOTHING
             reason = str(error)
         try:
             report(f"{self._path} is damaged ({reason}); it was set aside as {self._set_aside()}")
@@ -85,7 +96,7 @@ class Journal:
 
     def record(self, lease: Lease) -> None:
         """Make a lease, and the request that it came from, durable. Raises NotDurable."""
-        with self._transaction() as database:
+        with self._durable() as database:
             _put(database, lease)
 
     def replace(self, leases: list[Lease]) -> None:
@@ -204,12 +215,18 @@ class Journal:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """BEGIN to COMMIT; whatever fails is rolled back, and is NotDurable."""
+        with self._durable() as database:
+            database.execute("BEGIN IMMEDIATE")
+            yield database
+            database.execute("COMMIT")
+
+    @contextmanager
+    def _durable(self) -> Iterator[sqlite3.Connection]:
+        """Whatever fails in one statement, or in one transaction, is undone, and is NotDurable."""
         if self._database is None:
             raise NotDurable(f"{self._path}: not open")
         try:
-            self._database.execute("BEGIN IMMEDIATE")
             yield self._database
-            self._database.execute("COMMIT")
         except (sqlite3.Error, MemoryError) as error:
             self.sound = isinstance(error, (sqlite3.OperationalError, MemoryError))
             self._roll_back(self._database)
@@ -224,23 +241,11 @@ class Journal:
 
 
 def _put(database: sqlite3.Connection, lease: Lease) -> None:
-    database.execute(
-        "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", _sealed(_row(lease))
-    )
+    request: tuple[Any, ...] = (None, None, None)
     if lease.signed is not None:
-        database.execute(
-            "INSERT OR REPLACE INTO answered VALUES (?, ?, ?, ?)",
-            _sealed((lease.signed.mark, lease.signed.signed_at, lease.request_id)),
-        )
-
-
-def _is_damage(error: Exception) -> bool:
-    """Whether the file is not what was written; else it may be sound, but cannot be used now."""
-    return not isinstance(error, (sqlite3.OperationalError, OSError))
-
-
-def _is_read_only(error: Exception) -> bool:
-    return isinstance(error, OSError) and error.errno == errno.EROFS
+        mark, signed_at = lease.signed.mark, lease.signed.signed_at
+        request = (mark, signed_at, _sealed((mark, signed_at, lease.request_id))[-1])
+    database.execute(_PUT, (*_sealed(_row(lease)), *request))
 
 
 def _read(database: sqlite3.Connection, settings: config.Keys) -> Remembered:

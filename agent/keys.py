@@ -19,6 +19,7 @@ import paramiko
 
 from agent.config import LIMITS
 
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _WHITE_SPACE = re.compile(r"[ \t]+")
 _CURVES = {"ecdsa-sha2-nistp256": 256, "ecdsa-sha2-nistp384": 384, "ecdsa-sha2-nistp521": 521}
 
@@ -77,9 +78,7 @@ def _split(text: str, types: AbstractSet[str]) -> tuple[str, bytes]:
     line = text.rstrip(" \t\r\n")
     if "PRIVATE KEY" in line:
         raise KeyRejected("this is a private key: keep it, and push the .pub file instead")
-    if any(
-        (ord(character) < 0x20 and character != "\t") or character == "\x7f" for character in line
-    ):
+    if _CONTROL.search(line):
         raise KeyRejected("the key must be a single line without control characters")
     fields = _WHITE_SPACE.split(line.lstrip(" \t"), 2)
     if len(fields) < 2:

@@ -118,17 +118,7 @@ class LeaseTable:
     def check_room(self, os_user: str, key: PublicKey) -> None:
         """Raise TableFull when `key` could not be added without evicting a live key."""
         with self._users.timer as now:
-            others = self._others(os_user, key)
-            kept = len(others)
-            if kept >= self._settings.per_user:
-                wait = min(lease.expires_at for lease in others) - now
-                raise TableFull(f"{os_user} has {kept} live keys, the most for one user", wait)
-            if self._size_with(os_user, kept) > self._settings.total:
-                if now >= self._next_end:
-                    self._sweep()
-                if self._size_with(os_user, kept) > self._settings.total:
-                    total, wait = self._settings.total, self._next_end - now
-                    raise TableFull(f"this host has {total} live keys, the most", wait)
+            self._check_room(os_user, self._others(os_user, key), now)
 
     def add(self, lease: Lease) -> None:
         """Make the lease live; the same key of the same user is replaced, and lives anew.
@@ -136,9 +126,10 @@ class LeaseTable:
         Raises:
             TableFull: nothing was changed.
         """
-        with self._users.timer:
-            self.check_room(lease.os_user, lease.key)
-            self._put(lease.os_user, (*self._others(lease.os_user, lease.key), lease))
+        with self._users.timer as now:
+            others = self._others(lease.os_user, lease.key)
+            self._check_room(lease.os_user, others, now)
+            self._put(lease.os_user, (*others, lease))
             self._next_end = min(self._next_end, lease.expires_at)
 
     def remove(self, leases: Iterable[Lease]) -> None:
@@ -147,8 +138,29 @@ class LeaseTable:
             for lease in leases:
                 self._put(lease.os_user, self._others(lease.os_user, lease.key))
 
+    def _check_room(self, os_user: str, others: tuple[Lease, ...], now: float) -> None:
+        kept = len(others)
+        if kept >= self._settings.per_user:
+            wait = min(lease.expires_at for lease in others) - now
+            raise TableFull(f"{os_user} has {kept} live keys, the most for one user", wait)
+        if self._size_with(os_user, kept) > self._settings.total:
+            if now >= self._next_end:
+                self._sweep()
+            if self._size_with(os_user, kept) > self._settings.total:
+                total, wait = self._settings.total, self._next_end - now
+                raise TableFull(f"this host has {total} live keys, the most", wait)
+
     def _others(self, os_user: str, key: PublicKey) -> tuple[Lease, ...]:
-        return tuple(lease for lease in self.of(os_user) if lease.key != key)
+        """The user's live leases of other keys. One pass: a user may have many, and each counts."""
+        blob = key.blob  # it begins with the type's name, so it is all of the key
+        with self._users.timer as now:
+            return tuple(
+                [
+                    lease
+                    for lease in self._users.get(os_user, ())
+                    if now < lease.expires_at and lease.key.blob != blob
+                ]
+            )
 
     def _size_with(self, os_user: str, kept: int) -> float:
         """The cache's size if the user had `kept` leases and one more."""

@@ -198,8 +198,8 @@ class LookupServer:
             asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     def _accept(self) -> None:
-        # So many and no more, so that those who were accepted are heard as well.
-        for _ in range(LIMITS.backlog):
+        # So many and no more: whoever was accepted now is heard before it has to give way.
+        for _ in range(LIMITS.lookup_connections // 2):
             if self._listener is None:
                 return
             try:

@@ -7,6 +7,7 @@ the loop, so that a lookup never waits for more than one of them, however many h
 from __future__ import annotations
 
 import asyncio
+from typing import Optional
 
 from agent.clock import Clock
 
@@ -16,14 +17,18 @@ class Turns:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._lock = asyncio.Lock()
+        # Made at the first turn: before Python 3.10 a lock belongs to the loop of its making.
+        self._lock: Optional[asyncio.Lock] = None
         self._began = 0.0
 
     def held_for(self) -> float:
         """How long the present turn has lasted (s); 0.0 when nobody has it."""
-        return self._clock.boottime() - self._began if self._lock.locked() else 0.0
+        taken = self._lock is not None and self._lock.locked()
+        return self._clock.boottime() - self._began if taken else 0.0
 
     async def __aenter__(self) -> None:
+        if self._lock is None:
+            self._lock = asyncio.Lock()
         await self._lock.acquire()
         self._began = self._clock.boottime()
         try:
@@ -33,4 +38,5 @@ class Turns:
             raise
 
     async def __aexit__(self, *exception: object) -> None:
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()

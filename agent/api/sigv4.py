@@ -128,7 +128,7 @@ def signing_key(secret: str, scope: Scope) -> bytes:
     """The key that is derived for one day, region and service."""
     key = ("AWS4" + secret).encode()
     for part in (scope.day, scope.region, scope.service, scope.terminator):
-        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+        key = hmac.digest(key, part.encode(), "sha256")
     return key
 
 

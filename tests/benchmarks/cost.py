@@ -1,0 +1,63 @@
+"""What the daemon itself costs: memory when idle, memory for each key, and the time to start."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+from tests.benchmarks.figures import Figure, figure
+from tests.benchmarks.pairs import Spread
+from tests.benchmarks.serving import PLAIN, daemon
+from tests.faults.load import pusher, resident_mib
+from tests.parts.daemon import RunningDaemon
+from tests.parts.host import work_directory
+
+STARTS = 15
+LEASES = 10_000
+
+
+@figure
+def start_to_ready_ms() -> Figure:
+    """From exec to READY=1, everything on, an empty journal."""
+    taken: list[float] = []
+    with work_directory() as folder:
+        served = RunningDaemon(folder, environment=PLAIN)
+        for _ in range(STARTS):
+            start = time.perf_counter()
+            served.start()
+            taken.append((time.perf_counter() - start) * 1000)
+            served.stop()
+    return Figure(
+        "start_to_ready_ms", round(statistics.median(taken[1:]), 1), "ms", "target 300",
+        {"ms": vars(Spread.of(taken[1:]))},
+    )  # fmt: skip
+
+
+@figure
+def rss_idle_mib() -> Figure:
+    """Resident memory after start, before the first request; with this interpreter's packages."""
+    with daemon() as served:
+        time.sleep(0.5)
+        value = resident_mib(served.pid)
+        detail = _memory_kinds(served.pid)
+    return Figure("rss_idle_mib", round(value, 1), "MiB", "target 36", detail)
+
+
+def _memory_kinds(pid: int) -> dict[str, float]:
+    """Anonymous memory, and pages of files (libraries), in MiB (proc(5), status)."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        fields = dict(line.split(":", 1) for line in status)
+    return {name: round(int(fields[name].split()[0]) / 1024, 1) for name in ("RssAnon", "RssFile")}
+
+
+@figure
+def rss_bytes_per_lease() -> Figure:
+    """10,000 live Ed25519 keys of 1,000 users: table, history, all that is kept of them."""
+    with daemon() as served, pusher(served) as one:
+        for number in range(1000):
+            one.push(f"warm{number}")
+        before = resident_mib(served.pid)
+        for number in range(LEASES):
+            one.push(f"user{number % 1000}")
+        grown = (resident_mib(served.pid) - before) * 1024 * 1024 / LEASES
+    return Figure("rss_bytes_per_lease", round(grown), "bytes", "target 2048", {"leases": LEASES})

@@ -1,0 +1,104 @@
+"""What is served while a figure is measured: the daemon, and floors that do nothing but answer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.faults.load import MANY
+from tests.parts.daemon import RunningDaemon, merged
+from tests.parts.host import ROOT, work_directory
+from tests.parts.leases import ed25519_key
+
+# Not asyncio's debug mode, in which tests run their daemons.
+PLAIN = {"PYTHONASYNCIODEBUG": ""}
+
+
+@contextmanager
+def daemon(**config: Any) -> Iterator[RunningDaemon]:
+    """A daemon with room for any load, and everything on: SigV4, journal, audit."""
+    with work_directory() as folder:
+        made = RunningDaemon(folder, config=merged(MANY, config), environment=PLAIN)
+        with made:
+            yield made
+
+
+@contextmanager
+def floor(kind: str) -> Iterator[str]:
+    """A server of this file in a process of its own; yields its Unix socket."""
+    with work_directory() as folder:
+        path = folder / "floor.sock"
+        with subprocess.Popen(
+            [sys.executable, "-m", "tests.benchmarks.serving", kind, str(path)],
+            cwd=ROOT, env={**os.environ, **PLAIN}, stdout=subprocess.PIPE,
+        ) as process:  # fmt: skip
+            assert process.stdout is not None
+            try:
+                if process.stdout.readline() != b"ready\n":
+                    raise RuntimeError(f"the floor {kind} does not start")
+                yield str(path)
+            finally:
+                process.kill()
+
+
+class _Constant(asyncio.Protocol):
+    """An asyncio protocol that answers the same line to whatever it is asked, and closes."""
+
+    answer = ed25519_key(1).line("00000000-0000-4000-8000-000000000000").encode()
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:  # noqa: ARG002 - asyncio's signature
+        self.transport.write(self.answer)
+        self.transport.close()
+
+
+async def _lookups(path: str) -> None:
+    server = await asyncio.get_running_loop().create_unix_server(_Constant, path, backlog=128)
+    print("ready", flush=True)
+    await server.serve_forever()
+
+
+async def _pushes(path: str) -> None:
+    """The daemon's own HTTP shell, answering a constant."""
+    from agent import listeners
+    from agent.api.http_server import HttpServer
+    from agent.api.message import Request, success
+
+    name = "00000000-0000-4000-8000-000000000000"
+    constant = success(name, {"RequestId": name, "Success": True})
+
+    async def answer(_: Request) -> Any:
+        return constant
+
+    server = HttpServer(answer, lambda _: None)
+    server.start(listeners.unix(path, "root"))
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+
+
+def main() -> None:
+    """Serve until killed."""
+    kind, path = sys.argv[1:]
+    asyncio.run({"lookups": _lookups, "pushes": _pushes}[kind](path))
+
+
+def c_client(folder: Path) -> Path:
+    """The static client in C, compiled."""
+    program = folder / "ask"
+    source = Path(__file__).parent / "ask.c"
+    subprocess.run(["gcc", "-O2", "-static", "-o", str(program), str(source)], check=True)
+    return program
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Lookups and pushes a second, beside floors that do nothing but answer."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Callable
+
+from tests.benchmarks.figures import Figure, figure
+from tests.benchmarks.load import lookups, requests
+from tests.benchmarks.pairs import Spread
+from tests.benchmarks.serving import daemon, floor
+from tests.faults.load import pusher
+from tests.parts.host import free_port, work_directory
+from tests.parts.leases import ed25519_line
+from tests.parts.signed import Call, push, sign
+
+ROUNDS = 20
+LOOKUPS, PUSHES = 500, 200
+Round = Callable[[], float]
+
+
+def rates(name: str, beside: str, ours: Round, peer: Round, rounds: int = ROUNDS) -> Figure:
+    """Rounds in turns; the value is our median rate over the peer's."""
+    ours(), peer()
+    taken: tuple[list[float], list[float]] = ([], [])
+    for number in range(rounds):
+        for which in (0, 1) if number % 2 else (1, 0):
+            taken[which].append((ours, peer)[which]())
+    mine, theirs = (Spread.of(each) for each in taken)
+    detail = {
+        "rounds": rounds,
+        "ours_per_second": vars(mine),
+        "peer_per_second": vars(theirs),
+    }
+    return Figure(name, round(mine.median / theirs.median, 4), "ratio", beside, detail)
+
+
+def signed_pushes(count: int, user: str = "user") -> list[bytes]:
+    """So many signed pushes of fresh keys for a hundred users, ready to be sent."""
+    first = time.time_ns()
+    return [
+        sign(push(InstanceOSUser=f"{user}{n % 100}", SSHPublicKey=ed25519_line(first + n))).raw()
+        for n in range(count)
+    ]
+
+
+@figure
+def lookups_vs_floor() -> Figure:
+    """One key found, by its fingerprint as sshd asks, beside an asyncio protocol's constant."""
+    with daemon() as served, floor("lookups") as constant:
+        with pusher(served) as one:
+            one.push("ec2-user")
+        line = [b"ec2-user\n"]
+        return rates(
+            "lookups_vs_floor",
+            "asyncio protocol, constant",
+            lambda: lookups(served.lookup_socket, line, LOOKUPS),
+            lambda: lookups(constant, line, LOOKUPS),
+        )
+
+
+@figure
+def lookup_10000_vs_10() -> Figure:
+    """The cost of a lookup among 10,000 live keys of 1,000 users, against 10 of 10."""
+    with daemon() as many, daemon() as few:
+        with pusher(few) as one:
+            for number in range(10):
+                one.push(f"user{number}")
+        with pusher(many) as one:
+            for number in range(10_000):
+                one.push(f"user{number % 5_000}" if number >= 10 else f"user{number}")
+        # Those who have one key only, in both.
+        lines = [f"user{number}\n".encode() for number in range(10)]
+        return rates(
+            "lookup_10000_vs_10",
+            "10 live keys",
+            lambda: 1 / lookups(many.lookup_socket, lines, LOOKUPS) * 1000,
+            lambda: 1 / lookups(few.lookup_socket, lines, LOOKUPS) * 1000,
+        )
+
+
+@figure
+def pushes_vs_floor() -> Figure:
+    """Signed pushes with everything on, beside the same HTTP shell answering a constant."""
+    with daemon() as served, floor("pushes") as constant:
+        address = ("127.0.0.1", served.http_port)
+        return rates(
+            "pushes_vs_floor",
+            "our HTTP shell, constant",
+            lambda: requests(address, signed_pushes(PUSHES)),
+            lambda: requests(constant, signed_pushes(PUSHES)),
+        )
+
+
+def _await_moto(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except OSError:
+            if process.poll() is not None:
+                break
+            time.sleep(0.1)
+    raise RuntimeError("moto's server does not start")
+
+
+@contextmanager
+def moto() -> Iterator[int]:
+    """moto's server; yields its port."""
+    port = free_port()
+    with work_directory() as folder, (folder / "log").open("wb") as log:
+        command = [sys.executable, "-m", "moto.server", "-p", str(port)]
+        environment = {**os.environ, "PYTHONASYNCIODEBUG": ""}
+        with subprocess.Popen(command, stdout=log, stderr=log, env=environment) as process:
+            try:
+                _await_moto(port, process)
+                yield port
+            finally:
+                process.kill()
+
+
+def posts(port: int, calls: list[Call]) -> float:
+    """Requests a second with Python's own client, a connection each: moto keeps none alive."""
+    start = time.perf_counter()
+    for call in calls:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request(call.method, call.target, call.body, dict(call.headers))
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        if answer.status != 200:
+            raise RuntimeError(f"port {port}: {answer.status}")
+    return len(calls) / (time.perf_counter() - start)
+
+
+def _calls(count: int) -> list[Call]:
+    first = time.time_ns()
+    return [sign(push(SSHPublicKey=ed25519_line(first + n))) for n in range(count)]
+
+
+@figure
+def pushes_vs_moto() -> Figure:
+    """The same signed requests to moto, which answers without looking at them."""
+    with daemon() as served, moto() as port:
+        return rates(
+            "pushes_vs_moto",
+            "moto's server",
+            lambda: posts(served.http_port, _calls(50)),
+            lambda: posts(port, _calls(50)),
+            10,
+        )
