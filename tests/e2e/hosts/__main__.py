@@ -9,9 +9,20 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
-from typing import Callable
+from typing import Callable, NamedTuple
 
-from tests.e2e.hosts import conflicts, installing, journey, removing, restarts, roots
+from agent import __version__
+from tests.e2e.hosts import (
+    conflicts,
+    faults,
+    installing,
+    journey,
+    removing,
+    restarts,
+    roots,
+    rpm,
+    unit_tests,
+)
 from tests.e2e.hosts.host import Host
 from tests.e2e.hosts.machine import Machine
 from tests.e2e.hosts.network import Client
@@ -32,6 +43,8 @@ def debian(host: Host) -> None:
         installing.sandbox(host)
         journey.local_push(host)
         journey.https_push(host)
+        faults.check(host)
+        journey.https_off(host)
         installing.secrets(host)
         restarts.restart(host)
         restarts.broken_configuration(host)
@@ -40,41 +53,56 @@ def debian(host: Host) -> None:
         removing.remove(host, session)
         installing.fresh_install(host, host.current)
         journey.local_push(host)
+        unit_tests.run(host)
     finally:
         session.close()
 
 
-HOSTS: dict[str, tuple[str, Callable[[Host], None]]] = {
-    "bookworm": ("bookworm", debian),
-    "trixie": ("trixie", debian),
+class Kind(NamedTuple):
+    """A release of Debian, and what is done to a host of it."""
+
+    release: str
+    package: str
+    steps: Callable[[Host], None]
+
+
+HOSTS = {
+    "bookworm": Kind("bookworm", "deb", debian),
+    "trixie": Kind("trixie", "deb", debian),
+    "rpm": Kind("bookworm", "rpm", rpm.rpm),
 }
+PATTERNS = {"deb": "sixtykey_{}_all.deb", "rpm": "sixtykey-{}-1.noarch.rpm"}
 
 
-def build(work: Path) -> tuple[Path, Path]:
-    """This version's deb, and an older one's."""
-    subprocess.run(["packaging/build-deb", OLDER], check=True, stdout=subprocess.DEVNULL)
-    older = work / f"sixtykey_{OLDER}_all.deb"
+def build(work: Path, kind: str) -> tuple[Path, Path]:
+    """An older version's package, built here, and this version's, of `make packages`."""
+    subprocess.run(
+        [f"packaging/build-{kind}", OLDER],
+        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    older = work / PATTERNS[kind].format(OLDER)
     shutil.move(f"dist/{older.name}", older)
-    current = next(Path("dist").glob("sixtykey_*_all.deb"))
-    return older, current
+    for leftover in Path("dist").glob(f"*{OLDER}*"):
+        leftover.unlink()
+    return older, Path("dist") / PATTERNS[kind].format(__version__)
 
 
-def try_host(number: int, name: str, packages: tuple[Path, Path], work: Path) -> Report:
+def try_host(number: int, name: str, work: Path) -> Report:
     """Boot one host, run all of its steps, show its logs if one fails."""
-    release, steps = HOSTS[name]
-    report = Report(name)
-    begin = time.monotonic()
-    root = roots.unpack(release, work / name)
-    for package in packages:
+    kind, report, begin = HOSTS[name], Report(name), time.monotonic()
+    older, current = build(work, kind.package)
+    root = roots.unpack(kind.release, work / name)
+    for package in (older, current):
         shutil.copy(package, root / "root")
+    if kind.package == "rpm":
+        rpm.into_root(root, current.name)
     with Machine(name, root) as machine:
         keys = work / f"{name}-client"
         keys.mkdir()
         with Client(machine, number, keys) as client:
-            older, current = (package.name for package in packages)
-            host = Host(machine, client, report, keys, older, current)
+            host = Host(machine, client, report, keys, older.name, current.name)
             try:
-                steps(host)
+                kind.steps(host)
             except Exception:  # noqa: BLE001 - shown, with the host's logs; the other hosts go on
                 traceback.print_exc()
                 print(f"[{name}] its logs:\n{machine.logs()}")
@@ -90,8 +118,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="sixtykey-e2e-") as directory:
         work = Path(directory)
         work.chmod(0o755)
-        packages = build(work)
-        reports = [try_host(n, name, packages, work) for n, name in enumerate(names, 1)]
+        reports = [try_host(number, name, work) for number, name in enumerate(names, 1)]
     for report in reports:
         for step in report.failed:
             print(f"FAILED on {report.host}: {step}")

@@ -86,6 +86,11 @@ def https_push(host: Host) -> None:
             denied = host.aws(user, key, secret)
             expect("AccessDeniedException" in denied.stderr, denied.stdout + denied.stderr)
         seen.append("wrong secret: AuthException; for bob and root: AccessDeniedException")
+
+
+def https_off(host: Host) -> None:
+    """Renewed certificates by reload; then the listener is closed."""
+    secret, key = credential(host), host.client.key("renewed")
     with host.report.step("the network listener goes when it is no longer wanted") as seen:
         configure(host, 60)
         host.machine.run("systemctl", "reload", "sixtykeyd.service")

@@ -1,0 +1,58 @@
+"""Step: the unit tests pass on the host, with the distribution's Python and libraries.
+
+pytest, hypothesis and the oracles (botocore and others, no library that sixtykey uses) come from
+PyPI: they are what is measured with, not what is measured.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.e2e.hosts.host import Host
+from tests.e2e.hosts.report import expect
+from tests.parts.host import ROOT, project_files
+
+TOOLS = [
+    "pytest>=8", "pytest-timeout", "pytest-xdist", "hypothesis", "freezegun", "boto3",
+    "prometheus-client",
+]  # fmt: skip
+# These need the project's git, or a machine for themselves.
+LEFT_OUT = ("tests/test_structure.py", "tests/test_conftest.py", "tests/api/test_hostile.py")
+
+
+def tools(work: Path) -> Path:
+    """The tools, in a directory; for every host the same."""
+    target = work / "tools"
+    if not target.exists():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target)]
+        subprocess.run([*command, *TOOLS], check=True)
+    return target
+
+
+def run(host: Host) -> None:
+    """As an ordinary user, since that is how a person would."""
+    with host.report.step("unit tests, with the distribution's own packages") as seen:
+        source = host.machine.root / "opt/source"
+        for path in project_files():
+            target = source / path.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+        shutil.copytree(tools(host.work.parent), host.machine.root / "opt/tools")
+        left_out = " ".join(f"--ignore={name}" for name in LEFT_OUT)
+        done = host.machine.run(
+            "sh", "-c",
+            "cd /opt/source && PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/opt/tools HOME=/home/bob "
+            f"python3 -m pytest -q -n 2 -p no:cacheprovider {left_out} tests/test_*.py tests/api",
+            user="bob", check=False, limit=600,
+        )  # fmt: skip
+        versions = host.machine.shell(
+            "dpkg-query -W python3 python3-paramiko python3-cachetools python3-yaml python3-h11"
+        )
+        seen.append(" ".join(versions.split()))
+        seen.append(done.stdout.strip().splitlines()[-1])
+        failures = re.findall(r"^(?:FAILED|ERROR).*", done.stdout, re.MULTILINE)
+        expect(done.returncode == 0, "\n".join(failures) + done.stderr[-1000:])
