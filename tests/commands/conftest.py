@@ -1,4 +1,4 @@
-"""One daemon for the tests of a module, with a short life for keys where a test has to wait."""
+"""One daemon for the tests of a module, a key pair, an OS user, and a host to be checked."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def directory() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def daemon(directory: Path) -> Iterator[RunningDaemon]:
-    """A running daemon, whose keys live for four seconds."""
-    with RunningDaemon(directory, config={"keys": {"lifetime": 4}}) as running:
+    """A running daemon."""
+    with RunningDaemon(directory) as running:
         yield running
 
 
