@@ -112,7 +112,7 @@ class Limits:
     head_bytes: int = 16 * 1024
     # Header lines of one request; SDKs send 8 to 15.
     header_count: int = 64
-    # Body as received, framing of chunks included. The largest honest one is below 6 KiB.
+    # Body. The largest honest one is below 6 KiB.
     body_bytes: int = 16 * 1024
     # Open HTTP connections, over all sources and from one (IPv6: from one /64, or from one uid).
     connections: int = 512

@@ -202,6 +202,13 @@ class BadRequest(ApiError):
     words = "The request is not well-formed HTTP."
 
 
+class LengthRequired(ApiError):
+    """A body in chunks."""
+
+    status = 411
+    words = "The request needs a Content-Length: bodies in chunks are not taken here."
+
+
 class PayloadTooLarge(ApiError):
     """More body than any push has."""
 

@@ -14,7 +14,7 @@ from typing import Optional, Union
 
 import h11
 
-from agent.api.errors import BadRequest, HeadersTooLarge, PayloadTooLarge
+from agent.api.errors import BadRequest, HeadersTooLarge, LengthRequired, PayloadTooLarge
 from agent.api.message import Response
 from agent.config import LIMITS
 
@@ -53,7 +53,6 @@ class Wire:
         self._connection = h11.Connection(h11.SERVER)
         self._head: Optional[Head] = None
         self._body = bytearray()
-        self._body_received = 0
         self._complete = False
 
     @property
@@ -112,7 +111,7 @@ class Wire:
         """The answer has been sent: the next request may begin."""
         self._inbox[:0] = self._connection.trailing_data[0]
         self._connection = h11.Connection(h11.SERVER)
-        self._head, self._body, self._body_received = None, bytearray(), 0
+        self._head, self._body = None, bytearray()
         self._look(0)
 
     def send_continue(self) -> bytes:
@@ -164,25 +163,18 @@ class Wire:
         assert isinstance(event, h11.Request)  # noqa: S101 - what h11 makes of a whole head
         # Noted before it is checked: a HEAD request is refused without a body too.
         self._head = Head(event.method, event.target, tuple((n, v) for n, v in event.headers))
-        _check_framing(self._head, event.http_version)
+        _check_framing(self._head)
 
     def _read_body(self) -> bool:
         """Take what has arrived of the body; whether it is complete."""
-        if self._inbox:
-            self._body_received += len(self._inbox)
+        if self._inbox:  # no bytes would mean the end of the stream to h11
             self._connection.receive_data(bytes(self._inbox))
             self._inbox.clear()
-        while True:
+        event = self._connection.next_event()
+        while isinstance(event, h11.Data):
+            self._body += event.data
             event = self._connection.next_event()
-            if isinstance(event, h11.Data):
-                self._body += event.data
-            elif isinstance(event, h11.EndOfMessage):
-                return True
-            else:
-                # All that came belongs to this body, framing included: chunks of one byte cost six.
-                _check_size(self._body_received)
-                return False
-            _check_size(len(self._body))
+        return isinstance(event, h11.EndOfMessage)
 
 
 def _start(status: int, headers: list[tuple[str, str]]) -> h11.Response:
@@ -212,20 +204,19 @@ def _check_head(raw: bytes) -> None:
         raise BadRequest("Content-Length must be one number.")
 
 
-def _check_framing(head: Head, version: bytes) -> None:
-    """One way to tell where the body ends, and one host."""
+def _check_framing(head: Head) -> None:
+    """One way to tell where the body ends, and one host.
+
+    Transfer-Encoding is refused (RFC 9112 section 6.1 allows it): every AWS client sends a length,
+    tiny chunks cost a thousand times what they weigh, and parsers disagree about them.
+    """
     lengths = [value for name, value in head.headers if name == b"content-length"]
-    chunked = any(name == b"transfer-encoding" for name, _ in head.headers)
-    if lengths and chunked:
+    encoded = any(name == b"transfer-encoding" for name, _ in head.headers)
+    if lengths and encoded:
         raise BadRequest("The request says in two ways how long its body is.")
-    if chunked and version != b"1.1":
-        raise BadRequest("Transfer-Encoding is from HTTP/1.1 on.")
-    if lengths:
-        _check_size(int(lengths[0]))
+    if encoded:
+        raise LengthRequired
+    if lengths and int(lengths[0]) > LIMITS.body_bytes:
+        raise PayloadTooLarge(f"The request body exceeds {LIMITS.body_bytes} bytes.")
     if not any(name == b"host" and value for name, value in head.headers):
         raise BadRequest("The request has no Host header.")
-
-
-def _check_size(body: int) -> None:
-    if body > LIMITS.body_bytes:
-        raise PayloadTooLarge(f"The request body exceeds {LIMITS.body_bytes} bytes.")

@@ -18,12 +18,15 @@ PUBLISHED = {
     "OptInRequired": 403, "RequestExpired": 400, "ServiceUnavailable": 503, "ValidationError": 400,
 }  # fmt: skip
 # What HTTP itself refuses.
-OURS = {"RequestTimeout": 408, "BadRequest": 400, "PayloadTooLarge": 413, "HeadersTooLarge": 431}
+OURS = {
+    "RequestTimeout": 408, "BadRequest": 400, "LengthRequired": 411, "PayloadTooLarge": 413,
+    "HeadersTooLarge": 431,
+}  # fmt: skip
 CLASSES = {kind.__name__: kind for kind in ApiError.__subclasses__()}
 
 
 def test_there_is_every_error_and_no_other() -> None:
-    """Names and status codes are the reference's, and four of HTTP's."""
+    """Names and status codes are the reference's, and five of HTTP's."""
     assert {name: kind.status for name, kind in CLASSES.items()} == {**PUBLISHED, **OURS}
 
 

@@ -50,16 +50,8 @@ def test_a_request_in_any_pieces(step: int) -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("step", [0, 1, 5])
-def test_a_chunked_body(step: int) -> None:
-    """Put together, trailers passed over."""
-    got = message(CHUNKED + b"1\r\n{\r\n1;x=y\r\n}\r\n0\r\nX: y\r\n\r\n", step)
-    assert got is not None
-    assert got.body == b"{}"
-
-
 def test_a_request_without_a_body() -> None:
-    """No length and no chunks: the body is empty."""
+    """No length: the body is empty."""
     got = message(HEAD + b"\r\n")
     assert got is not None
     assert got.body == b""
@@ -81,7 +73,7 @@ def test_a_request_that_is_not_whole_yet(cut: int) -> None:
 def test_pipelined_requests_come_one_after_the_other() -> None:
     """Each after the answer to the one before, whatever arrived early."""
     wire = Wire()
-    wire.feed(PLAIN + PLAIN.replace(b"{}", b"[]") + CHUNKED + b"0\r\n\r\n" + PLAIN[:9])
+    wire.feed(PLAIN + PLAIN.replace(b"{}", b"[]") + HEAD + b"\r\n" + PLAIN[:9])
     for body in (b"{}", b"[]", b""):
         got = wire.next_message()
         assert got is not None
