@@ -36,7 +36,7 @@ class Handler(Protocol):
 class Connection(asyncio.BufferedProtocol):
     """One client. While `busy`, a whole request is being answered: it must not be dropped then."""
 
-    def __init__(self, handler: Handler, source: str, lost: Callable[[], None]) -> None:
+    def __init__(self, handler: Handler, source: str, lost: Callable[[Connection], None]) -> None:
         self._handler = handler
         self._source = source
         self._lost = lost
@@ -106,7 +106,7 @@ class Connection(asyncio.BufferedProtocol):
         self._changed.set()
         self._writable.set()
         self._over.set()
-        self._lost()
+        self._lost(self)
 
     # What the server asks for.
 

@@ -49,7 +49,8 @@ class HttpServer:
         self._answer = answer
         self._refused = refused
         self.tls = tls
-        self._places: list[_Place] = []
+        # By connection, which knows nothing of its place: no circle for the collector to find.
+        self._places: dict[Connection, _Place] = {}
         self._accepting: Optional[asyncio.Task[None]] = None
         self._listener: Optional[socket.socket] = None
 
@@ -67,11 +68,11 @@ class HttpServer:
             self._listener.close()
         deadline = asyncio.get_running_loop().time() + LIMITS.drain_seconds
         while self._places and asyncio.get_running_loop().time() < deadline:
-            for place in [p for p in self._places if not p.connection.busy]:
+            for place in [p for p in self._places.values() if not p.connection.busy]:
                 self._drop(place, ServiceUnavailable("The service is stopping. Try again."))
             await asyncio.sleep(LIMITS.drain_poll_seconds)
-        for place in self._places:
-            place.connection.abort()
+        for connection in self._places:
+            connection.abort()
 
     # What the connections ask (http.Handler).
 
@@ -117,43 +118,50 @@ class HttpServer:
                 continue
             # Noted now: a client that is gone has no address any more, and its request may be here.
             self._admit(sock, "unix" if sock.family == socket.AF_UNIX else address[0])
+            # However many are waiting: after each one, everybody else has a turn.
+            await asyncio.sleep(0)
 
     def _admit(self, sock: socket.socket, address: str) -> None:
         source = f"uid:{peer_uid(sock)}" if sock.family == socket.AF_UNIX else one_source(address)
-        mine = sum(place.source == source for place in self._places)
+        mine = sum(place.source == source for place in self._places.values())
         if (mine >= LIMITS.connections_per_source and not self._make_room(source)) or (
             len(self._places) >= LIMITS.connections and not self._make_room(None)
         ):
             sock.close()
             return
-        place = _Place(source, Connection(self, address, lambda: self._leave(place)))
-        self._places.append(place)
-        place.starting = asyncio.get_running_loop().create_task(self._start(sock, place))
+        connection = Connection(self, address, self._leave)
+        place = self._places[connection] = _Place(source, connection)
+        place.starting = asyncio.get_running_loop().create_task(self._start(sock, connection))
         # A task that is cancelled before its first step never gets to close anything itself.
         place.starting.add_done_callback(lambda task: sock.close() if task.cancelled() else None)
 
-    async def _start(self, sock: socket.socket, place: _Place) -> None:
+    async def _start(self, sock: socket.socket, connection: Connection) -> None:
+        loop = asyncio.get_running_loop()
         options: dict[str, Any] = {}
-        if self.tls is not None:
-            options = {"ssl": self.tls, "ssl_handshake_timeout": LIMITS.request_seconds}
-            if sys.version_info >= (3, 11):
-                options["ssl_shutdown_timeout"] = LIMITS.linger_seconds
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: place.connection, sock, **options
-            )
-        except OSError as error:  # also a failed or late handshake
+            if self.tls is not None:
+                # Whoever is silent costs a socket, and not the memory of a handshake.
+                await asyncio.wait_for(_readable(sock), LIMITS.request_seconds)
+                if not sock.recv(1, socket.MSG_PEEK):
+                    raise ConnectionResetError
+                left = connection.waiting_since + LIMITS.request_seconds - loop.time()
+                options = {"ssl": self.tls, "ssl_handshake_timeout": max(left, 0.1)}
+                if sys.version_info >= (3, 11):
+                    options["ssl_shutdown_timeout"] = LIMITS.linger_seconds
+            await loop.connect_accepted_socket(lambda: connection, sock, **options)
+        except (OSError, asyncio.TimeoutError) as error:  # also a failed or late handshake
             self._refused(type(error).__name__)
             sock.close()
-            self._leave(place)
+            self._leave(connection)
         finally:
-            place.starting = None
+            if connection in self._places:
+                self._places[connection].starting = None
 
     def _make_room(self, source: Optional[str]) -> bool:
         """Drop the connection that has waited longest, of `source` or of all; whether one was."""
         waiting = [
             place
-            for place in self._places
+            for place in self._places.values()
             if not place.connection.busy and source in (None, place.source)
         ]
         if not waiting:
@@ -167,11 +175,21 @@ class HttpServer:
             place.starting.cancel()
         else:
             place.connection.drop(error)
-        self._leave(place)
+        self._leave(place.connection)
 
-    def _leave(self, place: _Place) -> None:
-        if place in self._places:
-            self._places.remove(place)
+    def _leave(self, connection: Connection) -> None:
+        self._places.pop(connection, None)
+
+
+async def _readable(sock: socket.socket) -> None:
+    """Wait until there is something to read, without reading it."""
+    loop = asyncio.get_running_loop()
+    something: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(sock, something.cancel)
+    try:
+        await asyncio.wait([something])
+    finally:
+        loop.remove_reader(sock)
 
 
 def _is_waited_for(listener: socket.socket) -> bool:

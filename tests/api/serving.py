@@ -90,8 +90,7 @@ class Serving:
 
     def half(self) -> int:
         """How many connections have sent the first byte of a request, and no more."""
-        places = list(self.server._places)
-        return sum(place.connection._wire._inbox == b"P" for place in places)
+        return sum(each._wire._inbox == b"P" for each in list(self.server._places))
 
     def start(self) -> None:
         """Begin to accept."""

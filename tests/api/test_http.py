@@ -211,7 +211,7 @@ def test_what_arrives_after_the_end_is_not_looked_at() -> None:
 
     async def after_the_end() -> None:
         lost: list[bool] = []
-        connection = Connection(None, "127.0.0.1", lambda: lost.append(True))  # type: ignore[arg-type]
+        connection = Connection(None, "127.0.0.1", lambda _: lost.append(True))  # type: ignore[arg-type]
         connection.connection_lost(None)
         connection.buffer_updated(8)
         connection.abort()

@@ -300,13 +300,30 @@ def test_what_is_not_tls(server_side: ssl.SSLContext) -> None:
     assert len(serving.refused) == 1
 
 
+@pytest.mark.parametrize(
+    ("sent", "error"),
+    [(b"", "TimeoutError"), (b"\x16\x03\x01\x02\x00\x01\x00", "ConnectionAbortedError")],
+)
 def test_silent_handshakes(
-    monkeypatch: pytest.MonkeyPatch, authority: Authority, server_side: ssl.SSLContext
+    monkeypatch: pytest.MonkeyPatch,
+    authority: Authority,
+    server_side: ssl.SSLContext,
+    sent: bytes,
+    error: str,
 ) -> None:
     """They give way like any unfinished connection, and end when their time is over."""
     short(monkeypatch, request_seconds=1.0)
     with Serving(tls=server_side) as serving, contextlib.ExitStack() as stack:
-        silent = [stack.enter_context(serving.connect()) for _ in range(4)]
+        silent = [stack.enter_context(serving.connect()).send(sent) for _ in range(4)]
         assert ask(serving.address, PLAIN, tls=authority.trusting()).status == 200
         assert all(raw.ends() for raw in silent)
-    assert set(serving.refused) == {"ConnectionAbortedError"}
+    assert set(serving.refused) == {error}
+
+
+def test_a_client_that_leaves_without_a_handshake(server_side: ssl.SSLContext) -> None:
+    """A port scan costs no handshake, and is counted."""
+    with Serving(tls=server_side) as serving:
+        serving.connect().close()
+        while not serving.refused:
+            time.sleep(0.01)
+    assert serving.refused == ["ConnectionResetError"]

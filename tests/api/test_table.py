@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Optional
 
 import pytest
 
@@ -30,7 +30,9 @@ def expect(answer: Answer, code: str) -> None:
     assert (answer.code, answer.status) == (code, STATUS.get(code, 400)), answer.body
 
 
-def daemon_with(**changes: Any) -> Iterator[RunningDaemon]:
+def daemon_with(
+    environment: Optional[Mapping[str, str]] = None, **changes: Any
+) -> Iterator[RunningDaemon]:
     """A daemon that knows the credentials of the plan, and denies one user to all."""
     with work_directory() as directory:
         config: dict[str, Any] = {
@@ -39,7 +41,9 @@ def daemon_with(**changes: Any) -> Iterator[RunningDaemon]:
         }
         for section, values in changes.items():
             config = merged(config, {section: values})
-        with RunningDaemon(directory, config=config, credentials=CREDENTIALS) as daemon:
+        with RunningDaemon(
+            directory, config=config, credentials=CREDENTIALS, environment=environment
+        ) as daemon:
             yield daemon
 
 

@@ -1,0 +1,1 @@
+"""Clients made for EC2, unmodified, against the daemon."""

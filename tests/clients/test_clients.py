@@ -1,0 +1,132 @@
+"""Every client pushes over HTTP and over TLS, and shows the error that it was given."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Callable
+
+import pytest
+
+from tests.parts.certificates import Authority
+from tests.parts.daemon import RunningDaemon
+from tests.parts.helper import ask_helper
+from tests.parts.host import work_directory
+from tests.parts.other_pushers import push_with_curl, push_with_javascript, push_with_mssh
+from tests.parts.pushers import Pushed, Target, push_with_aws_cli, push_with_boto3
+from tests.parts.signed import fresh_key
+
+CLIENTS: dict[str, Callable[[Target, str, str], Pushed]] = {
+    "boto3": push_with_boto3,
+    "aws": push_with_aws_cli,
+    "mssh": push_with_mssh,
+    "curl": push_with_curl,
+    "javascript": push_with_javascript,
+}
+# A client that is throttled tries again; here its first answer is what is looked at.
+ONCE = {"AWS_MAX_ATTEMPTS": "1"}
+
+
+@dataclass
+class Service:
+    """Two daemons, one of them behind TLS; each takes one key for a user."""
+
+    plain: RunningDaemon
+    encrypted: RunningDaemon
+    bundle: str
+    users: int = 0
+
+    def target(self, scheme: str) -> Target:
+        """Where a client finds one of them, and what it has to trust."""
+        if scheme == "http":
+            return replace(Target.of(self.plain), environment=ONCE)
+        return replace(
+            Target.of(self.encrypted),
+            endpoint=f"https://localhost:{self.encrypted.http_port}",
+            environment={**ONCE, "AWS_CA_BUNDLE": self.bundle},
+        )
+
+    def daemon(self, scheme: str) -> RunningDaemon:
+        """Which one that is."""
+        return self.plain if scheme == "http" else self.encrypted
+
+    def new_user(self) -> str:
+        """An OS user for whom nobody has pushed."""
+        self.users += 1
+        return f"user-{self.users}"
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    """Both daemons, for all tests here."""
+    with contextlib.ExitStack() as stack:
+        directories = [stack.enter_context(work_directory()) for _ in range(2)]
+        authority = Authority(directories[1])
+        certificate, key = authority.issue("server")
+        tls = {"certificate": str(certificate), "private_key": str(key)}
+        changes: list[dict[str, Any]] = [{}, {"push": {"http": {"tls": tls}}}]
+        daemons = [
+            stack.enter_context(RunningDaemon(place, config={"keys": {"per_user": 1}, **change}))
+            for place, change in zip(directories, changes)
+        ]
+        yield Service(daemons[0], daemons[1], str(authority.file))
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_push(service: Service, client: str, scheme: str) -> None:
+    """Success, and the key that was pushed is the one that sshd gets."""
+    user, key, daemon = service.new_user(), fresh_key(), service.daemon(scheme)
+    pushed = CLIENTS[client](service.target(scheme), user, key)
+    assert pushed.ok, pushed
+    (line,) = ask_helper(daemon.lookup_socket, user)
+    record = daemon.await_audit(event="push", outcome="allowed", os_user=user)
+    assert ("tls" in record) == (scheme == "https")
+    if client != "mssh":
+        assert line == f"{' '.join(key.split(' ')[:2])} {pushed.request_id}"
+
+
+REFUSED: dict[str, tuple[dict[str, str], str]] = {
+    "AuthException": ({"secret_access_key": "wrong"}, "{user}"),
+    # Clients check lengths, and mssh patterns of its own, that let capitals pass.
+    "InvalidArgsException": ({"instance_id": "i-0F1E2D3C4B5A69788"}, "{user}"),
+    "EC2InstanceNotFoundException": ({"instance_id": "i-0123456789abcdef0"}, "{user}"),
+    "ThrottlingException": ({}, "full"),
+}
+
+
+def refused_as(service: Service, client: str, scheme: str, code: str) -> None:
+    """The client must show this error."""
+    changes, user = REFUSED[code]
+    target = replace(service.target(scheme), **changes)  # type: ignore[arg-type]
+    if code == "ThrottlingException":
+        # The one place that the user has is taken, now if not before.
+        push_with_curl(service.target(scheme), user, fresh_key())
+    name = user.format(user=service.new_user())
+    pushed = CLIENTS[client](target, name, fresh_key())
+    assert (pushed.ok, pushed.code) == (False, code), pushed
+    assert ask_helper(service.daemon(scheme).lookup_socket, name) == [] or name == "full"
+
+
+@pytest.mark.parametrize("code", REFUSED)
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_refusal(service: Service, client: str, code: str) -> None:
+    """The reference's error, in the client's own class or words for it."""
+    refused_as(service, client, "http", code)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_refusal_over_tls(service: Service, client: str) -> None:
+    """The same behind TLS."""
+    refused_as(service, client, "https", "AuthException")
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_server_that_is_not_trusted(service: Service, client: str) -> None:
+    """Without the bundle no client pushes: what they do with it is verify."""
+    target = replace(service.target("https"), environment=ONCE)
+    user = service.new_user()
+    pushed = CLIENTS[client](target, user, fresh_key())
+    assert not pushed.ok
+    assert service.encrypted.audit(os_user=user) == []
