@@ -11,7 +11,7 @@ TOOLS := sshd=openssh-server ssh=openssh-client curl=curl git=git node=nodejs np
 	setpriv=util-linux useradd=passwd systemd-socket-activate=systemd groff=groff-base zsh=zsh
 
 .DEFAULT_GOAL := test
-.PHONY: demo test lint packages e2e clean .venv
+.PHONY: demo test test-floors test-newest bench lint packages e2e clean .venv
 .DELETE_ON_ERROR:
 
 demo: .venv/ready-demo
@@ -28,6 +28,35 @@ ifeq ($(strip $(PYTEST_ARGS)),)
 else
 	$(VENV)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
 endif
+
+# The oldest Python and the oldest version of every dependency (tests/floors.txt), and the newest of
+# all: the suite's own tests of everything that runs on them. FLOOR and NEWEST are interpreters.
+FLOOR ?= $(shell .ci/python 3.9)
+NEWEST ?= $(shell .ci/python 3.14 3.13)
+OLD_AND_NEW := tests/test_*.py tests/api tests/faults tests/e2e/test_main_job.py
+
+test-floors: PINS := --constraint tests/floors.txt
+test-floors: build/venv-floors/ready
+	build/venv-floors/bin/python -m pytest $(WORKERS) $(PYTEST_ARGS) $(OLD_AND_NEW)
+
+test-newest: build/venv-newest/ready
+	build/venv-newest/bin/python -m pytest $(WORKERS) $(PYTEST_ARGS) $(OLD_AND_NEW)
+
+build/venv-floors/ready: INTERPRETER = $(FLOOR)
+build/venv-newest/ready: INTERPRETER = $(NEWEST)
+build/venv-%/ready: pyproject.toml tests/floors.txt
+	@test -n "$(INTERPRETER)" || { echo "no interpreter for $*: see .ci/python" >&2; exit 1; }
+	$(INTERPRETER) -m venv build/venv-$*
+	build/venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
+	    $(PINS) --editable '.[test]'
+	touch $@
+
+# Some ten minutes, on a machine that does nothing else; build/bench.json and a plot beside it.
+bench: .venv/ready-test .venv/ready-bench
+	.ci/need sshd=openssh-server ssh=openssh-client gcc=gcc userdbctl=systemd-userdbd
+	PYTHON=/usr/bin/python3 .ci/need python3:paramiko=python3-paramiko \
+	    python3:cachetools=python3-cachetools python3:yaml=python3-yaml python3:h11=python3-h11
+	$(VENV)/python -m tests.benchmarks $(FIGURES)
 
 lint: .venv/ready-test .venv/ready-lint
 	$(VENV)/ruff check agent tests

@@ -100,7 +100,7 @@ class Raw:
         head, _, self._inbox = self._inbox.partition(b"\r\n\r\n")
         lines = head.decode("latin-1").split("\r\n")
         version, status = lines[0].split(" ")[:2]
-        assert version == "HTTP/1.1"
+        assert version in {"HTTP/1.1", "HTTP/1.0"}
         pairs = (line.partition(":") for line in lines[1:])
         return int(status), {name.lower(): value.strip() for name, _, value in pairs}
 
