@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from agent import config
-from agent.journal import Journal, Remembered
+from agent.journal import Journal
+from agent.journal_rows import Remembered
 from agent.leases import NotDurable
 from tests.parts.leases import ed25519_key, make_lease, signed
 
@@ -76,7 +77,9 @@ def test_it_is_there_although_nothing_was_closed(disk: Disk, tmp_path: Path) -> 
     copy.mkdir()
     for file in tmp_path.glob("leases.db*"):
         shutil.copy(file, copy)
-    found = Disk(copy).reopen()
+    later = Disk(copy)
+    found = later.reopen()
+    later.close()
     assert [each.request_id for each in found.leases] == [lease.request_id]
     assert found.answered == [(signed(1), lease.request_id)]
 
@@ -155,6 +158,7 @@ def test_two_daemons_never_share_a_journal(disk: Disk, tmp_path: Path) -> None:
     assert "locked" in second.unusable[0]
     with pytest.raises(NotDurable):
         second.open().record(make_lease())
+    second.close()
     journal.record(make_lease())
     assert len(disk.reopen().leases) == 1
 
