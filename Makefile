@@ -11,7 +11,7 @@ TOOLS := sshd=openssh-server ssh=openssh-client curl=curl git=git node=nodejs np
 	setpriv=util-linux useradd=passwd systemd-socket-activate=systemd groff=groff-base zsh=zsh
 
 .DEFAULT_GOAL := test
-.PHONY: demo test test-floors test-newest bench lint packages e2e clean .venv
+.PHONY: demo test test-floors test-newest bench lint packages e2e fuzz clean .venv
 .DELETE_ON_ERROR:
 
 demo: .venv/ready-demo
@@ -58,6 +58,22 @@ bench: .venv/ready-test .venv/ready-bench
 	    python3:cachetools=python3-cachetools python3:yaml=python3-yaml python3:h11=python3-h11
 	$(VENV)/python -m tests.benchmarks $(FIGURES)
 
+# Each target in tests/fuzz/ for FUZZ_SECONDS. atheris has wheels for Python 3.11 to 3.13 on x86-64;
+# with another one as PYTHON, set FUZZ_PYTHON to one of these.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?=
+FUZZ_PYTHON ?= $(shell .ci/python 3.13 3.12 3.11)
+
+fuzz: build/venv-fuzz/ready
+	build/venv-fuzz/bin/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+build/venv-fuzz/ready: pyproject.toml
+	@test -n "$(FUZZ_PYTHON)" || { echo "no Python 3.11 to 3.13 for atheris: see .ci/python" >&2; exit 1; }
+	$(FUZZ_PYTHON) -m venv build/venv-fuzz
+	build/venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check \
+	    --only-binary atheris --editable '.[fuzz]'
+	touch $@
+
 lint: .venv/ready-test .venv/ready-lint
 	$(VENV)/ruff check agent tests
 	$(VENV)/ruff format --check agent tests
@@ -74,7 +90,7 @@ packages:
 # Booted Debian hosts with the packages on them; as root. HOSTS chooses some of them.
 HOSTS ?=
 e2e: packages .venv/ready-test
-	.ci/need mmdebstrap=mmdebstrap systemd-nspawn=systemd-container ip=iproute2 nsenter=util-linux \
+	.ci/need sesearch=setools semodule_link=semodule-utils mmdebstrap=mmdebstrap systemd-nspawn=systemd-container ip=iproute2 nsenter=util-linux \
 	    ssh=openssh-client ssh-keygen=openssh-client
 	$(VENV)/python -m tests.e2e.hosts $(HOSTS)
 

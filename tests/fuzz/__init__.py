@@ -1,0 +1,1 @@
+"""Fuzzing with atheris: `make fuzz`, FUZZ_SECONDS for each target."""

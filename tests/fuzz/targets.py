@@ -1,0 +1,152 @@
+"""What is fuzzed: each target takes bytes, and may raise nothing but what it declares.
+
+A target checks what must hold of whatever was let through, and catches what may be refused.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Callable
+
+from agent import config_file, lookup
+from agent.api import authentication, credentials, query, sigv4
+from agent.api.actions import SendSSHPublicKey, claimed_os_user
+from agent.api.errors import ApiError
+from agent.api.message import Peer, Request, Response
+from agent.api.routing import route
+from agent.api.wire import Wire
+from agent.config import KEY_TYPES, LIMITS, Keys
+from agent.document import Problems
+from agent.keys import KeyRejected, PublicKey
+
+_HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"
+_SIGNED = (
+    b"/?Version=2018-04-02\nhost: a\nx-amz-date: 20270115T080000Z\nauthorization: AWS4-HMAC-SHA256 "
+    b"Credential=AKIA/20270115/us-east-2/ec2-instance-connect/aws4_request, "
+    b"SignedHeaders=host;x-amz-date, Signature=" + b"0" * 64
+)
+_PRESIGNED = (
+    b"/b/?Action=SendSSHPublicKey&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=A%2F20270115%2F"
+    b"us-east-2%2Fec2-instance-connect%2Faws4_request&X-Amz-Date=20270115T080000Z&X-Amz-Expires=60"
+    b"&X-Amz-SignedHeaders=host&X-Amz-Signature=" + b"0" * 64 + b"\nhost: a"
+)
+_ED25519 = base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0 " + bytes(range(32)))
+
+
+def wire(data: bytes) -> None:
+    """The HTTP shell: bytes in pieces; the first byte says how large these are."""
+    step, data = 1 + data[:1].ljust(1, b"\0")[0], data[1:]
+    http = Wire()
+    for start in range(0, len(data), step):
+        http.feed(data[start : start + step])
+        while http.ready:
+            try:
+                message = http.next_message()
+            except ApiError as error:
+                assert http.send(Response(error.status, {}), close=True)
+                return
+            if message is None:
+                if http.wants_continue:
+                    assert http.send_continue()
+                break
+            assert len(message.body) <= LIMITS.body_bytes
+            assert len(message.head.headers) <= LIMITS.header_count
+            assert http.send(Response(200, {}))
+            if not http.keeps_alive:
+                return
+            http.go_on()
+        assert not http.full or len(http._inbox) <= 2 * (LIMITS.head_bytes + LIMITS.body_bytes)
+
+
+def signature(data: bytes) -> None:
+    """Target, headers and body in lines: routed, read, and made into a canonical request."""
+    target, *lines = data.split(b"\n")
+    pairs = [line.partition(b":") for line in lines[:64]]
+    headers = tuple((name.strip().lower(), value.strip()) for name, _, value in pairs)
+    request = Request(b"POST", target, headers, data[-100:], Peer("127.0.0.1"))
+    try:
+        route(request)
+    except ApiError:
+        pass
+    try:
+        found = authentication.read(request, query.parse(query.split(target)[1]))
+        found.check_scope("us-east-2")
+        found.check_date(found.signed_at, 900)
+        sigv4.check_signature(request, found, "secret")
+    except ApiError:
+        pass
+
+
+def body(data: bytes) -> None:
+    """The request body, from bytes to a key."""
+    claimed_os_user(data)
+    for reference in ("2021-03-05", "current"):
+        try:
+            SendSSHPublicKey.parse(data, reference).check(reference, Keys(types=KEY_TYPES))
+        except ApiError as error:
+            assert error.status == 400
+
+
+def key(data: bytes) -> None:
+    """The key parser: the bytes as a line, and as a blob of each type."""
+    blob = base64.b64encode(data).decode()
+    for line in (data.decode("utf-8", "surrogateescape"), *(f"{t} {blob}" for t in KEY_TYPES)):
+        try:
+            parsed = PublicKey.parse(line, types=frozenset(KEY_TYPES), rsa_min_bits=2048)
+        except KeyRejected:
+            continue
+        printed = parsed.line("comment")
+        assert printed.count("\n") == 1
+        again = PublicKey.parse(printed, types=frozenset(KEY_TYPES), rsa_min_bits=2048)
+        assert (again, again.fingerprint) == (parsed, parsed.fingerprint)
+
+
+def lookup_line(data: bytes) -> None:
+    """The lookup line."""
+    try:
+        os_user, _ = lookup.parse(data)
+    except lookup.Malformed:
+        return
+    assert 0 < len(os_user.encode("utf-8", "surrogateescape")) <= 255
+    assert not set(os_user) & set(" \t\r\n\0")
+
+
+def configuration(data: bytes) -> None:
+    """The configuration file, and the credentials file."""
+    for parse in (config_file.parse, credentials.parse):
+        try:
+            parse(data, "file")
+        except Problems as problems:
+            assert problems.problems
+
+
+# Each with inputs to begin from: what is right, so that little changes get far.
+TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
+    "wire": (
+        wire,
+        [
+            b"\xff" + _HEAD + b"Content-Length: 2\r\n\r\n{}",
+            b"\x05" + _HEAD + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{}" + _HEAD,
+            b"\xff" + _HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        ],
+    ),
+    "signature": (signature, [_SIGNED, _PRESIGNED]),
+    "body": (
+        body,
+        [
+            b'{"InstanceId":"i-0f1e2d3c","InstanceOSUser":"a","SSHPublicKey":"ssh-ed25519 '
+            + _ED25519 + b' c","AvailabilityZone":"us-east-2b"}',
+        ],
+    ),
+    "key": (key, [b"ssh-ed25519 " + _ED25519 + b" c", base64.b64decode(_ED25519)]),
+    "lookup": (lookup_line, [b"root\n", b"root SHA256:" + b"a" * 43 + b"\n"]),
+    "configuration": (
+        configuration,
+        [
+            b"instance: {id: auto}\nkeys: {lifetime: 60, types: [ssh-rsa]}\npush:\n"
+            b"  http: {address: 127.0.0.1, port: 8060}\n  rate: {total: 200}\njournal: none\n",
+            b'- access_key_id: AKIA\n  secret_access_key: "s"\n  expires: 2027-01-01T00:00:00Z\n'
+            b'  allow: {os_users: ["*"], sources: [10.0.0.0/8]}\n',
+        ],
+    ),
+}  # fmt: skip
