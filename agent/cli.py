@@ -1,12 +1,11 @@
 """sixtykey: the operator's command. Each command is a module of agent/commands/, imported late.
 
 `sixtykey list` has to start about as fast as the interpreter itself, so this path imports neither
-argparse, asyncio, socket nor typing; `json` is all that it needs.
+argparse, asyncio, json, socket nor typing.
 """
 
 from __future__ import annotations
 
-import signal
 import sys
 
 from agent import __version__
@@ -43,6 +42,8 @@ Exit codes: 0 done, 1 refused, nothing found, or findings, 2 wrong command line 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run one command; returns its exit code."""
     # As cat and grep do: whoever closes the pipe ends us, without a traceback.
+    # (The module `signal` would bring enum, which takes long.)
+    signal: Any = __import__("_signal")
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

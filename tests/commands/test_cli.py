@@ -89,7 +89,18 @@ def test_options_end_at_two_dashes() -> None:
 def test_list_imports_little(daemon: RunningDaemon) -> None:
     """`sixtykey list` starts fast: none of what is slow to import is on its way."""
     slow = ["asyncio", "paramiko", "yaml", "socket", "http", "ssl", "argparse", "typing"]
-    slow += ["dataclasses", "inspect", "subprocess", "pathlib", "site", "datetime", "logging"]
+    slow += [
+        "json",
+        "re",
+        "enum",
+        "dataclasses",
+        "inspect",
+        "subprocess",
+        "pathlib",
+        "site",
+        "datetime",
+        "logging",
+    ]
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); from agent.cli import main\n"
         "code = main(sys.argv[1:])\n"
