@@ -238,7 +238,11 @@ def test_stopping_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_stopping_what_never_started() -> None:
     """Nothing to end, and nothing that fails."""
-    asyncio.run(HttpServer(yes, print).stop())
+
+    async def stop() -> None:
+        await HttpServer(yes, print).stop()
+
+    asyncio.run(stop())
 
 
 @pytest.fixture(scope="module")

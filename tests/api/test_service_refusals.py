@@ -113,5 +113,9 @@ OUTSIDE = replace(INSIDE, source="11.0.0.1")
 )
 def test_authorization_comes_before_existence(changes: Any, peer: Any, code: str) -> None:
     """Source, instance, OS user, deny_users (for local users too), and only then what is here."""
-    front = Front(Config(keys=Keys(deny_users=("denied",))), known=[LIMITED])
-    assert asyncio.run(front.code(front.signed(push(**changes)), peer)) == code
+
+    async def test() -> None:
+        front = Front(Config(keys=Keys(deny_users=("denied",))), known=[LIMITED])
+        assert await front.code(front.signed(push(**changes)), peer) == code
+
+    asyncio.run(test())

@@ -80,10 +80,11 @@ def _changes(call: Call) -> dict[str, Call]:
     date = call.value("X-Amz-Date")
     authorization = call.value("Authorization")
     signature = authorization[-64:]
+    ending = "" if "?" in call.target else "base/"
     flipped = signature[:-1] + ("0" if signature[-1] != "0" else "1")
     return {
         "method": replace(call, method="PUT"),
-        "path": replace(call, target="/base/" + call.target[1:]),
+        "path": replace(call, target="base/?".join(call.target.split("?", 1)) + ending),
         "query": replace(call, target=call.target + ("&" if "?" in call.target else "?") + "Zz=1"),
         "host": call.having("Host", "elsewhere"),
         "content type": call.having("Content-Type", "text/plain"),
