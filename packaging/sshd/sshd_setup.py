@@ -21,6 +21,11 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple, Optional
 
+# Isolated (-I), Python looks for modules in no directory of ours unless it is told.
+sys.path.insert(0, "/usr/lib/sixtykey")
+
+from agent.commands.checks.slots import directives
+
 HELPER = "/usr/lib/sixtykey/authorized-keys"
 HELPER_USER = "sixtykey-lookup"
 ME = "/usr/lib/sixtykey/sshd-setup"
@@ -31,7 +36,6 @@ MARK = "# Written by sixtykey's sshd-setup, which also removes it.\n"
 STATE = "var/lib/sixtykey/sshd-setup"
 DONE, FAILED, LEFT_ALONE = 0, 1, 3
 
-_KEYWORD = re.compile(r"\s*([A-Za-z]+)(?:\s*=\s*|\s+)(.*?)\s*$")
 _OPTION = re.compile(r"AuthorizedKeysCommand\s*[=\s]\s*\S", re.IGNORECASE)
 # Where a distribution or an administrator puts options of sshd's command line.
 _COMMAND_LINES = ["etc/default/ssh", "etc/sysconfig/sshd"] + [
@@ -94,30 +98,12 @@ def slots(host: Host) -> list[Slot]:
     """Every place that names a command: files, then command lines."""
     found = [
         Slot(where, value, match)
-        for where, keyword, value, match in _directives(host.config, "")
+        for where, keyword, value, match in directives(host.config)
         if keyword == "authorizedkeyscommand"
         # `none` in a Match block takes the command away there, which is no command of another.
         and not (match and value.lower() == "none")
     ]
     return found + list(_options(host.root))
-
-
-def _directives(path: str, match: str, depth: int = 0) -> Iterator[tuple[str, str, str, str]]:
-    """(file:line, lower-case keyword, value, Match line) of a file and all that it includes."""
-    for number, line in enumerate(_text(path).splitlines(), 1):
-        parts = _KEYWORD.match(line)
-        if parts is None:
-            continue
-        keyword, value = parts[1].lower(), parts[2]
-        if keyword == "match":
-            match = "" if value.lower() == "all" else f"Match {value}"
-        elif keyword == "include" and depth < 16:  # sshd's own limit
-            for pattern in value.replace('"', "").split():
-                # Relative to /etc/ssh, wherever the file itself is (sshd_config(5)).
-                for name in sorted(glob.glob(os.path.join("/etc/ssh", pattern))):
-                    yield from _directives(name, match, depth + 1)
-        else:
-            yield f"{path}:{number}", keyword, value, match
 
 
 def _options(root: str) -> Iterator[Slot]:

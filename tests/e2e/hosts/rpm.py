@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.hosts import installing, journey, removing, restarts
+from tests.e2e.hosts import installing, journey, removing, restarts, selinux
 from tests.e2e.hosts.host import Host
 from tests.e2e.hosts.report import expect
 
@@ -31,6 +31,7 @@ def rpm(host: Host) -> None:
             host.wait_active()
             seen.append(host.machine.shell("rpm -q sixtykey; sshd -T | grep -i ^authorizedkeysc"))
         installing.service(host)
+        selinux.module(host)
         journey.local_push(host)
         erase(host, session)
         install_and_upgrade(host)
