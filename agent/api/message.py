@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Optional
 
 from agent.api.errors import ApiError, ThrottlingException
@@ -55,7 +56,15 @@ class Request:
 
     def values(self, name: bytes) -> list[bytes]:
         """Every value of the header `name` (lower case), in order."""
-        return [value for key, value in self.headers if key == name]
+        return self._by_name.get(name, [])
+
+    @cached_property
+    def _by_name(self) -> dict[bytes, list[bytes]]:
+        # Sought through some twenty times for each request.
+        found: dict[bytes, list[bytes]] = {}
+        for name, value in self.headers:
+            found.setdefault(name, []).append(value)
+        return found
 
     def text(self, name: bytes) -> Optional[str]:
         """The first value of the header `name`, as text for people and logs."""

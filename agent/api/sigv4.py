@@ -113,11 +113,11 @@ def parse_date(date: str) -> float:
 
 def check_signature(request: Request, authentication: Authentication, secret: str) -> None:
     """Raise AuthException unless the signature was made with `secret` over this very request."""
-    right = hmac.new(
+    right = hmac.digest(
         signing_key(secret, authentication.scope),
         string_to_sign(request, authentication),
-        hashlib.sha256,
-    ).hexdigest()
+        "sha256",
+    ).hex()
     if not hmac.compare_digest(right, authentication.signature):
         raise AuthException(
             "The signature does not match. Check the secret access key and the signing method."

@@ -31,7 +31,7 @@ def daemon(**config: Any) -> Iterator[RunningDaemon]:
 
 @contextmanager
 def floor(kind: str) -> Iterator[str]:
-    """A server of this file in a process of its own; yields its Unix socket."""
+    """A server of this file in a process of its own; yields its Unix socket, or its port."""
     with work_directory() as folder:
         path = folder / "floor.sock"
         with subprocess.Popen(
@@ -40,9 +40,10 @@ def floor(kind: str) -> Iterator[str]:
         ) as process:  # fmt: skip
             assert process.stdout is not None
             try:
-                if process.stdout.readline() != b"ready\n":
+                address = process.stdout.readline().decode().strip()
+                if not address:
                     raise RuntimeError(f"the floor {kind} does not start")
-                yield str(path)
+                yield address
             finally:
                 process.kill()
 
@@ -64,12 +65,12 @@ class _Constant(asyncio.Protocol):
 
 async def _lookups(path: str) -> None:
     server = await asyncio.get_running_loop().create_unix_server(_Constant, path, backlog=128)
-    print("ready", flush=True)
+    print(path, flush=True)
     await server.serve_forever()
 
 
-async def _pushes(path: str) -> None:
-    """The daemon's own HTTP shell, answering a constant."""
+async def _pushes(_: str) -> None:
+    """The daemon's own HTTP shell on TCP, answering a constant."""
     from agent import listeners
     from agent.api.http_server import HttpServer
     from agent.api.message import Request, success
@@ -77,12 +78,13 @@ async def _pushes(path: str) -> None:
     name = "00000000-0000-4000-8000-000000000000"
     constant = success(name, {"RequestId": name, "Success": True})
 
-    async def answer(_: Request) -> Any:
+    async def answer(request: Request) -> Any:  # noqa: ARG001 - the shell's signature
         return constant
 
     server = HttpServer(answer, lambda _: None)
-    server.start(listeners.unix(path, "root"))
-    print("ready", flush=True)
+    listener = listeners.tcp("127.0.0.1", 0)
+    server.start(listener)
+    print(listener.getsockname()[1], flush=True)
     await asyncio.Event().wait()
 
 

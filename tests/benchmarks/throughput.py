@@ -95,7 +95,7 @@ def pushes_vs_floor() -> Figure:
             "pushes_vs_floor",
             "our HTTP shell, constant",
             lambda: requests(address, signed_pushes(PUSHES)),
-            lambda: requests(constant, signed_pushes(PUSHES)),
+            lambda: requests(("127.0.0.1", int(constant)), signed_pushes(PUSHES)),
         )
 
 
