@@ -8,6 +8,7 @@ byte of it can break out of its line or of a terminal.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import select
 from collections import Counter, deque
@@ -76,6 +77,7 @@ class Audit:
         self._clock = clock
         self.history = history
         self.counts: Counter[tuple[str, str]] = Counter()
+        self._skipped = 0
 
     def record(self, record: Record) -> None:
         """One decision was made."""
@@ -88,10 +90,16 @@ class Audit:
         """A decision not worth a line, such as a login for which nothing was ever pushed."""
         self.counts[event, outcome] += 1
 
+    def skip(self, event: str, outcome: str) -> None:
+        """A decision like too many before it: counted, and told of together with others."""
+        self.count(event, outcome)
+        self._skipped += 1
+
     def dropped(self, lines: int) -> None:
-        """So many records could not be written: that is a record of its own."""
-        if lines:
-            self.record(Record("audit", "dropped", reason=f"{lines} records were not written"))
+        """So many records could not be written, or were skipped: that is a record of its own."""
+        missing, self._skipped = lines + self._skipped, 0
+        if missing:
+            self.record(Record("audit", "dropped", reason=f"{missing} records were not written"))
 
 
 class LineWriter:
@@ -149,3 +157,16 @@ class LineWriter:
 
     def _writable(self) -> bool:
         return any(events & select.POLLOUT for _, events in self._poll.poll(0))
+
+
+class LineHandler(logging.Handler):
+    """Diagnostics, through a LineWriter: one line each."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("sixtykeyd: %(message)s"))
+        self._writer = LineWriter(descriptor)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, or leave it for the next one to take along."""
+        self._writer.write(self.format(record).encode(errors="backslashreplace") + b"\n")

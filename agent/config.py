@@ -137,6 +137,10 @@ class Limits:
     failures_burst: int = 10
     failures_per_second: float = 1.0
     failure_delay_seconds: float = 5.0
+    # Audit records of what strangers send (refused before it was known who asks): so many at once
+    # from one source, then so many a second; the others are counted. They could fill the log.
+    strangers_burst: int = 200
+    strangers_per_second: float = 10.0
     # Sources whose failures are counted; beyond it the one seen longest ago is forgotten.
     failure_sources: int = 10_000
 

@@ -18,13 +18,14 @@ from agent.api.credentials import Credentials
 from agent.api.http_server import HttpServer
 from agent.api.principal import Authenticator
 from agent.api.service import Service
-from agent.audit import Audit, LineWriter, Record
+from agent.audit import Audit, LineHandler, LineWriter, Record
 from agent.clock import SystemClock
 from agent.config import LIMITS, Config
 from agent.document import Problems
 from agent.history import History
 from agent.identity import Identity
-from agent.journal import Journal, Remembered
+from agent.journal import Journal
+from agent.journal_rows import Remembered
 from agent.lookup import Lookups, LookupServer
 from agent.operations import Operator
 from agent.store import LeaseStore
@@ -59,6 +60,7 @@ class Daemon:
         self._servers: list[HttpServer] = []
         self._network: Optional[HttpServer] = None
         self._listening: dict[str, str] = {}
+        self._turns = Turns(self._clock)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain.
@@ -69,9 +71,12 @@ class Daemon:
         _raise_descriptor_limit()
         sockets = listeners.all_listeners(self._config, self._environ)
         lookups = LookupServer(Lookups(self._store.table, self._clock, self._audit))
-        service = await self._service()
-        self._on_signals()
+        service = self._service()
+        remembered = await self._store.open()
+        # Whoever logs in need not wait for all that was answered to be remembered.
         lookups.start(sockets["lookup"])
+        self._remember(service, remembered)
+        self._on_signals()
         self._servers.append(HttpServer(service.answer, self._refused))
         self._servers[0].start(sockets["push"])
         if "https" in sockets:
@@ -91,30 +96,27 @@ class Daemon:
         self._decided("stop")
         self._lines.flush()
 
-    async def _service(self) -> Service:
-        turns = Turns(self._clock)
+    def _service(self) -> Service:
         operator = Operator(
             self._config,
             self._identity,
             self._store,
             self._clock,
             self._audit,
-            turns,
+            self._turns,
             self._reload_files,
         )
         operator.listeners = self._listening
-        service = Service(
+        return Service(
             self._config,
             self._identity,
             self._authenticator,
             self._store,
             self._clock,
             self._audit,
-            turns,
+            self._turns,
             operator.actions(),
         )
-        self._remember(service, await self._store.open())
-        return service
 
     def _serving(self, addresses: dict[str, Any]) -> None:
         self._listening.update(lookup=addresses["lookup"], push=addresses["push"])
@@ -167,9 +169,14 @@ class Daemon:
         """What waits for the journal: a disk that stands still must not cost the watchdog."""
         while True:
             await asyncio.sleep(LIMITS.tend_seconds)
-            self._remember(service, await self._store.tend())
+            # In turn: a journal that is opened anew gets the table as no push is changing it.
+            async with self._turns:
+                remembered = await self._store.tend()
+            self._remember(service, remembered)
 
     def _remember(self, service: Service, remembered: Remembered) -> None:
+        if remembered.incomplete:
+            service.lose()
         for signed, request_id in remembered.answered:
             service.remember(signed, request_id)
         for lease in remembered.leases:
@@ -210,4 +217,6 @@ def run(config: Config, identity: Identity) -> None:
     async def run_daemon() -> None:
         await Daemon(config, identity, os.environ).run()
 
+    # What is said on stderr waits for nobody either.
+    logging.getLogger().handlers = [LineHandler(2)]
     asyncio.run(run_daemon())

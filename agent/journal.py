@@ -9,51 +9,20 @@ carries a digest, since SQLite's own checks do not see a byte that changed insid
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Callable, Optional
 
-from agent import config
-from agent.keys import KeyRejected, PublicKey
-from agent.leases import Lease, NotDurable, SignedRequest
+from agent import config, journal_rows
+from agent.journal_rows import Remembered
+from agent.leases import Lease, NotDurable
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# Raised by one with every change of the tables: another version is set aside like a damaged file.
-VERSION = 1
-# As SQLite keeps them, by name: what is there must be this, letter by letter.
-_TABLES = (
-    "CREATE TABLE answered (mark BLOB PRIMARY KEY, signed_at REAL NOT NULL, "
-    "request_id TEXT NOT NULL, digest BLOB NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE boot (id TEXT NOT NULL)",
-    "CREATE TABLE leases (os_user TEXT NOT NULL, type TEXT NOT NULL, base64 TEXT NOT NULL, "
-    "request_id TEXT NOT NULL, principal TEXT NOT NULL, source TEXT NOT NULL, "
-    "pushed_at REAL NOT NULL, expires_at REAL NOT NULL, digest BLOB NOT NULL, "
-    "PRIMARY KEY (os_user, base64)) WITHOUT ROWID",
-    # A push is one statement: each lets go of the interpreter, and has to wait for it afterwards.
-    "CREATE VIEW push AS SELECT leases.*, answered.mark, answered.signed_at, "
-    "answered.digest AS seal FROM leases JOIN answered USING (request_id)",
-    "CREATE TRIGGER pushed INSTEAD OF INSERT ON push BEGIN "
-    "INSERT OR REPLACE INTO leases VALUES (NEW.os_user, NEW.type, NEW.base64, NEW.request_id, "
-    "NEW.principal, NEW.source, NEW.pushed_at, NEW.expires_at, NEW.digest); "
-    "INSERT OR REPLACE INTO answered SELECT NEW.mark, NEW.signed_at, NEW.request_id, NEW.seal "
-    "WHERE NEW.mark IS NOT NULL; END",
-)
-_PUT = "INSERT INTO push VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-
-
-@dataclass(frozen=True)
-class Remembered:
-    """What the last process left: live leases, and accepted requests with their request ids."""
-
-    leases: list[Lease]
-    answered: list[tuple[SignedRequest, str]]
-
-
 _NOTHING = Remembered([], [])
 
 
@@ -88,7 +57,7 @@ class Journal:
             reason = str(error)
         try:
             report(f"{self._path} is damaged ({reason}); it was set aside as {self._set_aside()}")
-            return self._connect(settings, unusable)
+            return replace(self._connect(settings, unusable), incomplete=True)
         except (sqlite3.Error, OSError) as error:
             self.close()
             unusable(f"{self._path}: {error}")
@@ -97,21 +66,21 @@ class Journal:
     def record(self, lease: Lease) -> None:
         """Make a lease, and the request that it came from, durable. Raises NotDurable."""
         with self._durable() as database:
-            _put(database, lease)
+            journal_rows.put(database, lease)
 
     def replace(self, leases: list[Lease]) -> None:
         """Hold these leases and no others; requests stay remembered. Raises NotDurable."""
         with self._transaction() as database:
             database.execute("DELETE FROM leases")
             for lease in leases:
-                _put(database, lease)
+                journal_rows.put(database, lease)
 
     def remove(self, leases: list[Lease]) -> None:
         """Drop leases before their time; their requests stay remembered. Raises NotDurable."""
         with self._transaction() as database:
             database.executemany(
-                "DELETE FROM leases WHERE os_user = ? AND base64 = ?",
-                [(lease.os_user, lease.key.base64) for lease in leases],
+                "DELETE FROM leases WHERE os_user = ? AND base64 = ? AND request_id = ?",
+                [(lease.os_user, lease.key.base64, lease.request_id) for lease in leases],
             )
 
     def forget(self, boottime: float, wall: float) -> None:
@@ -131,8 +100,7 @@ class Journal:
             self.sound = False
 
     def _connect(self, settings: config.Keys, unusable: Callable[[str], None]) -> Remembered:
-        # Readable by nobody else from the first byte on: SQLite itself would make it 0644.
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+        _check_owned(self._path)
         # One thread at a time uses it, though not always the same one.
         database = sqlite3.connect(
             self._path, timeout=1.0, isolation_level=None, check_same_thread=False
@@ -162,13 +130,13 @@ class Journal:
         found = [sql for (sql,) in tables]
         if version == 0 and not found:
             return _NOTHING
-        if version != VERSION:
-            raise sqlite3.DatabaseError(f"it is of version {version}, not {VERSION}")
-        if found != list(_TABLES):
+        if version != journal_rows.VERSION:
+            raise sqlite3.DatabaseError(f"it is of version {version}, not {journal_rows.VERSION}")
+        if found != list(journal_rows.TABLES):
             raise sqlite3.DatabaseError("its tables are not ours")
         if database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("its check failed")
-        remembered = _read(database, settings)
+        remembered = journal_rows.read(database, settings)
         if database.execute("SELECT id FROM boot").fetchall() != [(self._boot_id,)]:
             return Remembered([], remembered.answered)
         return remembered
@@ -177,9 +145,9 @@ class Journal:
         """Make what is missing, and drop the leases of another boot."""
         database.execute("BEGIN IMMEDIATE")
         if not database.execute("SELECT 1 FROM sqlite_master").fetchall():
-            for table in _TABLES:
+            for table in journal_rows.TABLES:
                 database.execute(table)
-            database.execute(f"PRAGMA user_version = {VERSION}")
+            database.execute(f"PRAGMA user_version = {journal_rows.VERSION}")
         if database.execute("SELECT id FROM boot").fetchall() != [(self._boot_id,)]:
             database.execute("DELETE FROM leases")
             database.execute("DELETE FROM boot")
@@ -240,57 +208,17 @@ class Journal:
                 database.execute("ROLLBACK")
 
 
-def _put(database: sqlite3.Connection, lease: Lease) -> None:
-    request: tuple[Any, ...] = (None, None, None)
-    if lease.signed is not None:
-        mark, signed_at = lease.signed.mark, lease.signed.signed_at
-        request = (mark, signed_at, _sealed((mark, signed_at, lease.request_id))[-1])
-    database.execute(_PUT, (*_sealed(_row(lease)), *request))
+def _check_owned(path: str) -> None:
+    """Make the file if it is not there; raise OSError if anybody else could have written it.
 
-
-def _read(database: sqlite3.Connection, settings: config.Keys) -> Remembered:
-    rows = map(_unsealed, database.execute("SELECT * FROM leases ORDER BY pushed_at"))
-    leases = [lease for row in rows for lease in _lease(row, settings)]
-    answered = map(_unsealed, database.execute("SELECT * FROM answered"))
-    return Remembered(
-        leases, [(SignedRequest(mark, signed_at), name) for mark, signed_at, name in answered]
-    )
-
-
-def _sealed(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The row and its digest."""
-    return (*row, hashlib.sha256(repr(row).encode()).digest())
-
-
-def _unsealed(sealed: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The row without its digest. Raises sqlite3.DatabaseError when it is not what was written."""
-    row = sealed[:-1]
-    if _sealed(row) != sealed:
-        raise sqlite3.DatabaseError("a row is not what was written")
-    return row
-
-
-def _row(lease: Lease) -> tuple[Any, ...]:
-    return (
-        lease.os_user,
-        lease.key.type,
-        lease.key.base64,
-        lease.request_id,
-        lease.principal,
-        lease.source,
-        lease.pushed_at,
-        lease.expires_at,
-    )
-
-
-def _lease(row: tuple[Any, ...], settings: config.Keys) -> list[Lease]:
-    """The lease of a row; none where today's settings would not take the key."""
-    os_user, type_, base64, request_id, principal, source, pushed_at, expires_at = row
+    Whoever can write the journal decides who may log in, so what others left there is not read.
+    """
+    # Readable by nobody else from the first byte on: SQLite itself would make it 0644.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        key = PublicKey.parse(
-            f"{type_} {base64}", types=frozenset(settings.types), rsa_min_bits=settings.rsa_min_bits
-        )
-    except KeyRejected:
-        return []
-    end = min(expires_at, pushed_at + settings.lifetime)
-    return [Lease(os_user, key, request_id, principal, source, pushed_at, end)]
+        found = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    ours = found.st_uid == os.geteuid() and found.st_nlink == 1 and not found.st_mode & 0o022
+    if not (ours and stat.S_ISREG(found.st_mode)):
+        raise PermissionError(errno.EPERM, "is not a file that this daemon alone can write")

@@ -136,7 +136,9 @@ class LeaseTable:
         """These are gone for the next lookup; those that ended already do not matter."""
         with self._users.timer:
             for lease in leases:
-                self._put(lease.os_user, self._others(lease.os_user, lease.key))
+                # The lease, not its key: pushed again meanwhile, the key has another one.
+                left = [e for e in self.of(lease.os_user) if e.request_id != lease.request_id]
+                self._put(lease.os_user, tuple(left))
 
     def _check_room(self, os_user: str, others: tuple[Lease, ...], now: float) -> None:
         kept = len(others)

@@ -14,7 +14,8 @@ from typing import Callable, Optional, TypeVar
 
 from agent import config
 from agent.clock import Clock
-from agent.journal import Journal, Remembered
+from agent.journal import Journal
+from agent.journal_rows import Remembered
 from agent.leases import Lease, LeaseTable, NotDurable, TableFull
 
 Report = Callable[[str], None]

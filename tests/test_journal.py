@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import random
 import shutil
 import sqlite3
@@ -165,7 +166,7 @@ def test_two_daemons_never_share_a_journal(disk: Disk, tmp_path: Path) -> None:
 
 def _set_aside(disk: Disk) -> None:
     journal = disk.open()
-    assert disk.found == Remembered([], [])
+    assert disk.found == Remembered([], [], incomplete=True)
     assert len(disk.reports) == 1
     assert "set aside" in disk.reports[0]
     assert disk.path.with_name("leases.db.damaged").exists()
@@ -275,3 +276,24 @@ def test_random_damage_lets_nobody_in(seed: int, disk: Disk) -> None:
         journal.record(make_lease("later"))
     else:
         assert disk.unusable
+
+
+@pytest.mark.parametrize("kind", ["writable by others", "two names", "another user's", "a folder"])
+def test_a_file_that_others_could_have_written_is_not_read(disk: Disk, kind: str) -> None:
+    """Whoever writes the journal decides who may log in: it is left alone, and nothing is read."""
+    disk.open().record(make_lease())
+    disk.close()
+    if kind == "writable by others":
+        disk.path.chmod(0o622)
+    elif kind == "two names":
+        os.link(disk.path, disk.path.with_name("other"))
+    elif kind == "another user's":
+        if os.geteuid():
+            pytest.skip("only root can give a file away")
+        os.chown(disk.path, 65534, -1)
+    else:
+        disk.path.unlink()
+        disk.path.mkdir()
+    journal = disk.open()
+    assert not journal.sound
+    assert (disk.found, len(disk.unusable)) == (Remembered([], []), 1)

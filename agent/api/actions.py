@@ -115,11 +115,11 @@ def _members(body: bytes) -> dict[str, Any]:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object whose names are unique: two readers must not see two different requests."""
-    document = dict(pairs)
-    if len(document) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValidationError(f"The member {twice[:64]!r} is given twice.")
+    document: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in document:
+            raise ValidationError(f"The member {name[:64]!r} is given twice.")
+        document[name] = value
     return document
 
 

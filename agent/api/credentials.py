@@ -102,10 +102,13 @@ def load(path: str) -> Credentials:
     try:
         # Opened before it is looked at: what is checked is what is read.
         with open(path, "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
+            found = os.fstat(file.fileno())
             text = file.read(document.MAX_BYTES + 1)
     except OSError as error:
         raise Problems([f"{path}: {error.strerror}"]) from None
+    mode = found.st_mode
+    if found.st_uid not in {0, os.geteuid()}:
+        raise Problems([f"{path}: belongs to another user; run: chown root {path}"])
     if not stat.S_ISREG(mode) or mode & 0o027:
         raise Problems([f"{path}: others may read or change it; run: chmod 0640 {path}"])
     return parse(text, path)

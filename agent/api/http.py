@@ -21,7 +21,9 @@ _BUFFER = memoryview(bytearray(16 * 1024))
 
 
 class Handler(Protocol):
-    """What a connection asks of those above it."""
+    """What a connection asks of those above it. `reading`: held while a request is parsed."""
+
+    reading: asyncio.Lock
 
     async def answer(self, request: Request) -> Response:
         """The response to a whole request; never raises."""
@@ -142,7 +144,12 @@ class Connection(asyncio.BufferedProtocol):
         while not transport.is_closing():
             self._changed.clear()
             if self._wire.ready:
-                message = self._wire.next_message()
+                # One request is parsed in each turn of the event loop, however many have arrived.
+                async with self._handler.reading:
+                    await asyncio.sleep(0)
+                    if transport.is_closing():
+                        return None
+                    message = self._wire.next_message()
                 if message is not None:
                     return message
                 if self._wire.wants_continue:

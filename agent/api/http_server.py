@@ -49,6 +49,7 @@ class HttpServer:
         self._answer = answer
         self._refused = refused
         self.tls = tls
+        self.reading = asyncio.Lock()
         # By connection, which knows nothing of its place: no circle for the collector to find.
         self._places: dict[Connection, _Place] = {}
         self._accepting: Optional[asyncio.Task[None]] = None

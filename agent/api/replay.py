@@ -59,6 +59,10 @@ class AnsweredRequests(Generic[Answer]):
             heapq.heappush(self._by_date, (signed.signed_at, signed.mark))
         self._answers[signed.mark] = answer
 
+    def lose(self, now: float) -> None:
+        """What was answered till `now` (wall clock, s) may be missing: nothing as old is taken."""
+        self._horizon = max(self._horizon, now)
+
     def forget(self, now: float) -> None:
         """Drop what cannot be valid any more at `now` (wall clock, s)."""
         while self._by_date and self._by_date[0][0] + LIMITS.clock_skew_seconds < now:

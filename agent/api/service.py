@@ -23,11 +23,11 @@ from agent.api.errors import (
     ServiceUnavailable,
     ThrottlingException,
 )
-from agent.api.message import Peer, Request, Response, refusal, success
+from agent.api.message import Peer, Request, Response, one_source, refusal, success
 from agent.api.principal import AuthenticationFailed, Authenticator, Principal
 from agent.api.replay import AnsweredRequests
 from agent.api.routing import METRICS, is_operators, is_scrape, route
-from agent.api.throttle import Throttle
+from agent.api.throttle import FailurePace, Throttle
 from agent.audit import Audit, Record
 from agent.clock import Clock
 from agent.config import LIMITS, Config
@@ -65,6 +65,7 @@ class Service:
         self._audit = audit
         self._operator = operator
         self._throttle = Throttle(config.push.rate, clock.boottime())
+        self._strangers = FailurePace(LIMITS.strangers_per_second, LIMITS.strangers_burst)
         self._answered: AnsweredRequests[Response] = AnsweredRequests()
         self._turns = turns
         self.draining = False
@@ -72,6 +73,10 @@ class Service:
     def remember(self, signed: SignedRequest, request_id: str) -> None:
         """A push that an earlier process accepted: its replay gets that answer."""
         self._answered.remember(signed, _accepted(request_id))
+
+    def lose(self) -> None:
+        """What an earlier process accepted is unknown: nothing signed till now is taken."""
+        self._answered.lose(self._clock.wall())
 
     async def answer(self, request: Request) -> Response:
         """The response to a request; nothing a caller sends makes this raise."""
@@ -91,7 +96,7 @@ class Service:
             async with self._turns:
                 response = await self._decide(request, request_id, facts)
         except AuthenticationFailed as failed:
-            return replace(self._refuse(failed.error, request, facts), delay=failed.delay)
+            return replace(self._refuse(failed.error, request, facts, True), delay=failed.delay)
         except ApiError as error:
             return self._refuse(error, request, facts)
         except Exception:  # a defect of ours must refuse, and must not end the daemon
@@ -112,10 +117,7 @@ class Service:
             raise ServiceUnavailable from None
 
     async def _decide(self, request: Request, request_id: str, facts: Facts) -> Response:
-        action, parameters = route(request)
-        if action != ACTION:
-            raise InvalidAction("An operator's action is named by X-Amz-Target alone.")
-        principal = self._authenticator.authenticate(request, parameters, facts)
+        principal = self._identify(request, facts)
         if principal.signed is None:
             return await self._push(request, principal, facts)
         answer = self._answered.recall(principal.signed)
@@ -133,6 +135,16 @@ class Service:
             raise
         self._answered.remember(principal.signed, response)
         return response
+
+    def _identify(self, request: Request, facts: Facts) -> Principal:
+        """Who asks for a push. Raises AuthenticationFailed for whatever a stranger can send."""
+        try:
+            action, parameters = route(request)
+            if action != ACTION:
+                raise InvalidAction("An operator's action is named by X-Amz-Target alone.")
+            return self._authenticator.authenticate(request, parameters, facts)
+        except ApiError as error:
+            raise AuthenticationFailed(error, 0.0) from None
 
     async def _push(self, request: Request, principal: Principal, facts: Facts) -> Response:
         reference, settings = self._config.push.reference, self._config.keys
@@ -201,8 +213,14 @@ class Service:
         answer = success(facts["request_id"], body)
         return replace(answer, text=body["Metrics"]) if scrape else answer
 
-    def _refuse(self, error: ApiError, request: Request, facts: Facts) -> Response:
+    def _refuse(
+        self, error: ApiError, request: Request, facts: Facts, stranger: bool = False
+    ) -> Response:
         facts.pop("quiet", None)
+        source, now = request.peer.source, self._clock.boottime()
+        if stranger and request.peer.uid is None and self._strangers.delay(one_source(source), now):
+            self._audit.skip("push", error.code)
+            return refusal(error, facts["request_id"])
         if "os_user" not in facts:
             facts["claimed_os_user"] = claimed_os_user(request.body)
         self._record(error.code, {**facts, "reason": error.message})

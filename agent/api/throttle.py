@@ -69,9 +69,15 @@ class Throttle:
 
 
 class FailurePace:
-    """Failed authentications from one source: the first few at once, then one a second."""
+    """Failures from one source: the first few at once, then so many a second."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        rate: float = LIMITS.failures_per_second,
+        burst: float = LIMITS.failures_burst,
+    ) -> None:
+        self._rate = rate
+        self._burst = burst
         self._sources: cachetools.LRUCache[str, Bucket] = cachetools.LRUCache(
             LIMITS.failure_sources
         )
@@ -80,8 +86,8 @@ class FailurePace:
         """Count a failure; how many seconds its answer has to wait. `now`: CLOCK_BOOTTIME, s."""
         bucket = self._sources.get(source)
         if bucket is None:
-            rate, burst = LIMITS.failures_per_second, LIMITS.failures_burst
-            bucket = self._sources[source] = Bucket.full(rate, burst, now)
+            bucket = self._sources[source] = Bucket.full(self._rate, self._burst, now)
         wait = min(bucket.wait(now), LIMITS.failure_delay_seconds)
-        bucket.tokens -= 1.0
+        # No deeper in debt than the longest wait: a flood is over when it is over.
+        bucket.tokens = max(bucket.tokens - 1.0, -LIMITS.failure_delay_seconds * self._rate)
         return wait

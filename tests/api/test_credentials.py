@@ -188,6 +188,17 @@ def test_a_file_that_others_may_read_or_change(tmp_path: Path, mode: int) -> Non
         credentials.load(str(path))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_a_file_of_another_user(tmp_path: Path) -> None:
+    """Whoever owns it decides who may push: refused, with the command that mends it."""
+    path = tmp_path / "credentials.yaml"
+    path.write_text(yaml.safe_dump([entry()]))
+    path.chmod(0o600)
+    os.chown(path, 65534, -1)
+    with pytest.raises(Problems, match="chown root"):
+        credentials.load(str(path))
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     """Absent or a directory: it is said which and why."""
     with pytest.raises(Problems, match="No such file"):

@@ -85,3 +85,15 @@ def test_no_request_is_carried_out_twice(steps: list[tuple[int, float, bool]], l
             done.add(number)
             answered.remember(request, number)
         assert len(answered) <= limit
+
+
+def test_after_a_loss_nothing_as_old_is_taken() -> None:
+    """What may have been answered before is refused; what is signed later is new."""
+    answered: AnsweredRequests[str] = AnsweredRequests()
+    answered.remember(signed(1), "one")
+    answered.lose(NOW + 5)
+    assert answered.recall(signed(1)) == "one"
+    for lost in (NOW - 800, NOW + 5):
+        with pytest.raises(RequestExpired):
+            answered.recall(signed(2, lost))
+    assert answered.recall(signed(2, NOW + 6)) is None

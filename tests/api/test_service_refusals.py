@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent.api.replay import AnsweredRequests
-from agent.config import Config, Keys
+from agent.config import LIMITS, Config, Keys
 from agent.leases import TableFull
 from tests.api.front import LOCAL, Front, Sink, run
 from tests.parts.daemon import CREDENTIAL, INSTANCE_ID
@@ -119,3 +119,39 @@ def test_authorization_comes_before_existence(changes: Any, peer: Any, code: str
         assert await front.code(front.signed(push(**changes)), peer) == code
 
     asyncio.run(test())
+
+
+@run
+async def test_requests_signed_before_a_loss_are_not_taken() -> None:
+    """A journal that was set aside knew what was answered; without it, nothing so old is pushed."""
+    front = Front()
+    before = front.signed(push())
+    front.clock.advance(1)
+    front.service.lose()
+    assert await front.code(before) == "RequestExpired"
+    assert not front.live()
+    front.clock.advance(1)
+    assert await front.code(front.signed(push())) == ""
+
+
+@run
+async def test_strangers_do_not_fill_the_log() -> None:
+    """The first are recorded; of a crowd the rest are counted, and a record says how many."""
+    front, crowd = Front(), 500
+    for _ in range(crowd):
+        assert await front.code(Call(), INSIDE) == "MissingAuthenticationToken"
+    assert len(front.lines) == LIMITS.strangers_burst
+    assert front.audit.counts["push", "MissingAuthenticationToken"] == crowd
+    front.audit.dropped(0)
+    missing = crowd - LIMITS.strangers_burst
+    assert front.records()[-1]["reason"] == f"{missing} records were not written"
+    # Whoever is known is always recorded, and so is a stranger from elsewhere.
+    for call, peer in ((front.signed(push()), INSIDE), (Call(), OUTSIDE), (Call(), LOCAL)):
+        before = len(front.lines)
+        await front.answer(call, peer)
+        assert len(front.lines) == before + 1
+    # When the crowd has gone, so has its debt.
+    front.clock.advance(LIMITS.failure_delay_seconds + 1)
+    before = len(front.lines)
+    await front.answer(Call(), INSIDE)
+    assert len(front.lines) == before + 1
