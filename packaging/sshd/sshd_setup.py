@@ -46,7 +46,9 @@ _COMMAND_LINES = ["etc/default/ssh", "etc/sysconfig/sshd"] + [
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"sixtykey: {text}\n")
+    # What stands in files and command lines is shown, and must not steer the terminal.
+    shown = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+    sys.stderr.write(f"sixtykey: {shown}\n")
 
 
 class SetupError(Exception):
@@ -114,9 +116,19 @@ def _options(root: str) -> Iterator[Slot]:
                 if not line.lstrip().startswith("#") and _OPTION.search(line):
                     yield Slot(f"{name}:{number}", line.strip())
     for name in glob.glob(os.path.join(root, "proc/[0-9]*/cmdline")):
+        # Anybody may call a process sshd; the one that listens is root's.
+        if not _is_roots(name):
+            continue
         line = _text(name).replace("\0", " ").strip()
         if re.match(r"(sshd: )?\S*sshd\b", line) and _OPTION.search(line):
             yield Slot(f"the running sshd (process {name.split(os.sep)[-2]})", line)
+
+
+def _is_roots(path: str) -> bool:
+    try:
+        return os.stat(path).st_uid == 0
+    except OSError:
+        return False
 
 
 def _text(path: str) -> str:
@@ -171,6 +183,8 @@ def enable(host: Host, chain: bool) -> int:
         _say(REPORT % _listed(found))
         return LEFT_ALONE
     if found:
+        if found[0].command.lower() == "none":
+            raise SetupError(f"it is told to have no command at all:\n{_listed(found)}")
         if len(found) > 1 or found[0].match or "-o" in found[0].command:
             raise SetupError("only one command, for all users, can be chained:\n" + _listed(found))
         user = before.get("authorizedkeyscommanduser", "root")
@@ -184,9 +198,10 @@ def enable(host: Host, chain: bool) -> int:
 
 
 def _install(host: Host, content: str) -> None:
-    """Write the drop-in; take it away again, and raise, if sshd does not take it as it is meant."""
-    wanted = content.splitlines()[0].partition(" ")[2]
-    problem = None
+    """Write the drop-in; take it back, and raise, if sshd does not take it as it is meant."""
+    before, problem = _text(host.drop_in), None
+    if os.path.exists(host.drop_in) and not before.startswith(MARK):
+        raise SetupError(f"{host.drop_in} is somebody else's: give it another name first")
     if os.path.isdir(os.path.dirname(host.drop_in)):
         draft = f"{host.drop_in}.new"
         with open(draft, "w", encoding="utf-8") as file:
@@ -195,14 +210,19 @@ def _install(host: Host, content: str) -> None:
         os.replace(draft, host.drop_in)
         try:
             host.test()
-            if host.effective().get("authorizedkeyscommand") == wanted:
+            effective = host.effective()
+            wanted = (line.partition(" ") for line in content.splitlines())
+            if all(effective.get(word.lower()) == value for word, _, value in wanted):
                 return
         except SetupError as error:
             problem = error
         os.unlink(host.drop_in)
+        if before:
+            with open(host.drop_in, "w", encoding="utf-8") as file:
+                file.write(before)
     raise problem or SetupError(
-        f"{host.config} does not include {host.drop_in}, or sets the command before it does.\n"
-        f"Add these lines at its top yourself, then `sshd -t` and reload sshd:\n\n{content}"
+        f"{host.config} does not include {host.drop_in}, or sets the command or its user before "
+        f"it does.\nAdd these lines at its top yourself, then `sshd -t` and reload sshd:\n\n{content}"
     )
 
 
