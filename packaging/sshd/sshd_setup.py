@@ -222,7 +222,8 @@ def _install(host: Host, content: str) -> None:
                 file.write(before)
     raise problem or SetupError(
         f"{host.config} does not include {host.drop_in}, or sets the command or its user before "
-        f"it does.\nAdd these lines at its top yourself, then `sshd -t` and reload sshd:\n\n{content}"
+        "it does.\nAdd these lines at its top yourself, then `sshd -t` and reload sshd:\n\n"
+        + content
     )
 
 
