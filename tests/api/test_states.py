@@ -87,21 +87,28 @@ def test_rows_before_14_are_not_throttled(throttled: RunningDaemon, spoiler: Spo
 @pytest.mark.parametrize("spoiler", AFTER_THROTTLING, ids=str)
 def test_row_14_comes_before_the_rest(throttled: RunningDaemon, spoiler: Spoiler) -> None:
     """Over the rate, a request is throttled before its body is looked at."""
-    plan = Plan()
-    spoiler.spoil(plan)
-    spend(throttled, next(e for e in CREDENTIALS if e["access_key_id"] == plan.signer.key))
-    answer = send(throttled, plan.call().raw())
-    expect(answer, "ThrottlingException")
-    assert 0 < int(answer.headers["x-amz-retry-after"]) <= 1001
+    for _ in range(10):
+        plan = Plan()
+        spoiler.spoil(plan)
+        spend(throttled, next(e for e in CREDENTIALS if e["access_key_id"] == plan.signer.key))
+        answer = send(throttled, plan.call().raw())
+        if answer.code == "ThrottlingException":
+            assert 0 < int(answer.headers["x-amz-retry-after"]) <= 1001
+            return
+        # A busy machine took a second for it: signed anew in another one, it is another request.
+        time.sleep(1.1)
+    raise AssertionError(answer.body)
 
 
 def test_row_14_for_the_host() -> None:
     """All credentials together have a rate as well."""
     with with_daemon(push={"rate": {"per_credential": 100, "total": 1}}) as daemon:
-        codes = [send(daemon, right()).code]
-        limited = Plan(signer=Signer("AKIALIMITED"))
-        codes.append(send(daemon, limited.call().raw()).code)
-        assert codes == ["", "ThrottlingException"]
+        codes = {send(daemon, right()).code}
+        for _ in range(20):
+            codes.add(send(daemon, Plan(signer=Signer("AKIALIMITED")).call().raw()).code)
+        assert codes == {"", "ThrottlingException"}
+        record = daemon.await_audit(outcome="ThrottlingException", principal="AKIALIMITED")
+        assert "This host" in record["reason"]
 
 
 def test_row_22_after_all_others() -> None:
@@ -156,17 +163,13 @@ def test_row_24_a_defect_of_ours() -> None:
 
 def test_throttled_clients_come_back_by_themselves() -> None:
     """The time that botocore is told to wait is honest: its own retries get through."""
-    with with_daemon(push={"rate": {"per_credential": 2, "total": 100}}) as daemon:
-        target = Target.of(daemon)
-        patient = replace(
-            target, environment={"AWS_RETRY_MODE": "standard", "AWS_MAX_ATTEMPTS": "4"}
-        )
-        for _ in range(3):
-            spend(daemon, CREDENTIALS[0])
-            pushed = push_with_boto3(patient, "ec2-user", fresh_key())
-            assert pushed.ok, pushed
-        refused = daemon.audit(outcome="ThrottlingException")
-        assert len(refused) >= 3
+    with with_daemon(keys={"per_user": 1, "lifetime": 4}) as daemon:
+        retries = {"AWS_RETRY_MODE": "standard", "AWS_MAX_ATTEMPTS": "4"}
+        patient = replace(Target.of(daemon), environment=retries)
+        assert send(daemon, right()).code == ""
+        pushed = push_with_boto3(patient, "ec2-user", fresh_key())
+        assert pushed.ok, pushed
+        assert "Boto3" in daemon.await_audit(outcome="ThrottlingException")["user_agent"]
 
 
 def test_guessing_is_slowed() -> None:
