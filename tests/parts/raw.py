@@ -87,7 +87,7 @@ class Raw:
         """Read something; whether there was anything."""
         try:
             data = self.sock.recv(65536)
-        except ConnectionResetError:
+        except (BrokenPipeError, ConnectionResetError):
             return False
         self._inbox += data
         return bool(data)
