@@ -17,6 +17,7 @@ from tests.e2e.hosts import (
     faults,
     installing,
     journey,
+    readme,
     removing,
     restarts,
     roots,
@@ -70,6 +71,7 @@ HOSTS = {
     "bookworm": Kind("bookworm", "deb", debian),
     "trixie": Kind("trixie", "deb", debian),
     "rpm": Kind("bookworm", "rpm", rpm.rpm),
+    "readme": Kind("bookworm", "deb", readme.readme),
 }
 PATTERNS = {"deb": "sixtykey_{}_all.deb", "rpm": "sixtykey-{}-1.noarch.rpm"}
 
