@@ -83,8 +83,9 @@ class Audit:
         """One decision was made."""
         self.count(record.event, record.outcome)
         known = record.as_dict(self._clock.wall())
-        self.history.note(known, self._clock.boottime())
-        self._write(json.dumps(known).encode() + b"\n")
+        line = json.dumps(known).encode() + b"\n"
+        self.history.note(known, line, self._clock.boottime())
+        self._write(line)
 
     def count(self, event: str, outcome: str) -> None:
         """A decision not worth a line, such as a login for which nothing was ever pushed."""

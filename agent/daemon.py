@@ -24,7 +24,7 @@ from agent.config import LIMITS, Config
 from agent.document import Problems
 from agent.history import History
 from agent.identity import Identity
-from agent.journal import Journal
+from agent.journal import Journal, is_in_memory
 from agent.journal_rows import Remembered
 from agent.lookup import Lookups, LookupServer
 from agent.operations import Operator
@@ -53,7 +53,8 @@ class Daemon:
         self._lines = LineWriter(1)
         self._audit = Audit(self._lines.write, self._clock, History())
         journal = None if config.journal is None else Journal(config.journal)
-        self._store = LeaseStore(config.keys, journal, self._clock, log.warning)
+        in_memory = config.journal is not None and is_in_memory(config.journal)
+        self._store = LeaseStore(config.keys, journal, self._clock, log.warning, in_memory)
         self._authenticator = Authenticator(self._credentials(), identity.region, self._clock)
         self._tls = self._tls_context()
         self._stopping = asyncio.Event()

@@ -27,15 +27,17 @@ class _Entry:
 
     __slots__ = ("at", "kind", "line", "times")
 
-    def __init__(self, at: float, record: dict[str, Any]) -> None:
+    def __init__(self, at: float, record: dict[str, Any], line: bytes) -> None:
         self.at = at
         self.kind = (record["event"], *(record.get(name) for name in _SAME))
-        self.line = json.dumps({k: v for k, v in record.items() if k != "public_key"}).encode()
+        self.line = line
         self.times = 1
 
     def told(self, now: float) -> dict[str, Any]:
         """The record, with its age in seconds and how often it came in a row."""
-        return {**json.loads(self.line), "age": round(now - self.at, 3), "times": self.times}
+        told: dict[str, Any] = json.loads(self.line)
+        told.pop("public_key", None)
+        return {**told, "age": round(now - self.at, 3), "times": self.times}
 
 
 class _Asked:
@@ -64,11 +66,14 @@ class History:
         self._leases: cachetools.LRUCache[str, deque[Lease]] = cachetools.LRUCache(users)
         self._revoked: cachetools.LRUCache[str, float] = cachetools.LRUCache(users)
 
-    def note(self, record: dict[str, Any], now: float) -> None:
-        """Remember an audit record, if it is about one OS user. `now`: CLOCK_BOOTTIME, s."""
+    def note(self, record: dict[str, Any], line: bytes, now: float) -> None:
+        """Remember an audit record, if it is about one OS user. `now`: CLOCK_BOOTTIME, s.
+
+        `line` is the record as JSON, in which it is kept.
+        """
         if record["event"] not in _EVENTS:
             return
-        entry = _Entry(now, record)
+        entry = _Entry(now, record, line)
         if "os_user" not in record:
             if "claimed_os_user" in record:
                 self._claims.append((record["claimed_os_user"], entry))

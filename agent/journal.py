@@ -208,6 +208,18 @@ class Journal:
                 database.execute("ROLLBACK")
 
 
+def is_in_memory(path: str) -> bool:
+    """Whether a journal there is on tmpfs, which no disk can make wait (proc(5), mountinfo)."""
+    try:
+        device = os.stat(os.path.dirname(path)).st_dev
+        mounts = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    number = f"{os.major(device)}:{os.minor(device)}"
+    kinds = {m.split(" - ")[1].split()[0] for m in mounts if m.split()[2] == number}
+    return kinds == {"tmpfs"}
+
+
 def _check_owned(path: str) -> None:
     """Make the file if it is not there; raise OSError if anybody else could have written it.
 

@@ -1,7 +1,8 @@
 """Where accepted pushes go: durable first, then live, and only then acknowledged.
 
-The journal works in a thread of its own, so that a disk that stands still holds up pushes and
-never a lookup: lookups read the table, which is touched only between two turns of the event loop.
+A journal on a disk works in a thread of its own, so that a disk that stands still holds up pushes
+and never a lookup: lookups read the table, which is touched only between two turns of the event
+loop. One in memory (tmpfs, as the packages have it) waits for nothing, and is spared the thread.
 """
 
 from __future__ import annotations
@@ -26,13 +27,19 @@ class LeaseStore:
     """The local table and its journal, as one sink. `journal` None: leases end with the process."""
 
     def __init__(
-        self, settings: config.Keys, journal: Optional[Journal], clock: Clock, report: Report
+        self,
+        settings: config.Keys,
+        journal: Optional[Journal],
+        clock: Clock,
+        report: Report,
+        in_memory: bool = False,
     ) -> None:
         self.table = LeaseTable(settings, clock)
         self._settings = settings
         self._journal = journal
         self._clock = clock
         self._report = report
+        self._in_memory = in_memory
         self._thread = ThreadPoolExecutor(1, "journal")
         # Whether the journal was read once. From then on the table is right, and it follows.
         self._read = False
@@ -91,6 +98,8 @@ class LeaseStore:
             self._journal.close()
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
+        if self._in_memory:
+            return work()
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _restore(self, remembered: Remembered) -> Remembered:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from agent.config import LIMITS
@@ -14,12 +15,17 @@ def record(event: str = "push", outcome: str = "allowed", **more: Any) -> dict[s
     return {"event": event, "outcome": outcome, "os_user": "alice", **more}
 
 
+def note(history: History, known: dict[str, Any], now: float) -> None:
+    """Note a record, as the audit does."""
+    history.note(known, json.dumps(known).encode(), now)
+
+
 def test_newest_first_with_age() -> None:
     """Decisions of all kinds come newest first, each with its age in seconds."""
     history = History()
-    history.note(record(request_id="a"), 100.0)
-    history.note(record("lookup", "given", request_id="a"), 103.0)
-    history.note(record("revoke"), 104.5)
+    note(history, record(request_id="a"), 100.0)
+    note(history, record("lookup", "given", request_id="a"), 103.0)
+    note(history, record("revoke"), 104.5)
     told = [(each["event"], each["age"]) for each in history.of("alice", 110.0)]
     assert told == [("revoke", 5.5), ("lookup", 7.0), ("push", 10.0)]
 
@@ -28,7 +34,7 @@ def test_what_does_not_explain_a_login_is_not_kept() -> None:
     """An operator's reading and the daemon's own doings are no decisions about a user."""
     history = History()
     for event in ("list", "why", "status", "start"):
-        history.note(record(event), 1.0)
+        note(history, record(event), 1.0)
     assert history.of("alice", 2.0) == []
 
 
@@ -36,8 +42,8 @@ def test_lookups_in_a_row_are_one() -> None:
     """Sshd asks twice for the key that it takes: told once, with how often."""
     history = History()
     for at in (1.0, 2.0, 3.0):
-        history.note(record("lookup", "given", request_id="a", fingerprint="SHA256:x"), at)
-    history.note(record("lookup", "none", fingerprint="SHA256:y", reason="expired"), 4.0)
+        note(history, record("lookup", "given", request_id="a", fingerprint="SHA256:x"), at)
+    note(history, record("lookup", "none", fingerprint="SHA256:y", reason="expired"), 4.0)
     told = [(e["outcome"], e["times"], e["age"]) for e in history.of("alice", 5.0)]
     assert told == [("none", 1, 1.0), ("given", 3, 2.0)]
 
@@ -45,9 +51,9 @@ def test_lookups_in_a_row_are_one() -> None:
 def test_lookups_do_not_displace_pushes() -> None:
     """Whoever tries to log in a thousand times hides nothing of what was pushed."""
     history = History()
-    history.note(record(request_id="the push"), 1.0)
+    note(history, record(request_id="the push"), 1.0)
     for number in range(1000):
-        history.note(record("lookup", "none", fingerprint=f"SHA256:{number}"), 2.0 + number)
+        note(history, record("lookup", "none", fingerprint=f"SHA256:{number}"), 2.0 + number)
     told = history.of("alice", 2000.0)
     assert len(told) == LIMITS.history_per_user + 1
     assert told[-1]["request_id"] == "the push"
@@ -56,11 +62,11 @@ def test_lookups_do_not_displace_pushes() -> None:
 def test_claims_of_strangers_displace_only_each_other() -> None:
     """A flood of unauthenticated requests, for one user or many, loses no real decision."""
     history = History(users=2)
-    history.note(record(), 1.0)
+    note(history, record(), 1.0)
     for number in range(10 * LIMITS.history_claims):
         name = "alice" if number % 2 else f"user{number}"
         claim = {"event": "push", "outcome": "AuthException", "claimed_os_user": name}
-        history.note(claim, 2.0 + number)
+        note(history, claim, 2.0 + number)
     told = history.of("alice", 10_000.0)
     assert [each["outcome"] for each in told].count("allowed") == 1
     assert len(told) <= LIMITS.history_claims + 1
@@ -71,14 +77,14 @@ def test_users_are_bounded_and_the_oldest_goes() -> None:
     history = History(users=2, each=3)
     for name in ("a", "b", "c"):
         for _ in range(5):
-            history.note({**record(), "os_user": name}, 1.0)
+            note(history, {**record(), "os_user": name}, 1.0)
     assert [len(history.of(name, 2.0)) for name in ("a", "b", "c")] == [0, 3, 3]
 
 
 def test_the_public_key_itself_is_not_kept() -> None:
     """The fingerprint explains enough; keys of 8192 bits would fill the memory."""
     history = History()
-    history.note(record(public_key="A" * 1400, fingerprint="SHA256:x"), 1.0)
+    note(history, record(public_key="A" * 1400, fingerprint="SHA256:x"), 1.0)
     (told,) = history.of("alice", 2.0)
     assert "public_key" not in told
     assert told["fingerprint"] == "SHA256:x"

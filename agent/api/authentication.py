@@ -17,7 +17,7 @@ from agent.api.errors import (
 )
 from agent.api.message import Request
 from agent.api.query import AUTHENTICATION
-from agent.api.sigv4 import ALGORITHM, Authentication, Scope, parse_date
+from agent.api.sigv4 import ALGORITHM, Authentication, Scope
 from agent.config import LIMITS
 
 # Headers that decide something, so each may be there once and must then be signed.
@@ -62,7 +62,7 @@ def read(request: Request, parameters: Mapping[str, str]) -> Authentication:
         authentication = _from_header(request)
     else:
         raise MissingAuthenticationToken
-    parse_date(authentication.date)
+    _ = authentication.signed_at  # a date that is none is refused here, before what comes later
     _check_signed(request, authentication)
     return authentication
 

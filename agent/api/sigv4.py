@@ -13,6 +13,7 @@ import hmac
 import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cached_property
 from typing import Optional
 from urllib.parse import quote_from_bytes
 
@@ -55,7 +56,7 @@ class Authentication:
     token: Optional[str] = None
     expires: Optional[int] = None
 
-    @property
+    @cached_property
     def signed_at(self) -> float:
         """The date in seconds since the Unix epoch. Raises IncompleteSignature if it is none."""
         return parse_date(self.date)

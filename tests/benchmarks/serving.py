@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +23,12 @@ PLAIN = {"PYTHONASYNCIODEBUG": ""}
 
 @contextmanager
 def daemon(**config: Any) -> Iterator[RunningDaemon]:
-    """A daemon with room for any load, and everything on: SigV4, journal, audit."""
-    with work_directory() as folder:
+    """A daemon with room for any load, and everything on: SigV4, journal, audit.
+
+    The journal is on tmpfs, as it is where the packages put it.
+    """
+    with work_directory() as folder, tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
+        config = merged({"journal": f"{memory}/leases.db"}, config)
         made = RunningDaemon(folder, config=merged(MANY, config), environment=PLAIN)
         with made:
             yield made

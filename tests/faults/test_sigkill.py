@@ -5,17 +5,22 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
+from agent.journal import is_in_memory
 from tests.faults.load import MANY, Acknowledged, Refused, check_all_served, pusher
 from tests.parts.daemon import RunningDaemon, merged
 from tests.parts.host import ROOT, work_directory
 
 KILLS = 200
 DAEMONS = 2
+# A tmpfs wherever there is Linux (shm_overview(7)).
+MEMORY = "/dev/shm"
 LIFETIME = 5
 CONFIG = merged(MANY, {"keys": {"lifetime": LIFETIME}, "push": {"http": None}})
 
@@ -57,11 +62,12 @@ def kill_within_start(daemon: RunningDaemon, chance: random.Random) -> None:
         process.kill()
 
 
-def kill_again_and_again(folder: Path, kills: int, seed: int) -> int:
+def kill_again_and_again(folder: Path, journal: Path, kills: int, seed: int) -> int:
     """Load, kill, start, compare; returns how many pushes were acknowledged in all."""
     chance = random.Random(seed)
+    config = merged(CONFIG, {"journal": str(journal)})
     # Without asyncio's debug mode: here it is the starts that take the time.
-    daemon = RunningDaemon(folder, config=CONFIG, environment={"PYTHONASYNCIODEBUG": ""})
+    daemon = RunningDaemon(folder, config=config, environment={"PYTHONASYNCIODEBUG": ""})
     everything: list[Acknowledged] = []
     with daemon:
         for number in range(kills):
@@ -79,13 +85,17 @@ def kill_again_and_again(folder: Path, kills: int, seed: int) -> int:
 
 def test_no_acknowledged_key_is_lost_and_none_outlives_its_time() -> None:
     """None missing, none after its time, whatever the instant at which the process was killed."""
-    with work_directory() as folder, ThreadPoolExecutor(DAEMONS) as pool:
-        folders = [folder / str(number) for number in range(DAEMONS)]
-        for each in folders:
-            each.mkdir()
-        runs = [
-            pool.submit(kill_again_and_again, each, KILLS // DAEMONS, seed)
-            for seed, each in enumerate(folders)
-        ]
+    with ExitStack() as stack:
+        folder = stack.enter_context(work_directory())
+        memory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=MEMORY)))
+        pool = stack.enter_context(ThreadPoolExecutor(DAEMONS))
+        assert is_in_memory(f"{memory}/leases.db")
+        runs = []
+        # One journal where work is done, which may be a disk, and one in memory.
+        for seed, place in enumerate((folder, memory)):
+            home = folder / str(seed)
+            home.mkdir()
+            journal = place / "leases.db"
+            runs.append(pool.submit(kill_again_and_again, home, journal, KILLS // DAEMONS, seed))
         pushed = [run.result() for run in runs]
     assert all(count > KILLS for count in pushed), pushed

@@ -1,0 +1,25 @@
+"""agent/journal.py: whether a journal is in memory, and so needs no thread for its writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.journal import is_in_memory
+
+
+def test_shared_memory_is_memory() -> None:
+    """/dev/shm is a tmpfs (shm_overview(7)), as /run is."""
+    assert is_in_memory("/dev/shm/leases.db")
+
+
+@pytest.mark.parametrize("path", ["/proc/leases.db", "/sys/leases.db", "/dev/pts/leases.db"])
+def test_other_file_systems_are_not(path: str) -> None:
+    """Whatever they are: only tmpfs is known to wait for nothing."""
+    assert not is_in_memory(path)
+
+
+def test_a_place_that_is_not_there(tmp_path: Path) -> None:
+    """Not known, so not memory."""
+    assert not is_in_memory(str(tmp_path / "absent" / "leases.db"))
