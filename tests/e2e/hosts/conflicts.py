@@ -135,8 +135,8 @@ def chained(host: Host, seen: list[str]) -> None:
 def restore(host: Host) -> None:
     """Give sshd its files back.
 
-    A reloading sshd executes itself anew and reads its files some time after systemctl has ended; one
-    that finds them gone, or broken by the next step, ends.
+    A reloading sshd executes itself anew and reads its files some time after systemctl has ended;
+    one that finds them gone, or broken by the next step, ends.
     """
     host.machine.shell(
         f"{SETUP} disable || true; sleep 1; cp -a /root/default /etc/default/ssh; "
