@@ -148,7 +148,7 @@ def test_only_the_http_shell_has_sockets() -> None:
 
 
 def test_the_helper_needs_the_interpreters_own_modules_only() -> None:
-    """The helper runs as `python3 -I -S`, and each import costs every login: these and no others."""
+    """The helper runs as `python3 -I -S`, and each import costs a login: these, no others."""
     own = {"_signal", "_socket", "binascii", "posix", "select", "sys", "time"}
     assert graph()["agent.authorized_keys"] == own
 
