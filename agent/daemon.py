@@ -27,6 +27,7 @@ from agent.identity import Identity
 from agent.journal import Journal, is_in_memory
 from agent.journal_rows import Remembered
 from agent.lookup import Lookups, LookupServer
+from agent.memory import give_back
 from agent.operations import Operator
 from agent.store import LeaseStore
 from agent.systemd import Notifier
@@ -174,6 +175,8 @@ class Daemon:
             async with self._turns:
                 remembered = await self._store.tend()
             self._remember(service, remembered)
+            if any(server.crowd_has_gone() for server in self._servers):
+                give_back()
 
     def _remember(self, service: Service, remembered: Remembered) -> None:
         if remembered.incomplete:

@@ -52,6 +52,7 @@ class HttpServer:
         self.reading = asyncio.Lock()
         # By connection, which knows nothing of its place: no circle for the collector to find.
         self._places: dict[Connection, _Place] = {}
+        self._crowded = False
         self._accepting: Optional[asyncio.Task[None]] = None
         self._listener: Optional[socket.socket] = None
 
@@ -158,6 +159,12 @@ class HttpServer:
             if connection in self._places:
                 self._places[connection].starting = None
 
+    def crowd_has_gone(self) -> bool:
+        """Whether connections had to give way since this was last asked, and are few again."""
+        gone = self._crowded and len(self._places) < LIMITS.connections_per_source // 2
+        self._crowded = self._crowded and not gone
+        return gone
+
     def _make_room(self, source: Optional[str]) -> bool:
         """Drop the connection that has waited longest, of `source` or of all; whether one was."""
         waiting = [
@@ -167,6 +174,7 @@ class HttpServer:
         ]
         if not waiting:
             return False
+        self._crowded = True
         oldest = min(waiting, key=lambda place: place.connection.waiting_since)
         self._drop(oldest, ServiceUnavailable("Too many connections. Try again."))
         return True

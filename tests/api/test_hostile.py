@@ -213,6 +213,20 @@ def test_a_thousand_connections_stop_nobody_else(
     assert resident(daemon) < before + 4096
 
 
+def test_memory_goes_back_when_the_crowd_has_gone(authority: Authority) -> None:
+    """Five thousand broken handshakes from one address: then the daemon is as small as it was."""
+    for daemon in daemon_with(PLAIN, push=settings(authority)):
+        before = resident(daemon)
+        for _ in range(5):
+            for sock in crowd(daemon, HOLDING["half a handshake"][0]):
+                sock.close()
+            settle(daemon)
+        deadline = time.monotonic() + PATIENCE
+        while resident(daemon) > before + 6 * 1024:
+            assert time.monotonic() < deadline, f"{before} KiB before, {resident(daemon)} now"
+            time.sleep(0.2)
+
+
 def warm_up(daemon: RunningDaemon, first: bytes) -> None:
     """Crowds before the crowd, until what Python and libc keep for the next one is there."""
     for _ in range(12):

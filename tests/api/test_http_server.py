@@ -48,6 +48,21 @@ def test_one_source_has_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
             assert raw.send(PLAIN[1:]).answer().status == 200
 
 
+def test_a_crowd_is_noticed_when_it_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, and not before: then there is memory to give back."""
+    short(monkeypatch, request_seconds=20.0)
+    with Serving() as serving:
+        server = serving.server
+        assert not server.crowd_has_gone()
+        with waiting(serving, 4, source="127.0.0.2"):
+            assert ask(serving.address, PLAIN, source="127.0.0.2").status == 200
+            assert not server.crowd_has_gone()
+        while server._places:
+            time.sleep(0.01)
+        assert server.crowd_has_gone()
+        assert not server.crowd_has_gone()
+
+
 def test_all_sources_together_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """When all places are taken, the oldest unfinished connection of all gives way."""
     short(monkeypatch, request_seconds=20.0)
