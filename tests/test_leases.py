@@ -218,6 +218,16 @@ def test_a_removed_key_is_gone_at_once_and_its_place_is_free(make: Make) -> None
     sink.add(make_lease("alice"))
 
 
+def test_a_revocation_ends_the_lease_it_names_and_no_later_one(make: Make) -> None:
+    """Pushed again meanwhile, and acknowledged, the key stays: live, and in the journal."""
+    sink, key = make(), ed25519_key()
+    first, again = make_lease("alice", key), make_lease("alice", key)
+    sink.add(first)
+    sink.add(again)
+    sink.remove(first)
+    assert sink.served("alice") == [again.request_id]
+
+
 class RunningClock(ManualClock):
     """A clock that moves at every look, so that no two looks agree."""
 
