@@ -219,7 +219,7 @@ def test_a_removed_key_is_gone_at_once_and_its_place_is_free(make: Make) -> None
 
 
 def test_a_revocation_ends_the_lease_it_names_and_no_later_one(make: Make) -> None:
-    """Pushed again meanwhile, and acknowledged, the key stays: live, and in the journal."""
+    """Pushed again meanwhile, and acknowledged, the key stays live."""
     sink, key = make(), ed25519_key()
     first, again = make_lease("alice", key), make_lease("alice", key)
     sink.add(first)
