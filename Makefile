@@ -4,8 +4,9 @@ export PYTHON
 VENV := .venv/bin
 LIFETIME ?= 60
 PYTEST_ARGS ?=
-# Whole files to as many workers as there are processors: tests of one file share their hosts.
-WORKERS ?= -n auto --dist loadfile
+# Whole files to a worker, for tests of one file share their hosts; two workers to a processor, for most
+# of the longest tests wait; and in the order of their names, so that these do not come last.
+WORKERS ?= -n $(shell expr 2 \* $$(nproc)) --dist loadfile --no-loadscope-reorder
 # What the tests run, as COMMAND=PACKAGE; those of a command that is not there say so.
 TOOLS := sshd=openssh-server ssh=openssh-client curl=curl git=git node=nodejs npm=npm gcc=gcc \
 	setpriv=util-linux useradd=passwd systemd-socket-activate=systemd groff=groff-base zsh=zsh

@@ -37,7 +37,8 @@ def limited(daemon: RunningDaemon, what: int, value: int) -> Iterator[None]:
 def test_no_descriptors_left(daemon: RunningDaemon) -> None:
     """Clients take every descriptor; when they go, or give way, all works as before."""
     watch = Watch(daemon)
-    with limited(daemon, resource.RLIMIT_NOFILE, descriptors(daemon.pid) + 8), ExitStack() as open_:
+    room = len(descriptors(daemon.pid)) + 8
+    with limited(daemon, resource.RLIMIT_NOFILE, room), ExitStack() as open_:
         for address in (daemon.push_socket, ("127.0.0.1", daemon.http_port), daemon.lookup_socket):
             for _ in range(60):
                 # The kernel may refuse: nobody accepts when there is no descriptor to accept with.

@@ -78,14 +78,15 @@ PATTERNS = {"deb": "sixtykey_{}_all.deb", "rpm": "sixtykey-{}-1.noarch.rpm"}
 
 def build(work: Path, kind: str) -> tuple[Path, Path]:
     """An older version's package, built here, and this version's, of `make packages`."""
-    subprocess.run(
-        [f"packaging/build-{kind}", OLDER],
-        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
     older = work / PATTERNS[kind].format(OLDER)
-    shutil.move(f"dist/{older.name}", older)
-    for leftover in Path("dist").glob(f"*{OLDER}*"):
-        leftover.unlink()
+    if not older.exists():
+        subprocess.run(
+            [f"packaging/build-{kind}", OLDER],
+            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        shutil.move(f"dist/{older.name}", older)
+        for leftover in Path("dist").glob(f"*{OLDER}*"):
+            leftover.unlink()
     return older, Path("dist") / PATTERNS[kind].format(__version__)
 
 
