@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 import pytest
 
-from tests.api.plan import CREDENTIALS, SPOILERS, Plan, Spoiler, fresh_source, right, spoiled
+from tests.api.plan import CREDENTIALS, SPOILERS, Plan, Spoiler, fresh_source, spoiled
 from tests.parts.daemon import RunningDaemon, merged
 from tests.parts.helper import ask_helper
 from tests.parts.host import work_directory
@@ -58,9 +58,8 @@ def test_a_right_push_is_taken(daemon: RunningDaemon) -> None:
     for plan in (Plan(), Plan(how="query"), Plan(query=["Version=2018-04-02"])):
         answer = send(daemon, plan.call().raw())
         assert (answer.code, answer.status) == ("", 200)
-    before = len(ask_helper(daemon.lookup_socket, "ec2-user"))
-    send(daemon, right())
-    assert len(ask_helper(daemon.lookup_socket, "ec2-user")) == before + 1
+        line = ask_helper(daemon.lookup_socket, "ec2-user")[-1]
+        assert line.split()[2] == answer.request_id
 
 
 @pytest.mark.parametrize("spoiler", SPOILERS, ids=str)
@@ -71,7 +70,8 @@ def test_a_row(daemon: RunningDaemon, spoiler: Spoiler) -> None:
     expect(answer, spoiler.code)
     record = daemon.await_audit(event="push", request_id=answer.request_id)
     assert (record["outcome"], record["reason"]) == (spoiler.code, answer.body["Message"])
-    assert ask_helper(daemon.lookup_socket, "ec2-user") == before
+    # What was there may have expired meanwhile.
+    assert set(ask_helper(daemon.lookup_socket, "ec2-user")) <= set(before)
 
 
 @pytest.mark.parametrize("spoiler", SPOILERS, ids=str)
