@@ -12,7 +12,7 @@ import logging
 import os
 import select
 from collections import Counter, deque
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Callable, Optional
 
@@ -58,14 +58,12 @@ class Record:
         """The record's fields, with its time; `wall` is in seconds since the Unix epoch."""
         time = datetime.fromtimestamp(wall, timezone.utc).isoformat(timespec="milliseconds")
         known: dict[str, object] = {"time": time.replace("+00:00", "Z")}
-        for name in _FIELDS:
-            value = getattr(self, name)
+        for name, value in vars(self).items():
             if value is not None:
                 known[name] = value[:_LONGEST] if name in _FROM_CALLERS else value
         return known
 
 
-_FIELDS = tuple(field.name for field in fields(Record))
 _FROM_CALLERS = frozenset({"user_agent", "instance", "os_user", "reason", "principal"})
 
 

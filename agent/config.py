@@ -176,6 +176,9 @@ class Limits:
     tend_seconds: float = 5.0
     # How often draining looks whether it is over.
     drain_poll_seconds: float = 0.01
+    # What must be left for a push to be taken. With the last byte gone, Python may crash wherever
+    # it is; with this it can refuse, and go on answering lookups. It grows by 1 MiB at a time.
+    memory_reserve_bytes: int = 4 * 1024 * 1024
     # How long one thread keeps the interpreter while another waits for it.
     switch_seconds: float = 0.0001
     # SIGTERM: how long requests under way may take to end. systemd's own limit is 90.

@@ -12,11 +12,12 @@ from agent.keys import KeyRejected, PublicKey
 from agent.leases import Lease, SignedRequest
 
 # Raised by one with every change of the tables: another version is set aside like a damaged file.
-VERSION = 1
+VERSION = 2
 # As SQLite keeps them, by name: what is there must be this, letter by letter.
 TABLES = (
-    "CREATE TABLE answered (mark BLOB PRIMARY KEY, signed_at REAL NOT NULL, "
-    "request_id TEXT NOT NULL, digest BLOB NOT NULL) WITHOUT ROWID",
+    # Only ever added to at its end, and read whole: a key of its own would cost a page each time.
+    "CREATE TABLE answered (mark BLOB NOT NULL, signed_at REAL NOT NULL, "
+    "request_id TEXT NOT NULL, digest BLOB NOT NULL)",
     "CREATE TABLE boot (id TEXT NOT NULL)",
     "CREATE TABLE leases (os_user TEXT NOT NULL, type TEXT NOT NULL, base64 TEXT NOT NULL, "
     "request_id TEXT NOT NULL, principal TEXT NOT NULL, source TEXT NOT NULL, "
@@ -28,7 +29,7 @@ TABLES = (
     "CREATE TRIGGER pushed INSTEAD OF INSERT ON push BEGIN "
     "INSERT OR REPLACE INTO leases VALUES (NEW.os_user, NEW.type, NEW.base64, NEW.request_id, "
     "NEW.principal, NEW.source, NEW.pushed_at, NEW.expires_at, NEW.digest); "
-    "INSERT OR REPLACE INTO answered SELECT NEW.mark, NEW.signed_at, NEW.request_id, NEW.seal "
+    "INSERT INTO answered SELECT NEW.mark, NEW.signed_at, NEW.request_id, NEW.seal "
     "WHERE NEW.mark IS NOT NULL; END",
 )
 _PUT = "INSERT INTO push VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from typing import Optional, Protocol
 
 import cachetools
@@ -93,7 +94,8 @@ class LeaseTable:
 
     def __init__(self, settings: config.Keys, clock: Clock) -> None:
         self._settings = settings
-        self._users: cachetools.TTLCache[str, tuple[Lease, ...]] = cachetools.TTLCache(
+        # A user's leases by the blob of their key, which begins with its type; the oldest first.
+        self._users: cachetools.TTLCache[str, dict[bytes, Lease]] = cachetools.TTLCache(
             maxsize=math.inf, ttl=settings.lifetime, timer=clock.boottime, getsizeof=len
         )
         # No lease ends before this, so a full table need not be searched for room until then.
@@ -102,7 +104,8 @@ class LeaseTable:
     def of(self, os_user: str) -> tuple[Lease, ...]:
         """The user's live leases, oldest first."""
         with self._users.timer as now:
-            return tuple(lease for lease in self._users.get(os_user, ()) if now < lease.expires_at)
+            leases = self._users.get(os_user, {}).values()
+            return tuple(lease for lease in leases if now < lease.expires_at)
 
     def live(self) -> list[Lease]:
         """Every live lease."""
@@ -118,7 +121,7 @@ class LeaseTable:
     def check_room(self, os_user: str, key: PublicKey) -> None:
         """Raise TableFull when `key` could not be added without evicting a live key."""
         with self._users.timer as now:
-            self._check_room(os_user, self._others(os_user, key), now)
+            self._check_room(os_user, key.blob, now)
 
     def add(self, lease: Lease) -> None:
         """Make the lease live; the same key of the same user is replaced, and lives anew.
@@ -126,10 +129,12 @@ class LeaseTable:
         Raises:
             TableFull: nothing was changed.
         """
+        blob = lease.key.blob
         with self._users.timer as now:
-            others = self._others(lease.os_user, lease.key)
-            self._check_room(lease.os_user, others, now)
-            self._put(lease.os_user, (*others, lease))
+            leases = self._check_room(lease.os_user, blob, now)
+            leases.pop(blob, None)
+            leases[blob] = lease
+            self._put(lease.os_user, leases)
             self._next_end = min(self._next_end, lease.expires_at)
 
     def remove(self, leases: Iterable[Lease]) -> None:
@@ -138,37 +143,34 @@ class LeaseTable:
             for lease in leases:
                 # The lease, not its key: pushed again meanwhile, the key has another one.
                 left = [e for e in self.of(lease.os_user) if e.request_id != lease.request_id]
-                self._put(lease.os_user, tuple(left))
+                self._put(lease.os_user, _by_blob(left))
 
-    def _check_room(self, os_user: str, others: tuple[Lease, ...], now: float) -> None:
-        kept = len(others)
-        if kept >= self._settings.per_user:
-            wait = min(lease.expires_at for lease in others) - now
-            raise TableFull(f"{os_user} has {kept} live keys, the most for one user", wait)
-        if self._size_with(os_user, kept) > self._settings.total:
+    def _check_room(self, os_user: str, blob: bytes, now: float) -> dict[bytes, Lease]:
+        """The user's leases, if there is room for this key among them. Raises TableFull."""
+        leases = self._without_ended(os_user, now)
+        per_user, total = self._settings.per_user, self._settings.total
+        more = blob not in leases
+        if len(leases) + more > per_user:
+            wait = min(lease.expires_at for lease in leases.values()) - now
+            raise TableFull(f"{os_user} has {len(leases)} live keys, the most for one user", wait)
+        if self._users.currsize + more > total:
             if now >= self._next_end:
                 self._sweep()
-            if self._size_with(os_user, kept) > self._settings.total:
-                total, wait = self._settings.total, self._next_end - now
-                raise TableFull(f"this host has {total} live keys, the most", wait)
+            if self._users.currsize + more > total:
+                raise TableFull(f"this host has {total} live keys, the most", self._next_end - now)
+        return leases
 
-    def _others(self, os_user: str, key: PublicKey) -> tuple[Lease, ...]:
-        """The user's live leases of other keys. One pass: a user may have many, and each counts."""
-        blob = key.blob  # it begins with the type's name, so it is all of the key
-        with self._users.timer as now:
-            return tuple(
-                [
-                    lease
-                    for lease in self._users.get(os_user, ())
-                    if now < lease.expires_at and lease.key.blob != blob
-                ]
-            )
+    def _without_ended(self, os_user: str, now: float) -> dict[bytes, Lease]:
+        """The user's leases, less those at the front that have ended: they end as they came."""
+        leases = self._users.get(os_user, {})
+        ended = [*takewhile(lambda blob: leases[blob].expires_at <= now, leases)]
+        if ended:
+            for blob in ended:
+                del leases[blob]
+            self._put(os_user, leases)
+        return leases
 
-    def _size_with(self, os_user: str, kept: int) -> float:
-        """The cache's size if the user had `kept` leases and one more."""
-        return self._users.currsize - len(self._users.get(os_user, ())) + kept + 1
-
-    def _put(self, os_user: str, leases: tuple[Lease, ...]) -> None:
+    def _put(self, os_user: str, leases: dict[bytes, Lease]) -> None:
         if leases:
             self._users[os_user] = leases
         else:
@@ -181,5 +183,9 @@ class LeaseTable:
         for os_user, leases in list(self._users.items()):
             live = self.of(os_user)
             if len(live) < len(leases):
-                self._put(os_user, live)
+                self._put(os_user, _by_blob(live))
             self._next_end = min([self._next_end, *(lease.expires_at for lease in live)])
+
+
+def _by_blob(leases: Iterable[Lease]) -> dict[bytes, Lease]:
+    return {lease.key.blob: lease for lease in leases}

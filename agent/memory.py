@@ -1,4 +1,4 @@
-"""Memory goes back to the kernel when a crowd has gone.
+"""Memory: some is kept in reserve, and it goes back to the kernel when a crowd has gone.
 
 Python's collector and the C library keep what they had for the next crowd. After a thousand broken
 TLS handshakes that is as much again as the whole daemon takes.
@@ -8,6 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import mmap
+
+
+def check_reserve(size: int) -> None:
+    """Raise MemoryError unless `size` bytes could be had now; they are not touched (mmap(2))."""
+    try:
+        mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except OSError:
+        raise MemoryError from None
 
 
 def give_back() -> None:

@@ -18,6 +18,7 @@ from agent.clock import Clock
 from agent.journal import Journal
 from agent.journal_rows import Remembered
 from agent.leases import Lease, LeaseTable, NotDurable, TableFull
+from agent.memory import check_reserve
 
 Report = Callable[[str], None]
 T = TypeVar("T")
@@ -52,9 +53,10 @@ class LeaseStore:
         return self._restore(await self._in_thread(lambda: self._open([])))
 
     def check(self) -> None:
-        """Raise NotDurable when there is a journal that cannot be used at present."""
+        """Raise NotDurable when the journal cannot be used at present, or memory runs out."""
         if self._journal is not None and not self._journal.sound:
             raise NotDurable("the journal cannot be used")
+        _check_memory()
 
     async def add(self, lease: Lease) -> None:
         """Journal the lease, then make it live. Raises TableFull, NotDurable."""
@@ -79,7 +81,14 @@ class LeaseStore:
             await self._in_thread(lambda: journal.remove(gone))
 
     async def tend(self) -> Remembered:
-        """Drop from the journal what has ended; open it again where it could not be used."""
+        """Drop from the journal what has ended; open it again where it could not be used.
+
+        What keeps pushes from being taken is reported, each time.
+        """
+        try:
+            _check_memory()
+        except NotDurable as error:
+            self._report(f"no push is taken: {error}")
         journal = self._journal
         if journal is None:
             return Remembered([], [])
@@ -139,3 +148,10 @@ class LeaseStore:
 
     def _unusable(self, why: str) -> None:
         self._report(f"no push is taken while the journal cannot be used: {why}")
+
+
+def _check_memory() -> None:
+    try:
+        check_reserve(config.LIMITS.memory_reserve_bytes)
+    except MemoryError:
+        raise NotDurable("there is no memory left") from None

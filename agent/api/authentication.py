@@ -23,7 +23,7 @@ from agent.config import LIMITS
 # Headers that decide something, so each may be there once and must then be signed.
 SINGLE = (b"x-amz-date", b"x-amz-target", b"x-amz-security-token", b"x-amz-content-sha256")
 _MUST_BE_SIGNED = ("x-amz-date", "x-amz-target", "content-type", "x-amz-security-token")
-_HEADER_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+_HEADER_NAMES = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+(?:;[a-z0-9!#$%&'*+.^_`|~-]+)*", re.ASCII)
 _SIGNATURE = re.compile(r"[0-9a-f]{64}", re.ASCII)
 # SigV4: X-Amz-Expires is at most seven days. The date's own limit comes first here.
 _MOST_EXPIRES = 604_800
@@ -128,7 +128,7 @@ def _authentication(
             "The credential must read KEY/YYYYMMDD/REGION/SERVICE/aws4_request."
         )
     names = tuple(signed_headers.split(";"))
-    if list(names) != sorted(set(names)) or not all(map(_HEADER_NAME.fullmatch, names)):
+    if list(names) != sorted(set(names)) or not _HEADER_NAMES.fullmatch(signed_headers):
         raise IncompleteSignature("SignedHeaders must be sorted lower-case names, each once.")
     if not _SIGNATURE.fullmatch(signature):
         raise IncompleteSignature("The signature must be 64 lower-case hexadecimal digits.")

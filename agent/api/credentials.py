@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any, Optional, Union
 
 from agent import document
@@ -26,6 +27,7 @@ from agent.api.errors import (
 from agent.document import Problems, Section
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 # What can stand in a credential scope, before its first slash.
 _ACCESS_KEY_ID = re.compile(r"[A-Za-z0-9_]{4,128}", re.ASCII)
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -181,6 +183,12 @@ def _matches(value: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _within(source: str, networks: tuple[Network, ...]) -> bool:
+    address = _address(source)
+    return any(address in network for network in networks)
+
+
+@lru_cache(maxsize=128)
+def _address(source: str) -> Address:
+    """The peer's address; IPv4 where an IPv6 socket had it mapped."""
     address = ipaddress.ip_address(source)
-    mapped = getattr(address, "ipv4_mapped", None)
-    return any((mapped or address) in network for network in networks)
+    return getattr(address, "ipv4_mapped", None) or address

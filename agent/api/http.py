@@ -175,9 +175,10 @@ class Connection(asyncio.BufferedProtocol):
         self.waiting_since = self._loop.time()
         if transport.is_closing():
             return False
-        self._limit(LIMITS.request_seconds, self.abort)
         transport.write(self._wire.send(response))
-        await self._writable.wait()
+        if not self._writable.is_set():
+            self._limit(LIMITS.request_seconds, self.abort)
+            await self._writable.wait()
         if transport.is_closing() or not self._wire.keeps_alive:
             return False
         self._wire.go_on()

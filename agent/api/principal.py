@@ -86,8 +86,8 @@ class Authenticator:
 
 def _check_payload_hash(request: Request) -> None:
     """A given X-Amz-Content-SHA256 must be the body's; UNSIGNED-PAYLOAD is not."""
-    digest = hashlib.sha256(request.body).hexdigest().encode()
     for value in request.values(b"x-amz-content-sha256"):
+        digest = hashlib.sha256(request.body).hexdigest().encode()
         if not hmac.compare_digest(value, digest):
             raise AuthException("X-Amz-Content-SHA256 is not the SHA-256 of the body.")
 

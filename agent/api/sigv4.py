@@ -13,7 +13,7 @@ import hmac
 import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Optional
 from urllib.parse import quote_from_bytes
 
@@ -63,20 +63,21 @@ class Authentication:
 
     def check_scope(self, region: str) -> None:
         """Raise IncompleteSignature unless the scope is today's, here and for this service."""
-        scope = self.scope
+        scope, day = self.scope, self.date[:8]
+        if scope == Scope(day, region, SERVICE, TERMINATOR):
+            return
         wrong = [
             f"{what} {found[:32]!r} must be {words}"
             for what, found, right, words in (
                 # The region is not told: whoever may not push learns nothing of this host.
                 ("region", scope.region, region, "this host's"),
-                ("day", scope.day, self.date[:8], "that of X-Amz-Date"),
+                ("day", scope.day, day, "that of X-Amz-Date"),
                 ("service", scope.service, SERVICE, SERVICE),
                 ("terminator", scope.terminator, TERMINATOR, TERMINATOR),
             )
             if found != right
         ]
-        if wrong:
-            raise IncompleteSignature(f"In the credential scope, {', '.join(wrong)}.")
+        raise IncompleteSignature(f"In the credential scope, {', '.join(wrong)}.")
 
     def check_date(self, now: float, skew: float) -> None:
         """Raise RequestExpired when too old, too new, or past X-Amz-Expires. All in seconds."""
@@ -125,6 +126,7 @@ def check_signature(request: Request, authentication: Authentication, secret: st
         )
 
 
+@lru_cache(maxsize=128)
 def signing_key(secret: str, scope: Scope) -> bytes:
     """The key that is derived for one day, region and service."""
     key = ("AWS4" + secret).encode()

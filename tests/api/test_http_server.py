@@ -48,6 +48,15 @@ def test_one_source_has_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
             assert raw.send(PLAIN[1:]).answer().status == 200
 
 
+def test_an_answer_waits_for_no_acknowledgement() -> None:
+    """TCP_NODELAY on every connection: else the kernel holds a second answer back (tcp(7))."""
+    with Serving() as serving, waiting(serving, 1):
+        (connection,) = serving.server._places
+        assert connection._transport is not None
+        accepted = connection._transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_crowd_is_noticed_when_it_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once, and not before: then there is memory to give back."""
     short(monkeypatch, request_seconds=20.0)

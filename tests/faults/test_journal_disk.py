@@ -129,7 +129,7 @@ def _another_user(file: Path) -> None:
 
 def _another_version(file: Path) -> None:
     database = sqlite3.connect(file)
-    database.execute("PRAGMA user_version = 2")
+    database.execute("PRAGMA user_version = 99")
     database.close()
 
 
