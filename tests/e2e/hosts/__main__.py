@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable, NamedTuple
 
@@ -30,6 +31,8 @@ from tests.e2e.hosts.network import Client
 from tests.e2e.hosts.report import Report
 
 OLDER = "0.0.1"
+# So many hosts run at a time: most of their steps wait for something.
+AT_ONCE = 2
 
 
 def debian(host: Host) -> None:
@@ -78,22 +81,21 @@ PATTERNS = {"deb": "sixtykey_{}_all.deb", "rpm": "sixtykey-{}-1.noarch.rpm"}
 
 def build(work: Path, kind: str) -> tuple[Path, Path]:
     """An older version's package, built here, and this version's, of `make packages`."""
+    subprocess.run(
+        [f"packaging/build-{kind}", OLDER],
+        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
     older = work / PATTERNS[kind].format(OLDER)
-    if not older.exists():
-        subprocess.run(
-            [f"packaging/build-{kind}", OLDER],
-            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        shutil.move(f"dist/{older.name}", older)
-        for leftover in Path("dist").glob(f"*{OLDER}*"):
-            leftover.unlink()
+    shutil.move(f"dist/{older.name}", older)
+    for leftover in Path("dist").glob(f"*{OLDER}*"):
+        leftover.unlink()
     return older, Path("dist") / PATTERNS[kind].format(__version__)
 
 
-def try_host(number: int, name: str, work: Path) -> Report:
+def try_host(number: int, name: str, packages: tuple[Path, Path], work: Path) -> Report:
     """Boot one host, run all of its steps, show its logs if one fails."""
     kind, report, begin = HOSTS[name], Report(name), time.monotonic()
-    older, current = build(work, kind.package)
+    older, current = packages
     root = roots.unpack(kind.release, work / name)
     for package in (older, current):
         shutil.copy(package, root / "root")
@@ -121,7 +123,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="sixtykey-e2e-") as directory:
         work = Path(directory)
         work.chmod(0o755)
-        reports = [try_host(number, name, work) for number, name in enumerate(names, 1)]
+        packages = {kind: build(work, kind) for kind in {HOSTS[name].package for name in names}}
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(roots.archive, sorted({HOSTS[name].release for name in names})))
+            trying = [
+                pool.submit(try_host, number, name, packages[HOSTS[name].package], work)
+                for number, name in enumerate(names, 1)
+            ]
+        reports = [host.result() for host in trying]
     for report in reports:
         for step in report.failed:
             print(f"FAILED on {report.host}: {step}")

@@ -10,7 +10,8 @@ import time
 from tests.e2e.hosts.host import Host, Secret
 from tests.e2e.hosts.report import expect
 
-LIFETIME = 4
+# Seconds: enough for a login on a machine that has much to do.
+LIFETIME = 6
 
 
 def local_push(host: Host) -> None:

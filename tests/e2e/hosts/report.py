@@ -46,8 +46,8 @@ class Report:
 
     def _line(self, outcome: str, what: str, observed: list[str], begin: float) -> None:
         seconds = time.monotonic() - begin
-        print(f"[{self.host}] {outcome:6} {what} ({seconds:.1f} s)")
-        for text in observed:
-            for line in text.rstrip().splitlines():
-                print(f"[{self.host}]          {line}")
+        lines = [f"{outcome:6} {what} ({seconds:.1f} s)"]
+        lines += [f"         {line}" for text in observed for line in text.rstrip().splitlines()]
+        # At once: other hosts print too.
+        sys.stdout.write("".join(f"[{self.host}] {line}\n" for line in lines))
         sys.stdout.flush()

@@ -51,7 +51,7 @@ def run(host: Host) -> None:
         done = host.machine.run(
             "sh", "-c",
             "cd /opt/source && PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/opt/tools HOME=/home/bob "
-            f"python3 -m pytest -q -n 2 -p no:cacheprovider {left_out} tests",
+            f"python3 -m pytest -q -rs -n 2 -p no:cacheprovider {left_out} tests",
             user="bob", check=False, limit=600,
         )  # fmt: skip
         versions = host.machine.shell(
@@ -59,5 +59,6 @@ def run(host: Host) -> None:
         )
         seen.append(" ".join(versions.split()))
         seen.append((done.stdout or done.stderr)[-3000:].strip().splitlines()[-1])
+        seen.extend(re.findall(r"^SKIPPED.*", done.stdout, re.MULTILINE))
         failures = re.findall(r"^(?:FAILED|ERROR).*", done.stdout, re.MULTILINE)
         expect(done.returncode == 0, "\n".join(failures) + done.stderr[-1000:])
