@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +13,18 @@ from tests.e2e.hosts import installing
 from tests.e2e.hosts.host import SCRIPTS, Host
 from tests.e2e.hosts.report import expect
 
+# One host under load at a time: lookups have a second, and a restart takes what it takes.
+_ALONE = threading.Lock()
+
 
 @contextmanager
 def load(host: Host, account: dict[str, Any]) -> Iterator[None]:
     """Pushes and lookups on the host while the body runs; then `account` says what came of them."""
+    with _ALONE:
+        yield from _load(host, account)
+
+
+def _load(host: Host, account: dict[str, Any]) -> Iterator[None]:
     instance, zone, _ = host.identity()
     running = host.machine.start("python3", f"{SCRIPTS}/load.py", instance, zone)
     assert running.stdout is not None

@@ -37,7 +37,7 @@ def install_tools(host: Host) -> None:
 
 
 def run(host: Host) -> None:
-    """As an ordinary user, since that is how a person would."""
+    """As root, and as in CI: nothing is skipped."""
     with host.report.step("unit tests, with the distribution's own packages") as seen:
         source = host.machine.root / "opt/source"
         for path in project_files():
@@ -45,20 +45,17 @@ def run(host: Host) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
         install_tools(host)
-        # hypothesis keeps what it learns beside the tests.
-        host.machine.run("chown", "-R", "bob:", "/opt/source")
         left_out = " ".join(f"--ignore={name}" for name in LEFT_OUT)
         done = host.machine.run(
             "sh", "-c",
-            "cd /opt/source && PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/opt/tools HOME=/home/bob "
-            f"python3 -m pytest -q -rs -n 2 -p no:cacheprovider {left_out} tests",
-            user="bob", check=False, limit=600,
+            "cd /opt/source && PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/opt/tools CI=true "
+            f"python3 -m pytest -q -n 2 -p no:cacheprovider {left_out} tests",
+            check=False, limit=600,
         )  # fmt: skip
         versions = host.machine.shell(
             "dpkg-query -W python3 python3-paramiko python3-cachetools python3-yaml python3-h11"
         )
         seen.append(" ".join(versions.split()))
         seen.append((done.stdout or done.stderr)[-3000:].strip().splitlines()[-1])
-        seen.extend(re.findall(r"^SKIPPED.*", done.stdout, re.MULTILINE))
         failures = re.findall(r"^(?:FAILED|ERROR).*", done.stdout, re.MULTILINE)
         expect(done.returncode == 0, "\n".join(failures) + done.stderr[-1000:])
