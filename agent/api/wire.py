@@ -210,6 +210,9 @@ def _check_framing(head: Head) -> None:
     Transfer-Encoding is refused (RFC 9112 section 6.1 allows it): every AWS client sends a length,
     tiny chunks cost a thousand times what they weigh, and parsers disagree about them.
     """
+    # Its body means nothing, and what follows a success is no HTTP (RFC 9110 section 9.3.6).
+    if head.method == b"CONNECT":
+        raise BadRequest("CONNECT is for proxies.")
     lengths = [value for name, value in head.headers if name == b"content-length"]
     encoded = any(name == b"transfer-encoding" for name, _ in head.headers)
     if lengths and encoded:

@@ -39,6 +39,8 @@ REFUSED = {
     "no Host": b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}",
     "no Host in HTTP/1.0": b"POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}",
     "an empty Host": b"POST / HTTP/1.1\r\nHost:\r\n\r\n",
+    "CONNECT, which has no body": b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}",
+    "CONNECT": b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
     "two Hosts": HEAD + b"Host: b\r\n\r\n",
 }
 
