@@ -62,7 +62,7 @@ class HttpServer:
         listener.setblocking(False)
         if listener.family != socket.AF_UNIX:
             # For every connection: an answer that follows another must not wait until the client
-            # has acknowledged that one (asyncio sets it only on sockets of its own making).
+            # has acknowledged that one (asyncio sees to it only where a socket names its protocol).
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.listen(LIMITS.backlog)
         self._accepting = asyncio.get_running_loop().create_task(self._accept(listener))

@@ -126,6 +126,7 @@ def check_signature(request: Request, authentication: Authentication, secret: st
         )
 
 
+# All requests of a day share it; only credentials that are known get this far.
 @lru_cache(maxsize=128)
 def signing_key(secret: str, scope: Scope) -> bytes:
     """The key that is derived for one day, region and service."""
