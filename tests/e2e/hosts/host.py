@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from tests.e2e.hosts.report import Report, expect
 INSIDE = Path(__file__).parent / "inside"
 # Where the scripts of `inside` are on the host.
 SCRIPTS = "/opt/sixtykey-e2e"
+# Held by the host that needs the processors: lookups have a second, also while a daemon restarts.
+ALONE = threading.Lock()
 
 
 class Secret(NamedTuple):

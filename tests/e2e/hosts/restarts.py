@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from tests.e2e.hosts import installing
-from tests.e2e.hosts.host import SCRIPTS, Host
+from tests.e2e.hosts.host import ALONE, SCRIPTS, Host
 from tests.e2e.hosts.report import expect
-
-# One host under load at a time: lookups have a second, and a restart takes what it takes.
-_ALONE = threading.Lock()
 
 
 @contextmanager
 def load(host: Host, account: dict[str, Any]) -> Iterator[None]:
     """Pushes and lookups on the host while the body runs; then `account` says what came of them."""
-    with _ALONE:
+    with ALONE:
         yield from _load(host, account)
 
 

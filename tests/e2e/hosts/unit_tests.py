@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 
-from tests.e2e.hosts.host import Host
+from tests.e2e.hosts.host import ALONE, Host
 from tests.e2e.hosts.report import expect
 from tests.parts.host import ROOT, project_files
 
@@ -46,12 +46,12 @@ def run(host: Host) -> None:
             shutil.copy(path, target)
         install_tools(host)
         left_out = " ".join(f"--ignore={name}" for name in LEFT_OUT)
-        done = host.machine.run(
-            "sh", "-c",
+        command = (
             "cd /opt/source && PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/opt/tools CI=true "
-            f"python3 -m pytest -q -n 2 -p no:cacheprovider {left_out} tests",
-            check=False, limit=600,
-        )  # fmt: skip
+            f"python3 -m pytest -q -n 2 -p no:cacheprovider {left_out} tests"
+        )
+        with ALONE:
+            done = host.machine.run("sh", "-c", command, check=False, limit=600)
         versions = host.machine.shell(
             "dpkg-query -W python3 python3-paramiko python3-cachetools python3-yaml python3-h11"
         )
