@@ -10,20 +10,10 @@ from functools import cache
 from pathlib import Path
 
 from tests.parts.host import ROOT, MissingToolError, free_port, tool
-from tests.parts.pushers import Pushed, Target, _refusal, _run
+from tests.parts.pushers import Pushed, Target, _refusal, _run, parameters
 
 SDK = "@aws-sdk/client-ec2-instance-connect"
 _TARGET = "AWSEC2InstanceConnectService.SendSSHPublicKey"
-
-
-def _parameters(target: Target, user: str, key: str) -> str:
-    parameters = {
-        "InstanceId": target.instance_id,
-        "InstanceOSUser": user,
-        "SSHPublicKey": key,
-        "AvailabilityZone": target.availability_zone,
-    }
-    return json.dumps(parameters)
 
 
 def push_with_curl(target: Target, user: str, key: str) -> Pushed:
@@ -39,7 +29,7 @@ def push_with_curl(target: Target, user: str, key: str) -> Pushed:
             "--header", f"X-Amz-Target: {_TARGET}",
             "--data-binary", "@-", f"{target.endpoint}/",
         ],
-        target.client_environment(), _parameters(target, user, key),
+        target.client_environment(), parameters(target, user, key),
     )  # fmt: skip
     if done.returncode != 0:
         return Pushed(False, f"exit {done.returncode}", done.stderr, output=done.stderr)
@@ -79,7 +69,7 @@ def push_with_javascript(target: Target, user: str, key: str) -> Pushed:
         environment["NODE_EXTRA_CA_CERTS"] = environment["AWS_CA_BUNDLE"]
     done = subprocess.run(
         [tool("node", "nodejs"), str(Path(__file__).with_name("push.mjs"))],
-        input=_parameters(target, user, key), env=environment, cwd=javascript_sdk(),
+        input=parameters(target, user, key), env=environment, cwd=javascript_sdk(),
         capture_output=True, text=True, check=False, timeout=90,
     )  # fmt: skip
     lines = (done.stdout or done.stderr).strip().splitlines()

@@ -89,18 +89,23 @@ def _refusal(done: subprocess.CompletedProcess[str]) -> Pushed:
     return Pushed(False, found[1], found[2].strip(), output=output)
 
 
-def push_with_boto3(target: Target, user: str, key: str) -> Pushed:
-    """Push with boto3; `key` is sent as it is, whatever is in it."""
-    parameters = {
+def parameters(target: Target, user: str, key: str) -> str:
+    """Return the parameters of a push as JSON; `key` is as it is, whatever is in it."""
+    members = {
         "InstanceId": target.instance_id,
         "InstanceOSUser": user,
         "SSHPublicKey": key,
         "AvailabilityZone": target.availability_zone,
     }
+    return json.dumps(members)
+
+
+def push_with_boto3(target: Target, user: str, key: str) -> Pushed:
+    """Push with boto3."""
     done = _run(
         [sys.executable, "-m", "tests.parts.boto3_push"],
         target.client_environment(),
-        json.dumps(parameters),
+        parameters(target, user, key),
     )
     if done.returncode != 0:
         return _refusal(done)
