@@ -23,9 +23,9 @@ test: .venv/ready-test
 	.ci/need --soft $(TOOLS)
 	PYTHON=/usr/bin/python3 .ci/need --soft python3:ensurepip=python3-venv
 ifeq ($(strip $(PYTEST_ARGS)),)
-	# Every line and branch of agent/api/ by its own tests; then all the others.
-	$(VENV)/python -m pytest $(WORKERS) --cov=agent.api --cov-branch --cov-fail-under=100 tests/api
-	$(VENV)/python -m pytest $(WORKERS) --ignore=tests/api
+	# Every line and branch of agent/sources/api/ by its own tests; then all the others.
+	$(VENV)/python -m pytest $(WORKERS) --cov=agent.sources.api --cov-branch --cov-fail-under=100 tests/sources/api
+	$(VENV)/python -m pytest $(WORKERS) --ignore=tests/sources/api
 else
 	$(VENV)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
 endif
@@ -34,7 +34,8 @@ endif
 # all: the main job's first test, and every other test but those of load, whose outcome no version changes.
 FLOOR ?= $(shell .ci/python 3.9)
 NEWEST ?= $(shell .ci/python 3.14 3.13)
-OLD_AND_NEW := $(filter-out %/test_hostile.py,$(wildcard tests/test_*.py tests/api/test_*.py)) \
+OLD_AND_NEW := $(filter-out %/test_hostile.py,$(wildcard tests/test_*.py \
+	$(foreach part,config host leases audit lookup sources/api helper,tests/$(part)/test_*.py))) \
 	tests/faults/test_time.py tests/faults/test_journal_disk.py \
 	tests/e2e/test_main_job.py::test_a_pushed_key_logs_in
 

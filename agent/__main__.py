@@ -9,9 +9,11 @@ import sys
 from collections.abc import Sequence
 from typing import Optional
 
-from agent import __version__, config_file, identity
-from agent.config import DEFAULT_PATH
-from agent.document import Problems
+from agent import __version__
+from agent.config import file as config_file
+from agent.config import identity
+from agent.config.document import Problems
+from agent.config.settings import DEFAULT_PATH
 
 # Exit codes: 1, it cannot run here and now; 2, what the administrator wrote has to be changed.
 CANNOT_RUN, WRONG_CONFIGURATION = 1, 2
@@ -33,7 +35,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         sys.stdout.write(f"{host.instance_id} {host.availability_zone} {host.region}\n")
         return 0
     # Imported late: --help and a wrong configuration need not wait for paramiko.
-    from agent import daemon, listeners
+    from agent import daemon
+    from agent.host import listeners
 
     try:
         daemon.run(config, host)

@@ -12,26 +12,28 @@ import sys
 from collections.abc import MutableMapping
 from typing import Any, Optional
 
-from agent import listeners, tls
-from agent.api import credentials
-from agent.api.credentials import Credentials
-from agent.api.http_server import HttpServer
-from agent.api.principal import Authenticator
-from agent.api.service import Service
-from agent.audit import Audit, LineHandler, LineWriter, Record
-from agent.clock import SystemClock
-from agent.config import LIMITS, Config
-from agent.document import Problems
-from agent.history import History
-from agent.identity import Identity
-from agent.journal import Journal, is_in_memory
-from agent.journal_rows import Remembered
-from agent.lookup import Lookups, LookupServer
-from agent.memory import give_back
+from agent.audit.history import History
+from agent.audit.lines import LineHandler, LineWriter
+from agent.audit.record import Audit, Record
+from agent.config.document import Problems
+from agent.config.identity import Identity
+from agent.config.settings import LIMITS, Config
+from agent.host import listeners, tls
+from agent.host.clock import SystemClock
+from agent.host.memory import give_back
+from agent.host.systemd import Notifier
+from agent.leases.journal import Journal, is_in_memory
+from agent.leases.journal_rows import Remembered
+from agent.leases.store import LeaseStore
+from agent.leases.turns import Turns
+from agent.lookup.answers import Lookups
+from agent.lookup.server import LookupServer
 from agent.operations import Operator
-from agent.store import LeaseStore
-from agent.systemd import Notifier
-from agent.turns import Turns
+from agent.sources.api import credentials
+from agent.sources.api.credentials import Credentials
+from agent.sources.api.http_server import HttpServer
+from agent.sources.api.principal import Authenticator
+from agent.sources.api.service import Service
 
 log = logging.getLogger("sixtykeyd")
 

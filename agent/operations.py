@@ -17,24 +17,24 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Callable, Optional
 
 from agent import __version__
-from agent.api.errors import (
+from agent.audit.metrics import prometheus
+from agent.audit.record import Audit
+from agent.config.document import Problems
+from agent.config.identity import Identity
+from agent.config.settings import LIMITS, Config
+from agent.host.clock import Clock
+from agent.leases.lease import Lease, NotDurable
+from agent.leases.store import LeaseStore
+from agent.leases.turns import Turns
+from agent.sources.api.errors import (
     AccessDeniedException,
     InvalidArgsException,
     MissingParameter,
     ServiceException,
     ValidationError,
 )
-from agent.api.message import Peer
-from agent.api.service import Facts, OperatorAction
-from agent.audit import Audit
-from agent.clock import Clock
-from agent.config import LIMITS, Config
-from agent.document import Problems
-from agent.identity import Identity
-from agent.leases import Lease, NotDurable
-from agent.metrics import prometheus
-from agent.store import LeaseStore
-from agent.turns import Turns
+from agent.sources.api.message import Peer
+from agent.sources.api.service import Facts, OperatorAction
 
 Body = dict[str, Any]
 

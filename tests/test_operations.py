@@ -12,16 +12,16 @@ from typing import Any, Callable, Optional
 
 import pytest
 
-from agent.api.errors import (
+from agent.audit.record import Record
+from agent.leases.lease import NotDurable
+from agent.sources.api.errors import (
     AccessDeniedException,
     InvalidArgsException,
     MissingParameter,
     ServiceException,
     ValidationError,
 )
-from agent.api.message import Peer
-from agent.audit import Record
-from agent.leases import NotDurable
+from agent.sources.api.message import Peer
 from tests.parts.command import run
 from tests.parts.daemon import RunningDaemon
 from tests.parts.desk import ROOT, Desk

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from agent.commands.checks.finding import Finding
     from agent.commands.options import Options
-    from agent.config import Config
+    from agent.config.settings import Config
 
 USAGE = "sixtykey check [--from ADDRESS] [--strict] [--json] [USER]"
 HELP = """\

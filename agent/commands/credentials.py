@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from agent.api.credentials import Credential
     from agent.commands.options import Options
-    from agent.config import Config
+    from agent.config.settings import Config
+    from agent.sources.api.credentials import Credential
 
 USAGE = """\
 sixtykey credentials add --user PATTERN... [--instance ID...] [--source NETWORK...]
@@ -111,8 +111,8 @@ def _print_profile(
 def _list(options: Options, words: Sequence[str], config: Config) -> int:
     if words:
         raise Usage(f"too much: {' '.join(words)}")
-    from agent.api import credentials
-    from agent.document import Problems
+    from agent.config.document import Problems
+    from agent.sources.api import credentials
 
     path = config.push.credentials
     if os.path.exists(path) and not os.access(path, os.R_OK):
@@ -187,7 +187,7 @@ def _say(words: str) -> None:
 
 
 def _host(config: Config) -> dict[str, str]:
-    from agent import identity
+    from agent.config import identity
 
     try:
         host = identity.resolve(config.instance)

@@ -19,9 +19,9 @@ from typing import Any, Callable, Optional
 
 import yaml
 
-from agent.api import credentials
 from agent.commands.trouble import FORBIDDEN, REFUSED, Trouble
-from agent.document import MAX_BYTES, Problems
+from agent.config.document import MAX_BYTES, Problems
+from agent.sources.api import credentials
 
 # AWS's own ids begin with A (AKIA, ASIA, ...): nobody shall take one for the other, nor shall a
 # scanner for leaked AWS keys.

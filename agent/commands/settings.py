@@ -8,7 +8,7 @@ from agent.commands.trouble import REFUSED, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from agent.config import Config
+    from agent.config.settings import Config
 
 DEFAULT_PATH = "/etc/sixtykey/config.yaml"
 
@@ -30,8 +30,8 @@ def third_party() -> None:
 def load(path: str) -> Config:
     """The configuration. Raises Trouble."""
     third_party()
-    from agent import config_file
-    from agent.document import Problems
+    from agent.config import file as config_file
+    from agent.config.document import Problems
 
     try:
         return config_file.load(path)

@@ -40,7 +40,7 @@ def run(options: Options, words: Sequence[str]) -> int:
         raise Usage("give --metrics or --json, not both")
     status = Daemon(options).ask("Sixtykey.Status")
     if options.on("--metrics"):
-        from agent.metrics import prometheus
+        from agent.audit.metrics import prometheus
 
         print(prometheus(status), end="")
     elif options.on("--json"):

@@ -76,9 +76,9 @@ async def _lookups(path: str) -> None:
 
 async def _pushes(_: str) -> None:
     """The daemon's own HTTP shell on TCP, answering a constant."""
-    from agent import listeners
-    from agent.api.http_server import HttpServer
-    from agent.api.message import Request, success
+    from agent.host import listeners
+    from agent.sources.api.http_server import HttpServer
+    from agent.sources.api.message import Request, success
 
     name = "00000000-0000-4000-8000-000000000000"
     constant = success(name, {"RequestId": name, "Success": True})

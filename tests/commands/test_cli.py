@@ -13,7 +13,7 @@ import pytest
 
 from agent import cli
 from agent.commands import client, settings
-from agent.config import DEFAULT_PATH, Push
+from agent.config.settings import DEFAULT_PATH, Push
 from tests.parts.command import run
 from tests.parts.daemon import RunningDaemon
 from tests.parts.host import ROOT, tool

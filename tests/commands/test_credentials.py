@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.api import credentials
 from agent.commands import keyring
 from agent.commands.trouble import Trouble
+from agent.sources.api import credentials
 from tests.parts.command import Done, run, run_as
 from tests.parts.daemon import CREDENTIAL, RunningDaemon
 from tests.parts.host import IS_ROOT, helper_group, tool, work_directory

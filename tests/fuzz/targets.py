@@ -8,16 +8,17 @@ from __future__ import annotations
 import base64
 from typing import Callable
 
-from agent import config_file, lookup
-from agent.api import authentication, credentials, query, sigv4
-from agent.api.actions import SendSSHPublicKey, claimed_os_user
-from agent.api.errors import ApiError
-from agent.api.message import Peer, Request, Response
-from agent.api.routing import route
-from agent.api.wire import Wire
-from agent.config import KEY_TYPES, LIMITS, Keys
-from agent.document import Problems
-from agent.keys import KeyRejected, PublicKey
+from agent.config import file as config_file
+from agent.config.document import Problems
+from agent.config.settings import KEY_TYPES, LIMITS, Keys
+from agent.leases.keys import KeyRejected, PublicKey
+from agent.lookup import answers as lookup
+from agent.sources.api import authentication, credentials, query, sigv4
+from agent.sources.api.actions import SendSSHPublicKey, claimed_os_user
+from agent.sources.api.errors import ApiError
+from agent.sources.api.message import Peer, Request, Response
+from agent.sources.api.routing import route
+from agent.sources.api.wire import Wire
 
 _HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"
 _SIGNED = (

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any, Optional
 
-from agent import config
-from agent.api.message import Peer
-from agent.audit import Audit
-from agent.document import Problems
-from agent.history import History
-from agent.identity import Identity
-from agent.journal import Journal
+from agent.audit.history import History
+from agent.audit.record import Audit
+from agent.config import settings as config
+from agent.config.document import Problems
+from agent.config.identity import Identity
+from agent.leases.journal import Journal
+from agent.leases.store import LeaseStore
+from agent.leases.turns import Turns
 from agent.operations import Operator
-from agent.store import LeaseStore
-from agent.turns import Turns
+from agent.sources.api.message import Peer
 from tests.parts.clock import ManualClock
 
 ROOT = Peer("unix", uid=0)

@@ -8,8 +8,8 @@ import struct
 import uuid
 from typing import Any, Optional
 
-from agent.keys import PublicKey
-from agent.leases import Lease, SignedRequest
+from agent.leases.keys import PublicKey
+from agent.leases.lease import Lease, SignedRequest
 
 _NUMBERS = itertools.count(1)
 

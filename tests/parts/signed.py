@@ -15,7 +15,7 @@ from botocore.credentials import Credentials
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from agent.api.message import Peer, Request
+from agent.sources.api.message import Peer, Request
 from tests.parts.daemon import CREDENTIAL, INSTANCE_ID, REGION, ZONE
 
 TARGET = "AWSEC2InstanceConnectService.SendSSHPublicKey"

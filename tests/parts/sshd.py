@@ -19,7 +19,7 @@ from tests.parts.host import IS_ROOT, ROOT, free_port, helper_user, tool
 from tests.parts.keys import KeyPair, make_key
 from tests.parts.ssh import CLIENTS, Login
 
-HELPER = ROOT / "agent" / "authorized_keys.py"
+HELPER = ROOT / "agent" / "helper" / "authorized_keys.py"
 LAUNCHER = ROOT / "packaging" / "launchers" / "authorized-keys"
 PATIENCE = 20.0
 """Seconds to wait for sshd to listen before that is called a failure."""
@@ -45,8 +45,8 @@ def helper_command() -> Iterator[str]:
 
 def install_helper(folder: Path, python: str = "/usr/bin/python3") -> Path:
     """Lay the helper out in `folder` as the package does, byte code included; return its path."""
-    (folder / "agent").mkdir(parents=True)
-    module = shutil.copy(HELPER, folder / "agent")
+    (folder / "agent" / "helper").mkdir(parents=True)
+    module = shutil.copy(HELPER, folder / "agent" / "helper")
     subprocess.run([python, "-m", "py_compile", module], check=True, timeout=60)
     helper = Path(shutil.copy(LAUNCHER, folder))
     helper.chmod(0o755)

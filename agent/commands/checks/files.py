@@ -8,15 +8,15 @@ import stat
 from typing import Optional
 
 from agent.commands.checks.finding import Finding, fault, note, unknown
-from agent.config import Config
+from agent.config.settings import Config
 
 DAEMON_USER = "sixtykey"
 
 
 def configuration(path: str) -> tuple[Optional[Config], list[Finding]]:
     """The configuration, if it can be used, and what is wrong with it."""
-    from agent import config_file
-    from agent.document import Problems
+    from agent.config import file as config_file
+    from agent.config.document import Problems
 
     try:
         return config_file.load(path), []
@@ -62,8 +62,8 @@ def credentials(config: Config, daemon: Optional[pwd.struct_passwd]) -> list[Fin
 
 
 def _parsed(path: str) -> list[Finding]:
-    from agent.api import credentials as known
-    from agent.document import Problems
+    from agent.config.document import Problems
+    from agent.sources.api import credentials as known
 
     if not os.access(path, os.R_OK):
         return [unknown("credentials-unreadable", f"{path}: you may not read it")]
@@ -80,8 +80,8 @@ def _parsed(path: str) -> list[Finding]:
 
 def certificates(config: Config) -> list[Finding]:
     """The TLS files, as the daemon would load them."""
-    from agent import tls
-    from agent.document import Problems
+    from agent.config.document import Problems
+    from agent.host import tls
 
     http = config.push.http
     if http is None or http.tls is None:

@@ -9,7 +9,7 @@ from typing import Optional
 
 from agent.commands.checks.finding import Finding, fault, note
 from agent.commands.checks.sockets import lookup_socket
-from agent.config import Config
+from agent.config.settings import Config
 
 # As a package installs it, and as it is called in a checkout.
 NAMES = frozenset({"authorized-keys", "authorized_keys.py"})

@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from agent.commands.checks.finding import Finding, fault, note, unknown
 from agent.commands.trouble import FORBIDDEN, Trouble
-from agent.config import Config
+from agent.config.settings import Config
 
 _PATIENCE = 2.0
 _RUNNING = "systemctl status sixtykeyd sixtykeyd-lookup.socket; journalctl -u sixtykeyd says why"

@@ -11,7 +11,7 @@ import pytest
 
 from agent.commands.checks import account, files, host, slots
 from agent.commands.checks.finding import THIS_HOST, Host
-from agent.config import Config, Http, Push
+from agent.config.settings import Config, Http, Push
 from tests.parts.host import own_name
 
 DENIAL = (

@@ -22,8 +22,8 @@ TOOLS = [
 # Whole programs have their own steps here; the rest needs git, or a machine for itself.
 LEFT_OUT = (
     *("tests/e2e", "tests/clients", "tests/commands", "tests/benchmarks", "tests/faults"),
-    *("tests/fuzz", "tests/api/test_states.py"),
-    *("tests/test_structure.py", "tests/test_conftest.py", "tests/api/test_hostile.py"),
+    *("tests/fuzz", "tests/sources/api/test_states.py"),
+    *("tests/test_structure.py", "tests/test_conftest.py", "tests/sources/api/test_hostile.py"),
 )
 
 

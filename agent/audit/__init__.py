@@ -1,0 +1,1 @@
+"""Every decision, recorded and remembered."""

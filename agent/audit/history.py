@@ -1,0 +1,170 @@
+"""What was decided lately, by OS user: the answer to "the push succeeded, why was I refused?".
+
+Bounded, in memory only: it explains, it never decides. What strangers can cause (a request that was
+refused before anybody knew who sent it, a login of a user for whom nothing was pushed) is kept
+apart, so that it displaces nothing but its own kind.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Optional
+
+import cachetools
+
+from agent.config.settings import LIMITS
+from agent.leases.lease import Lease
+
+_EVENTS = frozenset({"push", "lookup", "revoke"})
+# What tells one lookup from another; sshd asks twice for a key that it takes.
+_SAME = ("outcome", "fingerprint", "request_id")
+
+
+class _Entry:
+    """A record and when it was made (CLOCK_BOOTTIME, s). As JSON: a dict takes thrice the room."""
+
+    __slots__ = ("at", "kind", "line", "times")
+
+    def __init__(self, at: float, record: dict[str, Any], line: bytes) -> None:
+        self.at = at
+        self.kind = (record["event"], *(record.get(name) for name in _SAME))
+        self.line = line
+        self.times = 1
+
+    def told(self, now: float) -> dict[str, Any]:
+        """The record, with its age in seconds and how often it came in a row."""
+        told: dict[str, Any] = json.loads(self.line)
+        told.pop("public_key", None)
+        return {**told, "age": round(now - self.at, 3), "times": self.times}
+
+
+class _Asked:
+    """A login of a user for whom nothing had been pushed: when, how often, and with which key."""
+
+    __slots__ = ("at", "fingerprint", "times")
+
+    def __init__(self) -> None:
+        self.at = 0.0
+        self.fingerprint: Optional[str] = None
+        self.times = 0
+
+
+class History:
+    """Recent decisions and recent leases of each OS user; the user seen longest ago goes first."""
+
+    def __init__(
+        self, users: int = LIMITS.history_users, each: int = LIMITS.history_per_user
+    ) -> None:
+        self._each = each
+        self._pushes: cachetools.LRUCache[str, deque[_Entry]] = cachetools.LRUCache(users)
+        # Apart from the pushes: whoever may try to log in causes as many of these as he likes.
+        self._lookups: cachetools.LRUCache[str, deque[_Entry]] = cachetools.LRUCache(users)
+        self._claims: deque[tuple[str, _Entry]] = deque(maxlen=LIMITS.history_claims)
+        self._asked: cachetools.LRUCache[str, _Asked] = cachetools.LRUCache(users)
+        self._leases: cachetools.LRUCache[str, deque[Lease]] = cachetools.LRUCache(users)
+        self._revoked: cachetools.LRUCache[str, float] = cachetools.LRUCache(users)
+
+    def note(self, record: dict[str, Any], line: bytes, now: float) -> None:
+        """Remember an audit record, if it is about one OS user. `now`: CLOCK_BOOTTIME, s.
+
+        `line` is the record as JSON, in which it is kept.
+        """
+        if record["event"] not in _EVENTS:
+            return
+        entry = _Entry(now, record, line)
+        if "os_user" not in record:
+            if "claimed_os_user" in record:
+                self._claims.append((record["claimed_os_user"], entry))
+            return
+        kept = self._lookups if record["event"] == "lookup" else self._pushes
+        os_user = record["os_user"]
+        if os_user not in kept:
+            kept[os_user] = deque(maxlen=self._each)
+        entries = kept[os_user]
+        if entries and record["event"] == "lookup" and entries[-1].kind == entry.kind:
+            entry.times += entries.pop().times
+        entries.append(entry)
+
+    def asked(self, os_user: str, fingerprint: Optional[str], now: float) -> None:
+        """Sshd asked for a key of a user for whom none was pushed lately: any ordinary login."""
+        asked = self._asked.get(os_user)
+        if asked is None:
+            asked = self._asked[os_user] = _Asked()
+        asked.at, asked.fingerprint, asked.times = now, fingerprint, asked.times + 1
+
+    def pushed(self, lease: Lease) -> None:
+        """Remember a lease, to explain refusals after its end."""
+        if lease.os_user not in self._leases:
+            self._leases[lease.os_user] = deque(maxlen=self._each)
+        self._leases[lease.os_user].append(lease)
+
+    def revoked(self, lease: Lease, now: float) -> None:
+        """The lease was ended at `now` (CLOCK_BOOTTIME, s), before its time."""
+        self._revoked[lease.request_id] = now
+
+    def of(self, os_user: str, now: float) -> list[dict[str, Any]]:
+        """The user's recent decisions as audit records, newest first, with `age` and `times`."""
+        entries = [
+            *self._pushes.get(os_user, ()),
+            *self._lookups.get(os_user, ()),
+            *(entry for claimed, entry in self._claims if claimed == os_user),
+        ]
+        entries.sort(key=lambda entry: entry.at, reverse=True)
+        return [entry.told(now) for entry in entries]
+
+    def asked_for(self, os_user: str, now: float) -> Optional[dict[str, Any]]:
+        """The last login of the user while no key had been pushed; None when there was none.
+
+        `pushed_for` are the other users for whom that very key was pushed lately.
+        """
+        asked = self._asked.get(os_user)
+        if asked is None:
+            return None
+        others = [
+            lease.os_user
+            for lease in self._recent(now)
+            if asked.fingerprint is not None and lease.is_for(asked.fingerprint)
+        ]
+        return {
+            "fingerprint": asked.fingerprint,
+            "age": round(now - asked.at, 3),
+            "times": asked.times,
+            "pushed_for": sorted(set(others) - {os_user}),
+        }
+
+    def _recent(self, now: float) -> Iterator[Lease]:
+        for leases in list(self._leases.values()):
+            yield from (e for e in leases if now < e.expires_at + LIMITS.history_seconds)
+
+    def explain(self, os_user: str, fingerprint: Optional[str], now: float) -> Optional[str]:
+        """Why a lookup gave nothing, in words; None when nothing was pushed for the user lately.
+
+        Args:
+            fingerprint: the key that sshd asked for, if it named one.
+            now: CLOCK_BOOTTIME in seconds.
+        """
+        leases = [
+            lease
+            for lease in reversed(self._leases.get(os_user, ()))
+            if now < lease.expires_at + LIMITS.history_seconds
+        ]
+        if not leases:
+            return None
+        for lease in leases:
+            if lease.is_for(fingerprint):
+                return f"{self._end(lease, now)} (request {lease.request_id})"
+        last = leases[0]
+        return (
+            f"another fingerprint: the key pushed for this user was {last.key.fingerprint} "
+            f"(request {last.request_id}), {self._end(last, now)}"
+        )
+
+    def _end(self, lease: Lease, now: float) -> str:
+        revoked = self._revoked.get(lease.request_id)
+        if revoked is not None:
+            return f"revoked {now - revoked:.0f} s ago"
+        if now >= lease.expires_at:
+            return f"expired {now - lease.expires_at:.0f} s ago"
+        return f"live for {lease.expires_at - now:.0f} s more"

@@ -1,0 +1,170 @@
+"""Which instance this host is: the id, zone and region that a push must name.
+
+Each value is the configured one; else, for `auto`, that of the first source that has one of the
+API's form:
+
+1. cloud-init's instance data (/run/cloud-init/instance-data.json, "v1" keys: cloud-init's
+   documentation, "Instance metadata"). EC2's id is taken as it is; another cloud's (a UUID, a
+   number) is hashed into one of the same form.
+2. DMI on EC2 (EC2 User Guide, "Detect whether a host is an EC2 instance"): the id alone.
+3. /etc/machine-id, hashed so that it cannot be found from the result, as machine-id(5) asks.
+
+A source that is absent, damaged or of another form counts as absent: the next one answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import re
+import string
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from agent.config import patterns
+from agent.config.settings import Instance
+
+ON_PREMISES_ZONE = "on-prem-1a"
+AUTO = "auto"
+
+# What makes our hashes ours (machine-id(5): "a fixed, application-specific key").
+_APPLICATION = bytes.fromhex("9c6a2b8f13e44752a7d3c1e05f4b4d0e")
+# Platforms whose id a person or an image wrote: many hosts share "iid-local01" or "nocloud".
+_IDS_NOT_UNIQUE = ("", "none", "nocloud", "ovf", "vmware", "unknown")
+_MACHINE_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+# cloud-init's data carries user data too; a file larger than this is not read.
+_MAX_BYTES = 4 * 1024 * 1024
+
+
+class IdentityError(Exception):
+    """This host has no identity, or a configured one is not of the API's form; says what to do."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Values of the API's form: `i-` and hex digits, such as us-east-2b, such as us-east-2."""
+
+    instance_id: str
+    availability_zone: str
+    region: str
+
+
+def resolve(instance: Instance, *, root: str = "/") -> Identity:
+    """This host's identity.
+
+    Args:
+        instance: what is configured; `auto` asks the sources, which are files below `root`.
+    Raises:
+        IdentityError: a configured value is not of the API's form, or no source gives an id.
+    """
+    cloud = _cloud_init(root)
+    if instance.availability_zone == AUTO:
+        zone = cloud.get("availability_zone", ON_PREMISES_ZONE)
+        # cloud-init knows the region by itself: that of a local zone is not in the zone's name.
+        region = cloud.get("region", _region_of(zone))
+    else:
+        zone, region = instance.availability_zone, _region_of(instance.availability_zone)
+    found = Identity(
+        instance_id=_instance_id(cloud, root) if instance.id == AUTO else instance.id,
+        availability_zone=zone,
+        region=region if instance.region == AUTO else instance.region,
+    )
+    try:
+        patterns.instance_id(found.instance_id)
+        patterns.availability_zone(found.availability_zone)
+        patterns.region(found.region)
+    except ValueError as error:
+        raise IdentityError(f"instance: {error}") from None
+    return found
+
+
+def _instance_id(cloud: dict[str, str], root: str) -> str:
+    for candidate in (cloud.get("instance_id"), _dmi(root), _machine(root)):
+        if candidate is not None:
+            return candidate
+    raise IdentityError(
+        "instance.id: this host has no id of its own: no cloud-init data, not EC2, and "
+        "/etc/machine-id is absent or not initialized. Run systemd-machine-id-setup, or set "
+        "instance.id (i- and 17 hexadecimal digits) in the configuration"
+    )
+
+
+def _region_of(zone: str) -> str:
+    """The zone without its letter."""
+    return zone.rstrip(string.ascii_letters)
+
+
+def _cloud_init(root: str) -> dict[str, str]:
+    """What cloud-init knows in the API's form of: instance_id, availability_zone, region."""
+    v1 = _v1(_read(root, "run/cloud-init/instance-data.json"))
+    found = dict(_well_formed(v1))
+    platform = _text(v1, "platform") or _text(v1, "cloud_name")
+    own_id = _text(v1, "instance_id")
+    if "instance_id" not in found and own_id and platform not in _IDS_NOT_UNIQUE:
+        found["instance_id"] = _hashed(f"{platform}\n{own_id}".encode())
+    return found
+
+
+def _v1(content: Optional[str]) -> Any:
+    try:
+        data = json.loads(content or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return data.get("v1") if isinstance(data, dict) else {}
+
+
+def _well_formed(v1: Any) -> Iterator[tuple[str, str]]:
+    for name, check in (
+        ("instance_id", patterns.instance_id),
+        ("availability_zone", patterns.availability_zone),
+        ("region", patterns.region),
+    ):
+        value = _text(v1, name)
+        try:
+            check(value)
+        except ValueError:
+            continue
+        yield name, value
+
+
+def _text(v1: Any, name: str) -> str:
+    value = v1.get(name) if isinstance(v1, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def _dmi(root: str) -> Optional[str]:
+    """EC2's instance id from the firmware's asset tag (Nitro), None elsewhere."""
+    if (_read(root, "sys/class/dmi/id/sys_vendor") or "").strip() != "Amazon EC2":
+        return None
+    tag = (_read(root, "sys/class/dmi/id/board_asset_tag") or "").strip()
+    try:
+        patterns.instance_id(tag)
+    except ValueError:
+        return None
+    return tag
+
+
+def _machine(root: str) -> Optional[str]:
+    """An id from /etc/machine-id; None when that is absent, empty, all zeros or `uninitialized`."""
+    machine_id = (_read(root, "etc/machine-id") or "").strip()
+    if not _MACHINE_ID.fullmatch(machine_id) or not machine_id.strip("0"):
+        return None
+    return _hashed(_APPLICATION, key=bytes.fromhex(machine_id))
+
+
+def _hashed(message: bytes, key: bytes = _APPLICATION) -> str:
+    """An id of today's EC2 form: HMAC-SHA256, as sd_id128_get_machine_app_specific(3)."""
+    return f"i-{hmac.new(key, message, hashlib.sha256).hexdigest()[:17]}"
+
+
+def _read(root: str, name: str) -> Optional[str]:
+    """A file's text, or None when it cannot be had."""
+    try:
+        with open(os.path.join(root, name), encoding="utf-8") as file:
+            text = file.read(_MAX_BYTES + 1)
+    except (OSError, UnicodeError):
+        return None
+    return text if len(text) <= _MAX_BYTES else None

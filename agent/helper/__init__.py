@@ -1,0 +1,1 @@
+"""Programs that sshd runs. They import nothing of the daemon."""

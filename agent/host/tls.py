@@ -1,0 +1,43 @@
+"""The TLS side of the network listener: certificate, key, and whose clients are let in."""
+
+from __future__ import annotations
+
+import ssl
+
+from agent.config.document import Problems
+from agent.config.settings import Tls
+
+
+def context(tls: Tls) -> ssl.SSLContext:
+    """A server's context: TLS 1.2 and up, with the standard library's choice of ciphers.
+
+    With a client CA, a certificate that another CA signed fails the handshake; a client with none
+    gets through it, and is told InvalidClientTokenId over HTTP, where it can be read.
+
+    Raises:
+        Problems: a file cannot be read or used; every such file is named.
+    """
+    made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    made.minimum_version = ssl.TLSVersion.TLSv1_2
+    made.set_alpn_protocols(["http/1.1"])
+    problems: list[str] = []
+    try:
+        made.load_cert_chain(tls.certificate, tls.private_key, password="")
+    except (OSError, ValueError) as error:
+        files = f"{tls.certificate} with {tls.private_key}"
+        problems.append(f"push.http.tls: {files}: {_reason(error)}")
+    if tls.client_ca is not None:
+        made.verify_mode = ssl.CERT_OPTIONAL
+        try:
+            made.load_verify_locations(tls.client_ca)
+        except (OSError, ValueError) as error:
+            problems.append(f"push.http.tls.client_ca: {tls.client_ca}: {_reason(error)}")
+    if problems:
+        raise Problems(problems)
+    return made
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"not usable as PEM ({error.reason or error})"
+    return getattr(error, "strerror", None) or str(error)

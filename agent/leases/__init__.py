@@ -1,0 +1,1 @@
+"""Live keys: parsed, kept until their end, and durable."""

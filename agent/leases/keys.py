@@ -1,0 +1,126 @@
+"""SSH public keys: parsed by paramiko, and believed only when their re-encoding is the blob.
+
+One `type base64 [comment]` line goes in (sshd(8), AUTHORIZED_KEYS FILE FORMAT); type, blob and
+fingerprint come out. What is printed for sshd is encoded anew from these: the caller's comment,
+options and spelling go nowhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from functools import cached_property
+
+import paramiko
+
+from agent.config.settings import LIMITS
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_WHITE_SPACE = re.compile(r"[ \t]+")
+_CURVES = {"ecdsa-sha2-nistp256": 256, "ecdsa-sha2-nistp384": 384, "ecdsa-sha2-nistp521": 521}
+
+
+class KeyRejected(ValueError):
+    """This is not a public key that is taken here; the words say what to change."""
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """A valid SSH public key; `blob` is its wire form (RFC 4253 6.6, RFC 8709, RFC 5656)."""
+
+    type: str
+    blob: bytes
+    bits: int
+
+    @classmethod
+    def parse(cls, text: str, *, types: AbstractSet[str], rsa_min_bits: int) -> PublicKey:
+        """One key from one line, with or without a comment and trailing white space.
+
+        Raises:
+            KeyRejected: anything but one whole, canonical key of one of `types`.
+        """
+        name, blob = _split(text, types)
+        bits = _bits(name, blob)
+        if name == "ssh-rsa" and not rsa_min_bits <= bits <= LIMITS.rsa_max_bits:
+            raise KeyRejected(
+                f"the RSA key has {bits} bits; {rsa_min_bits} to {LIMITS.rsa_max_bits} are taken"
+            )
+        return cls(name, blob, bits)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """`SHA256:` and unpadded base64, as `ssh-keygen -l` and sshd's %f print it."""
+        digest = hashlib.sha256(self.blob).digest()
+        return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+    @cached_property
+    def md5_fingerprint(self) -> str:
+        """`MD5:` and hexadecimal pairs: sshd's %f under `FingerprintHash md5`."""
+        digest = hashlib.md5(self.blob, usedforsecurity=False).digest()
+        return "MD5:" + digest.hex(":")
+
+    @cached_property
+    def base64(self) -> str:
+        """The blob in base64 (RFC 4648 section 4), as it stands in an authorized_keys line."""
+        return base64.b64encode(self.blob).decode()
+
+    def line(self, comment: str) -> str:
+        """The authorized_keys line, newline included; `comment` must be of our own making."""
+        return f"{self.type} {self.base64} {comment}\n"
+
+
+def _split(text: str, types: AbstractSet[str]) -> tuple[str, bytes]:
+    """The type and blob of a line, each checked as far as text goes."""
+    line = text.rstrip(" \t\r\n")
+    if "PRIVATE KEY" in line:
+        raise KeyRejected("this is a private key: keep it, and push the .pub file instead")
+    if _CONTROL.search(line):
+        raise KeyRejected("the key must be a single line without control characters")
+    fields = _WHITE_SPACE.split(line.lstrip(" \t"), 2)
+    if len(fields) < 2:
+        raise KeyRejected("the key must read: type base64 [comment]")
+    name, encoded = fields[:2]
+    if name not in types and not types.isdisjoint(_WHITE_SPACE.split(line)):
+        raise KeyRejected("options before the key are not taken: send type and base64 alone")
+    if name.endswith("-cert-v01@openssh.com"):
+        raise KeyRejected("this is a certificate: push the plain public key")
+    if name not in types:
+        raise KeyRejected(f"the line must begin with one of {', '.join(types)}, not {name[:64]!r}")
+    return name, _decode(encoded)
+
+
+def _decode(encoded: str) -> bytes:
+    try:
+        blob = base64.b64decode(encoded.encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError):
+        raise KeyRejected("the key's base64 is damaged") from None
+    # One spelling for one key: no stray bits in the last character, no missing padding.
+    if base64.b64encode(blob).decode() != encoded:
+        raise KeyRejected("the key's base64 is damaged")
+    if len(blob) > LIMITS.key_blob_bytes:
+        raise KeyRejected(f"the key has {len(blob)} bytes, {LIMITS.key_blob_bytes} is the most")
+    return blob
+
+
+def _bits(name: str, blob: bytes) -> int:
+    """The key's size, when the blob is exactly one key of this type."""
+    damaged = KeyRejected(f"the key is damaged: its data is not one whole {name} key")
+    try:
+        key: paramiko.PKey
+        if name == "ssh-ed25519":
+            key = paramiko.Ed25519Key(data=blob)
+        elif name == "ssh-rsa":
+            key = paramiko.RSAKey(data=blob)
+        else:
+            key = paramiko.ECDSAKey(data=blob)
+        encoded, bits = key.asbytes(), key.get_bits()
+    except Exception:  # noqa: BLE001 - paramiko, nacl and cryptography raise a dozen types here
+        raise damaged from None
+    # paramiko takes blobs with trailing bytes, cut short, or with a padded modulus.
+    if encoded != blob or key.get_name() != name or bits != _CURVES.get(name, bits):
+        raise damaged
+    return bits

@@ -1,0 +1,126 @@
+"""The lease table: which keys sshd may accept now, for whom, and until when.
+
+A TTL cache keyed by OS user. cachetools measures one entry's time to live; a user may have several
+keys, so every lease carries its own expiry and the entry merely outlives the last of them. The
+cache itself has no bound, because at its bound cachetools evicts live entries of other users: the
+table counts, and refuses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from itertools import takewhile
+
+import cachetools
+
+from agent.config.settings import Keys
+from agent.host.clock import Clock
+from agent.leases.keys import PublicKey
+from agent.leases.lease import Lease, TableFull
+
+
+class LeaseTable:
+    """Live leases by OS user. A read never consumes, and costs the same however many there are.
+
+    Time stands still within each operation (the cache's own timer is entered), so that what was
+    checked is what is used.
+    """
+
+    def __init__(self, settings: Keys, clock: Clock) -> None:
+        self._settings = settings
+        # A user's leases by the blob of their key, which begins with its type; the oldest first.
+        self._users: cachetools.TTLCache[str, dict[bytes, Lease]] = cachetools.TTLCache(
+            maxsize=math.inf, ttl=settings.lifetime, timer=clock.boottime, getsizeof=len
+        )
+        # No lease ends before this, so a full table need not be searched for room until then.
+        self._next_end = 0.0
+
+    def of(self, os_user: str) -> tuple[Lease, ...]:
+        """The user's live leases, oldest first."""
+        with self._users.timer as now:
+            leases = self._users.get(os_user, {}).values()
+            return tuple(lease for lease in leases if now < lease.expires_at)
+
+    def live(self) -> list[Lease]:
+        """Every live lease."""
+        with self._users.timer:
+            return [lease for os_user in list(self._users) for lease in self.of(os_user)]
+
+    def __len__(self) -> int:
+        """How many leases are live."""
+        with self._users.timer:
+            self._sweep()
+            return int(self._users.currsize)
+
+    def check_room(self, os_user: str, key: PublicKey) -> None:
+        """Raise TableFull when `key` could not be added without evicting a live key."""
+        with self._users.timer as now:
+            self._check_room(os_user, key.blob, now)
+
+    def add(self, lease: Lease) -> None:
+        """Make the lease live; the same key of the same user is replaced, and lives anew.
+
+        Raises:
+            TableFull: nothing was changed.
+        """
+        blob = lease.key.blob
+        with self._users.timer as now:
+            leases = self._check_room(lease.os_user, blob, now)
+            leases.pop(blob, None)
+            leases[blob] = lease
+            self._put(lease.os_user, leases)
+            self._next_end = min(self._next_end, lease.expires_at)
+
+    def remove(self, leases: Iterable[Lease]) -> None:
+        """These are gone for the next lookup; those that ended already do not matter."""
+        with self._users.timer:
+            for lease in leases:
+                # The lease, not its key: pushed again meanwhile, the key has another one.
+                left = [e for e in self.of(lease.os_user) if e.request_id != lease.request_id]
+                self._put(lease.os_user, _by_blob(left))
+
+    def _check_room(self, os_user: str, blob: bytes, now: float) -> dict[bytes, Lease]:
+        """The user's leases, if there is room for this key among them. Raises TableFull."""
+        leases = self._without_ended(os_user, now)
+        per_user, total = self._settings.per_user, self._settings.total
+        more = blob not in leases
+        if len(leases) + more > per_user:
+            wait = min(lease.expires_at for lease in leases.values()) - now
+            raise TableFull(f"{os_user} has {len(leases)} live keys, the most for one user", wait)
+        if self._users.currsize + more > total:
+            if now >= self._next_end:
+                self._sweep()
+            if self._users.currsize + more > total:
+                raise TableFull(f"this host has {total} live keys, the most", self._next_end - now)
+        return leases
+
+    def _without_ended(self, os_user: str, now: float) -> dict[bytes, Lease]:
+        """The user's leases, less those at the front that have ended: they end as they came."""
+        leases = self._users.get(os_user, {})
+        ended = [*takewhile(lambda blob: leases[blob].expires_at <= now, leases)]
+        if ended:
+            for blob in ended:
+                del leases[blob]
+            self._put(os_user, leases)
+        return leases
+
+    def _put(self, os_user: str, leases: dict[bytes, Lease]) -> None:
+        if leases:
+            self._users[os_user] = leases
+        else:
+            self._users.pop(os_user, None)
+
+    def _sweep(self) -> None:
+        """Drop every lease that has ended, and note when the next one will."""
+        self._users.expire()
+        self._next_end = math.inf
+        for os_user, leases in list(self._users.items()):
+            live = self.of(os_user)
+            if len(live) < len(leases):
+                self._put(os_user, _by_blob(live))
+            self._next_end = min([self._next_end, *(lease.expires_at for lease in live)])
+
+
+def _by_blob(leases: Iterable[Lease]) -> dict[bytes, Lease]:
+    return {lease.key.blob: lease for lease in leases}

@@ -1,0 +1,1 @@
+"""What sshd is answered."""

@@ -1,0 +1,82 @@
+"""What sshd is answered: a question in one line, authorized_keys lines out of the table."""
+
+from __future__ import annotations
+
+import re
+from typing import Optional
+
+from agent.audit.record import Audit, Record
+from agent.config.settings import LIMITS
+from agent.host.clock import Clock
+from agent.leases.table import LeaseTable
+
+# A user name is whatever sshd says (%u): the host's own names need not fit the API's pattern. The
+# fingerprint is sshd's %f, of either FingerprintHash (sshd_config(5)).
+_LINE = re.compile(
+    rb"([^\x00-\x20\x7f]{1,255})"
+    rb"(?: (SHA256:[A-Za-z0-9+/]{43}|MD5:[0-9a-f]{2}(?::[0-9a-f]{2}){15}))?\n"
+)
+
+
+class Malformed(ValueError):
+    """Not a lookup; whoever sent it gets nothing."""
+
+
+def parse(line: bytes) -> tuple[str, Optional[str]]:
+    """The OS user, and the fingerprint if there is one. Raises Malformed."""
+    match = _LINE.fullmatch(line)
+    if match is None or len(line) > LIMITS.lookup_bytes:
+        raise Malformed
+    os_user, fingerprint = match.groups()
+    named = None if fingerprint is None else fingerprint.decode()
+    return os_user.decode("utf-8", "surrogateescape"), named
+
+
+class Lookups:
+    """Answers lookups from the table, and audits those that matter."""
+
+    def __init__(self, table: LeaseTable, clock: Clock, audit: Audit) -> None:
+        self._table = table
+        self._clock = clock
+        self._audit = audit
+
+    def answer(self, line: bytes, uid: int) -> bytes:
+        """The authorized_keys lines for a lookup line. Raises Malformed.
+
+        A login of a user for whom nothing was pushed is counted and not recorded: it happens with
+        every ordinary login of the host.
+        """
+        os_user, fingerprint = parse(line)
+        given = [lease for lease in self._table.of(os_user) if lease.is_for(fingerprint)]
+        for lease in given:
+            self._audit.record(
+                Record(
+                    "lookup",
+                    "given",
+                    request_id=lease.request_id,
+                    principal=f"uid:{uid}",
+                    os_user=os_user,
+                    key_type=lease.key.type,
+                    fingerprint=lease.key.fingerprint,
+                )
+            )
+        if not given:
+            self._explain(os_user, fingerprint, uid)
+        return "".join(lease.line for lease in given).encode()
+
+    def _explain(self, os_user: str, fingerprint: Optional[str], uid: int) -> None:
+        history, now = self._audit.history, self._clock.boottime()
+        reason = history.explain(os_user, fingerprint, now)
+        if reason is None:
+            self._audit.count("lookup", "none")
+            history.asked(os_user, fingerprint, now)
+            return
+        record = Record(
+            "lookup",
+            "none",
+            principal=f"uid:{uid}",
+            os_user=os_user,
+            fingerprint=fingerprint,
+            reason=reason,
+        )
+        self._audit.record(record)

@@ -1,0 +1,155 @@
+"""The Unix-socket server that answers the AuthorizedKeysCommand helper.
+
+The client sends `USER[ SP FINGERPRINT]LF`, and is answered with zero or more authorized_keys lines
+and the end of the stream. Anything malformed is closed without a byte. A lookup reads the table in
+memory and nothing else: no disk, no network, no lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import Optional
+
+from agent.config.settings import LIMITS
+from agent.host.peercred import peer_uid
+from agent.lookup.answers import Lookups, Malformed
+
+log = logging.getLogger("sixtykeyd")
+
+
+class LookupConnection:
+    """One helper: a line in, lines out, and the end.
+
+    On the bare socket: most helpers have sent their line by the time they are accepted, and are
+    answered then and there, which costs half of what asyncio's transports do.
+    """
+
+    def __init__(
+        self, sock: socket.socket, lookups: Lookups, connections: set[LookupConnection]
+    ) -> None:
+        self._sock = sock
+        self._lookups = lookups
+        self._connections = connections
+        self._loop = asyncio.get_running_loop()
+        self._inbox = self._outbox = b""
+        # The helper gives up after a second; so it has one to ask, and to read its answer.
+        self._deadline = self._loop.call_later(LIMITS.lookup_seconds, self.close)
+        connections.add(self)
+        self._readable()
+
+    @property
+    def when(self) -> float:
+        """When this connection ends at the latest (the event loop's time, s)."""
+        return self._deadline.when()
+
+    def close(self) -> None:
+        """End it now."""
+        self._deadline.cancel()
+        self._connections.discard(self)
+        self._loop.remove_reader(self._sock)
+        self._loop.remove_writer(self._sock)
+        self._sock.close()
+
+    def _readable(self) -> None:
+        try:
+            answered = self._receive()
+        except BlockingIOError:
+            answered = False
+        except (OSError, Malformed):
+            self.close()
+            return
+        except BaseException:
+            self.close()  # a defect of ours must leave nobody waiting
+            raise
+        if answered:
+            self._writable()
+        else:
+            self._loop.add_reader(self._sock, self._readable)
+
+    def _receive(self) -> bool:
+        """Take what has arrived; whether there is an answer now. Raises Malformed, OSError."""
+        data = self._sock.recv(LIMITS.lookup_bytes)
+        self._inbox += data
+        if data and b"\n" not in self._inbox and len(self._inbox) < LIMITS.lookup_bytes:
+            return False
+        self._outbox = self._lookups.answer(self._inbox, peer_uid(self._sock))
+        self._loop.remove_reader(self._sock)
+        return True
+
+    def _writable(self) -> None:
+        try:
+            while self._outbox:
+                self._outbox = self._outbox[self._sock.send(self._outbox) :]
+        except BlockingIOError:
+            self._loop.add_writer(self._sock, self._writable)
+            return
+        except OSError:
+            pass  # it has gone, as sshd's helper does when sshd has gone
+        self.close()
+
+
+class LookupServer:
+    """Serves the lookup socket."""
+
+    def __init__(self, lookups: Lookups) -> None:
+        self._lookups = lookups
+        self._connections: set[LookupConnection] = set()
+        self._listener: Optional[socket.socket] = None
+
+    def start(self, listener: socket.socket) -> None:
+        """Answer on `listener` until `stop`."""
+        self._listener = listener
+        listener.setblocking(False)
+        listener.listen(LIMITS.backlog)
+        self._listen()
+
+    async def stop(self) -> None:
+        """Accept no more; whoever has connected is answered, if it asks within its second.
+
+        The socket's path stays: systemd may listen there too, and let who comes now wait.
+        """
+        if self._listener is None:
+            return
+        self._accept()
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
+        self._listener = None
+        while self._connections:
+            await asyncio.sleep(LIMITS.drain_poll_seconds)
+
+    def _listen(self) -> None:
+        if self._listener is not None:
+            asyncio.get_running_loop().add_reader(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        # So many and no more: whoever was accepted now is heard before it has to give way.
+        for _ in range(LIMITS.lookup_connections // 2):
+            if self._listener is None:
+                return
+            try:
+                sock = self._listener.accept()[0]
+            except (BlockingIOError, ConnectionError):
+                return
+            except OSError as error:
+                self._cannot_accept(error)
+                return
+            sock.setblocking(False)
+            if len(self._connections) >= LIMITS.lookup_connections:
+                self._make_room()
+            LookupConnection(sock, self._lookups, self._connections)
+
+    def _make_room(self) -> None:
+        """The oldest gives way: a helper that is alive has long had its answer."""
+        if self._connections:
+            min(self._connections, key=lambda connection: connection.when).close()
+
+    def _cannot_accept(self, error: OSError) -> None:
+        """No descriptor or no memory left (accept(2)): make room, and try again in a moment."""
+        log.warning("cannot accept a lookup: %s", error.strerror)
+        self._make_room()
+        loop = asyncio.get_running_loop()
+        if self._listener is not None:
+            loop.remove_reader(self._listener)
+            loop.call_later(LIMITS.accept_retry_seconds, self._listen)

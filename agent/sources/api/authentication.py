@@ -1,0 +1,174 @@
+"""Reads Signature Version 4 authentication from a request: from its header or its query string.
+
+Source: API Reference, Common Parameters; AWS General Reference, adding the signature to a request.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Optional
+
+from agent.config.settings import LIMITS
+from agent.sources.api.errors import (
+    IncompleteSignature,
+    InvalidParameterCombination,
+    InvalidQueryParameter,
+    MissingAuthenticationToken,
+)
+from agent.sources.api.message import Request
+from agent.sources.api.query import AUTHENTICATION
+from agent.sources.api.sigv4 import ALGORITHM, Authentication, Scope
+
+# Headers that decide something, so each may be there once and must then be signed.
+SINGLE = (b"x-amz-date", b"x-amz-target", b"x-amz-security-token", b"x-amz-content-sha256")
+_MUST_BE_SIGNED = ("x-amz-date", "x-amz-target", "content-type", "x-amz-security-token")
+_HEADER_NAMES = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+(?:;[a-z0-9!#$%&'*+.^_`|~-]+)*", re.ASCII)
+_SIGNATURE = re.compile(r"[0-9a-f]{64}", re.ASCII)
+# SigV4: X-Amz-Expires is at most seven days. The date's own limit comes first here.
+_MOST_EXPIRES = 604_800
+
+
+def check_single(request: Request) -> None:
+    """Raise InvalidQueryParameter when a header that decides something is repeated."""
+    for name in SINGLE:
+        if len(request.values(name)) > 1:
+            raise InvalidQueryParameter(f"The header {name.decode()} is given twice.")
+
+
+def check_combination(request: Request, parameters: Mapping[str, str]) -> None:
+    """Raise InvalidParameterCombination when header and query both authenticate or disagree."""
+    in_query = [name for name in AUTHENTICATION if name in parameters]
+    if not in_query:
+        return
+    for name in (b"authorization", b"x-amz-date", b"x-amz-security-token"):
+        if request.values(name):
+            raise InvalidParameterCombination(
+                f"The query string has {in_query[0]} and there is a header {name.decode()}: "
+                "authenticate in one way."
+            )
+
+
+def read(request: Request, parameters: Mapping[str, str]) -> Authentication:
+    """The request's authentication, in one of its two forms.
+
+    Raises:
+        MissingAuthenticationToken: there is none at all.
+        IncompleteSignature: it cannot be parsed, or signs too little.
+    """
+    if any(name in parameters for name in AUTHENTICATION):
+        authentication = _from_query(parameters)
+    elif request.values(b"authorization"):
+        authentication = _from_header(request)
+    else:
+        raise MissingAuthenticationToken
+    _ = authentication.signed_at  # a date that is none is refused here, before what comes later
+    _check_signed(request, authentication)
+    return authentication
+
+
+def _from_header(request: Request) -> Authentication:
+    values = request.values(b"authorization")
+    if len(values) > 1:
+        raise IncompleteSignature("The header Authorization is given twice.")
+    algorithm, _, rest = _text(values[0], "Authorization").partition(" ")
+    parts: dict[str, str] = {}
+    for part in rest.split(","):
+        name, equals, value = part.strip().partition("=")
+        if not equals or name in parts:
+            raise IncompleteSignature("The header Authorization cannot be parsed.")
+        parts[name] = value
+    if set(parts) != {"Credential", "SignedHeaders", "Signature"}:
+        raise IncompleteSignature(
+            "The header Authorization must have Credential, SignedHeaders and Signature."
+        )
+    token = request.values(b"x-amz-security-token")
+    return _authentication(
+        algorithm,
+        parts["Credential"],
+        parts["SignedHeaders"],
+        parts["Signature"],
+        _date(request),
+        _text(token[0], "X-Amz-Security-Token") if token else None,
+    )
+
+
+def _from_query(parameters: Mapping[str, str]) -> Authentication:
+    required = [
+        name for name in AUTHENTICATION if name not in ("X-Amz-Expires", "X-Amz-Security-Token")
+    ]
+    missing = [name for name in required if not parameters.get(name)]
+    if missing:
+        raise IncompleteSignature(f"The query string lacks {', '.join(missing)}.")
+    return _authentication(
+        parameters["X-Amz-Algorithm"],
+        parameters["X-Amz-Credential"],
+        parameters["X-Amz-SignedHeaders"],
+        parameters["X-Amz-Signature"],
+        parameters["X-Amz-Date"],
+        parameters.get("X-Amz-Security-Token"),
+        _expires(parameters.get("X-Amz-Expires", str(LIMITS.clock_skew_seconds))),
+    )
+
+
+def _authentication(
+    algorithm: str,
+    credential: str,
+    signed_headers: str,
+    signature: str,
+    date: str,
+    token: Optional[str],
+    expires: Optional[int] = None,
+) -> Authentication:
+    if algorithm != ALGORITHM:
+        raise IncompleteSignature(f"The algorithm must be {ALGORITHM}, not {algorithm[:32]!r}.")
+    scope = credential.split("/")
+    if len(scope) != 5 or not all(scope):
+        raise IncompleteSignature(
+            "The credential must read KEY/YYYYMMDD/REGION/SERVICE/aws4_request."
+        )
+    names = tuple(signed_headers.split(";"))
+    if list(names) != sorted(set(names)) or not _HEADER_NAMES.fullmatch(signed_headers):
+        raise IncompleteSignature("SignedHeaders must be sorted lower-case names, each once.")
+    if not _SIGNATURE.fullmatch(signature):
+        raise IncompleteSignature("The signature must be 64 lower-case hexadecimal digits.")
+    return Authentication(scope[0], Scope(*scope[1:]), names, signature, date, token, expires)
+
+
+def _check_signed(request: Request, authentication: Authentication) -> None:
+    """Every header that decides something is signed, and none is signed that is not there."""
+    signed = authentication.signed_headers
+    unsigned = [n for n in _MUST_BE_SIGNED if request.values(n.encode()) and n not in signed]
+    if "host" not in signed:
+        unsigned.insert(0, "host")
+    if unsigned:
+        raise IncompleteSignature(f"SignedHeaders must include {', '.join(unsigned)}.")
+    absent = [name for name in signed if not request.values(name.encode())]
+    if absent:
+        raise IncompleteSignature(
+            f"SignedHeaders names {', '.join(absent)}, which the request lacks."
+        )
+
+
+def _date(request: Request) -> str:
+    """X-Amz-Date; else Date, which must then be in ISO 8601 basic format too."""
+    for name in (b"x-amz-date", b"date"):
+        values = request.values(name)
+        if values:
+            return _text(values[0], name.decode())
+    raise IncompleteSignature("The request has neither X-Amz-Date nor Date.")
+
+
+def _expires(value: str) -> int:
+    if not (
+        value.isascii() and value.isdigit() and len(value) <= 6 and 0 < int(value) <= _MOST_EXPIRES
+    ):
+        raise IncompleteSignature(f"X-Amz-Expires must be 1 to {_MOST_EXPIRES} seconds.")
+    return int(value)
+
+
+def _text(value: bytes, what: str) -> str:
+    try:
+        return value.decode("ascii")
+    except UnicodeDecodeError:
+        raise IncompleteSignature(f"{what} must be ASCII.") from None

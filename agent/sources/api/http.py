@@ -1,0 +1,221 @@
+"""One HTTP connection: its bytes, its deadlines, its course.
+
+A request has ten seconds from its first byte to its last, and a connection may be idle for thirty.
+What the bytes mean is wire.py's, what the request means service.py's, and which connections there
+may be http_server.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Callable, Optional, Protocol
+
+from agent.config.settings import LIMITS
+from agent.sources.api.errors import ApiError, RequestTimeout
+from agent.sources.api.message import Peer, Request, Response
+from agent.sources.api.wire import Message, Wire
+
+# What one read takes from the kernel. One for all connections: it is copied at once.
+_BUFFER = memoryview(bytearray(16 * 1024))
+
+
+class Handler(Protocol):
+    """What a connection asks of those above it. `reading`: held while a request is parsed."""
+
+    reading: asyncio.Lock
+
+    async def answer(self, request: Request) -> Response:
+        """The response to a whole request; never raises."""
+
+    def refuse(self, error: ApiError) -> Response:
+        """The response to what was no request."""
+
+    def peer(self, transport: asyncio.BaseTransport, source: str) -> Peer:
+        """Who is at the other end; `source` is the address that was accepted."""
+
+
+class Connection(asyncio.BufferedProtocol):
+    """One client. While `busy`, a whole request is being answered: it must not be dropped then."""
+
+    def __init__(self, handler: Handler, source: str, lost: Callable[[Connection], None]) -> None:
+        self._handler = handler
+        self._source = source
+        self._lost = lost
+        self._wire = Wire()
+        self._loop = asyncio.get_running_loop()
+        self._transport: Optional[asyncio.Transport] = None
+        self._peer: Optional[Peer] = None
+        self._task: Optional[asyncio.Task[None]] = None
+        self._deadline: Optional[asyncio.TimerHandle] = None
+        self._changed = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._over = asyncio.Event()
+        self._ended = False
+        self._idle = False
+        self.busy = False
+        self.waiting_since = self._loop.time()
+
+    # What the transport tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there, and encrypted where it has to be."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what asyncio promises
+        self._transport = transport
+        self._peer = self._handler.peer(transport, self._source)
+        self._writable.set()
+        # The first request's time began when the connection was accepted.
+        spent = self._loop.time() - self.waiting_since
+        self._limit(LIMITS.request_seconds - spent, self._too_slow)
+        self._task = self._loop.create_task(self._run(transport, self._peer))
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+        """Where the next read goes."""
+        return _BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes have arrived."""
+        if self._transport is None or self._ended:
+            return
+        if self._idle:
+            self._idle = False
+            self._limit(LIMITS.request_seconds, self._too_slow)
+        self._wire.feed(bytes(_BUFFER[:nbytes]))
+        if self._wire.full:
+            self._transport.pause_reading()
+        self._changed.set()
+
+    def eof_received(self) -> bool:
+        """The client sends no more; over plain TCP it may still read what it asked for."""
+        self._ended = True
+        self._changed.set()
+        # TLS cannot be half closed in asyncio, which would warn of every attempt.
+        return self._peer is not None and self._peer.tls is None
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._writable.set()
+
+    def connection_lost(self, exc: Optional[Exception]) -> None:  # noqa: ARG002
+        """It is over."""
+        self._transport = None
+        self._ended = True
+        self._limit(None)
+        self._changed.set()
+        self._writable.set()
+        self._over.set()
+        self._lost(self)
+
+    # What the server asks for.
+
+    def drop(self, error: ApiError) -> None:
+        """Close, and refuse the request that has begun, if one has."""
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            if self._wire.owes_answer:
+                transport.write(self._wire.send(self._handler.refuse(error), close=True))
+            self._close(transport)
+
+    def abort(self) -> None:
+        """Close without another word."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # The connection's course.
+
+    async def _run(self, transport: asyncio.Transport, peer: Peer) -> None:
+        try:
+            while True:
+                message = await self._receive(transport)
+                if message is None or not await self._serve(transport, peer, message):
+                    break
+        except ApiError as error:
+            transport.write(self._wire.send(self._handler.refuse(error), close=True))
+            await self._linger(transport)
+        finally:
+            self._close(transport)
+
+    async def _receive(self, transport: asyncio.Transport) -> Optional[Message]:
+        """The next whole request; None when there will be none. Raises ApiError to refuse."""
+        while not transport.is_closing():
+            self._changed.clear()
+            if self._wire.ready:
+                # One request is parsed in each turn of the event loop, however many have arrived.
+                async with self._handler.reading:
+                    await asyncio.sleep(0)
+                    if transport.is_closing():
+                        return None
+                    message = self._wire.next_message()
+                if message is not None:
+                    return message
+                if self._wire.wants_continue:
+                    transport.write(self._wire.send_continue())
+            if self._ended:
+                return None
+            await self._changed.wait()
+        return None
+
+    async def _serve(self, transport: asyncio.Transport, peer: Peer, message: Message) -> bool:
+        """Answer a request; whether there may be another."""
+        self.busy = True
+        self._limit(None)
+        head = message.head
+        response = await self._handler.answer(
+            Request(head.method, head.target, head.headers, message.body, peer)
+        )
+        # While a failed authentication is made to wait, its place may be given away.
+        self.busy = False
+        if response.delay:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._over.wait(), response.delay)
+        self.waiting_since = self._loop.time()
+        if transport.is_closing():
+            return False
+        transport.write(self._wire.send(response))
+        if not self._writable.is_set():
+            self._limit(LIMITS.request_seconds, self.abort)
+            await self._writable.wait()
+        if transport.is_closing() or not self._wire.keeps_alive:
+            return False
+        self._wire.go_on()
+        self._idle = not self._wire.begun
+        late = LIMITS.idle_seconds if self._idle else LIMITS.request_seconds
+        self._limit(late, self._too_slow)
+        transport.resume_reading()
+        return True
+
+    async def _linger(self, transport: asyncio.Transport) -> None:
+        """Throw away what is still on its way, for a moment.
+
+        Closing with unread data resets the connection, and the client would never see why.
+        """
+        self._limit(LIMITS.linger_seconds, self.abort)
+        if transport.can_write_eof() and not transport.is_closing():
+            with contextlib.suppress(OSError):
+                transport.write_eof()
+            transport.resume_reading()
+            while not self._ended:
+                self._changed.clear()
+                await self._changed.wait()
+
+    def _close(self, transport: asyncio.Transport) -> None:
+        if not transport.is_closing():
+            transport.close()
+        if self._transport is not None:
+            # A client that neither reads nor closes is cut off.
+            self._limit(LIMITS.linger_seconds, self.abort)
+        self._changed.set()
+        self._over.set()
+
+    def _limit(self, seconds: Optional[float], then: Callable[[], None] = lambda: None) -> None:
+        """Replace the deadline: `then` happens when it is missed."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None if seconds is None else self._loop.call_later(seconds, then)
+
+    def _too_slow(self) -> None:
+        self.drop(RequestTimeout())

@@ -1,0 +1,113 @@
+"""A request and its response, as values: what the HTTP shell and the service say to each other."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Optional
+
+from agent.sources.api.errors import ApiError, ThrottlingException
+
+CONTENT_TYPE = "application/x-amz-json-1.1"
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Who is at the other end of a connection.
+
+    Attributes:
+        source: the IP address, or "unix" on the local push socket.
+        uid: the peer's user id there (SO_PEERCRED, unix(7)), else None.
+        tls: version and cipher, such as "TLSv1.3 TLS_AES_256_GCM_SHA384", else None.
+        certificate: the subject of a verified client certificate, else None.
+        certificate_demanded: the listener takes no client without one.
+    """
+
+    source: str
+    uid: Optional[int] = None
+    tls: Optional[str] = None
+    certificate: Optional[str] = None
+    certificate_demanded: bool = False
+
+
+def one_source(address: str) -> str:
+    """What counts as one source: an IPv4 address, or an IPv6 /64 (one host's usual share)."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if ip.version == 4:
+        return str(ip)
+    return str(ip.ipv4_mapped or ipaddress.ip_network((ip, 64), strict=False))
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request, raw: `target` and header values are the bytes that were sent.
+
+    Header names are in lower case, values without white space around them (RFC 9110 section 5.5).
+    """
+
+    method: bytes
+    target: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+    peer: Peer
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Every value of the header `name` (lower case), in order."""
+        return self._by_name.get(name, [])
+
+    @cached_property
+    def _by_name(self) -> dict[bytes, list[bytes]]:
+        # Sought through some twenty times for each request.
+        found: dict[bytes, list[bytes]] = {}
+        for name, value in self.headers:
+            found.setdefault(name, []).append(value)
+        return found
+
+    def text(self, name: bytes) -> Optional[str]:
+        """The first value of the header `name`, as text for people and logs."""
+        values = self.values(name)
+        return values[0].decode("ascii", "backslashreplace") if values else None
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer: `body` as JSON, unless there is `text`.
+
+    `delay` is how many seconds the shell waits before it sends it.
+    """
+
+    status: int
+    body: dict[str, Any]
+    headers: tuple[tuple[str, str], ...] = ()
+    delay: float = field(default=0.0, compare=False)
+    text: Optional[str] = None
+
+    @property
+    def content(self) -> bytes:
+        """The text, or the body as JSON."""
+        return (json.dumps(self.body) if self.text is None else self.text).encode()
+
+    @property
+    def content_type(self) -> str:
+        """What `content` is."""
+        return CONTENT_TYPE if self.text is None else METRICS_TYPE
+
+
+def success(request_id: str, body: dict[str, Any]) -> Response:
+    """200, the request id in a header too."""
+    return Response(200, body, (("x-amzn-RequestId", request_id),))
+
+
+def refusal(error: ApiError, request_id: str) -> Response:
+    """An error in the reference's shape.
+
+    botocore takes the code from `__type`, other SDKs from x-amzn-ErrorType: both are sent.
+    """
+    headers = [("x-amzn-RequestId", request_id), ("x-amzn-ErrorType", error.code)]
+    if isinstance(error, ThrottlingException):
+        headers.append(("x-amz-retry-after", str(int(error.retry_after * 1000) + 1)))
+    body = {"__type": error.code, "Message": error.message}
+    return Response(error.status, body, tuple(headers))

@@ -1,1 +1,0 @@
-"""Tests of agent/api: the cores on values, the shells and the table over real sockets."""

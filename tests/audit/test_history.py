@@ -1,0 +1,133 @@
+"""The history: newest first, bounded, and nobody's noise displaces somebody else's decisions."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from agent.audit.history import History
+from agent.config.settings import LIMITS
+from tests.parts.leases import make_lease
+
+
+def record(event: str = "push", outcome: str = "allowed", **more: Any) -> dict[str, Any]:
+    """An audit record about alice."""
+    return {"event": event, "outcome": outcome, "os_user": "alice", **more}
+
+
+def note(history: History, known: dict[str, Any], now: float) -> None:
+    """Note a record, as the audit does."""
+    history.note(known, json.dumps(known).encode(), now)
+
+
+def test_newest_first_with_age() -> None:
+    """Decisions of all kinds come newest first, each with its age in seconds."""
+    history = History()
+    note(history, record(request_id="a"), 100.0)
+    note(history, record("lookup", "given", request_id="a"), 103.0)
+    note(history, record("revoke"), 104.5)
+    told = [(each["event"], each["age"]) for each in history.of("alice", 110.0)]
+    assert told == [("revoke", 5.5), ("lookup", 7.0), ("push", 10.0)]
+
+
+def test_what_does_not_explain_a_login_is_not_kept() -> None:
+    """An operator's reading and the daemon's own doings are no decisions about a user."""
+    history = History()
+    for event in ("list", "why", "status", "start"):
+        note(history, record(event), 1.0)
+    assert history.of("alice", 2.0) == []
+
+
+def test_lookups_in_a_row_are_one() -> None:
+    """Sshd asks twice for the key that it takes: told once, with how often."""
+    history = History()
+    for at in (1.0, 2.0, 3.0):
+        note(history, record("lookup", "given", request_id="a", fingerprint="SHA256:x"), at)
+    note(history, record("lookup", "none", fingerprint="SHA256:y", reason="expired"), 4.0)
+    told = [(e["outcome"], e["times"], e["age"]) for e in history.of("alice", 5.0)]
+    assert told == [("none", 1, 1.0), ("given", 3, 2.0)]
+
+
+def test_lookups_do_not_displace_pushes() -> None:
+    """Whoever tries to log in a thousand times hides nothing of what was pushed."""
+    history = History()
+    note(history, record(request_id="the push"), 1.0)
+    for number in range(1000):
+        note(history, record("lookup", "none", fingerprint=f"SHA256:{number}"), 2.0 + number)
+    told = history.of("alice", 2000.0)
+    assert len(told) == LIMITS.history_per_user + 1
+    assert told[-1]["request_id"] == "the push"
+
+
+def test_claims_of_strangers_displace_only_each_other() -> None:
+    """A flood of unauthenticated requests, for one user or many, loses no real decision."""
+    history = History(users=2)
+    note(history, record(), 1.0)
+    for number in range(10 * LIMITS.history_claims):
+        name = "alice" if number % 2 else f"user{number}"
+        claim = {"event": "push", "outcome": "AuthException", "claimed_os_user": name}
+        note(history, claim, 2.0 + number)
+    told = history.of("alice", 10_000.0)
+    assert [each["outcome"] for each in told].count("allowed") == 1
+    assert len(told) <= LIMITS.history_claims + 1
+
+
+def test_users_are_bounded_and_the_oldest_goes() -> None:
+    """However many users there are, the memory is that of a fixed number of them."""
+    history = History(users=2, each=3)
+    for name in ("a", "b", "c"):
+        for _ in range(5):
+            note(history, {**record(), "os_user": name}, 1.0)
+    assert [len(history.of(name, 2.0)) for name in ("a", "b", "c")] == [0, 3, 3]
+
+
+def test_the_public_key_itself_is_not_kept() -> None:
+    """The fingerprint explains enough; keys of 8192 bits would fill the memory."""
+    history = History()
+    note(history, record(public_key="A" * 1400, fingerprint="SHA256:x"), 1.0)
+    (told,) = history.of("alice", 2.0)
+    assert "public_key" not in told
+    assert told["fingerprint"] == "SHA256:x"
+
+
+def test_a_login_without_a_push_names_whom_the_key_was_pushed_for() -> None:
+    """Pushed for one user, tried as another: both names come out."""
+    history = History()
+    lease = make_lease("bob", at=100.0)
+    history.pushed(lease)
+    history.asked("alice", lease.key.fingerprint, 110.0)
+    history.asked("alice", lease.key.fingerprint, 111.0)
+    told = history.asked_for("alice", 115.0)
+    assert told == {
+        "fingerprint": lease.key.fingerprint,
+        "age": 4.0,
+        "times": 2,
+        "pushed_for": ["bob"],
+    }
+    assert history.asked_for("bob", 115.0) is None
+
+
+def test_without_a_fingerprint_nobody_is_named() -> None:
+    """A helper that was not told which key is offered cannot know whose it is."""
+    history = History()
+    history.pushed(make_lease("bob", at=100.0))
+    history.asked("alice", None, 110.0)
+    told = history.asked_for("alice", 115.0)
+    assert told is not None
+    assert told["pushed_for"] == []
+
+
+def test_explanations() -> None:
+    """Live under another fingerprint, expired, revoked, and none any more after a quarter hour."""
+    history = History()
+    lease = make_lease(at=100.0)
+    mine, now = lease.key.fingerprint, 110.0
+    assert history.explain("alice", mine, now) is None
+    history.pushed(lease)
+    other = history.explain("alice", "SHA256:" + "A" * 43, now) or ""
+    assert other.startswith(f"another fingerprint: the key pushed for this user was {mine}")
+    assert other.endswith("live for 50 s more")
+    assert (history.explain("alice", mine, 172.0) or "").startswith("expired 12 s ago")
+    history.revoked(lease, 120.0)
+    assert (history.explain("alice", mine, 125.0) or "").startswith("revoked 5 s ago")
+    assert history.explain("alice", mine, 160.0 + LIMITS.history_seconds) is None

@@ -1,0 +1,126 @@
+"""The configuration file: design.md's defaults, and every problem at once with its path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.config import file as config_file
+from agent.config import settings as config
+from agent.config.document import Problems
+from tests.parts.host import ROOT
+
+# As the design has it, every key written out.
+WRITTEN = """
+instance: {id: auto, availability_zone: auto, region: auto}
+keys:
+  lifetime: 60
+  types: [ssh-ed25519, ssh-rsa]
+  rsa_min_bits: 2048
+  per_user: 128
+  total: 10000
+  deny_users: []
+lookup: {socket: /run/sixtykey/lookup.sock, group: sixtykey-lookup}
+push:
+  socket: /run/sixtykey/push.sock
+  group: sixtykey-push
+  credentials: /etc/sixtykey/credentials.yaml
+  reference: 2021-03-05
+  rate: {per_credential: 20, total: 200}
+journal: /run/sixtykey/leases.db
+"""
+
+
+def problems_of(text: str) -> list[str]:
+    """What is wrong with it, without the file's name."""
+    with pytest.raises(Problems) as caught:
+        config_file.parse(text, "c")
+    assert all(problem.startswith("c: ") for problem in caught.value.problems)
+    return [problem[3:] for problem in caught.value.problems]
+
+
+def test_the_defaults_are_those_of_the_design() -> None:
+    """An empty file, and one with every default written out, are the same configuration."""
+    assert config_file.parse("", "c") == config_file.parse(WRITTEN, "c") == config.Config()
+    assert config_file.parse("push: {http: {port: 8060}}", "c").push.http == config.Http()
+    assert config.Http() == config.Http("127.0.0.1", 8060, None, plaintext=False)
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    """Eleven mistakes are eleven lines, each with its path."""
+    text = """
+instance: {id: web-1, availability_zone: moon, extra: 1}
+keys: {lifetime: 61, types: [ssh-dss], rsa_min_bits: 1024, per_user: 0, per_user: 0}
+lookup: {socket: relative.sock}
+push: {http: {address: 0.0.0.0, port: 99999, tls: {certificate: /c.pem}}, rate: {total: -1}}
+journal: false
+"""
+    paths = {problem.partition(": ")[0] for problem in problems_of(text)}
+    assert paths == {
+        "instance.id", "instance.availability_zone", "instance.extra", "keys.lifetime",
+        "keys.types[0]", "keys.rsa_min_bits", "keys.per_user", "lookup.socket", "push.http.port",
+        "push.http.tls.private_key", "push.rate.total", "journal",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("keys: {lifetime: 0}", "keys.lifetime"),
+        ("keys: {lifetime: 60.0}", "keys.lifetime"),
+        ("keys: {lifetime: '60'}", "keys.lifetime"),
+        ("keys: {types: []}", "keys.types"),
+        ("keys: {types: ssh-rsa}", "keys.types"),
+        ("keys: []", "keys"),
+        ("push: {reference: 2021-03-06}", "push.reference"),
+        ("push: {http: {address: localhost}}", "push.http.address"),
+        ("push: {http: {address: 192.0.2.1}}", "push.http.address"),
+        ("push: {http: {plaintext: true}}", "push.http.plaintext"),
+        ("push: {credentials: 'a\\0b'}", "push.credentials"),
+        (f"lookup: {{socket: /{'x' * 107}}}", "lookup.socket"),
+        ("journal: leases.db", "journal"),
+        ("unknown: 1", "unknown"),
+        ("- a list", "the file"),
+    ],
+)
+def test_a_value_that_will_not_do_is_named_by_its_path(text: str, path: str) -> None:
+    """Ranges, types, paths and addresses; what would be read as something else is refused."""
+    (problem,) = problems_of(text)
+    assert problem.startswith(f"{path}: ")
+
+
+def test_plain_http_off_loopback_has_to_be_accepted_in_words() -> None:
+    """Nobody should send signatures in the clear by leaving something out."""
+    (problem,) = problems_of("push: {http: {address: '::'}}")
+    assert "plaintext: accepted" in problem
+    text = "push: {http: {address: 0.0.0.0, plaintext: accepted}}"
+    http = config_file.parse(text, "c").push.http
+    assert http is not None
+    assert http.plaintext
+    for address in ("127.0.0.1", "127.1.2.3", "'::1'"):
+        assert config_file.parse(f"push: {{http: {{address: {address}}}}}", "c").push.http
+
+
+def test_journal_none_is_no_journal() -> None:
+    """`none` is a word of its own, and not a path."""
+    assert config_file.parse("journal: none", "c").journal is None
+
+
+def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
+    """It is named, as is one that is no text."""
+    with pytest.raises(Problems, match=r"absent\.yaml"):
+        config_file.load(str(tmp_path / "absent.yaml"))
+    with pytest.raises(Problems, match="Is a directory"):
+        config_file.load(str(tmp_path))
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(Problems, match="binary"):
+        config_file.load(str(tmp_path / "binary"))
+
+
+def test_all_that_the_package_installs_is_valid() -> None:
+    """The configuration that the packages bring can be loaded, and is the default."""
+    shipped = ROOT / "packaging" / "config" / "config.yaml"
+    loaded = config_file.load(str(shipped))
+    assert loaded.keys == config.Keys()
+    assert loaded.journal == config.Config().journal

@@ -1,0 +1,48 @@
+"""The reserve of memory: none is taken, and without it no push is."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import replace
+
+import pytest
+
+from agent.config import settings as config
+from agent.host.memory import check_reserve
+from agent.leases import store as store_module
+from agent.leases.lease import NotDurable
+from agent.leases.store import LeaseStore
+from tests.faults.load import resident_mib
+from tests.parts.clock import ManualClock
+from tests.parts.leases import make_lease
+
+NOBODY_HAS = 1 << 60
+
+
+def test_the_reserve_is_looked_for_and_not_taken() -> None:
+    """What is there passes without costing memory; what is not there raises MemoryError."""
+    before = resident_mib(os.getpid())
+    for _ in range(100):
+        check_reserve(64 * 1024 * 1024)
+    assert resident_mib(os.getpid()) < before + 16
+    with pytest.raises(MemoryError):
+        check_reserve(NOBODY_HAS)
+
+
+def test_without_it_no_push_is_taken_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was pushed before stays; the operator reads why, each time the store is tended."""
+    said: list[str] = []
+    store = LeaseStore(config.Keys(), None, ManualClock(), said.append)
+    lease = make_lease("alice")
+    asyncio.run(store.add(lease))
+    store.check()
+    monkeypatch.setattr(
+        store_module, "LIMITS", replace(config.LIMITS, memory_reserve_bytes=NOBODY_HAS)
+    )
+    with pytest.raises(NotDurable, match="no memory left"):
+        store.check()
+    asyncio.run(store.tend())
+    assert said == ["no push is taken: there is no memory left"]
+    assert store.table.of("alice") == (lease,)
+    store.close()

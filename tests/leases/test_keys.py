@@ -1,0 +1,300 @@
+"""Public keys: what ssh-keygen makes is taken as it is, and everything else is refused by name."""
+
+from __future__ import annotations
+
+import base64
+import struct
+import unicodedata
+from typing import Optional
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.config.settings import KEY_TYPES, LIMITS
+from agent.leases.keys import KeyRejected, PublicKey
+from tests.parts.keys import KeyPair, _ssh_keygen, make_key
+
+KINDS = {
+    "ed25519": ("ed25519", None, 256),
+    "rsa 2048": ("rsa", 2048, 2048),
+    "rsa 4096": ("rsa", 4096, 4096),
+    "nistp256": ("ecdsa", 256, 256),
+    "nistp384": ("ecdsa", 384, 384),
+    "nistp521": ("ecdsa", 521, 521),
+}
+
+
+def parse(text: str, *types: str) -> PublicKey:
+    """Parse with every type allowed, unless some are named."""
+    return PublicKey.parse(text, types=frozenset(types or KEY_TYPES), rsa_min_bits=2048)
+
+
+def refused(text: str, *types: str) -> str:
+    """The words with which it is refused."""
+    with pytest.raises(KeyRejected) as caught:
+        parse(text, *types)
+    return str(caught.value)
+
+
+def string(data: bytes) -> bytes:
+    """A string as RFC 4251 section 5 encodes it."""
+    return struct.pack(">I", len(data)) + data
+
+
+def mpint(number: int, padding: int = 0) -> bytes:
+    """A positive mpint of RFC 4251, with `padding` needless zero bytes before it."""
+    return string(bytes(padding) + number.to_bytes(number.bit_length() // 8 + 1, "big"))
+
+
+def line(name: str, blob: bytes) -> str:
+    """An authorized_keys line."""
+    return f"{name} {base64.b64encode(blob).decode()}"
+
+
+def rsa(bits: int, exponent: int = 65537, padding: int = 0) -> str:
+    """An RSA line with an odd modulus of so many bits: nobody has its private half."""
+    modulus = (1 << (bits - 1)) | 1
+    blob = string(b"ssh-rsa") + mpint(exponent) + mpint(modulus, padding)
+    return line("ssh-rsa", blob)
+
+
+@pytest.fixture(name="pairs", scope="module")
+def _pairs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, KeyPair]:
+    folder = tmp_path_factory.mktemp("keys")
+    return {
+        name: make_key(folder, name.replace(" ", "-"), kind, bits=bits)
+        for name, (kind, bits, _) in KINDS.items()
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_ssh_keygen_makes_is_taken(kind: str, pairs: dict[str, KeyPair]) -> None:
+    """Type, blob, size and both fingerprints are those that ssh-keygen says."""
+    pair = pairs[kind]
+    key = parse(pair.line + "\n")
+    assert (key.type, key.blob, key.bits) == (pair.type, pair.blob, KINDS[kind][2])
+    assert key.fingerprint == pair.fingerprint("sha256")
+    assert key.md5_fingerprint == pair.fingerprint("md5")
+    assert key.line("a-request") == f"{pair.type} {pair.base64} a-request\n"
+
+
+@pytest.mark.parametrize(
+    "end", ["", "\n", " \n", "\r\n", " \t \r\n\n", " me@home", "\twith more  words "]
+)
+def test_a_comment_and_white_space_at_the_ends_go_nowhere(
+    end: str, pairs: dict[str, KeyPair]
+) -> None:
+    """A comment and trailing white space, as files have it, do not matter and do not stay."""
+    plain = f"{pairs['ed25519'].type} {pairs['ed25519'].base64}"
+    assert parse(" \t" + plain + end) == parse(plain)
+    assert parse(plain.replace(" ", " \t ") + end) == parse(plain)
+
+
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [
+        ('command="/bin/sh" ', "options"),
+        ("no-pty,from=10.0.0.1\t", "options"),
+        ("restrict ", "options"),
+        ("cert-authority ", "options"),
+    ],
+)
+def test_options_are_refused(before: str, words: str, pairs: dict[str, KeyPair]) -> None:
+    """An option could give a key more than a login; it is refused, and not dropped in silence."""
+    assert words in refused(before + pairs["ed25519"].line)
+
+
+@pytest.mark.parametrize("place", ["type", "middle", "comment"])
+@pytest.mark.parametrize(
+    "character", ["\n", "\r", "\r\n", "\0", "\x0b", "\x0c", "\x1b", "\x1c", "\x7f"]
+)
+def test_control_characters_inside_are_refused(
+    character: str, place: str, pairs: dict[str, KeyPair]
+) -> None:
+    """One push is one line: nothing that any reader could take for the end of one gets through."""
+    name, encoded, comment = pairs["ed25519"].line.split(" ")
+    text = {
+        "type": f"{name}{character} {encoded} {comment}",
+        "middle": f"{name} {encoded[:20]}{character}{encoded[20:]} {comment}",
+        "comment": f"{name} {encoded} {comment}{character}{pairs['rsa 2048'].line}",
+    }[place]
+    assert "single line" in refused(text)
+
+
+SPACES = [
+    chr(c) for c in range(0x80, 0x3100) if chr(c).isspace() or unicodedata.category(chr(c)) == "Cf"
+]
+
+
+@pytest.mark.parametrize("space", SPACES, ids=[f"U+{ord(space):04X}" for space in SPACES])
+def test_unicode_white_space_separates_nothing(space: str, pairs: dict[str, KeyPair]) -> None:
+    """Only space and tab part the fields, as in sshd: other white space makes it no key."""
+    name, encoded, _ = pairs["ed25519"].line.split(" ")
+    refused(f"{name}{space}{encoded}")
+    refused(f"{space}{name} {encoded}")
+    refused(f"{name} {encoded}{space}")
+
+
+def test_what_is_no_public_key_is_called_by_its_name(pairs: dict[str, KeyPair]) -> None:
+    """A private key and a certificate are the two files that people send by mistake."""
+    pair = pairs["ed25519"]
+    assert "private key" in refused(pair.private.read_text("utf-8"))
+    _ssh_keygen("-q", "-s", str(pairs["rsa 2048"].private), "-I", "me", str(pair.public))
+    certificate = pair.private.with_name("ed25519-cert.pub").read_text("utf-8")
+    assert "certificate" in refused(certificate)
+    assert "type base64" in refused("")
+    assert "type base64" in refused("ssh-ed25519")
+    assert "must begin with one of" in refused("ssh-dss AAAAB3NzaC1kc3MAAACBAA==")
+
+
+def test_only_the_types_that_are_configured_are_taken(pairs: dict[str, KeyPair]) -> None:
+    """`keys.types: [ssh-rsa]` refuses Ed25519, and says what would be taken."""
+    assert "ssh-rsa" in refused(pairs["ed25519"].line, "ssh-rsa")
+    assert parse(pairs["rsa 2048"].line, "ssh-rsa").type == "ssh-rsa"
+
+
+def test_a_type_that_is_not_the_blobs_is_refused(pairs: dict[str, KeyPair]) -> None:
+    """The name before the base64 must be the name within it."""
+    for one in pairs.values():
+        for other in pairs.values():
+            if one.type != other.type:
+                assert "damaged" in refused(f"{one.type} {other.base64}")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_blob_that_is_longer_or_shorter_is_refused(kind: str, pairs: dict[str, KeyPair]) -> None:
+    """Alone, paramiko would take both: trailing bytes, and an end that is missing."""
+    pair = pairs[kind]
+    assert "damaged" in refused(line(pair.type, pair.blob + b"\0"))
+    assert "damaged" in refused(line(pair.type, pair.blob + pair.blob))
+    for missing in (1, 2, 16, 31, len(pair.blob) - 1):
+        assert "damaged" in refused(line(pair.type, pair.blob[:-missing]))
+    assert "damaged" in refused(line(pair.type, b"\xff\xff\xff\xff" + pair.blob[4:]))
+
+
+@pytest.mark.parametrize(
+    ("bits", "words"), [(1024, "1024 bits"), (2047, "2047 bits"), (8193, "8193 bits")]
+)
+def test_rsa_sizes_have_bounds(bits: int, words: str) -> None:
+    """The message says how large the key is, and what is taken."""
+    assert words in refused(rsa(bits))
+    assert "2048 to 8192" in refused(rsa(bits))
+
+
+@pytest.mark.parametrize("bits", [2048, 8192])
+def test_rsa_bounds_are_taken(bits: int) -> None:
+    """Both ends of the range belong to it."""
+    assert parse(rsa(bits)).bits == bits
+
+
+def test_a_blob_over_the_limit_is_refused_before_it_is_parsed() -> None:
+    """A modulus of 16,384 bits costs every verifier too much: its size alone refuses it."""
+    assert f"{LIMITS.key_blob_bytes} is the most" in refused(rsa(16_384))
+
+
+def test_rsa_must_be_spelled_canonically() -> None:
+    """A modulus with leading zeros is the same key with another fingerprint."""
+    assert "damaged" in refused(rsa(2048, padding=1))
+    assert "damaged" in refused(rsa(2048, padding=7))
+
+
+@pytest.mark.parametrize("exponent", [0, 1, 2, 65536])
+def test_an_rsa_exponent_that_verifies_nothing_is_refused(exponent: int) -> None:
+    """With an exponent of 1 anyone could sign; an even one is no RSA at all."""
+    assert "damaged" in refused(rsa(2048, exponent))
+
+
+def test_base64_has_one_spelling(pairs: dict[str, KeyPair]) -> None:
+    """Stray bits, missing padding, other alphabets and bytes outside are all damage."""
+    name, encoded = pairs["nistp521"].type, pairs["nistp521"].base64
+    assert encoded.endswith("=")
+    last = encoded.rstrip("=")[-1]
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    stray = encoded.rstrip("=")[:-1] + alphabet[alphabet.index(last) + 1] + "=" * encoded.count("=")
+    assert base64.b64decode(stray) == base64.b64decode(encoded)
+    for other in (
+        stray,
+        encoded.rstrip("="),
+        encoded + "=",
+        encoded + "!",
+        "=" + encoded,
+        "é" * 80,
+    ):
+        assert "base64 is damaged" in refused(f"{name} {other}")
+
+
+def _point(curve: ec.EllipticCurve, form: PublicFormat) -> bytes:
+    key = ec.generate_private_key(curve).public_key()
+    return key.public_bytes(Encoding.X962, form)
+
+
+@pytest.mark.parametrize("form", [PublicFormat.UncompressedPoint, PublicFormat.CompressedPoint])
+def test_a_compressed_point_is_refused(form: PublicFormat) -> None:
+    """RFC 5656 allows point compression, sshd does not take it, and it is a second spelling."""
+    name = b"ecdsa-sha2-nistp256"
+    blob = string(name) + string(b"nistp256") + string(_point(ec.SECP256R1(), form))
+    if form is PublicFormat.UncompressedPoint:
+        assert parse(line(name.decode(), blob)).bits == 256
+    else:
+        assert "damaged" in refused(line(name.decode(), blob))
+
+
+@pytest.mark.parametrize("curve", [b"nistp384", b"nistp521", b"", b"nistp256\0"])
+def test_a_curve_that_is_not_the_types_is_refused(curve: bytes) -> None:
+    """Type, curve and point have to agree."""
+    name = b"ecdsa-sha2-nistp256"
+    point = _point(ec.SECP256R1(), PublicFormat.UncompressedPoint)
+    assert "damaged" in refused(line(name.decode(), string(name) + string(curve) + string(point)))
+
+
+def test_a_point_off_its_curve_is_refused() -> None:
+    """Such a key verifies nothing, and some verifiers leak with it."""
+    name = b"ecdsa-sha2-nistp256"
+    point = b"\x04" + bytes(31) + b"\x01" + bytes(31) + b"\x01"
+    blob = string(name) + string(b"nistp256") + string(point)
+    assert "damaged" in refused(line(name.decode(), blob))
+
+
+def _tries(text: str) -> Optional[PublicKey]:
+    try:
+        return parse(text)
+    except KeyRejected:
+        return None
+
+
+ED25519 = st.binary(min_size=32, max_size=32).map(lambda raw: string(b"ssh-ed25519") + string(raw))
+BLOBS = st.one_of(
+    ED25519,
+    st.tuples(ED25519, st.binary(max_size=4)).map(lambda parts: parts[0] + parts[1]),
+    st.binary(max_size=80),
+)
+LINES = st.one_of(
+    st.tuples(st.sampled_from(KEY_TYPES), BLOBS, st.text(max_size=20)).map(
+        lambda parts: f"{line(parts[0], parts[1])} {parts[2]}"
+    ),
+    st.text(max_size=120),
+)
+
+
+@given(LINES)
+def test_whatever_is_taken_encodes_to_itself_on_one_line(text: str) -> None:
+    """A key that is taken has one spelling, and its line is a line; anything else: KeyRejected."""
+    key = _tries(text)
+    if key is None:
+        return
+    printed = key.line("id")
+    assert printed.count("\n") == 1
+    assert printed.isascii()
+    assert printed.split() == [key.type, base64.b64encode(key.blob).decode(), "id"]
+    assert parse(printed) == key
+    assert key.base64 in text
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_every_ed25519_point_is_told_from_damage_alike(raw: bytes) -> None:
+    """Any 32 bytes are an Ed25519 key, as they are to sshd: the login shows if they verify."""
+    key = parse(line("ssh-ed25519", string(b"ssh-ed25519") + string(raw)))
+    assert key.blob[-32:] == raw

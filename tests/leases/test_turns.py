@@ -1,0 +1,91 @@
+"""Turns: one at a time, one in each turn of the event loop, and never stuck."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from agent.leases.turns import Turns
+from tests.parts.clock import ManualClock
+
+
+def test_nobody_is_inside_together_and_the_line_keeps_its_order() -> None:
+    """What was checked at the beginning of a turn still holds at its end."""
+
+    async def course() -> list[int]:
+        turns, inside, order = Turns(ManualClock()), [0], []
+
+        async def one(number: int) -> None:
+            async with turns:
+                inside[0] += 1
+                assert inside == [1]
+                await asyncio.sleep(0)
+                order.append(number)
+                inside[0] -= 1
+
+        await asyncio.gather(*(one(number) for number in range(20)))
+        return order
+
+    assert asyncio.run(course()) == list(range(20))
+
+
+def test_the_loop_turns_between_two_turns() -> None:
+    """However many wait, everything else in the loop gets its turn between any two of them."""
+
+    async def course() -> None:
+        turns, ticks, seen = Turns(ManualClock()), [0], []
+
+        async def tick() -> None:
+            while True:
+                ticks[0] += 1
+                await asyncio.sleep(0)
+
+        async def one() -> None:
+            async with turns:
+                seen.append(ticks[0])
+
+        ticking = asyncio.create_task(tick())
+        await asyncio.gather(*(one() for _ in range(50)))
+        ticking.cancel()
+        assert len(set(seen)) == 50
+
+    asyncio.run(course())
+
+
+def test_how_long_a_turn_has_lasted() -> None:
+    """By it a request knows that those before it stand still; nobody inside is no time at all."""
+
+    async def course() -> None:
+        clock = ManualClock()
+        turns = Turns(clock)
+        assert turns.held_for() == 0.0
+        async with turns:
+            clock.advance(7.0)
+            assert turns.held_for() == 7.0
+        assert turns.held_for() == 0.0
+
+    asyncio.run(course())
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3])
+def test_whoever_is_cancelled_leaves_the_turn_free(steps: int) -> None:
+    """Waiting in line, on the threshold, or inside: the next one gets in."""
+
+    async def course() -> None:
+        turns = Turns(ManualClock())
+
+        async def one() -> None:
+            async with turns:
+                await asyncio.sleep(0)
+
+        tasks = [asyncio.create_task(one()) for _ in range(3)]
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        tasks[0].cancel()
+        tasks[1].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait_for(one(), 5)
+        assert turns.held_for() == 0.0
+
+    asyncio.run(course())

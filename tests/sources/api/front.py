@@ -1,0 +1,111 @@
+"""The whole API in this process, its time in the test's hands, and nothing of it replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Callable, Optional
+
+from agent.audit.history import History
+from agent.audit.record import Audit
+from agent.config.identity import Identity
+from agent.config.settings import Config, Push
+from agent.leases.lease import Lease, LeaseSink, NotDurable
+from agent.leases.store import LeaseStore
+from agent.leases.turns import Turns
+from agent.sources.api import credentials
+from agent.sources.api.message import Peer, Response
+from agent.sources.api.principal import Authenticator
+from agent.sources.api.service import OperatorAction, Service
+from tests.parts.clock import ManualClock
+from tests.parts.daemon import CREDENTIAL, INSTANCE_ID, REGION, ZONE
+from tests.parts.signed import LOOPBACK, Call, Signer, sign
+
+LOCAL = Peer("unix", uid=1000)
+
+
+class Front:
+    """A service, and the store behind it; `sink` stands in for the store where one is given."""
+
+    def __init__(
+        self,
+        config: Optional[Config] = None,
+        *,
+        known: Sequence[Mapping[str, Any]] = (CREDENTIAL,),
+        sink: Optional[LeaseSink] = None,
+        operator: Optional[Mapping[str, OperatorAction]] = None,
+    ) -> None:
+        config = config or Config()
+        self.clock = ManualClock()
+        self.lines: list[bytes] = []
+        self.store = LeaseStore(config.keys, None, self.clock, print)
+        self.audit = Audit(self.lines.append, self.clock, History())
+        self.turns = Turns(self.clock)
+        self.authenticator = Authenticator(
+            credentials.parse(json.dumps(known), "x"), REGION, self.clock
+        )
+        self.service = Service(
+            config,
+            Identity(INSTANCE_ID, ZONE, REGION),
+            self.authenticator,
+            self.store if sink is None else sink,
+            self.clock,
+            self.audit,
+            self.turns,
+            operator or {},
+        )
+
+    def signed(self, call: Call, **signer: Any) -> Call:
+        """Signed now; `signer` changes by whom."""
+        return sign(call, replace(Signer(at=self.clock.wall()), **signer))
+
+    async def answer(self, call: Call, peer: Peer = LOOPBACK) -> Response:
+        """The response to a call as it is."""
+        return await self.service.answer(call.request(peer))
+
+    async def code(self, call: Call, peer: Peer = LOOPBACK) -> str:
+        """The error's name; empty on success."""
+        return str((await self.answer(call, peer)).body.get("__type", ""))
+
+    def live(self, os_user: str = "ec2-user") -> tuple[Lease, ...]:
+        """The user's live leases."""
+        return self.store.table.of(os_user)
+
+    def records(self) -> list[dict[str, Any]]:
+        """The audit so far."""
+        return [json.loads(line) for line in self.lines]
+
+
+def pushing(**push: Any) -> Config:
+    """The default configuration but for these settings of `push`."""
+    return Config(push=Push(**push))
+
+
+class Sink:
+    """A sink that fails: with `unusable` always, with `error` when a lease is handed to it."""
+
+    def __init__(self, unusable: bool = False, error: Optional[Exception] = None) -> None:
+        self.unusable = unusable
+        self.error = error or NotDurable("full")
+
+    def check(self) -> None:
+        """Raise if it is unusable."""
+        if self.unusable:
+            raise NotDurable("no journal")
+
+    async def add(self, lease: Lease) -> None:
+        """Raise, whatever the lease."""
+        assert lease.line
+        raise self.error
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """A test that is a coroutine, as one that is not."""
+
+    def running() -> None:
+        asyncio.run(test())
+
+    running.__doc__, running.__name__ = test.__doc__, test.__name__
+    return running

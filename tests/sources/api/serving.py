@@ -1,0 +1,131 @@
+"""The HTTP shell in this process, on a real socket: for limits that are too long to wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+from collections.abc import Awaitable, Coroutine
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Callable, Optional
+
+import pytest
+
+from agent.config.settings import LIMITS, Limits
+from agent.sources.api import http, http_server, wire
+from agent.sources.api.http_server import HttpServer
+from agent.sources.api.message import Request, Response, success
+from tests.parts.raw import Address, Raw
+
+PLAIN = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"
+Answering = Callable[[Request], Awaitable[Response]]
+
+
+def short(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Limits:
+    """Limits that a test can wait for and reach, in all of the shell."""
+    limits = replace(
+        LIMITS,
+        **{
+            "request_seconds": 0.4,
+            "idle_seconds": 0.4,
+            "linger_seconds": 0.4,
+            "accept_retry_seconds": 0.05,
+            "drain_seconds": 2.0,
+            "connections": 8,
+            "connections_per_source": 4,
+            **changes,
+        },
+    )
+    for module in (http, http_server, wire):
+        monkeypatch.setattr(module, "LIMITS", limits)
+    return limits
+
+
+async def yes(request: Request) -> Response:
+    """Answer anything with the success that the reference knows."""
+    assert request.headers
+    return success("id", {"RequestId": "id", "Success": True})
+
+
+class Serving:
+    """An HttpServer in a thread of its own; what it let happen unseen is a failure at the end."""
+
+    def __init__(
+        self,
+        answer: Answering = yes,
+        *,
+        tls: Optional[ssl.SSLContext] = None,
+        unix: Optional[str] = None,
+        send_buffer: Optional[int] = None,
+    ) -> None:
+        self.refused: list[str] = []
+        self.requests: list[Request] = []
+        self.problems: list[Any] = []
+        self._answer = answer
+        self._tls = tls
+        self.listener = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
+        if send_buffer is not None:
+            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        self.listener.bind(unix or ("127.0.0.1", 0))
+        self.listener.listen()
+        self.address: Address = self.listener.getsockname()
+        self.loop = asyncio.new_event_loop()
+        self.loop.set_exception_handler(lambda _, context: self.problems.append(context))
+        self._thread = threading.Thread(target=self.loop.run_forever)
+        self.server: HttpServer
+
+    async def _noting(self, request: Request) -> Response:
+        self.requests.append(request)
+        return await self._answer(request)
+
+    def do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run this in the server's loop, and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
+
+    def connect(self, **options: Any) -> Raw:
+        """A connection to it."""
+        return Raw(self.address, **options)
+
+    def half(self) -> int:
+        """How many connections have sent the first byte of a request, and no more."""
+        return sum(each._wire._inbox == b"P" for each in list(self.server._places))
+
+    def start(self) -> None:
+        """Begin to accept."""
+
+        async def starting() -> None:
+            self.server = HttpServer(self._noting, self.refused.append, self._tls)
+            self.server.start(self.listener)
+
+        self.do(starting())
+
+    def __enter__(self) -> Serving:
+        """Start."""
+        self._thread.start()
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        """Stop; nothing may have gone wrong behind the scenes."""
+        self.do(self.server.stop())
+        self.do(_settle())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+        if error is None:
+            assert self.problems == []
+
+
+async def _settle() -> None:
+    """Let every task end, and whatever it left behind be noticed."""
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    if others:
+        await asyncio.wait(others, timeout=5)
+    await asyncio.sleep(0)

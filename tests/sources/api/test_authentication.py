@@ -1,0 +1,194 @@
+"""agent/sources/api/authentication.py: both forms of signing; what is unclear is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Optional
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.sources.api import authentication, query
+from agent.sources.api.errors import (
+    ApiError,
+    IncompleteSignature,
+    InvalidParameterCombination,
+    InvalidQueryParameter,
+    MissingAuthenticationToken,
+)
+from agent.sources.api.sigv4 import Authentication
+from tests.parts.signed import Call, Signer, presign, push, sign
+
+SIGNED = sign(push(), Signer(at=1_800_000_000))
+PRESIGNED = presign(push(), Signer(token="token", at=1_800_000_000), expires=30)
+
+
+def read(call: Call) -> Authentication:
+    """What the module makes of a request."""
+    request = call.request()
+    return authentication.read(request, query.parse(query.split(request.target)[1]))
+
+
+def authorization(
+    algorithm: str = "AWS4-HMAC-SHA256",
+    credential: str = "AKIA/20270115/us-east-2/ec2-instance-connect/aws4_request",
+    signed: str = "content-type;host;x-amz-date;x-amz-target",
+    signature: str = "0" * 64,
+) -> str:
+    """An Authorization header of these parts."""
+    return f"{algorithm} Credential={credential}, SignedHeaders={signed}, Signature={signature}"
+
+
+def test_the_header_form_is_read() -> None:
+    """Key, scope, signed headers and date of a header that botocore made."""
+    got = read(sign(push(), Signer(token="token", at=1_800_000_000)))
+    assert (got.access_key_id, str(got.scope)) == (
+        "AKIAIOSFODNN7EXAMPLE", "20270115/us-east-2/ec2-instance-connect/aws4_request",
+    )  # fmt: skip
+    assert got.signed_headers == (
+        "content-type", "host", "x-amz-date", "x-amz-security-token", "x-amz-target",
+    )  # fmt: skip
+    assert (got.date, got.token, got.expires) == ("20270115T080000Z", "token", None)
+
+
+def test_the_query_form_is_read() -> None:
+    """The same of a presigned request, with how long it is good for."""
+    got = read(PRESIGNED)
+    assert (got.date, got.token, got.expires) == ("20270115T080000Z", "token", 30)
+    assert got.signed_headers == ("content-type", "host", "x-amz-target")
+
+
+def test_a_presigned_request_need_not_say_for_how_long() -> None:
+    """Without X-Amz-Expires the reference's 15 minutes hold."""
+    assert (
+        read(replace(PRESIGNED, target=PRESIGNED.target.replace("&X-Amz-Expires=30", ""))).expires
+        == 900
+    )
+
+
+def test_the_date_header_will_do() -> None:
+    """Date in ISO 8601 basic format stands in for X-Amz-Date; X-Amz-Date overrides it."""
+    call = Call().plus("Authorization", authorization(signed="content-type;host;x-amz-target"))
+    assert read(call.plus("Date", "20270115T080000Z")).date == "20270115T080000Z"
+    both = SIGNED.plus("Date", "20260101T000000Z")
+    assert read(both).date == "20270115T080000Z"
+
+
+def test_without_any_authentication() -> None:
+    """Neither header nor query: MissingAuthenticationToken."""
+    with pytest.raises(MissingAuthenticationToken):
+        read(push())
+
+
+BAD_HEADERS = {
+    "empty": "",
+    "basic": "Basic dXNlcjpwYXNz",
+    "algorithm alone": "AWS4-HMAC-SHA256",
+    "another algorithm": authorization(algorithm="AWS4-ECDSA-P256-SHA256"),
+    "algorithm in lower case": authorization(algorithm="aws4-hmac-sha256"),
+    "no signature": authorization().rpartition(",")[0],
+    "no credential": "AWS4-HMAC-SHA256 SignedHeaders=host, Signature=" + "0" * 64,
+    "a part twice": authorization() + ", Signature=" + "0" * 64,
+    "a part of its own": authorization() + ", Extra=1",
+    "no equals sign": authorization() + ", Extra",
+    "an empty part": authorization() + ",",
+    "scope of four": authorization(credential="AKIA/20270115/us-east-2/aws4_request"),
+    "scope of six": authorization(credential="AKIA/x/20270115/us-east-2/service/aws4_request"),
+    "empty key": authorization(credential="/20270115/us-east-2/ec2-instance-connect/aws4_request"),
+    "headers unsorted": authorization(signed="host;content-type;x-amz-date;x-amz-target"),
+    "header twice": authorization(signed="content-type;host;host;x-amz-date;x-amz-target"),
+    "header in upper case": authorization(signed="Content-Type;host;x-amz-date;x-amz-target"),
+    "header's name odd": authorization(signed="a b;content-type;host;x-amz-date;x-amz-target"),
+    "no header": authorization(signed=""),
+    "host unsigned": authorization(signed="content-type;x-amz-date;x-amz-target"),
+    "date unsigned": authorization(signed="content-type;host;x-amz-target"),
+    "target unsigned": authorization(signed="content-type;host;x-amz-date"),
+    "content type unsigned": authorization(signed="host;x-amz-date;x-amz-target"),
+    "absent header signed": authorization(signed="content-type;host;via;x-amz-date;x-amz-target"),
+    "signature short": authorization(signature="0" * 63),
+    "signature long": authorization(signature="0" * 65),
+    "signature in upper case": authorization(signature="A" * 64),
+    "signature not hexadecimal": authorization(signature="g" * 64),
+    "not ASCII": authorization(signature="\xe9" * 64),
+}
+
+
+@pytest.mark.parametrize("value", BAD_HEADERS.values(), ids=list(BAD_HEADERS))
+def test_a_header_that_is_unclear_or_signs_too_little(value: str) -> None:
+    """IncompleteSignature, whatever is wrong with it."""
+    with pytest.raises(IncompleteSignature):
+        read(SIGNED.having("Authorization", value))
+
+
+def test_two_authorization_headers() -> None:
+    """Nobody has to guess which one counts."""
+    with pytest.raises(IncompleteSignature, match="twice"):
+        read(SIGNED.plus("Authorization", authorization()))
+
+
+@pytest.mark.parametrize("date", [None, "20270115", "Fri, 15 Jan 2027 08:00:00 GMT", "\xe9"])
+def test_no_usable_date(date: Optional[str]) -> None:
+    """No date, or one in another format, is IncompleteSignature."""
+    call = Call().plus("Authorization", authorization(signed="content-type;host;x-amz-target"))
+    with pytest.raises(IncompleteSignature):
+        read(call if date is None else call.plus("Date", date))
+
+
+def test_a_session_token_must_be_signed_and_ascii() -> None:
+    """Present but unsigned, or not ASCII: IncompleteSignature."""
+    with pytest.raises(IncompleteSignature, match="x-amz-security-token"):
+        read(SIGNED.plus("X-Amz-Security-Token", "token"))
+    with pytest.raises(IncompleteSignature, match="ASCII"):
+        read(sign(push(), Signer(token="token")).having("X-Amz-Security-Token", "\xe9"))
+
+
+@pytest.mark.parametrize("name", ["Algorithm", "Credential", "Date", "Signature", "SignedHeaders"])
+def test_a_presigned_request_lacks_a_part(name: str) -> None:
+    """Each of the five has to be there: IncompleteSignature names it."""
+    path, _, asked = PRESIGNED.target.partition("?")
+    kept = "&".join(p for p in asked.split("&") if not p.startswith(f"X-Amz-{name}="))
+    with pytest.raises(IncompleteSignature, match=f"X-Amz-{name}"):
+        read(replace(PRESIGNED, target=f"{path}?{kept}"))
+
+
+@pytest.mark.parametrize("expires", ["0", "-1", "604801", "9999999", "1.5", "", "x", "\u0661"])
+def test_an_impossible_expiry(expires: str) -> None:
+    """X-Amz-Expires is 1 to 604800 seconds, in ASCII digits."""
+    target = PRESIGNED.target.replace("X-Amz-Expires=30", f"X-Amz-Expires={quote(expires)}")
+    with pytest.raises(IncompleteSignature, match="X-Amz-Expires"):
+        read(replace(PRESIGNED, target=target))
+
+
+@pytest.mark.parametrize(
+    "name", ["X-Amz-Date", "X-Amz-Target", "X-Amz-Security-Token", "X-Amz-Content-SHA256"]
+)
+def test_a_header_that_decides_may_be_there_once(name: str) -> None:
+    """Given twice it is InvalidQueryParameter; another header may be repeated."""
+    authentication.check_single(SIGNED.plus("X-Other", "1").plus("X-Other", "2").request())
+    with pytest.raises(InvalidQueryParameter, match=name.lower()):
+        authentication.check_single(SIGNED.without(name).plus(name, "1").plus(name, "1").request())
+
+
+@pytest.mark.parametrize("name", ["Authorization", "X-Amz-Date", "X-Amz-Security-Token"])
+def test_header_and_query_both_authenticate(name: str) -> None:
+    """InvalidParameterCombination; one way alone is fine."""
+    parameters = query.parse(query.split(PRESIGNED.request().target)[1])
+    authentication.check_combination(PRESIGNED.request(), parameters)
+    authentication.check_combination(SIGNED.request(), {"Action": "SendSSHPublicKey"})
+    with pytest.raises(InvalidParameterCombination, match=name.lower()):
+        authentication.check_combination(PRESIGNED.plus(name, "x").request(), parameters)
+
+
+@given(st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0")), st.data())
+def test_no_header_makes_it_stumble(text: str, data: Any) -> None:
+    """Arbitrary Authorization headers, and good ones damaged: read, or refused by name."""
+    good = authorization()
+    cut = data.draw(st.integers(0, len(good)))
+    for value in (text, good[:cut] + text, good[:cut] + text + good[cut:]):
+        try:
+            read(SIGNED.having("Authorization", value))
+        except ApiError:
+            continue
+        assert value.startswith("AWS4-HMAC-SHA256 ")

@@ -1,0 +1,222 @@
+"""agent/sources/api/credentials.py: access keys, what each may do, and their file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.config.document import Problems
+from agent.sources.api import credentials
+from agent.sources.api.credentials import Credential
+from agent.sources.api.errors import (
+    AccessDeniedException,
+    AuthException,
+    InvalidClientTokenId,
+    NotAuthorized,
+    OptInRequired,
+)
+
+
+def entry(**changes: Any) -> dict[str, Any]:
+    """An entry of the file, right but for `changes`; None leaves a key out."""
+    whole = {
+        "access_key_id": "AKIAEXAMPLE",
+        "secret_access_key": "secret",
+        "allow": {"os_users": ["ec2-user", "deploy-*"]},
+        **changes,
+    }
+    return {key: value for key, value in whole.items() if value is not None}
+
+
+def one(**changes: Any) -> Credential:
+    """The credential that such an entry makes."""
+    return credentials.parse(yaml.safe_dump([entry(**changes)]), "x").find("AKIAEXAMPLE")
+
+
+def problems(text: str) -> str:
+    """What is wrong with a file, all of it."""
+    with pytest.raises(Problems) as caught:
+        credentials.parse(text, "file")
+    assert all(words.startswith("file") for words in caught.value.problems)
+    return str(caught.value)
+
+
+def test_an_entry_is_read() -> None:
+    """Every key of it; what is absent has its default."""
+    least = one()
+    assert (least.secret_access_key, least.session_token) == ("secret", None)
+    assert (least.enabled, least.expires) == (True, None)
+    assert (least.allow.instances, least.allow.sources) == (("*",), ())
+    most = one(session_token="token", enabled=False, expires="2027-01-15T08:00:00Z")
+    assert (most.session_token, most.enabled) == ("token", False)
+    assert most.expires == 1_800_000_000
+
+
+def test_a_secret_is_not_printed() -> None:
+    """Neither the secret nor the token shows when a credential is printed."""
+    shown = repr(one(secret_access_key="hush-hush", session_token="whisper"))
+    assert "hush" not in shown
+    assert "whisper" not in shown
+
+
+@pytest.mark.parametrize("text", ["", "---", "[]", "# nothing yet"])
+def test_an_empty_file_has_no_keys(text: str) -> None:
+    """Nobody can push over the network then, and the daemon runs."""
+    assert len(credentials.parse(text, "file")) == 0
+
+
+def test_an_unknown_key_id() -> None:
+    """InvalidClientTokenId."""
+    known = credentials.parse(yaml.safe_dump([entry()]), "file")
+    assert len(known) == 1
+    assert [credential.access_key_id for credential in known] == ["AKIAEXAMPLE"]
+    with pytest.raises(InvalidClientTokenId):
+        known.find("AKIAOTHER")
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "a mapping": ({}, "list of credentials"),
+    "a text": ("text", "list of credentials"),
+    "an entry that is a text": (["text"], r"\[0\]: must be a mapping"),
+    "no id": ([entry(access_key_id=None)], r"\[0\].access_key_id: required"),
+    "an odd id": ([entry(access_key_id="AKIA/..")], r"\[0\].access_key_id: must be 4 to 128"),
+    "a number as id": ([entry(access_key_id=1234)], r"\[0\].access_key_id: must be a text"),
+    "no secret": ([entry(secret_access_key=None)], r"\[0\].secret_access_key: required"),
+    "no allow": ([entry(allow=None)], r"\[0\].allow.os_users: required"),
+    "no users": ([entry(allow={"os_users": []})], r"os_users: must name at least one"),
+    "users as text": ([entry(allow={"os_users": "*"})], r"os_users: must be a list"),
+    "a bad network": (
+        [entry(allow={"os_users": ["*"], "sources": ["10.0.0.1/8"]})], r"sources\[0\]: .*host bits",
+    ),
+    "no networks": ([entry(allow={"os_users": ["*"], "sources": []})], r"sources: must name"),
+    "a bad time": ([entry(expires="tomorrow")], r"expires: must be a UTC time"),
+    "enabled as text": ([entry(enabled="yes")], r"enabled: must be true or false"),
+    "an unknown key": ([entry(colour="red")], r"\[0\].colour: unknown key"),
+    "an unknown right": ([entry(allow={"os_users": ["*"], "hosts": []})], r"hosts: unknown key"),
+    "the same id twice": ([entry(), entry()], r"\[1\].access_key_id: stands here twice"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("document", "words"), WRONG.values(), ids=list(WRONG))
+def test_what_is_wrong_is_named(document: Any, words: str) -> None:
+    """With the entry's number and the key's path."""
+    text = yaml.safe_dump(document)
+    with pytest.raises(Problems, match=words):
+        credentials.parse(text, "file")
+
+
+def test_all_problems_are_reported_at_once() -> None:
+    """An administrator mends the file once."""
+    said = problems(yaml.safe_dump([entry(enabled=1, expires="x"), entry(access_key_id=None)]))
+    assert all(words in said for words in ("[0].enabled", "[0].expires", "[1].access_key_id"))
+
+
+def test_what_cannot_be_signed_with_is_no_secret() -> None:
+    """A lone surrogate is a text for YAML and none for HMAC."""
+    text = '[{access_key_id: AKIA, secret_access_key: "\\ud800", allow: {os_users: ["*"]}}]'
+    assert "[0].secret_access_key" in problems(text)
+
+
+def test_an_expired_or_disabled_key() -> None:
+    """OptInRequired from the very second on; before it, nothing."""
+    credential = one(expires="2027-01-15T08:00:00Z")
+    credential.check_active(1_799_999_999)
+    for now in (1_800_000_000, 1_800_000_001):
+        with pytest.raises(OptInRequired, match="expired"):
+            credential.check_active(now)
+    with pytest.raises(OptInRequired, match="disabled"):
+        one(enabled=False).check_active(0)
+
+
+ALLOW = {
+    "os_users": ["ec2-user", "deploy-*", "ci?"],
+    "instances": ["i-0f*"],
+    "sources": ["10.0.0.0/8", "2001:db8::/32"],
+}
+
+
+@pytest.mark.parametrize("source", ["10.0.0.1", "10.255.0.1", "2001:db8::1", "::ffff:10.0.0.1"])
+@pytest.mark.parametrize("os_user", ["ec2-user", "deploy-", "deploy-web", "ci1"])
+def test_what_is_allowed(source: str, os_user: str) -> None:
+    """Sources in a network, IPv4 inside IPv6 included, and OS users by pattern."""
+    one(allow=ALLOW).check_allowed(source, "i-0f1e2d3c", os_user)
+
+
+@pytest.mark.parametrize("source", ["127.0.0.1", "11.0.0.1", "2001:db9::1", "::ffff:11.0.0.1"])
+def test_another_source(source: str) -> None:
+    """NotAuthorized comes first, whatever else is wrong."""
+    with pytest.raises(NotAuthorized):
+        one(allow=ALLOW).check_allowed(source, "i-ffffffff", "root")
+
+
+def test_another_instance_then_another_user() -> None:
+    """AuthException before AccessDeniedException; case counts."""
+    with pytest.raises(AuthException):
+        one(allow=ALLOW).check_allowed("10.0.0.1", "i-ffffffff", "root")
+    for os_user in ("root", "EC2-user", "xdeploy-", "ci", "ec2-user\n"):
+        with pytest.raises(AccessDeniedException):
+            one(allow=ALLOW).check_allowed("10.0.0.1", "i-0f1e2d3c", os_user)
+
+
+def test_without_sources_every_source_will_do() -> None:
+    """No `sources` means from anywhere, also from the Unix socket's name."""
+    one().check_allowed("203.0.113.9", "i-0f1e2d3c", "ec2-user")
+
+
+def test_a_file_is_loaded(tmp_path: Path) -> None:
+    """Readable by owner and group."""
+    path = tmp_path / "credentials.yaml"
+    path.write_text(yaml.safe_dump([entry()]))
+    for mode in (0o400, 0o600, 0o640):
+        path.chmod(mode)
+        assert len(credentials.load(str(path))) == 1
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o602, 0o620, 0o601])
+def test_a_file_that_others_may_read_or_change(tmp_path: Path, mode: int) -> None:
+    """Refused, with the command that mends it."""
+    path = tmp_path / "credentials.yaml"
+    path.write_text(yaml.safe_dump([entry()]))
+    path.chmod(mode)
+    with pytest.raises(Problems, match="chmod 0640"):
+        credentials.load(str(path))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_a_file_of_another_user(tmp_path: Path) -> None:
+    """Whoever owns it decides who may push: refused, with the command that mends it."""
+    path = tmp_path / "credentials.yaml"
+    path.write_text(yaml.safe_dump([entry()]))
+    path.chmod(0o600)
+    os.chown(path, 65534, -1)
+    with pytest.raises(Problems, match="chown root"):
+        credentials.load(str(path))
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    """Absent or a directory: it is said which and why."""
+    with pytest.raises(Problems, match="No such file"):
+        credentials.load(str(tmp_path / "absent"))
+    with pytest.raises(Problems, match="Is a directory"):
+        credentials.load(str(tmp_path))
+
+
+def test_a_file_that_is_no_file() -> None:
+    """A device has no owner's promise about what is read next."""
+    with pytest.raises(Problems):
+        credentials.load(os.devnull)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200))
+def test_no_text_makes_it_stumble(text: Any) -> None:
+    """Arbitrary text is credentials or problems."""
+    try:
+        credentials.parse(text, "file")
+    except Problems as error:
+        assert error.problems

@@ -1,0 +1,54 @@
+"""agent/sources/api/errors.py: the reference's errors, all of them and with its status codes."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.sources.api import errors
+from agent.sources.api.errors import ApiError, ThrottlingException
+
+# API Reference: SendSSHPublicKey, Errors; Common Errors.
+PUBLISHED = {
+    "AuthException": 400, "EC2InstanceNotFoundException": 400, "InvalidArgsException": 400,
+    "ServiceException": 500, "ThrottlingException": 400, "AccessDeniedException": 400,
+    "IncompleteSignature": 400, "InternalFailure": 500, "InvalidAction": 400,
+    "InvalidClientTokenId": 403, "InvalidParameterCombination": 400, "InvalidParameterValue": 400,
+    "InvalidQueryParameter": 400, "MalformedQueryString": 404, "MissingAction": 400,
+    "MissingAuthenticationToken": 403, "MissingParameter": 400, "NotAuthorized": 400,
+    "OptInRequired": 403, "RequestExpired": 400, "ServiceUnavailable": 503, "ValidationError": 400,
+}  # fmt: skip
+# What HTTP itself refuses.
+OURS = {
+    "RequestTimeout": 408, "BadRequest": 400, "LengthRequired": 411, "PayloadTooLarge": 413,
+    "HeadersTooLarge": 431,
+}  # fmt: skip
+CLASSES = {kind.__name__: kind for kind in ApiError.__subclasses__()}
+
+
+def test_there_is_every_error_and_no_other() -> None:
+    """Names and status codes are the reference's, and five of HTTP's."""
+    assert {name: kind.status for name, kind in CLASSES.items()} == {**PUBLISHED, **OURS}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_an_error_has_its_name_and_words(name: str) -> None:
+    """Words of its own unless it is given better ones."""
+    error = CLASSES[name]()
+    assert (error.code, str(error)) == (name, error.message)
+    assert error.message
+    assert CLASSES[name]("better").message == "better"
+
+
+def test_clients_retry_these_by_themselves() -> None:
+    """Throttling, and what is the server's fault."""
+    retried = {name for name, kind in CLASSES.items() if kind().retryable}
+    assert retried == {
+        "ThrottlingException", "ServiceException", "InternalFailure", "ServiceUnavailable",
+    }  # fmt: skip
+
+
+def test_throttling_says_how_long() -> None:
+    """In seconds, one by default."""
+    assert ThrottlingException().retry_after == 1.0
+    assert ThrottlingException("", 2.5).retry_after == 2.5
+    assert errors.ThrottlingException("words").message == "words"

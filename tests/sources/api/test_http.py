@@ -1,0 +1,221 @@
+"""agent/sources/api/http.py: one connection, its deadlines and its course, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from dataclasses import replace
+
+import pytest
+
+from agent.sources.api.http import Connection
+from agent.sources.api.message import Request, Response
+from tests.parts.raw import Raw
+from tests.sources.api.serving import PLAIN, Serving, short, yes
+
+
+def drip(raw: Raw, data: bytes) -> int:
+    """Send byte by byte, slowly, until all is sent or the server has closed; how many were sent."""
+    for count in range(len(data)):
+        try:
+            raw.send(data[count : count + 1])
+        except OSError:
+            return count
+        time.sleep(0.02)
+    return len(data)
+
+
+def test_requests_on_one_connection() -> None:
+    """Answered one after the other; each is what was sent."""
+    with Serving() as serving, serving.connect() as raw:
+        for body in (b"{}", b"[]"):
+            assert raw.send(PLAIN.replace(b"{}", body)).answer().code == ""
+        assert [request.body for request in serving.requests] == [b"{}", b"[]"]
+        assert serving.requests[0].peer.source == "127.0.0.1"
+        assert serving.requests[0].target == b"/"
+
+
+def test_pipelined_requests() -> None:
+    """Sent at once, answered in order, and no more of them read in advance than fits."""
+
+    async def number(request: Request) -> Response:
+        await asyncio.sleep(0)
+        return Response(200, {"body": request.body.decode()})
+
+    bodies = [f"{each:06}" for each in range(1500)]
+    with Serving(number) as serving, serving.connect() as raw:
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n"
+        raw.send(b"".join(head + body.encode() for body in bodies))
+        assert [raw.answer().body["body"] for _ in bodies] == bodies
+
+
+def test_a_silent_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closed when its time is over, without a word: it asked nothing."""
+    short(monkeypatch)
+    with Serving() as serving, serving.connect() as raw:
+        assert raw.ends()
+
+
+@pytest.mark.parametrize("after", [b"", PLAIN])
+def test_a_dripping_client(monkeypatch: pytest.MonkeyPatch, after: bytes) -> None:
+    """A request that does not arrive in time is 408, the first one or a later one."""
+    short(monkeypatch)
+    with Serving() as serving, serving.connect() as raw:
+        if after:
+            assert raw.send(after).answer().status == 200
+        sent = drip(raw, b"POST / HTTP/1.1\r\nHost: " + b"a" * 1000)
+        answer = raw.answer()
+        assert (answer.status, answer.code, sent < 1000) == (408, "RequestTimeout", True)
+        assert answer.headers["connection"] == "close"
+        assert raw.ends()
+        assert serving.refused == ["RequestTimeout"]
+
+
+def test_empty_lines_buy_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that sends line ends for ever is refused like any other."""
+    short(monkeypatch)
+    with Serving() as serving, serving.connect() as raw:
+        assert drip(raw, b"\r\n" * 500) < 1000
+        assert raw.answer().status in (400, 408)
+
+
+def test_a_body_that_does_not_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deadline is the whole request's, body included."""
+    short(monkeypatch)
+    with Serving() as serving, serving.connect() as raw:
+        raw.send(PLAIN[:-1])
+        assert raw.answer().code == "RequestTimeout"
+        assert serving.requests == []
+
+
+def test_an_idle_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an answer the connection is kept for a while, and then closed without a word."""
+    short(monkeypatch)
+    with Serving() as serving, serving.connect() as raw:
+        assert raw.send(PLAIN).answer().status == 200
+        assert raw.ends()
+        assert serving.refused == []
+
+
+def test_the_next_request_has_its_whole_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An idle connection's last moments are not a request's."""
+    short(monkeypatch, idle_seconds=0.2, request_seconds=20.0)
+    with Serving() as serving, serving.connect() as raw:
+        raw.send(PLAIN).answer()
+        assert drip(raw, PLAIN) == len(PLAIN)
+        assert raw.answer().status == 200
+
+
+def test_a_refusal_is_seen_although_more_was_on_its_way() -> None:
+    """A body that is too large is refused at once, and the rest of it read over: no reset."""
+    with Serving() as serving, serving.connect() as raw:
+        raw.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999\r\n\r\n" + b"a" * 99999)
+        answer = raw.answer()
+        assert (answer.status, answer.code) == (413, "PayloadTooLarge")
+        raw.sock.shutdown(socket.SHUT_WR)
+        assert raw.ends()
+        assert serving.requests == []
+
+
+def test_whoever_goes_on_sending_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a refusal there is a moment's patience, not more."""
+    short(monkeypatch)
+    with Serving() as serving, serving.connect() as raw:
+        raw.send(b"nonsense\r\n\r\n")
+        assert raw.answer().code == "BadRequest"
+        assert drip(raw, b"a" * 1000) < 1000
+
+
+def test_expect_100_continue() -> None:
+    """The client that waits for it gets it before it sends the body; too large a body, not."""
+    head = PLAIN[:-2].replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")
+    with Serving() as serving, serving.connect() as raw:
+        assert raw.send(head).head()[0] == 100
+        assert raw.send(b"{}").answer().status == 200
+        raw.send(head.replace(b"Length: 2", b"Length: 99999"))
+        assert raw.answer().status == 413
+        assert len(serving.requests) == 1
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_the_last_request_of_a_connection(version: bytes) -> None:
+    """HTTP/1.0, and whoever says close, is answered and closed."""
+    request = PLAIN.replace(b"HTTP/1.1", b"HTTP/" + version)
+    request = request.replace(b"Host", b"Connection: close\r\nHost")
+    with Serving() as serving, serving.connect() as raw:
+        answer = raw.send(request + PLAIN).answer()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert raw.ends()
+        assert len(serving.requests) == 1
+
+
+def test_a_client_that_sends_no_more_is_still_answered() -> None:
+    """Half closed after a whole request: answered. After half a request: closed."""
+    with Serving() as serving, serving.connect() as raw:
+        raw.send(PLAIN + PLAIN[:20]).sock.shutdown(socket.SHUT_WR)
+        assert raw.answer().status == 200
+        assert raw.ends()
+        assert len(serving.requests) == 1
+
+
+def test_a_client_that_is_gone_before_its_answer() -> None:
+    """What it asked for is carried out; nobody stumbles over the answer."""
+
+    async def slowly(request: Request) -> Response:
+        await asyncio.sleep(0.2)
+        return await yes(request)
+
+    with Serving(slowly) as serving:
+        raw = serving.connect().send(PLAIN)
+        while not serving.requests:
+            time.sleep(0.01)
+        raw.close()
+        time.sleep(0.3)
+        with serving.connect() as other:
+            assert other.send(PLAIN).answer().status == 200
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_a_client_that_does_not_read(monkeypatch: pytest.MonkeyPatch, reads: bool) -> None:
+    """It is cut off when its time is over; if it reads after all, it goes on."""
+    short(monkeypatch, request_seconds=20.0 if reads else 0.4)
+
+    async def large(_: Request) -> Response:
+        return Response(200, {"filler": "x" * 500_000})
+
+    serving = Serving(large, send_buffer=4096)
+    with serving, serving.connect(receive_buffer=4096) as raw:
+        raw.send(PLAIN)
+        time.sleep(0.6)
+        if reads:
+            assert len(raw.answer().content) > 500_000
+            assert len(raw.send(PLAIN).answer().content) > 500_000
+        else:
+            with pytest.raises(EOFError):
+                raw.answer()
+
+
+def test_a_delayed_answer() -> None:
+    """The delay is waited for, and the connection goes on."""
+
+    async def delayed(request: Request) -> Response:
+        return replace(await yes(request), delay=0.1)
+
+    with Serving(delayed) as serving, serving.connect() as raw:
+        assert [raw.send(PLAIN).answer().status for _ in range(2)] == [200, 200]
+
+
+def test_what_arrives_after_the_end_is_not_looked_at() -> None:
+    """Asyncio may hand over a last read when the connection is lost already."""
+
+    async def after_the_end() -> None:
+        lost: list[bool] = []
+        connection = Connection(None, "127.0.0.1", lambda _: lost.append(True))  # type: ignore[arg-type]
+        connection.connection_lost(None)
+        connection.buffer_updated(8)
+        connection.abort()
+        assert lost == [True]
+        assert connection.eof_received() is False
+
+    asyncio.run(after_the_end())

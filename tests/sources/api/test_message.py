@@ -1,0 +1,54 @@
+"""agent/sources/api/message.py: requests and responses as values."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from agent.sources.api.errors import AuthException, ThrottlingException
+from agent.sources.api.message import Peer, Request, one_source, refusal, success
+
+
+def test_headers_are_found_by_name() -> None:
+    """All values in order; the first as text, whatever bytes are in it."""
+    request = Request(
+        b"POST", b"/", ((b"a", b"1"), (b"b", b"\xff\n"), (b"a", b"2")), b"", Peer("x")
+    )
+    assert request.values(b"a") == [b"1", b"2"]
+    assert (request.text(b"a"), request.text(b"b")) == ("1", "\\xff\n")
+    assert request.text(b"c") is None
+
+
+def test_success_says_the_request_id_twice() -> None:
+    """In the header, and in the body that is handed in."""
+    answer = success("id", {"RequestId": "id", "Success": True})
+    assert (answer.status, answer.headers) == (200, (("x-amzn-RequestId", "id"),))
+    assert json.loads(answer.content) == {"RequestId": "id", "Success": True}
+
+
+def test_a_refusal_is_readable_for_every_client() -> None:
+    """The code in the body for botocore and in a header for others; the text as Message."""
+    answer = refusal(AuthException("words"), "id")
+    assert answer.status == 400
+    assert json.loads(answer.content) == {"__type": "AuthException", "Message": "words"}
+    assert dict(answer.headers) == {"x-amzn-RequestId": "id", "x-amzn-ErrorType": "AuthException"}
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.0, "1"), (0.5, "501"), (3.0001, "3001")])
+def test_throttling_says_when_to_come_back(seconds: float, said: str) -> None:
+    """In whole milliseconds, rounded up: earlier would be throttled again."""
+    headers = dict(refusal(ThrottlingException("", seconds), "id").headers)
+    assert headers["x-amz-retry-after"] == said
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [
+        ("10.0.0.1", "10.0.0.1"), ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"), ("::1", "::/64"), ("::ffff:10.0.0.1", "10.0.0.1"),
+    ],
+)  # fmt: skip
+def test_what_counts_as_one_source(address: str, source: str) -> None:
+    """An IPv4 address by itself; of IPv6 the /64, which one host has to itself."""
+    assert one_source(address) == source

@@ -1,0 +1,92 @@
+"""Requests captured and sent again, over real sockets: nobody is let in by one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.parts.daemon import PATIENCE, RunningDaemon
+from tests.parts.helper import ask_helper
+from tests.sources.api.plan import Plan, right
+from tests.sources.api.test_table import daemon_with, send
+
+
+@pytest.fixture
+def daemon() -> Iterator[RunningDaemon]:
+    """A daemon whose keys live for two seconds."""
+    yield from daemon_with(keys={"lifetime": 2})
+
+
+def lines(daemon: RunningDaemon) -> list[str]:
+    """What sshd gets."""
+    return ask_helper(daemon.lookup_socket, "ec2-user")
+
+
+def await_end(daemon: RunningDaemon) -> None:
+    """Until sshd gets nothing."""
+    deadline = time.monotonic() + PATIENCE
+    while lines(daemon):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("how", ["header", "query"])
+def test_a_replay_extends_nothing(daemon: RunningDaemon, how: str) -> None:
+    """The same bytes again get the same request id; the key ends when it would have, for good.
+
+    And so does it after the daemon was stopped or killed and came back.
+    """
+    data = Plan(how=how).call().raw()
+    first = send(daemon, data)
+    assert first.code == ""
+    (line,) = lines(daemon)
+    assert line.endswith(first.request_id)
+    ended = False
+    for end in (None, daemon.stop, daemon.kill):
+        if end is not None:
+            end()
+            daemon.start()
+        again = send(daemon, data)
+        assert (again.code, again.request_id) == ("", first.request_id)
+        if not ended:
+            # However often it is sent again meanwhile.
+            deadline = time.monotonic() + PATIENCE
+            while lines(daemon):
+                assert send(daemon, data).request_id == first.request_id
+                assert time.monotonic() < deadline
+            ended = True
+        assert send(daemon, data).request_id == first.request_id
+        assert lines(daemon) == []
+    assert daemon.audit(event="push", outcome="allowed", replay=True)
+
+
+def test_a_replay_while_its_key_lives(daemon: RunningDaemon) -> None:
+    """One line, of the one request: nothing is there twice."""
+    data = right()
+    first = send(daemon, data)
+    assert send(daemon, data).request_id == first.request_id
+    assert len(lines(daemon)) == 1
+
+
+def test_a_replay_of_a_refusal(daemon: RunningDaemon) -> None:
+    """It is refused again, with the same request id."""
+    data = right(InstanceOSUser="no/user")
+    first, again = send(daemon, data), send(daemon, data)
+    assert first.code == again.code == "InvalidArgsException"
+    assert first.request_id == again.request_id
+
+
+def test_another_signature_is_another_request(daemon: RunningDaemon) -> None:
+    """The same key pushed anew, signed a second later, lives anew, under its own request id."""
+    plan = Plan()
+    first = send(daemon, plan.call().raw())
+    plan.age = -1
+    second = send(daemon, plan.call().raw())
+    assert (first.code, second.code) == ("", "")
+    assert first.request_id != second.request_id
+    (line,) = lines(daemon)
+    assert line.endswith(second.request_id)
+    await_end(daemon)
+    assert send(daemon, plan.call().raw()).code == ""

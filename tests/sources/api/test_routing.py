@@ -1,0 +1,95 @@
+"""agent/sources/api/routing.py: which action is asked for, by target, by Action, or by both."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from agent.sources.api.errors import (
+    ApiError,
+    InvalidAction,
+    InvalidParameterCombination,
+    InvalidParameterValue,
+    InvalidQueryParameter,
+    MalformedQueryString,
+    MissingAction,
+)
+from agent.sources.api.message import Peer
+from agent.sources.api.routing import route
+from tests.parts.signed import LOOPBACK, TARGET, Call
+
+LOCAL = Peer("unix", uid=1000)
+PLAIN = Call().without("X-Amz-Target")
+
+
+def routed(call: Call, peer: Peer = LOOPBACK) -> str:
+    """The action's name."""
+    return route(call.request(peer))[0]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        Call(),
+        Call(target="/base/"),
+        Call(target="/a/b/?Version=2018-04-02"),
+        replace(PLAIN, target="/?Action=SendSSHPublicKey"),
+        Call(target="/?Action=SendSSHPublicKey&Version=2018-04-02"),
+    ],
+)
+def test_the_action_is_asked_for(call: Call) -> None:
+    """By X-Amz-Target, by Action, or by both alike; with a base path and the right version."""
+    assert routed(call) == "SendSSHPublicKey"
+
+
+WRONG: dict[str, tuple[Call, type[ApiError]]] = {
+    "GET": (Call(method="GET"), MissingAction),
+    "HEAD": (Call(method="HEAD"), MissingAction),
+    "post": (Call(method="post"), MissingAction),
+    "another path": (Call(target="/send"), MissingAction),
+    "no path": (Call(target="*"), MissingAction),
+    "a whole URL": (Call(target="http://127.0.0.1/"), MissingAction),
+    "nothing named": (PLAIN, MissingAction),
+    "an empty target": (PLAIN.plus("X-Amz-Target", ""), MissingAction),
+    "Action without a value": (replace(PLAIN, target="/?Action"), MissingAction),
+    "a bad escape": (Call(target="/?Action=%"), MalformedQueryString),
+    "unknown parameter": (Call(target="/?Other=1"), InvalidQueryParameter),
+    "target twice": (Call().plus("X-Amz-Target", TARGET), InvalidQueryParameter),
+    "both disagree": (Call(target="/?Action=Other"), InvalidParameterCombination),
+    "both ways to sign": (
+        Call(target="/?X-Amz-Algorithm=x").plus("Authorization", "x"), InvalidParameterCombination,
+    ),
+    "another target": (Call().having("X-Amz-Target", "Other.Send"), InvalidAction),
+    "no service": (Call().having("X-Amz-Target", "SendSSHPublicKey"), InvalidAction),
+    "another action": (replace(PLAIN, target="/?Action=SendSerialKey"), InvalidAction),
+    "an empty action": (replace(PLAIN, target="/?Action="), InvalidAction),
+    "an operator's": (Call().having("X-Amz-Target", "Sixtykey.List"), InvalidAction),
+    "another version": (Call(target="/?Version=2014-11-15"), InvalidParameterValue),
+    "an empty version": (Call(target="/?Version="), InvalidParameterValue),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "error"), WRONG.values(), ids=list(WRONG))
+def test_what_is_asked_wrongly(call: Call, error: type[ApiError]) -> None:
+    """The reference's error for it."""
+    with pytest.raises(error) as caught:
+        routed(call)
+    assert type(caught.value) is error
+
+
+def test_a_local_user_need_not_name_the_action() -> None:
+    """On the push socket a plain POST pushes, and an operator's action is known there."""
+    assert routed(PLAIN, LOCAL) == "SendSSHPublicKey"
+    assert routed(PLAIN.plus("X-Amz-Target", ""), LOCAL) == "SendSSHPublicKey"
+    assert routed(PLAIN.plus("X-Amz-Target", "Sixtykey.List"), LOCAL) == "Sixtykey.List"
+    assert routed(replace(PLAIN, target="/?Action=Sixtykey.Why"), LOCAL) == "Sixtykey.Why"
+    with pytest.raises(InvalidAction):
+        routed(PLAIN.plus("X-Amz-Target", "Other.List"), LOCAL)
+    with pytest.raises(MissingAction):
+        routed(replace(PLAIN, method="GET"), LOCAL)
+
+
+def test_the_parameters_are_handed_on() -> None:
+    """Decoded, for whoever reads the authentication."""
+    assert route(Call(target="/?Version=2018%2D04-02").request())[1] == {"Version": "2018-04-02"}

@@ -1,0 +1,194 @@
+"""agent/sources/api/service.py: one request in, one response out, in the reference's order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from agent.config.settings import Config, Keys, Push, Rate
+from tests.parts.daemon import CREDENTIAL, INSTANCE_ID
+from tests.parts.signed import CONTENT_TYPE, Call, Signer, members, presign, push
+from tests.sources.api.front import LOCAL, Front, Sink, pushing, run
+
+
+@run
+async def test_a_push_becomes_a_lease() -> None:
+    """For the user, for the configured time, known by the answer's request id."""
+    front = Front(Config(keys=Keys(lifetime=30)))
+    call = push()
+    answer = await front.answer(front.signed(call.plus("User-Agent", "x/1")))
+    assert answer.status == 200
+    request_id = dict(answer.headers)["x-amzn-RequestId"]
+    assert answer.body == {"RequestId": request_id, "Success": True}
+    (lease,) = front.live()
+    assert (lease.request_id, lease.principal) == (request_id, CREDENTIAL["access_key_id"])
+    assert (lease.pushed_at, lease.expires_at) == (1000.0, 1030.0)
+    key = json.loads(call.body)["SSHPublicKey"].split(" ")
+    assert lease.line == f"{key[0]} {key[1]} {request_id}\n"
+    (record,) = front.records()
+    assert record == {
+        "time": "2027-01-15T08:00:00.000Z", "event": "push", "outcome": "allowed",
+        "request_id": request_id, "principal": CREDENTIAL["access_key_id"],
+        "source": "127.0.0.1", "user_agent": "x/1", "instance": INSTANCE_ID,
+        "os_user": "ec2-user", "key_type": "ssh-ed25519", "fingerprint": lease.key.fingerprint,
+        "public_key": key[1],
+    }  # fmt: skip
+
+
+@run
+async def test_a_refusal_is_audited() -> None:
+    """Who claimed to ask, from where, and why not."""
+    front = Front()
+    answer = await front.answer(front.signed(push(), secret="wrong"))
+    (record,) = front.records()
+    assert (record["outcome"], record["principal"]) == ("AuthException", Signer().key)
+    assert record["request_id"] == dict(answer.headers)["x-amzn-RequestId"]
+    assert record["reason"] == answer.body["Message"]
+    assert front.live() == ()
+
+
+@run
+async def test_a_local_user_pushes_with_plain_json() -> None:
+    """No signature, no target, whatever content type curl thinks of; the audit names the uid."""
+    front = Front()
+    call = push().without("X-Amz-Target").having("Content-Type", "text/plain")
+    assert await front.code(call, LOCAL) == ""
+    assert len(front.live()) == 1
+    assert (front.records()[0]["principal"], front.records()[0]["source"]) == ("uid:1000", "unix")
+
+
+@pytest.mark.parametrize("how", ["header", "query", "refused"])
+def test_a_replay_is_answered_as_before_and_extends_nothing(how: str) -> None:
+    """The same bytes again: the same answer, request id included, and no lease more or longer."""
+
+    async def test() -> None:
+        front = Front()
+        call = push(InstanceOSUser="no/user") if how == "refused" else push()
+        sent = (
+            presign(call, Signer(at=front.clock.wall())) if how == "query" else front.signed(call)
+        )
+        first, before = await front.answer(sent), front.live()
+        front.clock.advance(30)
+        again = await front.answer(sent.plus("User-Agent", "another"))
+        assert (again, front.live()) == (first, before)
+        assert front.records()[1]["replay"] is True
+        for name in ("outcome", "request_id"):
+            assert front.records()[1][name] == front.records()[0][name]
+
+    asyncio.run(test())
+
+
+@run
+async def test_a_captured_request_lets_nobody_in_a_minute_later() -> None:
+    """Nor two, nor ten, nor with the wall clock set back: its key is live once only."""
+    front = Front()
+    sent = front.signed(push())
+    first = await front.answer(sent)
+    for _ in range(14):
+        front.clock.advance(61)
+        assert await front.answer(sent) == first
+        assert front.live() == ()
+    front.clock.advance(61)
+    assert await front.code(sent) == "RequestExpired"
+    # Another push tidies up, and forgets the first; its date stays the horizon.
+    assert await front.code(front.signed(push())) == ""
+    front.clock.set_wall(front.clock.wall() - 900)
+    assert await front.code(sent) == "RequestExpired"
+    assert len(front.live()) == 1
+
+
+@run
+async def test_a_captured_request_lets_nobody_in_after_a_restart() -> None:
+    """A new process that is told what the old one accepted gives the old answer."""
+    front, after = Front(), Front()
+    sent = front.signed(push())
+    first = await front.answer(sent)
+    (lease,) = front.live()
+    assert lease.signed is not None
+    after.service.remember(lease.signed, lease.request_id)
+    assert await after.answer(sent) == first
+    assert after.live() == ()
+
+
+@run
+async def test_the_same_request_twice_at_once() -> None:
+    """Sent on two connections at the same moment, it is carried out once."""
+    front = Front()
+    sent = front.signed(push())
+    answers = await asyncio.gather(*(front.answer(sent) for _ in range(5)))
+    assert [answer == answers[0] for answer in answers] == [True] * 5
+    assert len(front.live()) == 1
+
+
+@run
+async def test_a_retry_with_the_same_signature_is_no_replay() -> None:
+    """What clients try again by themselves was not carried out, so it may be: once."""
+    front = Front(pushing(rate=Rate(per_credential=1)))
+    assert await front.code(front.signed(push())) == ""
+    sent = front.signed(push())
+    assert await front.code(sent) == "ThrottlingException"
+    front.clock.advance(1)
+    assert await front.code(sent) == ""
+    assert len(front.live()) == 2
+
+
+@run
+async def test_the_same_key_pushed_anew_lives_anew() -> None:
+    """Signed at another time it is another request: the lease is replaced."""
+    front, call = Front(), push()
+    await front.answer(front.signed(call))
+    front.clock.advance(30)
+    await front.answer(front.signed(call))
+    (lease,) = front.live()
+    assert lease.expires_at == 1090.0
+
+
+@run
+async def test_current_needs_no_zone() -> None:
+    """With `push.reference: current`, and OS users may begin with digits."""
+    document = members(InstanceOSUser="1user")
+    del document["AvailabilityZone"]
+    call = Call(body=json.dumps(document).encode())
+    front, published = Front(Config(push=Push(reference="current"))), Front()
+    assert await front.code(front.signed(call)) == ""
+    assert await published.code(published.signed(call)) == "MissingParameter"
+
+
+@run
+async def test_failed_authentications_wait() -> None:
+    """The eleventh answer from one source is delayed by a second; it says the same."""
+    front = Front()
+    wrong = front.signed(push(), secret="wrong")
+    delays = [(await front.answer(wrong)).delay for _ in range(12)]
+    assert delays == [0.0] * 10 + [1.0, 2.0]
+
+
+@run
+async def test_an_operators_action() -> None:
+    """On the push socket: it gets the peer and the body, and is audited under its own name."""
+
+    async def shout(peer: Any, body: bytes, facts: dict[str, Any]) -> dict[str, Any]:
+        facts["quiet"] = body == b"quiet"
+        return {"heard": body.decode(), "uid": peer.uid}
+
+    front = Front(sink=Sink(unusable=True), operator={"Sixtykey.Shout": shout})
+    call = Call(headers=(("X-Amz-Target", "Sixtykey.Shout"), ("Content-Type", CONTENT_TYPE)))
+    answer = await front.answer(replace(call, body=b"hello"), LOCAL)
+    assert (answer.status, answer.body) == (200, {"heard": "hello", "uid": 1000})
+    assert await front.code(replace(call, body=b"quiet"), LOCAL) == ""
+    assert [record["event"] for record in front.records()] == ["shout"]
+    assert front.audit.counts["shout", "allowed"] == 2
+    unknown = call.having("X-Amz-Target", "Sixtykey.Whisper")
+    assert await front.code(unknown, LOCAL) == "InvalidAction"
+    assert await Front().code(front.signed(call)) == "InvalidAction"
+
+
+@run
+async def test_an_operators_action_is_named_by_its_target() -> None:
+    """`Action=` in the query string is the reference's own, for its own action."""
+    call = Call(target="/?Action=Sixtykey.List", headers=())
+    assert await Front().code(call, LOCAL) == "InvalidAction"

@@ -1,0 +1,157 @@
+"""agent/sources/api/service.py: what it refuses, and in which order."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from agent.config.settings import LIMITS, Config, Keys
+from agent.leases.lease import TableFull
+from agent.sources.api.replay import AnsweredRequests
+from tests.parts.daemon import CREDENTIAL, INSTANCE_ID
+from tests.parts.signed import Call, push
+from tests.sources.api.front import LOCAL, Front, Sink, run
+
+
+@run
+async def test_draining_answers_before_anything_else() -> None:
+    """ServiceUnavailable, even to what is no request for us."""
+    front = Front()
+    front.service.draining = True
+    for call in (front.signed(push()), Call(method="GET", target="/x?%")):
+        answer = await front.answer(call)
+        assert (answer.status, answer.body["__type"]) == (503, "ServiceUnavailable")
+
+
+@run
+async def test_a_store_that_cannot_be_used() -> None:
+    """ServiceUnavailable, to unsigned requests too."""
+    front = Front(sink=Sink(unusable=True))
+    for call in (front.signed(push()), Call(method="GET")):
+        assert await front.code(call) == "ServiceUnavailable"
+
+
+@run
+async def test_a_store_that_stands_still() -> None:
+    """Whoever comes while a push has waited for the disk too long is told so, and does not wait."""
+    front = Front()
+    async with front.turns:
+        front.clock.advance(6)
+        assert await front.code(front.signed(push())) == "ServiceUnavailable"
+    assert await front.code(front.signed(push())) == ""
+
+
+@run
+async def test_a_lease_that_could_not_be_kept() -> None:
+    """ServiceException; the same request may be carried out when it is sent again."""
+    front = Front(sink=Sink())
+    sent = front.signed(push())
+    answer = await front.answer(sent)
+    assert (answer.status, answer.body["__type"]) == (500, "ServiceException")
+    assert await front.code(sent) == "ServiceException"
+    assert "full" not in answer.body["Message"]
+
+
+@run
+async def test_a_full_table_says_how_long() -> None:
+    """ThrottlingException, until the first key in the way has ended."""
+    front = Front(sink=Sink(error=TableFull("x has 1 live keys", 12.5)))
+    answer = await front.answer(front.signed(push()))
+    assert (answer.status, answer.body["__type"]) == (400, "ThrottlingException")
+    assert dict(answer.headers)["x-amz-retry-after"] == "12501"
+
+
+@run
+async def test_a_defect_of_ours() -> None:
+    """InternalFailure without a word about it; the next request is answered."""
+    front = Front(sink=Sink(error=ZeroDivisionError("secret words")))
+    for _ in range(2):
+        answer = await front.answer(front.signed(push()))
+        assert (answer.status, answer.body["__type"]) == (500, "InternalFailure")
+        assert "secret" not in answer.body["Message"]
+
+
+@run
+async def test_no_room_to_remember_throttles() -> None:
+    """Nothing is forgotten early: a push that could not be remembered is not carried out."""
+    front = Front()
+    front.service._answered = AnsweredRequests(limit=1)
+    assert await front.code(front.signed(push())) == ""
+    answer = await front.answer(front.signed(push()))
+    assert answer.body["__type"] == "ThrottlingException"
+    assert dict(answer.headers)["x-amz-retry-after"] == "900001"
+    assert await front.code(push(), LOCAL) == ""
+
+
+LIMITED = {
+    **CREDENTIAL,
+    "allow": {
+        "os_users": ["ec2-user", "denied"],
+        "instances": [INSTANCE_ID, "i-bbbbbbbb"],
+        "sources": ["10.0.0.0/8"],
+    },
+}
+INSIDE = replace(LOCAL, source="10.0.0.1", uid=None)
+OUTSIDE = replace(INSIDE, source="11.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("changes", "peer", "code"),
+    [
+        ({}, INSIDE, ""),
+        ({"InstanceId": "i-aaaaaaaa", "InstanceOSUser": "root"}, OUTSIDE, "NotAuthorized"),
+        ({"InstanceId": "i-aaaaaaaa", "InstanceOSUser": "root"}, INSIDE, "AuthException"),
+        ({"InstanceId": "i-bbbbbbbb", "InstanceOSUser": "root"}, INSIDE, "AccessDeniedException"),
+        ({"InstanceId": "i-bbbbbbbb", "InstanceOSUser": "denied"}, INSIDE, "AccessDeniedException"),
+        ({"InstanceId": "i-bbbbbbbb"}, INSIDE, "EC2InstanceNotFoundException"),
+        ({"AvailabilityZone": "us-east-2c"}, INSIDE, "EC2InstanceNotFoundException"),
+        ({"InstanceOSUser": "denied"}, LOCAL, "AccessDeniedException"),
+    ],
+)
+def test_authorization_comes_before_existence(changes: Any, peer: Any, code: str) -> None:
+    """Source, instance, OS user, deny_users (for local users too), and only then what is here."""
+
+    async def test() -> None:
+        front = Front(Config(keys=Keys(deny_users=("denied",))), known=[LIMITED])
+        assert await front.code(front.signed(push(**changes)), peer) == code
+
+    asyncio.run(test())
+
+
+@run
+async def test_requests_signed_before_a_loss_are_not_taken() -> None:
+    """A journal that was set aside knew what was answered; without it, nothing so old is pushed."""
+    front = Front()
+    before = front.signed(push())
+    front.clock.advance(1)
+    front.service.lose()
+    assert await front.code(before) == "RequestExpired"
+    assert not front.live()
+    front.clock.advance(1)
+    assert await front.code(front.signed(push())) == ""
+
+
+@run
+async def test_strangers_do_not_fill_the_log() -> None:
+    """The first are recorded; of a crowd the rest are counted, and a record says how many."""
+    front, crowd = Front(), 500
+    for _ in range(crowd):
+        assert await front.code(Call(), INSIDE) == "MissingAuthenticationToken"
+    assert len(front.lines) == LIMITS.strangers_burst
+    assert front.audit.counts["push", "MissingAuthenticationToken"] == crowd
+    front.audit.dropped(0)
+    missing = crowd - LIMITS.strangers_burst
+    assert front.records()[-1]["reason"] == f"{missing} records were not written"
+    # Whoever is known is always recorded, and so is a stranger from elsewhere.
+    for call, peer in ((front.signed(push()), INSIDE), (Call(), OUTSIDE), (Call(), LOCAL)):
+        before = len(front.lines)
+        await front.answer(call, peer)
+        assert len(front.lines) == before + 1
+    # When the crowd has gone, so has its debt.
+    front.clock.advance(LIMITS.failure_delay_seconds + 1)
+    before = len(front.lines)
+    await front.answer(Call(), INSIDE)
+    assert len(front.lines) == before + 1

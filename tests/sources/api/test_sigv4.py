@@ -1,0 +1,236 @@
+"""agent/sources/api/sigv4.py: whatever botocore signs verifies, and nothing else does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.sources.api import authentication, query, sigv4
+from agent.sources.api.errors import AuthException, IncompleteSignature, RequestExpired
+from agent.sources.api.sigv4 import Authentication, Scope
+from tests.parts.signed import SERVICE, Call, Signer, presign, push, sign
+
+NOW = 1_800_000_000.0
+SCOPE = Scope("20270115", "us-east-2", SERVICE, "aws4_request")
+
+# What may stand in a path and in a query, raw: escapes as clients write them, good and odd.
+_SEGMENTS = st.lists(
+    st.one_of(
+        st.sampled_from(
+            ["", ".", "..", "base", "%20", "%2F", "%2f", "%7E", "~", "a+b", "%25", "=&"]
+        ),
+        st.text("abcXYZ019-._~!$'()*,;:@", max_size=6),
+    ),
+    max_size=5,
+)
+_PATHS = _SEGMENTS.map(lambda parts: "/" + "".join(f"{part}/" for part in parts))
+_WORDS = st.text("abcXYZ019-._~%+/:", max_size=8)
+_QUERIES = st.lists(st.tuples(_WORDS, _WORDS), max_size=4).map(
+    lambda pairs: "&".join(f"{name}={value}" for name, value in pairs)
+)
+_VALUES = st.text("abc XYZ\t019,;=\"'", max_size=20)
+_NAMES = st.sampled_from(["x-amz-meta", "x-custom", "accept", "x-amz-user-agent", "X-Repeated"])
+_HEADERS = st.lists(st.tuples(_NAMES, _VALUES), max_size=4)
+_SIGNERS = st.builds(
+    Signer,
+    secret=st.text(st.characters(codec="ascii", min_codepoint=33), min_size=1, max_size=60),
+    token=st.none() | st.text("abcXYZ/+=", min_size=1, max_size=40),
+    at=st.floats(1_000_000_000, 4_000_000_000),
+)
+
+
+@st.composite
+def calls(draw: Any) -> Call:
+    """A request of any path, query, extra headers and body."""
+    asked = draw(_QUERIES)
+    target = draw(_PATHS) + (f"?{asked}" if asked else "")
+    call = Call(target=target, body=draw(st.binary(max_size=200)))
+    for name, value in draw(_HEADERS):
+        call = call.plus(name, value)
+    return call
+
+
+def verify(call: Call, secret: str) -> None:
+    """Raise unless the request verifies with this secret."""
+    request = call.request()
+    parameters = query.parse(query.split(request.target)[1]) if "X-Amz-Sig" in call.target else {}
+    sigv4.check_signature(request, authentication.read(request, parameters), secret)
+
+
+@given(calls(), _SIGNERS)
+def test_what_botocore_signs_verifies(call: Call, signer: Signer) -> None:
+    """Any path, query, headers and body signed by SigV4Auth verify, in the words sent."""
+    verify(sign(call, signer), signer.secret)
+
+
+@given(_PATHS, st.binary(max_size=200), _SIGNERS, st.sampled_from(["", "?Version=2018-04-02"]))
+def test_what_botocore_presigns_verifies(
+    path: str, body: bytes, signer: Signer, asked: str
+) -> None:
+    """The same with SigV4QueryAuth, the body hashed, a session token in the query or not."""
+    verify(presign(Call(target=path + asked, body=body), signer), signer.secret)
+
+
+def _changes(call: Call) -> dict[str, Call]:
+    date = call.value("X-Amz-Date")
+    authorization = call.value("Authorization")
+    signature = authorization[-64:]
+    ending = "" if "?" in call.target else "base/"
+    flipped = signature[:-1] + ("0" if signature[-1] != "0" else "1")
+    return {
+        "method": replace(call, method="PUT"),
+        "path": replace(call, target="base/?".join(call.target.split("?", 1)) + ending),
+        "query": replace(call, target=call.target + ("&" if "?" in call.target else "?") + "Zz=1"),
+        "host": call.having("Host", "elsewhere"),
+        "content type": call.having("Content-Type", "text/plain"),
+        "target": call.having("X-Amz-Target", "Other.Action"),
+        "a signed header again": call.plus("X-Amz-Target", "Other.Action"),
+        "date": call.having("X-Amz-Date", date[:-3] + ("00Z" if date[-3:] != "00Z" else "01Z")),
+        "body": replace(call, body=call.body + b" "),
+        "signature": call.having("Authorization", authorization[:-64] + flipped),
+        "region": call.having("Authorization", authorization.replace("/us-east-2/", "/us-west-2/")),
+    }
+
+
+@given(calls(), _SIGNERS, st.sampled_from(sorted(_changes(sign(Call())))))
+def test_a_change_of_anything_signed_does_not_verify(call: Call, signer: Signer, what: str) -> None:
+    """Method, path, query, signed header, date, scope, body or signature: AuthException."""
+    changed = _changes(sign(call, signer))[what]
+    with pytest.raises(AuthException):
+        verify(changed, signer.secret)
+
+
+@given(calls(), _SIGNERS)
+def test_another_secret_does_not_verify(call: Call, signer: Signer) -> None:
+    """A signature made with another secret is AuthException."""
+    with pytest.raises(AuthException):
+        verify(sign(call, signer), signer.secret + "x")
+
+
+@given(st.binary(max_size=100), _SIGNERS, st.integers(0, 200))
+def test_a_presigned_query_cannot_be_changed(body: bytes, signer: Signer, place: int) -> None:
+    """A character of the signed part of the query changed: refused, whatever it was."""
+    call = presign(Call(body=body), signer)
+    signed = call.target.index("X-Amz-Signature")
+    position = 2 + place % (signed - 3)
+    other = "A" if call.target[position] != "A" else "B"
+    changed = call.target[:position] + other + call.target[position + 1 :]
+    with pytest.raises(Exception, match=r".") as caught:
+        verify(replace(call, target=changed), signer.secret)
+    assert type(caught.value).__module__ == "agent.sources.api.errors"
+
+
+def test_an_unsigned_header_may_change() -> None:
+    """User-Agent and what else is not among the signed headers is not looked at."""
+    verify(
+        sign(push()).plus("User-Agent", "x").plus("amz-sdk-request", "attempt=2"), Signer().secret
+    )
+
+
+@pytest.mark.parametrize(
+    ("sent", "canonical"),
+    [
+        ("/", "/"), ("//", "/"), ("/base/", "/base/"), ("/a//b/", "/a/b/"), ("/a/./b/", "/a/b/"),
+        ("/a/../b/", "/b/"), ("/../", "/"), ("/a b/", "/a%20b/"), ("/%41/", "/%2541/"),
+        ("/~_-.x/", "/~_-.x/"), ("/a=b/", "/a%3Db/"), ("/a", "/a"),
+    ],
+)  # fmt: skip
+def test_the_path_is_normalised_and_encoded_once_more(sent: str, canonical: str) -> None:
+    """Dot segments and doubled slashes go, and what was encoded is encoded again."""
+    assert sigv4.canonical_path(sent.encode()) == canonical.encode()
+
+
+@pytest.mark.parametrize(
+    ("sent", "canonical"),
+    [
+        ("", ""), ("b=1&a=2", "a=2&b=1"), ("a=2&a=1", "a=1&a=2"), ("a", "a="), ("a=b=c", "a=b=c"),
+        ("%41=x&B=y", "%41=x&B=y"), ("a=1&X-Amz-Signature=00&z=1", "a=1&z=1"),
+        ("a-=1&a=1", "a=1&a-=1"),
+    ],
+)  # fmt: skip
+def test_the_query_is_sorted_as_sent(sent: str, canonical: str) -> None:
+    """Sorted by the encoded name, then value; nothing decoded; the signature left out."""
+    assert sigv4.canonical_query(sent.encode()) == canonical.encode()
+
+
+@pytest.mark.parametrize(
+    ("sent", "canonical"),
+    [([b"a"], b"a"), ([b"  a \t b  "], b"a b"), ([b"b", b"a"], b"b,a"), ([b""], b"")],
+)
+def test_header_values_are_folded(sent: list[bytes], canonical: bytes) -> None:
+    """Spaces trimmed and folded, repeats joined by a comma in the order sent."""
+    assert sigv4.canonical_header(sent) == canonical
+
+
+def test_the_published_example_of_a_signing_key() -> None:
+    """The derived key of the AWS General Reference's own example."""
+    secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+    key = sigv4.signing_key(secret, Scope("20150830", "us-east-1", "iam", "aws4_request"))
+    assert key.hex() == "c4afb1cc5771d871763a393e44b703571b55cc28424d1a5e86da6ed3c154a4b9"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "20270115T080000", "20270115T080000z", "2027-01-15T08:00:00Z", "20271315T080000Z",
+        "20270230T080000Z", "20270115T250000Z", "20270115T080060Z", "00000101T000000Z",
+        "20270115T080000Z\n", "٢٠270115T080000Z", "Fri, 15 Jan 2027 08:00:00 GMT",
+    ],
+)  # fmt: skip
+def test_a_date_is_iso_8601_basic_or_refused(text: str) -> None:
+    """Another format, or a day or time that there is not, is IncompleteSignature."""
+    with pytest.raises(IncompleteSignature):
+        sigv4.parse_date(text)
+
+
+@given(st.integers(0, 4_000_000_000))
+def test_a_date_is_read_as_utc(moment: int) -> None:
+    """The seconds since the epoch come back."""
+    text = datetime.fromtimestamp(moment, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    assert sigv4.parse_date(text) == moment
+
+
+def claimed(**changes: Any) -> Authentication:
+    """An authentication signed at NOW."""
+    whole = Authentication("AKIA", SCOPE, ("host",), "0" * 64, "20270115T080000Z")
+    return replace(whole, **changes)
+
+
+@pytest.mark.parametrize("age", [-900.0, 0.0, 900.0])
+def test_fifteen_minutes_either_way_are_taken(age: float) -> None:
+    """To the second, early and late."""
+    assert claimed().signed_at == NOW
+    claimed().check_date(NOW + age, 900)
+
+
+@pytest.mark.parametrize(("age", "side"), [(-901.0, "ahead of"), (901.0, "behind")])
+def test_more_than_fifteen_minutes_expire(age: float, side: str) -> None:
+    """A second more is RequestExpired, and it says which way the clocks differ."""
+    with pytest.raises(RequestExpired, match=side):
+        claimed().check_date(NOW + age, 900)
+
+
+def test_presigned_for_less_expires_earlier() -> None:
+    """X-Amz-Expires counts from the date; its last second is still good."""
+    presigned = claimed(expires=60)
+    presigned.check_date(NOW + 60, 900)
+    presigned.check_date(NOW - 30, 900)
+    with pytest.raises(RequestExpired, match="presigned for 60"):
+        presigned.check_date(NOW + 61, 900)
+
+
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [("day", "20270114"), ("region", "us-west-2"), ("service", "ec2"), ("terminator", "aws3")],
+)
+def test_each_part_of_the_scope_must_be_right(what: str, value: str) -> None:
+    """Another day, region, service or terminator is IncompleteSignature, and is named."""
+    claimed().check_scope("us-east-2")
+    with pytest.raises(IncompleteSignature, match=what) as caught:
+        claimed(scope=replace(SCOPE, **{what: value})).check_scope("us-east-2")
+    assert "us-east-2" not in str(caught.value)

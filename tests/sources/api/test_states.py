@@ -1,0 +1,197 @@
+"""The rows of the table that are the daemon's own state, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import resource
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from botocore.retries.standard import ExponentialBackoff
+
+from tests.parts.daemon import PATIENCE, RunningDaemon
+from tests.parts.helper import ask_helper
+from tests.parts.pushers import Target, push_with_boto3
+from tests.parts.raw import Raw, ask
+from tests.parts.signed import Signer, fresh_key, push, sign
+from tests.sources.api.front import Front, Sink
+from tests.sources.api.plan import CREDENTIALS, SPOILERS, Plan, Spoiler, right, spoiled
+from tests.sources.api.serving import Serving
+from tests.sources.api.test_table import daemon_with, expect, send
+
+with_daemon = contextlib.contextmanager(daemon_with)
+BEFORE_THROTTLING = [spoiler for spoiler in SPOILERS if spoiler.row < 14]
+AFTER_THROTTLING = [spoiler for spoiler in SPOILERS if spoiler.row > 14]
+
+
+@pytest.fixture(scope="module")
+def broken() -> Iterator[RunningDaemon]:
+    """A daemon whose journal cannot be used: its path is a directory."""
+    yield from daemon_with(journal="/")
+
+
+@pytest.mark.parametrize("spoiler", SPOILERS, ids=str)
+def test_row_1_comes_before_all_others(broken: RunningDaemon, spoiler: Spoiler) -> None:
+    """With a store that cannot be used everything is ServiceUnavailable, right or wrong."""
+    expect(send(broken, spoiled(spoiler)), "ServiceUnavailable")
+    expect(send(broken, right()), "ServiceUnavailable")
+
+
+def test_row_1_while_the_daemon_ends() -> None:
+    """A request that is half there when SIGTERM comes is told to try again; nothing is lost."""
+    with with_daemon() as daemon, Raw(("127.0.0.1", daemon.http_port)) as raw:
+        data = right()
+        raw.send(data[:-1])
+        time.sleep(0.1)
+        assert daemon.process is not None
+        daemon.process.send_signal(signal.SIGTERM)
+        expect(raw.answer(), "ServiceUnavailable")
+        assert raw.ends()
+        assert daemon.process.wait(PATIENCE) == 0
+
+
+@pytest.fixture(scope="module")
+def throttled() -> Iterator[RunningDaemon]:
+    """A daemon whose every credential has used up its rate, for now and for a while."""
+    for daemon in daemon_with(push={"rate": {"per_credential": 1, "total": 100_000}}):
+        for entry in CREDENTIALS:
+            spend(daemon, entry)
+        yield daemon
+
+
+def spend(daemon: RunningDaemon, entry: dict[str, Any]) -> None:
+    """Push until it is throttled, if that credential can push at all."""
+    signer = Signer(entry["access_key_id"], token=entry.get("session_token"))
+    for _ in range(20):
+        if send(daemon, sign(push(), signer).raw()).code in (
+            "ThrottlingException",
+            "OptInRequired",
+        ):
+            return
+    raise AssertionError("there is no limit")
+
+
+@pytest.mark.parametrize("spoiler", BEFORE_THROTTLING, ids=str)
+def test_rows_before_14_are_not_throttled(throttled: RunningDaemon, spoiler: Spoiler) -> None:
+    """Whoever is not who they say spends nobody's rate, and is told so as ever."""
+    spend(throttled, CREDENTIALS[0])
+    expect(send(throttled, spoiled(spoiler)), spoiler.code)
+
+
+@pytest.mark.parametrize("spoiler", AFTER_THROTTLING, ids=str)
+def test_row_14_comes_before_the_rest(throttled: RunningDaemon, spoiler: Spoiler) -> None:
+    """Over the rate, a request is throttled before its body is looked at."""
+    for _ in range(10):
+        plan = Plan()
+        spoiler.spoil(plan)
+        spend(throttled, next(e for e in CREDENTIALS if e["access_key_id"] == plan.signer.key))
+        answer = send(throttled, plan.call().raw())
+        if answer.code == "ThrottlingException":
+            assert 0 < int(answer.headers["x-amz-retry-after"]) <= 1001
+            return
+        # A busy machine took a second for it: signed anew in another one, it is another request.
+        time.sleep(1.1)
+    raise AssertionError(answer.body)
+
+
+def test_row_14_for_the_host() -> None:
+    """All credentials together have a rate as well."""
+    with with_daemon(push={"rate": {"per_credential": 100, "total": 1}}) as daemon:
+        codes = {send(daemon, right()).code}
+        for _ in range(20):
+            codes.add(send(daemon, Plan(signer=Signer("AKIALIMITED")).call().raw()).code)
+        assert codes == {"", "ThrottlingException"}
+        record = daemon.await_audit(outcome="ThrottlingException", principal="AKIALIMITED")
+        assert "This host" in record["reason"]
+
+
+def test_row_22_after_all_others() -> None:
+    """A full table refuses, says for how long, and evicts nobody; what is wrong is said first."""
+    with with_daemon(keys={"per_user": 1, "deny_users": ["denied"]}) as daemon:
+        first = send(daemon, right())
+        assert first.code == ""
+        full = send(daemon, right())
+        expect(full, "ThrottlingException")
+        assert 1000 < int(full.headers["x-amz-retry-after"]) <= 60_001
+        for spoiler in SPOILERS:
+            expect(send(daemon, spoiled(spoiler)), spoiler.code)
+        assert send(daemon, right(InstanceOSUser="another")).code == ""
+        (line,) = ask_helper(daemon.lookup_socket, "ec2-user")
+        assert line.endswith(first.request_id)
+
+
+def test_row_22_for_the_host() -> None:
+    """All users together have a number of live keys as well."""
+    with with_daemon(keys={"total": 1}) as daemon:
+        assert send(daemon, right()).code == ""
+        expect(send(daemon, right(InstanceOSUser="another")), "ThrottlingException")
+
+
+def test_row_23_when_the_disk_takes_no_more() -> None:
+    """The lease could not be made durable: ServiceException, and no key is served."""
+    with with_daemon() as daemon:
+        _, hard = resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (0, hard))
+        answer = send(daemon, right())
+        assert (answer.code, answer.status) == ("ServiceException", 500)
+        assert ask_helper(daemon.lookup_socket, "ec2-user") == []
+        resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        answer = send(daemon, right())
+        assert answer.code == ""
+        (line,) = ask_helper(daemon.lookup_socket, "ec2-user")
+        assert line.endswith(answer.request_id)
+
+
+def test_row_24_a_defect_of_ours() -> None:
+    """Whatever fails behind the API, the answer is InternalFailure over the wire too."""
+
+    async def make() -> Front:
+        return Front(sink=Sink(error=ZeroDivisionError("a defect")))
+
+    front = asyncio.run(make())
+    with Serving(front.service.answer) as serving:
+        answer = ask(serving.address, sign(push(), Signer(at=front.clock.wall())).raw())
+        assert (answer.code, answer.status) == ("InternalFailure", 500)
+        assert "defect" not in json.dumps(answer.body)
+
+
+def test_throttled_clients_come_back_by_themselves() -> None:
+    """The time that botocore is told to wait is honest: its own retries get through."""
+    # An older one is not told, and throws dice: 1 s, 2 s, 4 s and so on at most.
+    is_told = hasattr(ExponentialBackoff, "_RETRY_AFTER_HEADER")
+    with with_daemon(keys={"per_user": 1, "lifetime": 4}) as daemon:
+        retries = {"AWS_RETRY_MODE": "standard", "AWS_MAX_ATTEMPTS": "2" if is_told else "10"}
+        patient = replace(Target.of(daemon), environment=retries)
+        assert send(daemon, right()).code == ""
+        pushed = push_with_boto3(patient, "ec2-user", fresh_key())
+        assert pushed.ok, pushed
+        assert "Boto3" in daemon.await_audit(outcome="ThrottlingException")["user_agent"]
+
+
+def test_guessing_is_slowed() -> None:
+    """After ten wrong signatures the next answer waits; another source is answered meanwhile."""
+    wrong = next(spoiler for spoiler in SPOILERS if spoiler.name == "secret")
+    with with_daemon() as daemon, contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", daemon.http_port)
+        for _ in range(10):
+            expect(ask(address, spoiled(wrong), source="127.9.9.9"), "AuthException")
+        guesses = [
+            stack.enter_context(Raw(address, source="127.9.9.9")).send(spoiled(wrong))
+            for _ in range(3)
+        ]
+        for guess in guesses:
+            daemon.await_audit(source="127.9.9.9", outcome="AuthException")
+            guess.sock.settimeout(0.2)
+            with pytest.raises(socket.timeout):
+                guess.sock.recv(1)
+            guess.sock.settimeout(PATIENCE)
+        assert send(daemon, right()).code == ""
+        assert ask(address, right(), source="127.9.9.9").code == ""
+        expect(guesses[0].answer(), "AuthException")

@@ -1,0 +1,118 @@
+"""The reference's table of errors over real sockets: every row, and which row answers first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Optional
+
+import pytest
+
+from tests.parts.daemon import RunningDaemon, merged
+from tests.parts.helper import ask_helper
+from tests.parts.host import work_directory
+from tests.parts.raw import Answer, ask
+from tests.sources.api.plan import CREDENTIALS, SPOILERS, Plan, Spoiler, fresh_source, spoiled
+
+UNBOUND = {"per_credential": 100_000, "total": 100_000}
+STATUS = {
+    "InvalidClientTokenId": 403, "MissingAuthenticationToken": 403, "OptInRequired": 403,
+    "MalformedQueryString": 404, "ServiceUnavailable": 503,
+}  # fmt: skip
+
+
+def send(daemon: RunningDaemon, data: bytes) -> Answer:
+    """Send a request from an address that nobody has come from."""
+    return ask(("127.0.0.1", daemon.http_port), data, source=fresh_source())
+
+
+def expect(answer: Answer, code: str) -> None:
+    """The error must be this one, with the reference's status."""
+    assert (answer.code, answer.status) == (code, STATUS.get(code, 400)), answer.body
+
+
+def daemon_with(
+    environment: Optional[Mapping[str, str]] = None, **changes: Any
+) -> Iterator[RunningDaemon]:
+    """A daemon that knows the credentials of the plan, and denies one user to all."""
+    with work_directory() as directory:
+        config: dict[str, Any] = {
+            "keys": {"deny_users": ["denied"], "per_user": 10_000},
+            "push": {"rate": UNBOUND},
+        }
+        for section, values in changes.items():
+            config = merged(config, {section: values})
+        with RunningDaemon(
+            directory, config=config, credentials=CREDENTIALS, environment=environment
+        ) as daemon:
+            yield daemon
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[RunningDaemon]:
+    """One that takes any number of pushes."""
+    yield from daemon_with()
+
+
+def test_a_right_push_is_taken(daemon: RunningDaemon) -> None:
+    """What the others spoil is right: signed in the header, and presigned."""
+    for plan in (Plan(), Plan(how="query"), Plan(query=["Version=2018-04-02"])):
+        answer = send(daemon, plan.call().raw())
+        assert (answer.code, answer.status) == ("", 200)
+        line = ask_helper(daemon.lookup_socket, "ec2-user")[-1]
+        assert line.split()[2] == answer.request_id
+
+
+@pytest.mark.parametrize("spoiler", SPOILERS, ids=str)
+def test_a_row(daemon: RunningDaemon, spoiler: Spoiler) -> None:
+    """Wrong in just this way: just this error, audited so, and nobody let in."""
+    before = ask_helper(daemon.lookup_socket, "ec2-user")
+    answer = send(daemon, spoiled(spoiler))
+    expect(answer, spoiler.code)
+    record = daemon.await_audit(event="push", request_id=answer.request_id)
+    assert (record["outcome"], record["reason"]) == (spoiler.code, answer.body["Message"])
+    # What was there may have expired meanwhile.
+    assert set(ask_helper(daemon.lookup_socket, "ec2-user")) <= set(before)
+
+
+@pytest.mark.parametrize("spoiler", SPOILERS, ids=str)
+def test_the_earlier_row_answers(daemon: RunningDaemon, spoiler: Spoiler) -> None:
+    """Wrong in a second way, of any later row, the answer is the same."""
+    wrong = []
+    for other in SPOILERS:
+        if other.row <= spoiler.row or other.touches & spoiler.touches:
+            continue
+        answer = send(daemon, spoiled(other, spoiler))
+        if answer.code != spoiler.code:
+            wrong.append((str(other), answer.body))
+    assert wrong == []
+
+
+def test_every_row_that_a_request_can_reach_is_here() -> None:
+    """2 to 13 and 15 to 21; the others are the daemon's state, and are tested below."""
+    assert {spoiler.row for spoiler in SPOILERS} == {*range(2, 14), *range(15, 22)}
+
+
+def test_authorization_in_its_order(daemon: RunningDaemon) -> None:
+    """Rows 18 to 21 share what they look at: source, then instance, then user, then existence."""
+    for key, instance, user, code in (
+        ("AKIAELSEWHERE", "i-bbbbbbbb", "root", "NotAuthorized"),
+        ("AKIALIMITED", "i-cccccccc", "root", "AuthException"),
+        ("AKIALIMITED", daemon.instance_id, "root", "AccessDeniedException"),
+        (CREDENTIALS[0]["access_key_id"], "i-bbbbbbbb", "denied", "AccessDeniedException"),
+        (CREDENTIALS[0]["access_key_id"], "i-bbbbbbbb", "ec2-user", "EC2InstanceNotFoundException"),
+    ):
+        spoiler = Plan()
+        spoiler.signer = type(spoiler.signer)(key=key)
+        spoiler.members.update(InstanceId=instance, InstanceOSUser=user)
+        expect(send(daemon, spoiler.call().raw()), code)
+
+
+def test_what_is_wrong_in_every_way(daemon: RunningDaemon) -> None:
+    """Row by row: with all of the later ones spoiled too, the earliest answers."""
+    for number, spoiler in enumerate(SPOILERS):
+        chosen, touched = [spoiler], set(spoiler.touches)
+        for other in SPOILERS[number + 1 :]:
+            if other.row > spoiler.row and not other.touches & touched:
+                chosen.append(other)
+                touched |= other.touches
+        expect(send(daemon, spoiled(*reversed(chosen))), spoiler.code)

@@ -1,0 +1,76 @@
+"""agent/sources/api/throttle.py: pushes a second, and what guessing costs."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.config.settings import LIMITS, Rate
+from agent.sources.api.errors import ThrottlingException
+from agent.sources.api.throttle import Bucket, FailurePace, Throttle
+
+
+def pushes(throttle: Throttle, name: str, now: float) -> int:
+    """How many pushes are let through until one is not."""
+    for count in range(10_000):
+        try:
+            throttle.take(name, now)
+        except ThrottlingException:
+            return count
+    raise AssertionError("there is no limit")
+
+
+def test_each_credential_has_its_rate() -> None:
+    """A burst of as many as a second's rate, then one for each part of a second."""
+    throttle = Throttle(Rate(per_credential=16, total=200), 100.0)
+    assert pushes(throttle, "a", 100.0) == 16
+    assert pushes(throttle, "b", 100.0) == 16
+    assert pushes(throttle, "a", 100.0625) == 1
+    assert pushes(throttle, "a", 200.0) == 16
+
+
+def test_the_host_has_its_rate() -> None:
+    """Many credentials together get no more than the host's; nobody's own allowance is spent."""
+    throttle = Throttle(Rate(per_credential=20, total=30), 0.0)
+    assert [pushes(throttle, name, 0.0) for name in "abc"] == [20, 10, 0]
+    assert pushes(throttle, "c", 10.0) == 20
+
+
+@pytest.mark.parametrize(("rate", "words"), [(Rate(2, 9), "credentials"), (Rate(9, 2), "host")])
+def test_how_long_to_wait_is_honest(rate: Rate, words: str) -> None:
+    """Whoever waits as long as they were told gets through; a moment earlier they do not."""
+    throttle = Throttle(rate, 0.0)
+    pushes(throttle, "a", 0.0)
+    with pytest.raises(ThrottlingException, match=words) as caught:
+        throttle.take("a", 0.0)
+    assert caught.value.retry_after == pytest.approx(0.5)
+    with pytest.raises(ThrottlingException):
+        throttle.take("a", caught.value.retry_after - 0.01)
+    throttle.take("a", caught.value.retry_after + 0.001)
+
+
+@given(st.lists(st.floats(0, 3), max_size=40), st.integers(1, 20))
+def test_never_more_than_the_rate(steps: list[float], rate: int) -> None:
+    """In any time, at most the burst and the rate's worth of it."""
+    throttle, now, taken = Throttle(Rate(rate, 1000), 0.0), 0.0, 0
+    for step in steps:
+        now += step
+        taken += pushes(throttle, "a", now)
+        assert taken <= rate + rate * now + 1e-6
+
+
+def test_a_bucket_fills_to_its_burst() -> None:
+    """And no further, however long nobody came."""
+    bucket = Bucket.full(2.0, 5.0, 0.0)
+    assert bucket.wait(1_000.0) == 0.0
+    assert bucket.tokens == 5.0
+
+
+def test_failures_are_slowed_by_source() -> None:
+    """The first ten at once, then a second each, five at most; others are not slowed."""
+    pace = FailurePace()
+    assert [pace.delay("10.0.0.1", 0.0) for _ in range(LIMITS.failures_burst)] == [0.0] * 10
+    assert [pace.delay("10.0.0.1", 0.0) for _ in range(7)] == [1, 2, 3, 4, 5, 5, 5]
+    assert pace.delay("10.0.0.2", 0.0) == 0.0
+    assert pace.delay("10.0.0.1", 1_000.0) == 0.0

@@ -1,0 +1,218 @@
+"""agent/sources/api/wire.py: HTTP/1.1 on bytes, strict and bounded."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.config.settings import LIMITS
+from agent.sources.api.errors import ApiError, BadRequest, PayloadTooLarge
+from agent.sources.api.message import Response
+from agent.sources.api.wire import Message, Wire
+
+OK = Response(200, {"Success": True}, (("x-amzn-RequestId", "id"),))
+HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"
+PLAIN = HEAD + b"Content-Length: 2\r\n\r\n{}"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+def message(data: bytes, step: int = 0) -> Optional[Message]:
+    """What a wire makes of these bytes, all at once or `step` bytes at a time."""
+    wire = Wire()
+    for start in range(0, len(data), step or len(data)):
+        wire.feed(data[start : start + (step or len(data))])
+        if wire.ready:
+            got = wire.next_message()
+            if got is not None:
+                return got
+    return None
+
+
+def state(wire: Wire) -> tuple[bool, bool]:
+    """Whether a request has begun, and whether an answer is owed."""
+    return wire.begun, wire.owes_answer
+
+
+@pytest.mark.parametrize("step", [0, 1, 7])
+def test_a_request_in_any_pieces(step: int) -> None:
+    """Whole, byte by byte or otherwise cut: the same raw target, headers and body."""
+    raw = (
+        b"POST /b%2f/?A=%41 HTTP/1.1\r\nHost: a:1\r\nX-Two:  b\t c \r\nContent-Length: 2\r\n\r\n{}"
+    )
+    got = message(raw, step)
+    assert got is not None
+    assert (got.head.method, got.head.target, got.body) == (b"POST", b"/b%2f/?A=%41", b"{}")
+    assert got.head.headers == (
+        (b"host", b"a:1"), (b"x-two", b"b\t c"), (b"content-length", b"2"),
+    )  # fmt: skip
+
+
+def test_a_request_without_a_body() -> None:
+    """No length: the body is empty."""
+    got = message(HEAD + b"\r\n")
+    assert got is not None
+    assert got.body == b""
+
+
+@pytest.mark.parametrize("cut", [1, 10, len(PLAIN) - 4, len(PLAIN) - 1])
+def test_a_request_that_is_not_whole_yet(cut: int) -> None:
+    """Nothing, until the rest arrives; but that it has begun is known."""
+    wire = Wire()
+    assert state(wire) == (False, False)
+    wire.feed(PLAIN[:cut])
+    assert state(wire) == (True, True)
+    assert wire.next_message() is None
+    wire.feed(PLAIN[cut:])
+    assert wire.ready
+    assert wire.next_message() is not None
+
+
+def test_pipelined_requests_come_one_after_the_other() -> None:
+    """Each after the answer to the one before, whatever arrived early."""
+    wire = Wire()
+    wire.feed(PLAIN + PLAIN.replace(b"{}", b"[]") + HEAD + b"\r\n" + PLAIN[:9])
+    for body in (b"{}", b"[]", b""):
+        got = wire.next_message()
+        assert got is not None
+        assert got.body == body
+        assert wire.send(OK).startswith(b"HTTP/1.1 200")
+        assert wire.keeps_alive
+        wire.go_on()
+    assert wire.begun
+    assert wire.next_message() is None
+
+
+def test_too_much_in_advance_is_not_read() -> None:
+    """A client that does not wait for answers is stopped at head and body once more."""
+    wire = Wire()
+    wire.feed(PLAIN)
+    assert wire.next_message() is not None
+    wire.feed(b"a" * (LIMITS.head_bytes + LIMITS.body_bytes))
+    assert not wire.full
+    wire.feed(b"a")
+    assert wire.full
+
+
+def test_http_1_0_and_close_end_the_connection() -> None:
+    """After the answer there is no other request, and the answer says so."""
+    for raw in (
+        PLAIN.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        PLAIN.replace(b"Host", b"Connection: close\r\nHost"),
+    ):
+        wire = Wire()
+        wire.feed(raw)
+        assert wire.next_message() is not None
+        assert b"connection: close" in wire.send(OK).lower()
+        assert not wire.keeps_alive
+
+
+def test_expect_100_continue() -> None:
+    """Asked for, it is given once; what is too large is refused instead."""
+    wire = Wire()
+    wire.feed(HEAD + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+    asked = [wire.wants_continue]
+    assert wire.next_message() is None
+    asked.append(wire.wants_continue)
+    assert wire.send_continue() == b"HTTP/1.1 100 \r\n\r\n"
+    asked.append(wire.wants_continue)
+    assert asked == [False, True, False]
+    wire.feed(b"{}")
+    assert wire.next_message() is not None
+    with pytest.raises(PayloadTooLarge):
+        message(HEAD + b"Expect: 100-continue\r\nContent-Length: 99999\r\n\r\n")
+
+
+def test_an_answer_on_the_wire() -> None:
+    """Status with its words, the reference's content type, a length, then the JSON."""
+    wire = Wire()
+    wire.feed(PLAIN)
+    wire.next_message()
+    assert wire.send(OK, close=True) == (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: 17\r\n"
+        b'x-amzn-RequestId: id\r\nConnection: close\r\n\r\n{"Success": true}'
+    )
+    assert not wire.keeps_alive
+
+
+@pytest.mark.parametrize(
+    "raw", [HEAD.replace(b"POST", b"HEAD") + b"\r\n", b"HEAD / HTTP/1.1\r\nHost:\r\n\r\n"]
+)
+def test_the_answer_to_head_has_no_body(raw: bytes) -> None:
+    """The headers only, also when the request is refused for its framing."""
+    wire = Wire()
+    wire.feed(raw)
+    try:
+        wire.next_message()
+    except BadRequest:
+        pass
+    assert wire.send(OK, close=True).endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_no_other_protocol_is_spoken(status: int) -> None:
+    """A request to upgrade is one like any other, and is answered in HTTP/1.1."""
+    wire = Wire()
+    wire.feed(HEAD + b"Upgrade: h2c\r\n\r\n")
+    assert wire.next_message() is not None
+    assert wire.send(Response(status, {})).startswith(b"HTTP/1.1 %d" % status)
+    assert wire.keeps_alive
+
+
+def test_an_answer_is_owed_until_it_is_sent() -> None:
+    """From a request's first byte to its answer; not on an idle connection."""
+    wire = Wire()
+    states = [state(wire)]
+    wire.feed(PLAIN[:5])
+    states.append(state(wire))
+    wire.feed(PLAIN[5:])
+    wire.next_message()
+    states.append(state(wire))
+    wire.send(OK)
+    states.append(state(wire))
+    wire.go_on()
+    states.append(state(wire))
+    owes, sent, idle = (True, True), (True, False), (False, False)
+    assert states == [idle, owes, owes, sent, idle]
+
+
+_BYTES = st.one_of(
+    st.binary(max_size=80),
+    st.lists(
+        st.sampled_from([
+            b"POST / HTTP/1.1\r\n", b"HEAD / HTTP/1.0\r\n", b"Host: a\r\n",
+            b"Content-Length: 2\r\n", b"Transfer-Encoding: chunked\r\n",
+            b"Expect: 100-continue\r\n", b"\r\n", b"{}",
+            b"2\r\n{}\r\n", b"0\r\n\r\n", b"\n", b" ", b"\0", b"Connection: close\r\n",
+        ]),
+        max_size=10,
+    ).map(b"".join),
+)  # fmt: skip
+
+
+@given(_BYTES, st.integers(1, 30))
+def test_no_bytes_make_it_stumble(data: bytes, step: int) -> None:
+    """Arbitrary bytes in pieces: requests, or a refusal that can be sent; the same as in one go."""
+
+    def course(step: int) -> list[object]:
+        wire, seen = Wire(), list[object]()
+        for start in range(0, len(data), step):
+            wire.feed(data[start : start + step])
+            try:
+                while wire.ready:
+                    got = wire.next_message()
+                    if got is None:
+                        break
+                    seen.append((got.head.method, got.body))
+                    assert wire.send(OK)
+                    if not wire.keeps_alive:
+                        return seen
+                    wire.go_on()
+            except ApiError as error:
+                assert wire.send(Response(error.status, {}), close=True)
+                return [*seen, error.code]
+        return seen
+
+    assert course(step) == course(max(1, len(data)))
