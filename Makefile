@@ -23,9 +23,9 @@ test: .venv/ready-test
 	.ci/need --soft $(TOOLS)
 	PYTHON=/usr/bin/python3 .ci/need --soft python3:ensurepip=python3-venv
 ifeq ($(strip $(PYTEST_ARGS)),)
-	# Every line and branch of agent/sources/api/ by its own tests; then all the others.
-	$(VENV)/python -m pytest $(WORKERS) --cov=agent.sources.api --cov-branch --cov-fail-under=100 tests/sources/api
-	$(VENV)/python -m pytest $(WORKERS) --ignore=tests/sources/api
+	# Every line and branch of agent/sources/ by its own tests; then all the others.
+	$(VENV)/python -m pytest $(WORKERS) --cov=agent.sources --cov-branch --cov-fail-under=100 tests/sources
+	$(VENV)/python -m pytest $(WORKERS) --ignore=tests/sources
 else
 	$(VENV)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
 endif
@@ -35,7 +35,7 @@ endif
 FLOOR ?= $(shell .ci/python 3.9)
 NEWEST ?= $(shell .ci/python 3.14 3.13)
 OLD_AND_NEW := $(filter-out %/test_hostile.py,$(wildcard tests/test_*.py \
-	$(foreach part,config host leases audit lookup sources/api helper,tests/$(part)/test_*.py))) \
+	$(foreach part,config host leases audit lookup sources sources/api helper,tests/$(part)/test_*.py))) \
 	tests/faults/test_time.py tests/faults/test_journal_disk.py \
 	tests/e2e/test_main_job.py::test_a_pushed_key_logs_in
 

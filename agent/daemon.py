@@ -7,23 +7,23 @@ import logging
 import os
 import resource
 import signal
+import socket
 import ssl
 import sys
-from collections.abc import MutableMapping
-from typing import Any, Optional
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Optional
 
 from agent.audit.history import History
 from agent.audit.lines import LineHandler, LineWriter
 from agent.audit.record import Audit, Record
 from agent.config.document import Problems
 from agent.config.identity import Identity
-from agent.config.settings import LIMITS, Config
+from agent.config.settings import LIMITS, Config, Push
 from agent.host import listeners, tls
 from agent.host.clock import SystemClock
 from agent.host.memory import give_back
 from agent.host.systemd import Notifier
 from agent.leases.journal import Journal, is_in_memory
-from agent.leases.journal_rows import Remembered
 from agent.leases.store import LeaseStore
 from agent.leases.turns import Turns
 from agent.lookup.answers import Lookups
@@ -31,9 +31,15 @@ from agent.lookup.server import LookupServer
 from agent.operations import Operator
 from agent.sources.api import credentials
 from agent.sources.api.credentials import Credentials
+from agent.sources.api.door import Door
 from agent.sources.api.http_server import HttpServer
+from agent.sources.api.local import LocalDoor
 from agent.sources.api.principal import Authenticator
-from agent.sources.api.service import Service
+from agent.sources.api.service import NetworkDoor
+from agent.sources.context import Context
+from agent.sources.intake import Intake
+from agent.sources.replay import ReplayMemory
+from agent.sources.throttle import Throttle
 
 log = logging.getLogger("sixtykeyd")
 
@@ -48,23 +54,21 @@ class Daemon:
     def __init__(
         self, config: Config, identity: Identity, environ: MutableMapping[str, str]
     ) -> None:
+        clock = SystemClock()
         self._config = config
-        self._identity = identity
         self._environ = environ
         self._notifier = Notifier(environ)
-        self._clock = SystemClock()
         self._lines = LineWriter(1)
-        self._audit = Audit(self._lines.write, self._clock, History())
+        self._audit = Audit(self._lines.write, clock, History())
+        self._context = Context(config, identity, clock, self._audit, Turns(clock))
         journal = None if config.journal is None else Journal(config.journal)
         in_memory = config.journal is not None and is_in_memory(config.journal)
-        self._store = LeaseStore(config.keys, journal, self._clock, log.warning, in_memory)
-        self._authenticator = Authenticator(self._credentials(), identity.region, self._clock)
-        self._tls = self._tls_context()
+        self._store = LeaseStore(config.keys, journal, clock, log.warning, in_memory)
+        self._intake = Intake(self._context, self._store, ReplayMemory())
+        self._authenticator = Authenticator(_load_credentials(config.push), identity.region, clock)
+        self._tls = _load_tls(config.push)
         self._stopping = asyncio.Event()
-        self._servers: list[HttpServer] = []
-        self._network: Optional[HttpServer] = None
-        self._listening: dict[str, str] = {}
-        self._turns = Turns(self._clock)
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain.
@@ -74,90 +78,80 @@ class Daemon:
         """
         _raise_descriptor_limit()
         sockets = listeners.all_listeners(self._config, self._environ)
-        lookups = LookupServer(Lookups(self._store.table, self._clock, self._audit))
-        service = self._service()
+        lookups = LookupServer(Lookups(self._store.table, self._context.clock, self._audit))
         remembered = await self._store.open()
-        # Whoever logs in need not wait for all that was answered to be remembered.
+        # Serve lookups before rebuilding the replay memory.
         lookups.start(sockets["lookup"])
-        self._remember(service, remembered)
-        self._on_signals()
-        self._servers.append(HttpServer(service.answer, self._refused))
-        self._servers[0].start(sockets["push"])
-        if "https" in sockets:
-            self._network = HttpServer(service.answer, self._refused, self._tls)
-            self._servers.append(self._network)
-            self._network.start(sockets["https"])
-        self._serving({name: sock.getsockname() for name, sock in sockets.items()})
-        tending = [asyncio.create_task(self._watch()), asyncio.create_task(self._tend(service))]
+        self._intake.restore(remembered)
+        doors, servers = self._open_doors(sockets)
+        self._announce(sockets)
+        tending = [asyncio.create_task(self._watch()), asyncio.create_task(self._tend(servers))]
         await self._stopping.wait()
         self._notifier.stopping()
-        service.draining = True
-        await asyncio.gather(*(server.stop() for server in self._servers))
+        for door in doors:
+            door.drain()
+        await asyncio.gather(*(server.stop() for server in servers))
         for task in tending:
             task.cancel()
         await lookups.stop()
         self._store.close()
-        self._decided("stop")
+        self._record("stop")
         self._lines.flush()
 
-    def _service(self) -> Service:
+    def _open_doors(
+        self, sockets: Mapping[str, socket.socket]
+    ) -> tuple[list[Door], list[HttpServer]]:
+        """Serve the push socket, and the network where there is a listener for it."""
+        throttle = Throttle(self._config.push.rate, self._context.clock.boottime())
+        door = NetworkDoor(self._context, self._intake, throttle, self._authenticator)
+        network = HttpServer(door.answer, self._count_refused, self._tls)
+        reloader = _Reloader(self._config.push, self._authenticator, network)
         operator = Operator(
-            self._config,
-            self._identity,
-            self._store,
-            self._clock,
-            self._audit,
-            self._turns,
-            self._reload_files,
+            self._context, self._store, reloader.reload, _addresses(sockets, self._tls)
         )
-        operator.listeners = self._listening
-        return Service(
-            self._config,
-            self._identity,
-            self._authenticator,
-            self._store,
-            self._clock,
-            self._audit,
-            self._turns,
-            operator.actions(),
-        )
+        desk = LocalDoor(self._context, self._intake, throttle, operator.actions())
+        local = HttpServer(desk.answer, self._count_refused)
+        self._handle_signals(reloader)
+        local.start(sockets["push"])
+        if "https" not in sockets:
+            return [desk], [local]
+        network.start(sockets["https"])
+        return [desk, door], [local, network]
 
-    def _serving(self, addresses: dict[str, Any]) -> None:
-        self._listening.update(lookup=addresses["lookup"], push=addresses["push"])
-        where = "no network listener"
-        if "https" in addresses:
-            host, port = addresses["https"][:2]
+    def _announce(self, sockets: Mapping[str, socket.socket]) -> None:
+        instance, where = self._context.identity.instance_id, "no network listener"
+        if "https" in sockets:
+            host, port = sockets["https"].getsockname()[:2]
             where = f"{host} port {port}"
-            scheme = "http" if self._tls is None else "https"
-            self._listening[scheme] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        log.info("serving %s: %s", self._identity.instance_id, where)
-        self._decided("start")
-        self._notifier.ready(f"Serving {self._identity.instance_id}, {where}")
+        log.info("serving %s: %s", instance, where)
+        self._record("start")
+        self._notifier.ready(f"Serving {instance}, {where}")
 
-    def _on_signals(self) -> None:
+    def _handle_signals(self, reloader: _Reloader) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
 
-    def _reload(self) -> None:
+        loop.add_signal_handler(signal.SIGHUP, self._start_reload, reloader)
+
+    def _start_reload(self, reloader: _Reloader) -> None:
+        task = asyncio.get_running_loop().create_task(self._reload(reloader))
+        # The loop holds its tasks weakly: without this one might be collected before it ends.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reload(self, reloader: _Reloader) -> None:
         """SIGHUP: credentials and TLS files anew; if anything is wrong with them, none of it."""
         self._notifier.reloading()
         try:
-            self._reload_files()
+            await reloader.reload()
         except Problems as problems:
             for problem in problems.problems:
                 log.error("not reloaded: %s", problem)
-            self._decided("reload", "refused", "; ".join(problems.problems))
+            self._record("reload", "refused", "; ".join(problems.problems))
         else:
-            self._decided("reload")
-        self._notifier.ready(f"Serving {self._identity.instance_id}")
-
-    def _reload_files(self) -> None:
-        known, context = self._credentials(), self._tls_context()
-        self._authenticator.credentials = known
-        if self._network is not None:
-            self._network.tls = context
+            self._record("reload")
+        self._notifier.ready(f"Serving {self._context.identity.instance_id}")
 
     async def _watch(self) -> None:
         """What has to be done again and again, and waits for nothing."""
@@ -169,41 +163,58 @@ class Daemon:
             audit = LIMITS.audit_retry_seconds if self._lines.waiting else LIMITS.tend_seconds
             await asyncio.sleep(min(watchdog, audit))
 
-    async def _tend(self, service: Service) -> None:
+    async def _tend(self, servers: Sequence[HttpServer]) -> None:
         """What waits for the journal: a disk that stands still must not cost the watchdog."""
         while True:
             await asyncio.sleep(LIMITS.tend_seconds)
             # In turn: a journal that is opened anew gets the table as no push is changing it.
-            async with self._turns:
+            async with self._context.turns:
                 remembered = await self._store.tend()
-            self._remember(service, remembered)
-            if any(server.crowd_has_gone() for server in self._servers):
+            self._intake.restore(remembered)
+            if any(server.crowd_has_gone() for server in servers):
                 give_back()
 
-    def _remember(self, service: Service, remembered: Remembered) -> None:
-        if remembered.incomplete:
-            service.lose()
-        for signed, request_id in remembered.answered:
-            service.remember(signed, request_id)
-        for lease in remembered.leases:
-            self._audit.history.pushed(lease)
-
-    def _credentials(self) -> Credentials:
-        if self._config.push.http is None:
-            return Credentials(())
-        return credentials.load(self._config.push.credentials)
-
-    def _tls_context(self) -> Optional[ssl.SSLContext]:
-        http = self._config.push.http
-        return None if http is None or http.tls is None else tls.context(http.tls)
-
-    def _refused(self, code: str) -> None:
+    def _count_refused(self, code: str) -> None:
         self._audit.count("http", code)
 
-    def _decided(self, event: str, outcome: str = "done", reason: Optional[str] = None) -> None:
-        self._audit.record(
-            Record(event, outcome, instance=self._identity.instance_id, reason=reason)
-        )
+    def _record(self, event: str, outcome: str = "done", reason: Optional[str] = None) -> None:
+        instance = self._context.identity.instance_id
+        self._audit.record(Record(event, outcome, instance=instance, reason=reason))
+
+
+class _Reloader:
+    """Reads credentials and TLS files anew while the daemon runs."""
+
+    def __init__(self, push: Push, authenticator: Authenticator, network: HttpServer) -> None:
+        self._push = push
+        self._authenticator = authenticator
+        self._network = network
+
+    async def reload(self) -> None:
+        """Use what the files say now. Raises Problems; then all stays as it was."""
+        known, context = _load_credentials(self._push), _load_tls(self._push)
+        self._authenticator.replace(known)
+        self._network.tls = context
+
+
+def _load_credentials(push: Push) -> Credentials:
+    return Credentials(()) if push.http is None else credentials.load(push.credentials)
+
+
+def _load_tls(push: Push) -> Optional[ssl.SSLContext]:
+    return None if push.http is None or push.http.tls is None else tls.context(push.http.tls)
+
+
+def _addresses(
+    sockets: Mapping[str, socket.socket], context: Optional[ssl.SSLContext]
+) -> dict[str, str]:
+    """Where each socket listens, by name: a path, or an address and a port."""
+    found = {name: sockets[name].getsockname() for name in ("lookup", "push")}
+    if "https" in sockets:
+        host, port = sockets["https"].getsockname()[:2]
+        scheme = "http" if context is None else "https"
+        found[scheme] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return found
 
 
 def _raise_descriptor_limit() -> None:

@@ -13,19 +13,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, Callable, Optional
 
 from agent import __version__
 from agent.audit.metrics import prometheus
-from agent.audit.record import Audit
+from agent.audit.record import Record
 from agent.config.document import Problems
-from agent.config.identity import Identity
-from agent.config.settings import LIMITS, Config
-from agent.host.clock import Clock
+from agent.config.settings import LIMITS
 from agent.leases.lease import Lease, NotDurable
 from agent.leases.store import LeaseStore
-from agent.leases.turns import Turns
 from agent.sources.api.errors import (
     AccessDeniedException,
     InvalidArgsException,
@@ -33,8 +30,9 @@ from agent.sources.api.errors import (
     ServiceException,
     ValidationError,
 )
+from agent.sources.api.local import Answer, OperatorAction
 from agent.sources.api.message import Peer
-from agent.sources.api.service import Facts, OperatorAction
+from agent.sources.context import Context
 
 Body = dict[str, Any]
 
@@ -43,30 +41,26 @@ class Operator:
     """What an operator can ask a running daemon.
 
     `reload` reads credentials and TLS files anew, or raises Problems and leaves the old ones;
-    `listeners` is filled in, by name, with where the daemon listens.
+    `listeners` says, by name, where the daemon listens.
     """
 
     def __init__(
         self,
-        config: Config,
-        identity: Identity,
+        context: Context,
         store: LeaseStore,
-        clock: Clock,
-        audit: Audit,
-        turns: Turns,
-        reload: Callable[[], None],
+        reload: Callable[[], Awaitable[None]],
+        listeners: Mapping[str, str],
     ) -> None:
-        self._config = config
-        self._identity = identity
+        self._context = context
+        self._config = context.config
+        self._clock = context.clock
+        self._audit = context.audit
         self._store = store
-        self._clock = clock
-        self._audit = audit
-        self._turns = turns
         self._reload = reload
-        self._started = clock.boottime()
-        self._wall_at_boot = clock.wall() - clock.boottime()
-        self._told: dict[tuple[str, str], float] = {}
-        self.listeners: dict[str, str] = {}
+        self._listeners = dict(listeners)
+        self._started = context.clock.boottime()
+        self._wall_at_boot = context.clock.wall() - context.clock.boottime()
+        self._asked: dict[tuple[str, str], float] = {}
 
     def actions(self) -> Mapping[str, OperatorAction]:
         """The actions by X-Amz-Target."""
@@ -80,36 +74,45 @@ class Operator:
             "Sixtykey.Reload": self.reload,
         }
 
-    async def identity(self, peer: Peer, body: bytes, facts: Facts) -> Body:
+    async def identity(self, peer: Peer, body: bytes, record: Record) -> Answer:
         """Which instance this is, and how long keys live: what a local push has to know."""
         _members(body)
-        self._quiet(peer, facts)
-        return {**self._names(), "Lifetime": self._config.keys.lifetime}
+        told = {**self._names(), "Lifetime": self._config.keys.lifetime}
+        return Answer(told, self._is_repeated(peer, record))
 
-    async def leases(self, peer: Peer, body: bytes, facts: Facts) -> Body:
+    async def leases(self, peer: Peer, body: bytes, record: Record) -> Answer:
         """Every live lease, or those of OSUser; who ends first comes first."""
         members = _members(body, "OSUser")
-        self._quiet(peer, facts)
-        return {"Leases": self._told_leases(members.get("OSUser"))}
+        told = {"Leases": self._describe_leases(members.get("OSUser"))}
+        return Answer(told, self._is_repeated(peer, record))
 
-    async def why(self, _: Peer, body: bytes, facts: Facts) -> Body:
+    async def why(self, _: Peer, body: bytes, record: Record) -> Answer:
         """What was decided lately about OSUser, newest first, and what is live now."""
         members = _members(body, "OSUser")
         os_user = _required(members, "OSUser")
-        facts["os_user"] = os_user
+        record.os_user = os_user
         history, now = self._audit.history, self._clock.boottime()
-        return {
-            "Leases": self._told_leases(os_user),
+        told = {
+            "Leases": self._describe_leases(os_user),
             "Decisions": history.of(os_user, now),
             "Asked": history.asked_for(os_user, now),
             "Uptime": round(now - self._started, 3),
             **self._names(),
         }
+        return Answer(told)
 
-    async def status(self, peer: Peer, body: bytes, facts: Facts) -> Body:
+    async def status(self, peer: Peer, body: bytes, record: Record) -> Answer:
         """How the daemon is: identity, listeners, leases by user, counters since its start."""
         _members(body)
-        self._quiet(peer, facts)
+        return Answer(self._status(), self._is_repeated(peer, record))
+
+    async def metrics(self, peer: Peer, body: bytes, record: Record) -> Answer:
+        """The status in Prometheus' text format; GET /metrics answers the text alone."""
+        _members(body)
+        text = prometheus(self._status())
+        return Answer({"Metrics": text}, self._is_repeated(peer, record))
+
+    def _status(self) -> Body:
         now, wall = self._clock.boottime(), self._clock.wall()
         users: dict[str, int] = {}
         for lease in self._store.table.live():
@@ -124,22 +127,18 @@ class Operator:
             "Uptime": round(now - self._started, 3),
             "ClockStepped": round(wall - now - self._wall_at_boot, 3),
             "Lifetime": self._config.keys.lifetime,
-            "Listeners": self.listeners,
+            "Listeners": self._listeners,
             "Leases": {"Total": sum(users.values()), "ByUser": users},
             "Counters": counters,
             "Journal": self._journal(),
             "Memory": _resident_bytes(),
         }
 
-    async def metrics(self, peer: Peer, body: bytes, facts: Facts) -> Body:
-        """The status in Prometheus' text format; GET /metrics answers the text alone."""
-        return {"Metrics": prometheus(await self.status(peer, body, facts))}
-
-    async def revoke(self, peer: Peer, body: bytes, facts: Facts) -> Body:
+    async def revoke(self, peer: Peer, body: bytes, record: Record) -> Answer:
         """End leases before their time: of OSUser, with Fingerprint that key, or All."""
         members = _members(body, "OSUser", "Fingerprint", "All")
         os_user, fingerprint = members.get("OSUser"), members.get("Fingerprint")
-        facts.update(os_user=os_user, fingerprint=fingerprint)
+        record.os_user, record.fingerprint = os_user, fingerprint
         _demand_root(peer)
         everything = members.get("All") is True
         if everything == (os_user is not None):
@@ -148,22 +147,22 @@ class Operator:
         live = table.live() if os_user is None else table.of(os_user)
         gone = [lease for lease in live if lease.is_for(fingerprint)]
         await self._end(gone)
-        facts["reason"] = f"{len(gone) or 'no'} key{'' if len(gone) == 1 else 's'}" + (
+        record.reason = f"{len(gone) or 'no'} key{'' if len(gone) == 1 else 's'}" + (
             " of all users" if everything else ""
         )
-        return {"Revoked": [self._told_lease(lease) for lease in gone]}
+        return Answer({"Revoked": [self._describe(lease) for lease in gone]})
 
-    async def reload(self, peer: Peer, body: bytes, _: Facts) -> Body:
+    async def reload(self, peer: Peer, body: bytes, _: Record) -> Answer:
         """Read the credentials and TLS files anew."""
         _members(body)
         _demand_root(peer)
         try:
-            self._reload()
+            await self._reload()
         except Problems as problems:
             raise InvalidArgsException(
                 "Not reloaded, what was read before stays: " + "; ".join(problems.problems)
             ) from None
-        return {"Reloaded": True}
+        return Answer({"Reloaded": True})
 
     async def _end(self, leases: Iterable[Lease]) -> None:
         gone, now = list(leases), self._clock.boottime()
@@ -172,7 +171,7 @@ class Operator:
         for lease in gone:
             self._audit.history.revoked(lease, now)
         # In turn: a push of the same key must not be half there when the journal forgets it.
-        async with self._turns:
+        async with self._context.turns:
             try:
                 await self._store.remove(gone)
             except NotDurable as error:
@@ -182,9 +181,9 @@ class Operator:
 
     def _names(self) -> Body:
         return {
-            "InstanceId": self._identity.instance_id,
-            "AvailabilityZone": self._identity.availability_zone,
-            "Region": self._identity.region,
+            "InstanceId": self._context.identity.instance_id,
+            "AvailabilityZone": self._context.identity.availability_zone,
+            "Region": self._context.identity.region,
         }
 
     def _journal(self) -> Body:
@@ -194,12 +193,12 @@ class Operator:
             return {"Path": self._config.journal, "Problem": str(error)}
         return {"Path": self._config.journal, "Problem": None}
 
-    def _told_leases(self, os_user: Optional[str]) -> list[Body]:
+    def _describe_leases(self, os_user: Optional[str]) -> list[Body]:
         table = self._store.table
         leases = table.live() if os_user is None else table.of(os_user)
-        return [self._told_lease(e) for e in sorted(leases, key=lambda e: e.expires_at)]
+        return [self._describe(e) for e in sorted(leases, key=lambda e: e.expires_at)]
 
-    def _told_lease(self, lease: Lease) -> Body:
+    def _describe(self, lease: Lease) -> Body:
         return {
             "OSUser": lease.os_user,
             "Type": lease.key.type,
@@ -212,15 +211,16 @@ class Operator:
             "Lifetime": round(lease.expires_at - lease.pushed_at, 3),
         }
 
-    def _quiet(self, peer: Peer, facts: Facts) -> None:
-        """Who asks the same again and again is recorded once in a while."""
-        now, asked = self._clock.boottime(), (f"uid:{peer.uid}", facts["event"])
-        last = self._told.get(asked)
-        facts["quiet"] = last is not None and now < last + LIMITS.operator_quiet_seconds
-        if not facts["quiet"]:
-            if len(self._told) >= LIMITS.connections:
-                self._told.clear()
-            self._told[asked] = now
+    def _is_repeated(self, peer: Peer, record: Record) -> bool:
+        """Whether this peer asked the same a moment ago: `list --watch` would fill the log."""
+        now, asked = self._clock.boottime(), (f"uid:{peer.uid}", record.event)
+        last = self._asked.get(asked)
+        if last is not None and now < last + LIMITS.operator_quiet_seconds:
+            return True
+        if len(self._asked) >= LIMITS.connections:
+            self._asked.clear()
+        self._asked[asked] = now
+        return False
 
 
 def _members(body: bytes, *known: str) -> Body:

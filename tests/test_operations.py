@@ -89,7 +89,7 @@ def test_revoke_ends_what_was_named_and_nothing_else() -> None:
         first = leases[0].key.fingerprint
         (gone,) = (await desk.ask("Revoke", OSUser="alice", Fingerprint=first))["Revoked"]
         assert gone["Fingerprint"] == first
-        assert desk.facts["os_user"] == "alice"
+        assert desk.record.os_user == "alice"
         md5 = leases[1].key.md5_fingerprint
         assert len((await desk.ask("Revoke", OSUser="alice", Fingerprint=md5))["Revoked"]) == 1
         assert (await desk.ask("Revoke", OSUser="alice"))["Revoked"] == []
@@ -164,7 +164,7 @@ def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
 
     async def course(desk: Desk) -> None:
         with pytest.raises(ValidationError):
-            await desk.operator.leases(ROOT, body, {"event": "list"})
+            await desk.operator.leases(ROOT, body, Record("list", "x"))
 
     at_desk(course)
 
@@ -188,7 +188,7 @@ def test_reading_again_is_counted_not_recorded() -> None:
         for peer, wait in ((ROOT, 0), (ROOT, 1), (SOMEBODY, 0), (ROOT, 60)):
             desk.clock.advance(wait)
             await desk.ask("List", peer)
-            quiet.append(desk.facts["quiet"])
+            quiet.append(desk.quiet)
         assert quiet == [False, True, False, False]
 
     at_desk(course)

@@ -13,14 +13,18 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Callable, Optional
 
+import cachetools
+
 from agent.audit.history import History
+from agent.config.settings import LIMITS
+from agent.host.bucket import Bucket
 from agent.host.clock import Clock
 
 # What a caller wrote is cut here: enough for every honest value, too little to flood a log with.
 _LONGEST = 1024
 
 
-@dataclass(frozen=True)
+@dataclass
 class Record:
     """One decision. What is unknown stays None and is not written.
 
@@ -72,6 +76,9 @@ class Audit:
         self.history = history
         self.counts: Counter[tuple[str, str]] = Counter()
         self._skipped = 0
+        self._groups: cachetools.LRUCache[tuple[str, str], Bucket] = cachetools.LRUCache(
+            LIMITS.failure_sources
+        )
 
     def record(self, record: Record) -> None:
         """One decision was made."""
@@ -84,6 +91,21 @@ class Audit:
     def count(self, event: str, outcome: str) -> None:
         """A decision not worth a line, such as a login for which nothing was ever pushed."""
         self.counts[event, outcome] += 1
+
+    def sample(self, record: Record, group: tuple[str, str], now: float) -> None:
+        """A decision of which there may be a flood: the first of each group are written.
+
+        `now`: CLOCK_BOOTTIME, s.
+        """
+        bucket = self._groups.get(group)
+        if bucket is None:
+            rate, burst = LIMITS.strangers_per_second, LIMITS.strangers_burst
+            bucket = self._groups[group] = Bucket.full(rate, burst, now)
+        if bucket.wait(now) > 0.0:
+            self.skip(record.event, record.outcome)
+        else:
+            bucket.take()
+            self.record(record)
 
     def skip(self, event: str, outcome: str) -> None:
         """A decision like too many before it: counted, and told of together with others."""

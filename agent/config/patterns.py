@@ -8,6 +8,8 @@ Source: EC2 Instance Connect API Reference, SendSSHPublicKey, request parameters
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from typing import Callable
 
 Check = Callable[[str], None]
@@ -62,3 +64,8 @@ def os_user_current(value: str) -> None:
     """An OS user as EC2 takes it today: also names that begin with digits."""
     if not _OS_USER_DIGITS.fullmatch(value):
         os_user(value)
+
+
+def matches(value: str, globs: Iterable[str]) -> bool:
+    """Whether one of the glob patterns (`*`, `?`, `[…]`) fits the whole value; case counts."""
+    return any(fnmatchcase(value, glob) for glob in globs)

@@ -25,14 +25,14 @@ class NotDurable(Exception):
 
 
 @dataclass(frozen=True)
-class SignedRequest:
-    """What a replay of the request would present again.
+class ReplayMark:
+    """What a repeated offer would present again.
 
-    `mark` is the SHA-256 of its signature, `signed_at` its date in seconds since the Unix epoch.
+    `digest` is the SHA-256 of its signature, `dated` its date in seconds since the Unix epoch.
     """
 
-    mark: bytes
-    signed_at: float
+    digest: bytes
+    dated: float
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Lease:
     source: str
     pushed_at: float
     expires_at: float
-    signed: Optional[SignedRequest] = None
+    mark: Optional[ReplayMark] = None
 
     @cached_property
     def line(self) -> str:

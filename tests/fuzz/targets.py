@@ -10,7 +10,7 @@ from typing import Callable
 
 from agent.config import file as config_file
 from agent.config.document import Problems
-from agent.config.settings import KEY_TYPES, LIMITS, Keys
+from agent.config.settings import KEY_TYPES, LIMITS
 from agent.leases.keys import KeyRejected, PublicKey
 from agent.lookup import answers as lookup
 from agent.sources.api import authentication, credentials, query, sigv4
@@ -83,7 +83,7 @@ def body(data: bytes) -> None:
     claimed_os_user(data)
     for reference in ("2021-03-05", "current"):
         try:
-            SendSSHPublicKey.parse(data, reference).check(reference, Keys(types=KEY_TYPES))
+            SendSSHPublicKey.parse(data, reference).check(reference, KEY_TYPES)
         except ApiError as error:
             assert error.status == 400
 

@@ -6,7 +6,7 @@ import json
 from typing import Any, Optional
 
 from agent.audit.history import History
-from agent.audit.record import Audit
+from agent.audit.record import Audit, Record
 from agent.config import settings as config
 from agent.config.document import Problems
 from agent.config.identity import Identity
@@ -15,9 +15,11 @@ from agent.leases.store import LeaseStore
 from agent.leases.turns import Turns
 from agent.operations import Operator
 from agent.sources.api.message import Peer
+from agent.sources.context import Context
 from tests.parts.clock import ManualClock
 
 ROOT = Peer("unix", uid=0)
+IDENTITY = Identity("i-0123456789abcdef0", "us-east-2b", "us-east-2")
 
 
 class Desk:
@@ -40,16 +42,13 @@ class Desk:
 
     def _operator(self) -> Operator:
         return Operator(
-            self.settings,
-            Identity("i-0123456789abcdef0", "us-east-2b", "us-east-2"),
+            Context(self.settings, IDENTITY, self.clock, self.audit, Turns(self.clock)),
             self.store,
-            self.clock,
-            self.audit,
-            Turns(self.clock),
             self._reload,
+            {"lookup": "/run/lookup.sock", "push": "/run/push.sock"},
         )
 
-    def _reload(self) -> None:
+    async def _reload(self) -> None:
         if self.problems:
             raise Problems(self.problems)
 
@@ -57,7 +56,9 @@ class Desk:
         self.lines.append(json.loads(line))
 
     async def ask(self, action: str, peer: Peer = ROOT, **members: Any) -> dict[str, Any]:
-        """The answer's body; its audit facts are in `facts`."""
-        self.facts: dict[str, Any] = {"event": action.lower()}
+        """The answer; the audit record is in `record`, whether it is quiet in `quiet`."""
+        self.record = Record(action.lower(), "InternalFailure")
         asked = self.operator.actions()[f"Sixtykey.{action}"]
-        return await asked(peer, json.dumps(members).encode(), self.facts)
+        answer = await asked(peer, json.dumps(members).encode(), self.record)
+        self.quiet = answer.quiet
+        return answer.body

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from agent.config import patterns
-from agent.config.settings import Keys
-from agent.leases.keys import KeyRejected, PublicKey
+from agent.leases.keys import PublicKey
 from agent.sources.api.errors import InvalidArgsException, MissingParameter, ValidationError
 
 TARGET = "AWSEC2InstanceConnectService.SendSSHPublicKey"
@@ -58,8 +57,8 @@ class SendSSHPublicKey:
             members.get("AvailabilityZone"),
         )
 
-    def check(self, reference: str, settings: Keys) -> PublicKey:
-        """Check lengths and patterns, and parse the key.
+    def check(self, reference: str, types: tuple[str, ...]) -> None:
+        """Check lengths and patterns; `types` are the key types that the host takes.
 
         Raises:
             InvalidArgsException: naming the member, and what is wrong with it.
@@ -69,25 +68,17 @@ class SendSSHPublicKey:
         if self.availability_zone is not None:
             _check("AvailabilityZone", self.availability_zone, patterns.availability_zone)
         _check("InstanceOSUser", self.os_user, os_user)
-        return self._key(settings)
-
-    def _key(self, settings: Keys) -> PublicKey:
-        types = frozenset(settings.types)
         length = len(self.ssh_public_key)
         least = min(_LEAST.get(name, _LEAST_OTHERS) for name in types)
         if not least <= length <= _MOST:
             raise InvalidArgsException(
                 f"SSHPublicKey must have {least} to {_MOST} characters, not {length}."
             )
-        try:
-            key = PublicKey.parse(
-                self.ssh_public_key, types=types, rsa_min_bits=settings.rsa_min_bits
-            )
-        except KeyRejected as error:
-            raise InvalidArgsException(f"SSHPublicKey: {error}.") from None
-        if length < _LEAST.get(key.type, _LEAST_OTHERS):
+
+    def check_length(self, key: PublicKey) -> None:
+        """Raise InvalidArgsException when the text is too short for a key of this type."""
+        if len(self.ssh_public_key) < _LEAST.get(key.type, _LEAST_OTHERS):
             raise InvalidArgsException(f"SSHPublicKey is too short for an {key.type} key.")
-        return key
 
 
 def claimed_os_user(body: bytes) -> Optional[str]:

@@ -12,11 +12,10 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any, Optional, Union
 
-from agent.config import document
+from agent.config import document, patterns
 from agent.config.document import Problems, Section
 from agent.sources.api.errors import (
     AccessDeniedException,
@@ -67,9 +66,9 @@ class Credential:
         """
         if self.allow.sources and not _within(source, self.allow.sources):
             raise NotAuthorized(f"These credentials may not be used from {source}.")
-        if not _matches(instance, self.allow.instances):
+        if not patterns.matches(instance, self.allow.instances):
             raise AuthException("These credentials may not push to this instance.")
-        if not _matches(os_user, self.allow.os_users):
+        if not patterns.matches(os_user, self.allow.os_users):
             raise AccessDeniedException("These credentials may not push a key for this OS user.")
 
 
@@ -82,6 +81,10 @@ class Credentials:
     def __len__(self) -> int:
         """How many access keys there are."""
         return len(self._by_id)
+
+    def __contains__(self, access_key_id: object) -> bool:
+        """Whether there is an access key of this id."""
+        return access_key_id in self._by_id
 
     def __iter__(self) -> Iterator[Credential]:
         """All of them, in the file's order."""
@@ -176,10 +179,6 @@ def _expires(value: str) -> float:
         raise ValueError(
             f"must be a UTC time such as 2027-01-01T00:00:00Z, not {value!r}"
         ) from None
-
-
-def _matches(value: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(value, pattern) for pattern in patterns)
 
 
 def _within(source: str, networks: tuple[Network, ...]) -> bool:

@@ -6,82 +6,118 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Protocol
 
+from agent.audit.record import Record
 from agent.config.settings import LIMITS
 from agent.host.clock import Clock
-from agent.leases.lease import SignedRequest
+from agent.leases.lease import ReplayMark
 from agent.sources.api import authentication
 from agent.sources.api.credentials import Credential, Credentials
-from agent.sources.api.errors import ApiError, AuthException, InvalidClientTokenId
+from agent.sources.api.errors import AuthException, InvalidClientTokenId
 from agent.sources.api.message import Request, one_source
 from agent.sources.api.sigv4 import Authentication, check_signature
-from agent.sources.api.throttle import FailurePace
+from agent.sources.throttle import FailurePace
 
 
-class AuthenticationFailed(Exception):
-    """Whoever asks is not who they say. `error` is the answer, `delay` (s) how long it waits."""
+class Principal(Protocol):
+    """Who is asking, verified. `mark` is what a replay would present; None: it cannot be one."""
 
-    def __init__(self, error: ApiError, delay: float) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.delay = delay
+    @property
+    def name(self) -> str:
+        """As the audit names it."""
+
+    @property
+    def mark(self) -> Optional[ReplayMark]:
+        """What a replay of the request would present again."""
+
+    def check_allowed(self, source: str, instance: str, os_user: str) -> None:
+        """Raise the reference's error unless it may push this."""
 
 
 @dataclass(frozen=True)
-class Principal:
-    """Who is asking. `credential` and `signed` are None for a local user."""
+class LocalUser:
+    """Whoever may connect to the push socket: the group is as good as root, so all is allowed."""
 
     name: str
-    credential: Optional[Credential] = None
-    signed: Optional[SignedRequest] = None
+    mark: None = None
+
+    def check_allowed(self, source: str, instance: str, os_user: str) -> None:
+        """The socket's mode has decided already."""
+
+
+@dataclass(frozen=True)
+class SignedBy:
+    """An access key whose signature was right."""
+
+    credential: Credential
+    mark: ReplayMark
+
+    @property
+    def name(self) -> str:
+        """The access key id."""
+        return self.credential.access_key_id
+
+    def check_allowed(self, source: str, instance: str, os_user: str) -> None:
+        """Raise NotAuthorized, AuthException or AccessDeniedException, in this order."""
+        self.credential.check_allowed(source, instance, os_user)
 
 
 class Authenticator:
-    """Verifies requests against the credentials of the moment."""
+    """Verifies signed requests against the credentials of the moment."""
 
     def __init__(self, credentials: Credentials, region: str, clock: Clock) -> None:
-        self.credentials = credentials
+        self._credentials = credentials
         self._region = region
         self._clock = clock
         self._failures = FailurePace()
 
+    def replace(self, credentials: Credentials) -> None:
+        """Verify against these from the next request on."""
+        self._credentials = credentials
+
     def authenticate(
-        self, request: Request, parameters: Mapping[str, str], facts: dict[str, object]
-    ) -> Principal:
-        """Who is asking; `facts` of the audit record learn the name before it is verified.
+        self, request: Request, parameters: Mapping[str, str], record: Record
+    ) -> SignedBy:
+        """Who is asking; `record` learns the name that is claimed before it is verified.
 
         Raises:
-            AuthenticationFailed: unknown, or the signature or token is wrong.
-            ApiError: the authentication is missing, unreadable or expired, or was disabled.
+            TooMany: guessing; nothing was verified.
+            ApiError: missing, unreadable, expired, disabled, unknown, or wrong.
         """
-        if request.peer.uid is not None:
-            facts["principal"] = f"uid:{request.peer.uid}"
-            return Principal(f"uid:{request.peer.uid}")
         claimed = authentication.read(request, parameters)
-        facts["principal"] = claimed.access_key_id
+        record.principal = claimed.access_key_id
         claimed.check_scope(self._region)
         now = self._clock.wall()
         claimed.check_date(now, LIMITS.clock_skew_seconds)
+        guess, boottime = self._guess(request, claimed), self._clock.boottime()
+        self._failures.check(guess, boottime)
         try:
-            credential = self._known(request, claimed, now)
-            _check_payload_hash(request)
-            check_signature(request, claimed, credential.secret_access_key)
-            _check_token(credential, claimed)
-        except (InvalidClientTokenId, AuthException) as error:
-            delay = self._failures.delay(one_source(request.peer.source), self._clock.boottime())
-            raise AuthenticationFailed(error, delay) from None
-        mark = hashlib.sha256(bytes.fromhex(claimed.signature)).digest()
-        return Principal(
-            credential.access_key_id, credential, SignedRequest(mark, claimed.signed_at)
-        )
+            credential = self._verify(request, claimed, now)
+        except (InvalidClientTokenId, AuthException):
+            self._failures.count(guess, boottime)
+            raise
+        digest = hashlib.sha256(bytes.fromhex(claimed.signature)).digest()
+        return SignedBy(credential, ReplayMark(digest, claimed.signed_at))
 
-    def _known(self, request: Request, claimed: Authentication, now: float) -> Credential:
+    def _verify(self, request: Request, claimed: Authentication, now: float) -> Credential:
         if request.peer.certificate_demanded and request.peer.certificate is None:
             raise InvalidClientTokenId("A client certificate is required here.")
-        credential = self.credentials.find(claimed.access_key_id)
+        credential = self._credentials.find(claimed.access_key_id)
         credential.check_active(now)
+        _check_payload_hash(request)
+        check_signature(request, claimed, credential.secret_access_key)
+        _check_token(credential, claimed)
         return credential
+
+    def _guess(self, request: Request, claimed: Authentication) -> tuple[str, str]:
+        """What failures are counted by: the source, and the access key that is guessed at.
+
+        So nobody who shares an address with a guesser is kept out, unless by the same key. Keys
+        that are not known count as one: there are as many as anybody cares to make up.
+        """
+        known = claimed.access_key_id in self._credentials
+        return one_source(request.peer.source), claimed.access_key_id if known else ""
 
 
 def _check_payload_hash(request: Request) -> None:

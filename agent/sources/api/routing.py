@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 from agent.sources.api import authentication, query
 from agent.sources.api.actions import ACTION, TARGET, VERSION
 from agent.sources.api.errors import (
@@ -17,12 +19,42 @@ OPERATOR_PREFIX = "Sixtykey."
 METRICS = "Sixtykey.Metrics"
 
 
-def is_operators(request: Request) -> bool:
-    """Whether a local user asks for an operator's action, or for one that looks like it."""
+def route(request: Request) -> dict[str, str]:
+    """The query parameters of a request for SendSSHPublicKey; another action is refused.
+
+    Raises:
+        MissingAction, MalformedQueryString, InvalidQueryParameter, InvalidParameterCombination,
+        InvalidAction, InvalidParameterValue: in this order.
+    """
+    _check_endpoint(request)
+    if not _names_action(request):
+        raise MissingAction
+    parameters = _parameters(request)
+    _check_known(_action(request, parameters))
+    _check_version(parameters)
+    return parameters
+
+
+def route_local(request: Request) -> str:
+    """The action that a local user asks for; where none is named, SendSSHPublicKey.
+
+    Its callers type curl commands. Raises what `route` raises, in the same order.
+    """
+    _check_endpoint(request)
+    parameters = _parameters(request)
+    action = _action(request, parameters) if _names_action(request) else ACTION
+    if operators_action(request) is None:
+        _check_known(action)
+    _check_version(parameters)
+    return action
+
+
+def operators_action(request: Request) -> Optional[str]:
+    """The operator's action that X-Amz-Target names, or the scrape that this is; else None."""
+    if is_scrape(request):
+        return METRICS
     target = request.text(b"x-amz-target") or ""
-    return request.peer.uid is not None and (
-        target.startswith(OPERATOR_PREFIX) or is_scrape(request)
-    )
+    return target if target.startswith(OPERATOR_PREFIX) else None
 
 
 def is_scrape(request: Request) -> bool:
@@ -30,34 +62,23 @@ def is_scrape(request: Request) -> bool:
     return request.method == b"GET" and request.target == b"/metrics"
 
 
-def route(request: Request) -> tuple[str, dict[str, str]]:
-    """The action's name and the query parameters.
-
-    The local push socket knows the operator's actions as well, and pushes when no action is named:
-    its callers type curl commands.
-
-    Raises:
-        MissingAction, MalformedQueryString, InvalidQueryParameter, InvalidParameterCombination,
-        InvalidAction, InvalidParameterValue: in this order.
-    """
-    local = request.peer.uid is not None
-    path, raw_query = query.split(request.target)
-    targets = request.values(b"x-amz-target")
-    named = any(targets) or any(p.startswith(b"Action=") for p in raw_query.split(b"&"))
+def _check_endpoint(request: Request) -> None:
     # An endpoint with a base path asks for /base/: whatever mounted us there passes it on.
+    path = query.split(request.target)[0]
     if request.method != b"POST" or not path.startswith(b"/") or not path.endswith(b"/"):
         raise MissingAction
-    if not named and not local:
-        raise MissingAction
-    parameters = query.parse(raw_query)
+
+
+def _names_action(request: Request) -> bool:
+    in_query = query.split(request.target)[1].split(b"&")
+    return any(request.values(b"x-amz-target")) or any(p.startswith(b"Action=") for p in in_query)
+
+
+def _parameters(request: Request) -> dict[str, str]:
+    parameters = query.parse(query.split(request.target)[1])
     authentication.check_single(request)
     authentication.check_combination(request, parameters)
-    action = _action(request, parameters) if named else ACTION
-    if action != ACTION and not (local and action.startswith(OPERATOR_PREFIX)):
-        raise InvalidAction(f"The action {action[:64]!r} is not known here. {ACTION} is.")
-    if parameters.get("Version", VERSION) != VERSION:
-        raise InvalidParameterValue(f"Version must be {VERSION}.")
-    return action, parameters
+    return parameters
 
 
 def _action(request: Request, parameters: dict[str, str]) -> str:
@@ -69,3 +90,13 @@ def _action(request: Request, parameters: dict[str, str]) -> str:
     if target == ACTION:
         raise InvalidAction(f"X-Amz-Target must name the service too: {TARGET}.")
     return str(named.pop())
+
+
+def _check_known(action: str) -> None:
+    if action != ACTION:
+        raise InvalidAction(f"The action {action[:64]!r} is not known here. {ACTION} is.")
+
+
+def _check_version(parameters: dict[str, str]) -> None:
+    if parameters.get("Version", VERSION) != VERSION:
+        raise InvalidParameterValue(f"Version must be {VERSION}.")

@@ -12,13 +12,18 @@ from agent.audit.history import History
 from agent.audit.record import Audit
 from agent.config.identity import Identity
 from agent.config.settings import Config, Push
-from agent.leases.lease import Lease, LeaseSink, NotDurable
+from agent.leases.lease import Lease, NotDurable
 from agent.leases.store import LeaseStore
 from agent.leases.turns import Turns
 from agent.sources.api import credentials
+from agent.sources.api.local import LocalDoor, OperatorAction
 from agent.sources.api.message import Peer, Response
 from agent.sources.api.principal import Authenticator
-from agent.sources.api.service import OperatorAction, Service
+from agent.sources.api.service import NetworkDoor
+from agent.sources.context import Context
+from agent.sources.intake import Intake
+from agent.sources.replay import ReplayMemory
+from agent.sources.throttle import Throttle
 from tests.parts.clock import ManualClock
 from tests.parts.daemon import CREDENTIAL, INSTANCE_ID, REGION, ZONE
 from tests.parts.signed import LOOPBACK, Call, Signer, sign
@@ -27,15 +32,16 @@ LOCAL = Peer("unix", uid=1000)
 
 
 class Front:
-    """A service, and the store behind it; `sink` stands in for the store where one is given."""
+    """Both doors over one intake, and the store behind it; `store` stands in where one is given."""
 
     def __init__(
         self,
         config: Optional[Config] = None,
         *,
         known: Sequence[Mapping[str, Any]] = (CREDENTIAL,),
-        sink: Optional[LeaseSink] = None,
-        operator: Optional[Mapping[str, OperatorAction]] = None,
+        store: Optional[Any] = None,
+        actions: Optional[Mapping[str, OperatorAction]] = None,
+        replays: Optional[ReplayMemory] = None,
     ) -> None:
         config = config or Config()
         self.clock = ManualClock()
@@ -46,16 +52,14 @@ class Front:
         self.authenticator = Authenticator(
             credentials.parse(json.dumps(known), "x"), REGION, self.clock
         )
-        self.service = Service(
-            config,
-            Identity(INSTANCE_ID, ZONE, REGION),
-            self.authenticator,
-            self.store if sink is None else sink,
-            self.clock,
-            self.audit,
-            self.turns,
-            operator or {},
+        identity = Identity(INSTANCE_ID, ZONE, REGION)
+        context = Context(config, identity, self.clock, self.audit, self.turns)
+        self.intake = Intake(
+            context, store or self.store, ReplayMemory() if replays is None else replays
         )
+        throttle = Throttle(config.push.rate, self.clock.boottime())
+        self.network = NetworkDoor(context, self.intake, throttle, self.authenticator)
+        self.local = LocalDoor(context, self.intake, throttle, actions or {})
 
     def signed(self, call: Call, **signer: Any) -> Call:
         """Signed now; `signer` changes by whom."""
@@ -63,7 +67,8 @@ class Front:
 
     async def answer(self, call: Call, peer: Peer = LOOPBACK) -> Response:
         """The response to a call as it is."""
-        return await self.service.answer(call.request(peer))
+        door = self.network if peer.uid is None else self.local
+        return await door.answer(call.request(peer))
 
     async def code(self, call: Call, peer: Peer = LOOPBACK) -> str:
         """The error's name; empty on success."""
@@ -83,8 +88,8 @@ def pushing(**push: Any) -> Config:
     return Config(push=Push(**push))
 
 
-class Sink:
-    """A sink that fails: with `unusable` always, with `error` when a lease is handed to it."""
+class FailingStore:
+    """A store that fails: with `unusable` always, with `error` when a lease is handed to it."""
 
     def __init__(self, unusable: bool = False, error: Optional[Exception] = None) -> None:
         self.unusable = unusable

@@ -15,17 +15,10 @@ from agent.sources.api.errors import (
     MalformedQueryString,
     MissingAction,
 )
-from agent.sources.api.message import Peer
-from agent.sources.api.routing import route
-from tests.parts.signed import LOOPBACK, TARGET, Call
+from agent.sources.api.routing import operators_action, route, route_local
+from tests.parts.signed import TARGET, Call
 
-LOCAL = Peer("unix", uid=1000)
 PLAIN = Call().without("X-Amz-Target")
-
-
-def routed(call: Call, peer: Peer = LOOPBACK) -> str:
-    """The action's name."""
-    return route(call.request(peer))[0]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +33,8 @@ def routed(call: Call, peer: Peer = LOOPBACK) -> str:
 )
 def test_the_action_is_asked_for(call: Call) -> None:
     """By X-Amz-Target, by Action, or by both alike; with a base path and the right version."""
-    assert routed(call) == "SendSSHPublicKey"
+    assert "Action" in route(call.request()) or call.value("X-Amz-Target") == TARGET
+    assert route_local(call.request()) == "SendSSHPublicKey"
 
 
 WRONG: dict[str, tuple[Call, type[ApiError]]] = {
@@ -74,22 +68,34 @@ WRONG: dict[str, tuple[Call, type[ApiError]]] = {
 def test_what_is_asked_wrongly(call: Call, error: type[ApiError]) -> None:
     """The reference's error for it."""
     with pytest.raises(error) as caught:
-        routed(call)
+        route(call.request())
     assert type(caught.value) is error
 
 
 def test_a_local_user_need_not_name_the_action() -> None:
     """On the push socket a plain POST pushes, and an operator's action is known there."""
-    assert routed(PLAIN, LOCAL) == "SendSSHPublicKey"
-    assert routed(PLAIN.plus("X-Amz-Target", ""), LOCAL) == "SendSSHPublicKey"
-    assert routed(PLAIN.plus("X-Amz-Target", "Sixtykey.List"), LOCAL) == "Sixtykey.List"
-    assert routed(replace(PLAIN, target="/?Action=Sixtykey.Why"), LOCAL) == "Sixtykey.Why"
-    with pytest.raises(InvalidAction):
-        routed(PLAIN.plus("X-Amz-Target", "Other.List"), LOCAL)
-    with pytest.raises(MissingAction):
-        routed(replace(PLAIN, method="GET"), LOCAL)
+    assert route_local(PLAIN.request()) == "SendSSHPublicKey"
+    assert route_local(PLAIN.plus("X-Amz-Target", "").request()) == "SendSSHPublicKey"
+    listing = PLAIN.plus("X-Amz-Target", "Sixtykey.List").request()
+    assert route_local(listing) == operators_action(listing) == "Sixtykey.List"
+    for call, error in (
+        (PLAIN.plus("X-Amz-Target", "Other.List"), InvalidAction),
+        (replace(PLAIN, target="/?Action=Sixtykey.Why"), InvalidAction),
+        (replace(PLAIN, method="GET"), MissingAction),
+    ):
+        assert operators_action(call.request()) is None
+        with pytest.raises(error):
+            route_local(call.request())
+
+
+def test_a_scrape_is_an_operators_action() -> None:
+    """GET /metrics, and nothing that only looks like it."""
+    scrape = replace(PLAIN, method="GET", target="/metrics")
+    assert operators_action(scrape.request()) == "Sixtykey.Metrics"
+    for call in (replace(scrape, target="/metrics?x"), replace(scrape, method="POST")):
+        assert operators_action(call.request()) is None
 
 
 def test_the_parameters_are_handed_on() -> None:
     """Decoded, for whoever reads the authentication."""
-    assert route(Call(target="/?Version=2018%2D04-02").request())[1] == {"Version": "2018-04-02"}
+    assert route(Call(target="/?Version=2018%2D04-02").request()) == {"Version": "2018-04-02"}

@@ -1,4 +1,4 @@
-"""agent/sources/api/service.py: one request in, one response out, in the reference's order."""
+"""agent/sources/api: both doors, one request in, one response out, in the reference's order."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from agent.audit.record import Record
 from agent.config.settings import Config, Keys, Push, Rate
+from agent.leases.journal_rows import Remembered
+from agent.sources.api.local import Answer
 from tests.parts.daemon import CREDENTIAL, INSTANCE_ID
 from tests.parts.signed import CONTENT_TYPE, Call, Signer, members, presign, push
-from tests.sources.api.front import LOCAL, Front, Sink, pushing, run
+from tests.sources.api.front import LOCAL, FailingStore, Front, pushing, run
 
 
 @run
@@ -61,13 +64,13 @@ async def test_a_local_user_pushes_with_plain_json() -> None:
     assert (front.records()[0]["principal"], front.records()[0]["source"]) == ("uid:1000", "unix")
 
 
-@pytest.mark.parametrize("how", ["header", "query", "refused"])
+@pytest.mark.parametrize("how", ["header", "query"])
 def test_a_replay_is_answered_as_before_and_extends_nothing(how: str) -> None:
     """The same bytes again: the same answer, request id included, and no lease more or longer."""
 
     async def test() -> None:
         front = Front()
-        call = push(InstanceOSUser="no/user") if how == "refused" else push()
+        call = push()
         sent = (
             presign(call, Signer(at=front.clock.wall())) if how == "query" else front.signed(call)
         )
@@ -108,8 +111,8 @@ async def test_a_captured_request_lets_nobody_in_after_a_restart() -> None:
     sent = front.signed(push())
     first = await front.answer(sent)
     (lease,) = front.live()
-    assert lease.signed is not None
-    after.service.remember(lease.signed, lease.request_id)
+    assert lease.mark is not None
+    after.intake.restore(Remembered([], [(lease.mark, lease.request_id)]))
     assert await after.answer(sent) == first
     assert after.live() == ()
 
@@ -159,23 +162,35 @@ async def test_current_needs_no_zone() -> None:
 
 
 @run
-async def test_failed_authentications_wait() -> None:
-    """The eleventh answer from one source is delayed by a second; it says the same."""
+async def test_a_refused_request_sent_again_is_decided_anew() -> None:
+    """A refusal gave nothing, so its replay has nothing to gain; it is not remembered."""
     front = Front()
-    wrong = front.signed(push(), secret="wrong")
-    delays = [(await front.answer(wrong)).delay for _ in range(12)]
-    assert delays == [0.0] * 10 + [1.0, 2.0]
+    sent = front.signed(push(InstanceOSUser="no/user"))
+    codes = [await front.code(sent) for _ in range(3)]
+    assert codes == ["InvalidArgsException"] * 3
+    assert [record.get("replay") for record in front.records()] == [None] * 3
+
+
+@run
+async def test_failed_authentications_are_refused_unverified() -> None:
+    """The eleventh in a second is told to wait, whether its signature is right or not."""
+    front = Front()
+    wrong, right = front.signed(push(), secret="wrong"), front.signed(push())
+    codes = [await front.code(wrong) for _ in range(12)]
+    assert codes == ["AuthException"] * 10 + ["ThrottlingException"] * 2
+    assert await front.code(right) == "ThrottlingException"
+    front.clock.advance(1)
+    assert await front.code(right) == ""
 
 
 @run
 async def test_an_operators_action() -> None:
     """On the push socket: it gets the peer and the body, and is audited under its own name."""
 
-    async def shout(peer: Any, body: bytes, facts: dict[str, Any]) -> dict[str, Any]:
-        facts["quiet"] = body == b"quiet"
-        return {"heard": body.decode(), "uid": peer.uid}
+    async def shout(peer: Any, body: bytes, _: Record) -> Answer:
+        return Answer({"heard": body.decode(), "uid": peer.uid}, quiet=body == b"quiet")
 
-    front = Front(sink=Sink(unusable=True), operator={"Sixtykey.Shout": shout})
+    front = Front(store=FailingStore(unusable=True), actions={"Sixtykey.Shout": shout})
     call = Call(headers=(("X-Amz-Target", "Sixtykey.Shout"), ("Content-Type", CONTENT_TYPE)))
     answer = await front.answer(replace(call, body=b"hello"), LOCAL)
     assert (answer.status, answer.body) == (200, {"heard": "hello", "uid": 1000})
@@ -192,3 +207,16 @@ async def test_an_operators_action_is_named_by_its_target() -> None:
     """`Action=` in the query string is the reference's own, for its own action."""
     call = Call(target="/?Action=Sixtykey.List", headers=())
     assert await Front().code(call, LOCAL) == "InvalidAction"
+
+
+@run
+async def test_a_scrape_is_answered_with_the_text_alone() -> None:
+    """GET /metrics on the push socket: Prometheus' text, not JSON around it."""
+
+    async def metrics(_: Any, body: bytes, __: Record) -> Answer:
+        return Answer({"Metrics": f"up {len(body)}\n"})
+
+    front = Front(actions={"Sixtykey.Metrics": metrics})
+    answer = await front.answer(Call(method="GET", target="/metrics", headers=(), body=b""), LOCAL)
+    assert (answer.status, answer.content) == (200, b"up 0\n")
+    assert [record["event"] for record in front.records()] == ["metrics"]

@@ -1,4 +1,4 @@
-"""agent/sources/api/service.py: what it refuses, and in which order."""
+"""agent/sources/api: what the doors refuse, and in which order."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from typing import Any
 import pytest
 
 from agent.config.settings import LIMITS, Config, Keys
+from agent.leases.journal_rows import Remembered
 from agent.leases.lease import TableFull
-from agent.sources.api.replay import AnsweredRequests
+from agent.sources.replay import ReplayMemory
 from tests.parts.daemon import CREDENTIAL, INSTANCE_ID
 from tests.parts.signed import Call, push
-from tests.sources.api.front import LOCAL, Front, Sink, run
+from tests.sources.api.front import LOCAL, FailingStore, Front, run
 
 
 @run
 async def test_draining_answers_before_anything_else() -> None:
     """ServiceUnavailable, even to what is no request for us."""
     front = Front()
-    front.service.draining = True
+    front.network.drain()
     for call in (front.signed(push()), Call(method="GET", target="/x?%")):
         answer = await front.answer(call)
         assert (answer.status, answer.body["__type"]) == (503, "ServiceUnavailable")
@@ -29,7 +30,7 @@ async def test_draining_answers_before_anything_else() -> None:
 @run
 async def test_a_store_that_cannot_be_used() -> None:
     """ServiceUnavailable, to unsigned requests too."""
-    front = Front(sink=Sink(unusable=True))
+    front = Front(store=FailingStore(unusable=True))
     for call in (front.signed(push()), Call(method="GET")):
         assert await front.code(call) == "ServiceUnavailable"
 
@@ -47,7 +48,7 @@ async def test_a_store_that_stands_still() -> None:
 @run
 async def test_a_lease_that_could_not_be_kept() -> None:
     """ServiceException; the same request may be carried out when it is sent again."""
-    front = Front(sink=Sink())
+    front = Front(store=FailingStore())
     sent = front.signed(push())
     answer = await front.answer(sent)
     assert (answer.status, answer.body["__type"]) == (500, "ServiceException")
@@ -58,7 +59,7 @@ async def test_a_lease_that_could_not_be_kept() -> None:
 @run
 async def test_a_full_table_says_how_long() -> None:
     """ThrottlingException, until the first key in the way has ended."""
-    front = Front(sink=Sink(error=TableFull("x has 1 live keys", 12.5)))
+    front = Front(store=FailingStore(error=TableFull("x has 1 live keys", 12.5)))
     answer = await front.answer(front.signed(push()))
     assert (answer.status, answer.body["__type"]) == (400, "ThrottlingException")
     assert dict(answer.headers)["x-amz-retry-after"] == "12501"
@@ -67,7 +68,7 @@ async def test_a_full_table_says_how_long() -> None:
 @run
 async def test_a_defect_of_ours() -> None:
     """InternalFailure without a word about it; the next request is answered."""
-    front = Front(sink=Sink(error=ZeroDivisionError("secret words")))
+    front = Front(store=FailingStore(error=ZeroDivisionError("secret words")))
     for _ in range(2):
         answer = await front.answer(front.signed(push()))
         assert (answer.status, answer.body["__type"]) == (500, "InternalFailure")
@@ -77,8 +78,7 @@ async def test_a_defect_of_ours() -> None:
 @run
 async def test_no_room_to_remember_throttles() -> None:
     """Nothing is forgotten early: a push that could not be remembered is not carried out."""
-    front = Front()
-    front.service._answered = AnsweredRequests(limit=1)
+    front = Front(replays=ReplayMemory(limit=1))
     assert await front.code(front.signed(push())) == ""
     answer = await front.answer(front.signed(push()))
     assert answer.body["__type"] == "ThrottlingException"
@@ -127,7 +127,7 @@ async def test_requests_signed_before_a_loss_are_not_taken() -> None:
     front = Front()
     before = front.signed(push())
     front.clock.advance(1)
-    front.service.lose()
+    front.intake.restore(Remembered([], [], incomplete=True))
     assert await front.code(before) == "RequestExpired"
     assert not front.live()
     front.clock.advance(1)

@@ -1,4 +1,4 @@
-"""agent/sources/api/throttle.py: pushes a second, and what guessing costs."""
+"""agent/sources/throttle.py: pushes a second, and how fast anybody may guess."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.config.settings import LIMITS, Rate
-from agent.sources.api.errors import ThrottlingException
-from agent.sources.api.throttle import Bucket, FailurePace, Throttle
+from agent.host.bucket import Bucket
+from agent.sources.throttle import FailurePace, Throttle, TooMany
 
 
 def pushes(throttle: Throttle, name: str, now: float) -> int:
@@ -16,7 +16,7 @@ def pushes(throttle: Throttle, name: str, now: float) -> int:
     for count in range(10_000):
         try:
             throttle.take(name, now)
-        except ThrottlingException:
+        except TooMany:
             return count
     raise AssertionError("there is no limit")
 
@@ -42,12 +42,12 @@ def test_how_long_to_wait_is_honest(rate: Rate, words: str) -> None:
     """Whoever waits as long as they were told gets through; a moment earlier they do not."""
     throttle = Throttle(rate, 0.0)
     pushes(throttle, "a", 0.0)
-    with pytest.raises(ThrottlingException, match=words) as caught:
+    with pytest.raises(TooMany, match=words) as caught:
         throttle.take("a", 0.0)
-    assert caught.value.retry_after == pytest.approx(0.5)
-    with pytest.raises(ThrottlingException):
-        throttle.take("a", caught.value.retry_after - 0.01)
-    throttle.take("a", caught.value.retry_after + 0.001)
+    assert caught.value.wait == pytest.approx(0.5)
+    with pytest.raises(TooMany):
+        throttle.take("a", caught.value.wait - 0.01)
+    throttle.take("a", caught.value.wait + 0.001)
 
 
 @given(st.lists(st.floats(0, 3), max_size=40), st.integers(1, 20))
@@ -67,10 +67,34 @@ def test_a_bucket_fills_to_its_burst() -> None:
     assert bucket.tokens == 5.0
 
 
-def test_failures_are_slowed_by_source() -> None:
-    """The first ten at once, then a second each, five at most; others are not slowed."""
+def failures(pace: FailurePace, kind: tuple[str, str], now: float) -> int:
+    """How many failures are let happen until an attempt is refused before it is looked at."""
+    for count in range(1000):
+        try:
+            pace.check(kind, now)
+        except TooMany:
+            return count
+        pace.count(kind, now)
+    raise AssertionError("there is no limit")
+
+
+def test_failures_of_one_kind_are_refused_after_a_burst() -> None:
+    """The first ten are looked at, then one a second; another kind has ten of its own."""
     pace = FailurePace()
-    assert [pace.delay("10.0.0.1", 0.0) for _ in range(LIMITS.failures_burst)] == [0.0] * 10
-    assert [pace.delay("10.0.0.1", 0.0) for _ in range(7)] == [1, 2, 3, 4, 5, 5, 5]
-    assert pace.delay("10.0.0.2", 0.0) == 0.0
-    assert pace.delay("10.0.0.1", 1_000.0) == 0.0
+    assert failures(pace, ("10.0.0.1", "AKIA1"), 0.0) == LIMITS.failures_burst
+    assert failures(pace, ("10.0.0.1", "AKIA1"), 0.5) == 0
+    assert failures(pace, ("10.0.0.1", "AKIA1"), 1.0) == 1
+    assert failures(pace, ("10.0.0.1", "AKIA2"), 1.0) == LIMITS.failures_burst
+    assert failures(pace, ("10.0.0.2", "AKIA1"), 1.0) == LIMITS.failures_burst
+    assert failures(pace, ("10.0.0.1", "AKIA1"), 1_000.0) == LIMITS.failures_burst
+
+
+def test_attempts_in_debt_make_the_debt_no_deeper() -> None:
+    """A flood is over when it is over: whoever waits a second is looked at again."""
+    pace = FailurePace()
+    failures(pace, ("10.0.0.1", ""), 0.0)
+    for _ in range(1000):
+        with pytest.raises(TooMany) as caught:
+            pace.check(("10.0.0.1", ""), 0.0)
+    assert caught.value.wait == pytest.approx(1.0)
+    pace.check(("10.0.0.1", ""), 1.0)

@@ -1,0 +1,30 @@
+"""A token bucket: so many at once, then so many a second. It is told the time, and never asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Bucket:
+    """Tokens come at `rate` a second, up to `burst`; times are seconds of CLOCK_BOOTTIME."""
+
+    rate: float
+    burst: float
+    tokens: float
+    at: float
+
+    @classmethod
+    def full(cls, rate: float, burst: float, now: float) -> Bucket:
+        """A bucket with all its tokens."""
+        return cls(rate, burst, burst, now)
+
+    def wait(self, now: float) -> float:
+        """Seconds until one token is there; 0.0 when it is there now."""
+        self.tokens = min(self.burst, self.tokens + (now - self.at) * self.rate)
+        self.at = now
+        return max(0.0, (1.0 - self.tokens) / self.rate)
+
+    def take(self) -> None:
+        """Use one token up."""
+        self.tokens -= 1.0

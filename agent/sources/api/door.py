@@ -1,0 +1,192 @@
+"""One request in, one response out: what every listener's door does, whoever comes to it.
+
+Each listener has a door of its own kind, so "local or network?" is decided once, where the listener
+is made. The order of the checks is a promise: who is asking comes before what is asked, and whether
+it is allowed comes before whether it exists here.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from abc import ABC, abstractmethod
+from typing import Optional, Protocol
+
+from agent.audit.record import Record
+from agent.config.settings import LIMITS
+from agent.leases.keys import PublicKey
+from agent.leases.lease import NotDurable, ReplayMark
+from agent.sources.api.actions import SendSSHPublicKey, claimed_os_user
+from agent.sources.api.errors import (
+    ApiError,
+    InternalFailure,
+    ServiceUnavailable,
+    ThrottlingException,
+)
+from agent.sources.api.message import Request, Response, refusal, success
+from agent.sources.api.principal import Principal
+from agent.sources.api.translation import REFUSALS, api_error
+from agent.sources.context import Context
+from agent.sources.intake import Candidate, Offer
+from agent.sources.throttle import Throttle
+
+log = logging.getLogger("sixtykeyd")
+
+
+class Taken(Protocol):
+    """A lease, as far as a door has to know."""
+
+    @property
+    def request_id(self) -> str:
+        """The id of the push that it came from."""
+
+
+class Taker(Protocol):
+    """Where offers go: this host's intake, or a fleet's bus."""
+
+    def check_ready(self, longest_turn: float) -> None:
+        """Raise NotReady when nothing can be taken for the moment."""
+
+    def recall(self, mark: ReplayMark) -> Optional[str]:
+        """The request id of what this very offer became before. Raises TooOld."""
+
+    def check(self, offer: Offer) -> Candidate:
+        """Check the offered key. Raises KeyRejected."""
+
+    async def take(self, candidate: Candidate) -> Taken:
+        """Take the offer; the errors are those of `translation.REFUSALS`."""
+
+
+class Door(ABC):
+    """Answers one listener's requests. Doors of one host share context, intake and throttle."""
+
+    def __init__(self, context: Context, intake: Taker, throttle: Throttle) -> None:
+        self._context = context
+        self._intake = intake
+        self._throttle = throttle
+        self._draining = False
+
+    def drain(self) -> None:
+        """Refuse every request from now on: the process is about to end."""
+        self._draining = True
+
+    async def answer(self, request: Request) -> Response:
+        """The response to a request; nothing a caller sends makes this raise."""
+        record = _record(request)
+        try:
+            if self._draining:
+                raise ServiceUnavailable("The service is stopping. Try again.")
+            return await self._serve(request, record)
+        except ApiError as error:
+            return self._refuse(error, request, record)
+        except REFUSALS as error:
+            return self._refuse(api_error(error), request, record)
+        except Exception:  # a defect of ours must refuse, and must not end the daemon
+            log.exception("request %s failed", record.request_id)
+            return self._refuse(InternalFailure(), request, record)
+
+    @abstractmethod
+    async def _serve(self, request: Request, record: Record) -> Response:
+        """Answer one request; `record` is filled in as it is understood.
+
+        Raises:
+            ApiError, or one of REFUSALS: it is refused.
+        """
+
+    async def _push(self, request: Request, principal: Principal, record: Record) -> Response:
+        """SendSSHPublicKey, by somebody who was verified. The caller has the turn."""
+        mark = principal.mark
+        before = None if mark is None else self._intake.recall(mark)
+        if before is not None:
+            return self._repeat(before, principal, record)
+        self._throttle.take(principal.name, self._context.clock.boottime())
+        reference = self._context.config.push.reference
+        action = SendSSHPublicKey.parse(request.body, reference)
+        record.instance, record.os_user = action.instance_id, action.os_user
+        action.check(reference, self._context.config.keys.types)
+        candidate = self._intake.check(_offer(action, request, principal, record))
+        action.check_length(candidate.key)
+        _note_key(record, candidate.key)
+        principal.check_allowed(request.peer.source, action.instance_id, action.os_user)
+        try:
+            taken = await self._intake.take(candidate)
+        except NotDurable as error:
+            log.error("push %s refused: %s", record.request_id, error)
+            raise
+        record.outcome = "allowed"
+        self._context.audit.record(record)
+        return accepted(taken.request_id)
+
+    def _repeat(self, request_id: str, principal: Principal, record: Record) -> Response:
+        """The answer that a replayed request got before; nothing is extended."""
+        record.outcome, record.request_id, record.replay = "allowed", request_id, True
+        self._sample(record, ("replay", principal.name))
+        return accepted(request_id)
+
+    def _refuse(self, error: ApiError, request: Request, record: Record) -> Response:
+        """Refuse somebody who is known, or who is on this host."""
+        _note_refusal(record, error, request)
+        if isinstance(error, ThrottlingException):
+            self._sample(record, ("throttled", record.principal or request.peer.source))
+        else:
+            self._context.audit.record(record)
+        return refusal(error, record.request_id or "")
+
+    def _refuse_stranger(
+        self, error: ApiError, request: Request, record: Record, source: str
+    ) -> Response:
+        """Refuse somebody who was not verified: of a crowd from `source` the first are recorded."""
+        _note_refusal(record, error, request)
+        self._sample(record, ("stranger", source))
+        return refusal(error, record.request_id or "")
+
+    def _sample(self, record: Record, group: tuple[str, str]) -> None:
+        self._context.audit.sample(record, group, self._context.clock.boottime())
+
+    def _check_ready(self) -> None:
+        self._intake.check_ready(LIMITS.queue_seconds)
+
+
+def accepted(request_id: str) -> Response:
+    """The reference's answer to a push that was taken."""
+    return success(request_id, {"RequestId": request_id, "Success": True})
+
+
+def _record(request: Request) -> Record:
+    """What is known of a request before anything in it is read."""
+    peer = request.peer
+    return Record(
+        "push",
+        # Until something else is decided: a defect of ours.
+        InternalFailure.__name__,
+        request_id=str(uuid.uuid4()),
+        source=peer.source,
+        user_agent=request.text(b"user-agent"),
+        tls=peer.tls,
+        client_certificate=peer.certificate,
+    )
+
+
+def _note_key(record: Record, key: PublicKey) -> None:
+    record.key_type, record.fingerprint, record.public_key = key.type, key.fingerprint, key.base64
+
+
+def _note_refusal(record: Record, error: ApiError, request: Request) -> None:
+    record.outcome, record.reason = error.code, error.message
+    if record.os_user is None:
+        record.claimed_os_user = claimed_os_user(request.body)
+
+
+def _offer(
+    action: SendSSHPublicKey, request: Request, principal: Principal, record: Record
+) -> Offer:
+    return Offer(
+        action.os_user,
+        action.instance_id,
+        action.ssh_public_key,
+        principal.name,
+        request.peer.source,
+        record.request_id or "",
+        zone=action.availability_zone,
+        mark=principal.mark,
+    )

@@ -1,0 +1,76 @@
+"""The local push socket's door: pushes without a signature, and the operator's actions.
+
+The kernel says who is there (SO_PEERCRED, unix(7)), and the socket's mode who may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Callable
+
+from agent.audit.record import Record
+from agent.sources.api.door import Door, Taker
+from agent.sources.api.errors import InvalidAction
+from agent.sources.api.message import Peer, Request, Response, success
+from agent.sources.api.principal import LocalUser
+from agent.sources.api.routing import is_scrape, operators_action, route_local
+from agent.sources.context import Context
+from agent.sources.throttle import Throttle
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an operator's action answers. `quiet`: it is counted, and not recorded."""
+
+    body: dict[str, Any]
+    quiet: bool = False
+
+
+# An operator's action takes the peer, the request's body, and the audit record, in which it notes
+# whom it is about. It raises ApiError.
+OperatorAction = Callable[[Peer, bytes, Record], Awaitable[Answer]]
+
+
+class LocalDoor(Door):
+    """Answers the members of the push socket's group."""
+
+    def __init__(
+        self,
+        context: Context,
+        intake: Taker,
+        throttle: Throttle,
+        actions: Mapping[str, OperatorAction],
+    ) -> None:
+        super().__init__(context, intake, throttle)
+        self._actions = actions
+
+    async def _serve(self, request: Request, record: Record) -> Response:
+        user = LocalUser(f"uid:{request.peer.uid}")
+        action = operators_action(request)
+        if action is not None:
+            record.event = "operator"
+            record.principal = user.name
+            return await self._operate(action, request, record)
+        self._check_ready()
+        async with self._context.turns:
+            record.principal = user.name
+            route_local(request)
+            return await self._push(request, user, record)
+
+    async def _operate(self, action: str, request: Request, record: Record) -> Response:
+        """An operator's action: also while no push can be taken, since then they are asked."""
+        scrape = is_scrape(request)
+        if not scrape:
+            action = route_local(request)
+        if action not in self._actions:
+            raise InvalidAction(f"The action {action[:64]!r} is not known here.")
+        record.event = action.partition(".")[2].lower()
+        answer = await self._actions[action](request.peer, request.body, record)
+        record.outcome = "allowed"
+        if answer.quiet:
+            self._context.audit.count(record.event, record.outcome)
+        else:
+            self._context.audit.record(record)
+        response = success(record.request_id or "", answer.body)
+        return replace(response, text=answer.body["Metrics"]) if scrape else response

@@ -1,0 +1,54 @@
+"""What refuses an offer, in the reference's words: the intake's errors as the API's.
+
+Source: API Reference, Errors. The intake knows no HTTP, and the API adds no reason of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Union
+
+from agent.leases.keys import KeyRejected
+from agent.leases.lease import NotDurable, TableFull
+from agent.sources.api.errors import (
+    AccessDeniedException,
+    ApiError,
+    EC2InstanceNotFoundException,
+    InvalidArgsException,
+    RequestExpired,
+    ServiceException,
+    ServiceUnavailable,
+    ThrottlingException,
+)
+from agent.sources.intake import NotReady, NotThisHost, UserDenied
+from agent.sources.replay import ReplayMemoryFull, TooOld
+from agent.sources.throttle import TooMany
+
+
+def _table_full(error: TableFull) -> ApiError:
+    words = f"No room for one more key: {error}. Wait until one has expired."
+    return ThrottlingException(words, error.wait)
+
+
+def _wait(error: Union[TooMany, ReplayMemoryFull]) -> ApiError:
+    return ThrottlingException(str(error), error.wait)
+
+
+_ANSWERS: dict[type[Exception], Callable[..., ApiError]] = {
+    KeyRejected: lambda error: InvalidArgsException(f"SSHPublicKey: {error}."),
+    UserDenied: lambda error: AccessDeniedException(str(error)),
+    NotThisHost: lambda error: EC2InstanceNotFoundException(str(error)),
+    TooOld: lambda error: RequestExpired(str(error)),
+    TooMany: _wait,
+    ReplayMemoryFull: _wait,
+    TableFull: _table_full,
+    NotReady: lambda error: ServiceUnavailable(str(error)),
+    # Why the store cannot keep a lease is for the log, not for the caller.
+    NotDurable: lambda _: ServiceException(),
+}
+# What `api_error` translates; anything else is a defect of ours.
+REFUSALS = tuple(_ANSWERS)
+
+
+def api_error(refusal: Exception) -> ApiError:
+    """The reference's error for one of REFUSALS. Raises KeyError for anything else."""
+    return _ANSWERS[type(refusal)](refusal)

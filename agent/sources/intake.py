@@ -1,0 +1,149 @@
+"""The one way in: an offered key becomes a lease, or is refused.
+
+Every source ends here: the HTTP API, the local push socket, EC2's metadata, a fleet's bus. A source
+says who offers and whether that one may; this module holds the host's own policy: which host this
+is, which users nobody may push for, which keys are good, how long they live, and that nothing is
+live before it is durable. It knows no HTTP: what it raises are errors of its own field.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from agent.config import patterns
+from agent.leases.journal_rows import Remembered
+from agent.leases.keys import PublicKey
+from agent.leases.lease import Lease, NotDurable, ReplayMark
+from agent.leases.store import LeaseStore
+from agent.sources.context import Context
+from agent.sources.replay import ReplayMemory
+
+
+class NotReady(Exception):
+    """No lease can be taken for the moment, whatever is offered."""
+
+
+class UserDenied(Exception):
+    """Nobody may push a key for this OS user."""
+
+
+class NotThisHost(Exception):
+    """The offer names another instance, or another zone."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A key that somebody offers for one OS user of one instance.
+
+    Attributes:
+        key: one line of text, `type base64 [comment]`, as it was sent.
+        principal: who offers: an access key id, uid:N, a role's ARN.
+        source: from where: an IP address, "unix", or the source's name.
+        request_id: a UUID of our own making; it is the comment in sshd's line.
+        zone: the Availability Zone that the offer names; None when it names none.
+        lifetime: seconds that the source grants; None for as long as the host allows.
+        mark: what a repeated offer would present again; None where it cannot be repeated.
+    """
+
+    os_user: str
+    instance: str
+    key: str
+    principal: str
+    source: str
+    request_id: str
+    zone: Optional[str] = None
+    lifetime: Optional[float] = None
+    mark: Optional[ReplayMark] = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An offer whose key is good here. Only `Intake.check` makes one."""
+
+    offer: Offer
+    key: PublicKey
+
+
+class Intake:
+    """Takes offers, one at a time: whoever calls `recall` or `take` holds the context's turn."""
+
+    def __init__(self, context: Context, store: LeaseStore, replays: ReplayMemory) -> None:
+        self._context = context
+        self._keys = context.config.keys
+        self._types = frozenset(context.config.keys.types)
+        self._store = store
+        self._replays = replays
+
+    def check_ready(self, longest_turn: float) -> None:
+        """Raise NotReady when no lease can be taken: `longest_turn` is in seconds."""
+        if self._context.turns.held_for() > longest_turn:
+            raise NotReady("The store of leases does not answer. Try again.")
+        try:
+            self._store.check()
+        except NotDurable as error:
+            raise NotReady("The service is not available for the moment. Try again.") from error
+
+    def recall(self, mark: ReplayMark) -> Optional[str]:
+        """The request id of the lease that this very offer became before; None for a new one.
+
+        Raises:
+            TooOld: it is as old as offers that were forgotten, so it may be one of them.
+        """
+        return self._replays.recall(mark)
+
+    def check(self, offer: Offer) -> Candidate:
+        """Check the offered key against the host's rules. Raises KeyRejected."""
+        key = PublicKey.parse(offer.key, types=self._types, rsa_min_bits=self._keys.rsa_min_bits)
+        return Candidate(offer, key)
+
+    async def take(self, candidate: Candidate) -> Lease:
+        """Make a lease of it: durable first, then live.
+
+        Raises:
+            UserDenied, NotThisHost: the host's policy; in this order.
+            ReplayMemoryFull, TableFull: no room; both say how long to wait.
+            NotDurable: it could not be kept, and was not taken.
+        """
+        offer = candidate.offer
+        self._check_policy(offer)
+        if offer.mark is not None:
+            self._replays.check_room(offer.principal, self._context.clock.wall())
+        lease = self._lease(candidate)
+        await self._store.add(lease)
+        if offer.mark is not None:
+            self._replays.remember(offer.mark, lease.request_id, offer.principal)
+        self._context.audit.history.pushed(lease)
+        return lease
+
+    def restore(self, remembered: Remembered) -> None:
+        """Remember what an earlier process took: its replay gets that answer."""
+        if remembered.incomplete:
+            self._replays.lose(self._context.clock.wall())
+        for mark, request_id in remembered.answered:
+            self._replays.remember(mark, request_id, "")
+        for lease in remembered.leases:
+            self._context.audit.history.pushed(lease)
+
+    def _check_policy(self, offer: Offer) -> None:
+        identity = self._context.identity
+        if patterns.matches(offer.os_user, self._keys.deny_users):
+            raise UserDenied("Nobody may push a key for this OS user.")
+        if offer.instance != identity.instance_id:
+            raise NotThisHost("This host is not that instance.")
+        if offer.zone is not None and offer.zone != identity.availability_zone:
+            raise NotThisHost("This instance is not in that Availability Zone.")
+
+    def _lease(self, candidate: Candidate) -> Lease:
+        offer, now = candidate.offer, self._context.clock.boottime()
+        granted = self._keys.lifetime if offer.lifetime is None else offer.lifetime
+        return Lease(
+            offer.os_user,
+            candidate.key,
+            offer.request_id,
+            offer.principal,
+            offer.source,
+            pushed_at=now,
+            expires_at=now + min(granted, self._keys.lifetime),
+            mark=offer.mark,
+        )

@@ -1,0 +1,116 @@
+"""agent/sources/intake.py: the one way in, whatever the source."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from agent.audit.history import History
+from agent.audit.record import Audit
+from agent.config.identity import Identity
+from agent.config.settings import Config, Keys
+from agent.leases.journal_rows import Remembered
+from agent.leases.keys import KeyRejected
+from agent.leases.lease import Lease, ReplayMark, TableFull
+from agent.leases.store import LeaseStore
+from agent.leases.turns import Turns
+from agent.sources.context import Context
+from agent.sources.intake import Intake, NotThisHost, Offer, UserDenied
+from agent.sources.replay import ReplayMemory, TooOld
+from tests.parts.clock import ManualClock
+from tests.parts.leases import ed25519_line, make_lease
+from tests.sources.api.front import run
+
+IDENTITY = Identity("i-0123456789abcdef0", "us-east-2b", "us-east-2")
+OFFER = Offer("alice", IDENTITY.instance_id, ed25519_line(1), "AKIA", "10.0.0.1", "an-id")
+
+
+class Host:
+    """An intake with all that it needs, and a clock in the test's hands."""
+
+    def __init__(self, keys: Keys = Keys()) -> None:  # noqa: B008 - frozen
+        self.clock = ManualClock()
+        self.audit = Audit(lambda _: None, self.clock, History())
+        self.store = LeaseStore(keys, None, self.clock, print)
+        context = Context(Config(keys=keys), IDENTITY, self.clock, self.audit, Turns(self.clock))
+        self.intake = Intake(context, self.store, ReplayMemory())
+
+    async def take(self, offer: Offer) -> Lease:
+        """Check an offer and take it."""
+        return await self.intake.take(self.intake.check(offer))
+
+
+@run
+async def test_an_offer_becomes_a_lease() -> None:
+    """With the offer's words, live for as long as the host allows."""
+    host = Host(Keys(lifetime=30))
+    lease = await host.take(OFFER)
+    assert host.store.table.of("alice") == (lease,)
+    assert (lease.principal, lease.source, lease.request_id) == ("AKIA", "10.0.0.1", "an-id")
+    assert lease.expires_at - lease.pushed_at == 30
+
+
+@pytest.mark.parametrize(("granted", "lifetime"), [(None, 30), (10, 10), (29.5, 29.5), (60, 30)])
+def test_a_source_may_tighten_the_lifetime_and_never_stretch_it(
+    granted: float, lifetime: float
+) -> None:
+    """What the source grants counts where it is less than what the host allows."""
+
+    @run
+    async def test() -> None:
+        lease = await Host(Keys(lifetime=30)).take(replace(OFFER, lifetime=granted))
+        assert lease.expires_at - lease.pushed_at == lifetime
+
+    test()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"os_user": "root", "instance": "i-aaaaaaaa"}, UserDenied),
+        ({"instance": "i-aaaaaaaa"}, NotThisHost),
+        ({"zone": "us-east-2c"}, NotThisHost),
+        ({"key": "ssh-ed25519 AAAA"}, KeyRejected),
+    ],
+)
+def test_the_hosts_policy_holds_for_every_source(
+    changes: dict[str, str], error: type[Exception]
+) -> None:
+    """Denied users, another instance, another zone, a bad key: nothing becomes a lease."""
+
+    @run
+    async def test() -> None:
+        host = Host(Keys(deny_users=("root",)))
+        with pytest.raises(error):
+            await host.take(replace(OFFER, **changes))  # type: ignore[arg-type]
+        assert len(host.store.table) == 0
+
+    test()
+
+
+@run
+async def test_a_full_table_refuses() -> None:
+    """And says how long to wait."""
+    host = Host(Keys(per_user=1))
+    await host.take(OFFER)
+    with pytest.raises(TableFull) as caught:
+        await host.take(replace(OFFER, key=ed25519_line(2)))
+    assert caught.value.wait == 60
+
+
+@run
+async def test_a_repeated_offer_is_recalled() -> None:
+    """By its mark, also by the process after this one; what was lost is refused by its date."""
+    host, after = Host(), Host()
+    mark = ReplayMark(b"m" * 32, host.clock.wall())
+    assert host.intake.recall(mark) is None
+    await host.take(replace(OFFER, mark=mark))
+    assert host.intake.recall(mark) == "an-id"
+    after.intake.restore(Remembered([make_lease("bob")], [(mark, "an-id")], incomplete=True))
+    assert after.intake.recall(mark) == "an-id"
+    with pytest.raises(TooOld):
+        after.intake.recall(ReplayMark(b"n" * 32, host.clock.wall()))
+    # A lease of the process before still explains why a login was refused.
+    after.clock.advance(61)
+    assert after.audit.history.explain("bob", None, after.clock.boottime()) is not None
