@@ -12,7 +12,7 @@ TOOLS := sshd=openssh-server ssh=openssh-client curl=curl git=git node=nodejs np
 	setpriv=util-linux useradd=passwd systemd-socket-activate=systemd groff=groff-base zsh=zsh
 
 .DEFAULT_GOAL := test
-.PHONY: demo test test-floors test-newest bench lint packages e2e fuzz clean .venv
+.PHONY: demo test test-floors test-newest bench lint screenshots packages e2e fuzz clean .venv
 .DELETE_ON_ERROR:
 
 demo: .venv/ready-demo
@@ -77,6 +77,11 @@ build/venv-fuzz/ready: pyproject.toml
 	build/venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check \
 	    --only-binary atheris --editable '.[fuzz]'
 	touch $@
+
+# The picture of a terminal in README.md, from a real run of the demo.
+screenshots: .venv/ready-screenshots
+	.ci/need sshd=openssh-server ssh=openssh-client
+	$(VENV)/python -m tests.e2e.screenshots docs/demo.svg
 
 lint: .venv/ready-test .venv/ready-lint
 	$(VENV)/ruff check agent tests
