@@ -23,7 +23,7 @@ from agent.host.clock import SystemClock
 from agent.host.memory import give_back
 from agent.host.systemd import Notifier
 from agent.leases.journal import Journal, is_in_memory
-from agent.leases.journal_rows import Remembered
+from agent.leases.lease import Lease
 from agent.leases.store import LeaseStore
 from agent.leases.turns import Turns
 from agent.lookup.answers import Lookups
@@ -34,6 +34,7 @@ from agent.sources.api.credentials import Credentials
 from agent.sources.api.http_server import HttpServer
 from agent.sources.api.principal import Authenticator
 from agent.sources.api.service import Service
+from agent.sources.replay import ReplayMemory
 
 log = logging.getLogger("sixtykeyd")
 
@@ -57,7 +58,10 @@ class Daemon:
         self._audit = Audit(self._lines.write, self._clock, History())
         journal = None if config.journal is None else Journal(config.journal)
         in_memory = config.journal is not None and is_in_memory(config.journal)
-        self._store = LeaseStore(config.keys, journal, self._clock, log.warning, in_memory)
+        self._memory = ReplayMemory(self._clock)
+        self._store = LeaseStore(
+            config.keys, journal, self._memory, self._clock, log.warning, in_memory
+        )
         self._authenticator = Authenticator(self._credentials(), identity.region, self._clock)
         self._tls = self._tls_context()
         self._stopping = asyncio.Event()
@@ -76,10 +80,10 @@ class Daemon:
         sockets = listeners.all_listeners(self._config, self._environ)
         lookups = LookupServer(Lookups(self._store.table, self._clock, self._audit))
         service = self._service()
-        remembered = await self._store.open()
-        # Whoever logs in need not wait for all that was answered to be remembered.
+        self._explain(await self._store.open())
+        # Serve lookups before rebuilding the replay memory; pushes wait in the kernel meanwhile.
         lookups.start(sockets["lookup"])
-        self._remember(service, remembered)
+        await self._store.load_marks()
         self._on_signals()
         self._servers.append(HttpServer(service.answer, self._refused))
         self._servers[0].start(sockets["push"])
@@ -88,7 +92,7 @@ class Daemon:
             self._servers.append(self._network)
             self._network.start(sockets["https"])
         self._serving({name: sock.getsockname() for name, sock in sockets.items()})
-        tending = [asyncio.create_task(self._watch()), asyncio.create_task(self._tend(service))]
+        tending = [asyncio.create_task(self._watch()), asyncio.create_task(self._tend())]
         await self._stopping.wait()
         self._notifier.stopping()
         service.draining = True
@@ -107,7 +111,6 @@ class Daemon:
             self._store,
             self._clock,
             self._audit,
-            self._turns,
             self._reload_files,
         )
         operator.listeners = self._listening
@@ -116,6 +119,7 @@ class Daemon:
             self._identity,
             self._authenticator,
             self._store,
+            self._memory,
             self._clock,
             self._audit,
             self._turns,
@@ -169,23 +173,19 @@ class Daemon:
             audit = LIMITS.audit_retry_seconds if self._lines.waiting else LIMITS.tend_seconds
             await asyncio.sleep(min(watchdog, audit))
 
-    async def _tend(self, service: Service) -> None:
+    async def _tend(self) -> None:
         """What waits for the journal: a disk that stands still must not cost the watchdog."""
         while True:
             await asyncio.sleep(LIMITS.tend_seconds)
             # In turn: a journal that is opened anew gets the table as no push is changing it.
             async with self._turns:
-                remembered = await self._store.tend()
-            self._remember(service, remembered)
+                self._explain(await self._store.tend())
             if any(server.crowd_has_gone() for server in self._servers):
                 give_back()
 
-    def _remember(self, service: Service, remembered: Remembered) -> None:
-        if remembered.incomplete:
-            service.lose()
-        for signed, request_id in remembered.answered:
-            service.remember(signed, request_id)
-        for lease in remembered.leases:
+    def _explain(self, restored: list[Lease]) -> None:
+        """Leases of an earlier process explain refusals too, once they have ended."""
+        for lease in restored:
             self._audit.history.pushed(lease)
 
     def _credentials(self) -> Credentials:

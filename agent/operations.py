@@ -25,7 +25,6 @@ from agent.config.settings import LIMITS, Config
 from agent.host.clock import Clock
 from agent.leases.lease import Lease, NotDurable
 from agent.leases.store import LeaseStore
-from agent.leases.turns import Turns
 from agent.sources.api.errors import (
     AccessDeniedException,
     InvalidArgsException,
@@ -53,7 +52,6 @@ class Operator:
         store: LeaseStore,
         clock: Clock,
         audit: Audit,
-        turns: Turns,
         reload: Callable[[], None],
     ) -> None:
         self._config = config
@@ -61,7 +59,6 @@ class Operator:
         self._store = store
         self._clock = clock
         self._audit = audit
-        self._turns = turns
         self._reload = reload
         self._started = clock.boottime()
         self._wall_at_boot = clock.wall() - clock.boottime()
@@ -167,18 +164,14 @@ class Operator:
 
     async def _end(self, leases: Iterable[Lease]) -> None:
         gone, now = list(leases), self._clock.boottime()
-        # For the next lookup, whatever the disk does.
-        self._store.table.remove(gone)
         for lease in gone:
             self._audit.history.revoked(lease, now)
-        # In turn: a push of the same key must not be half there when the journal forgets it.
-        async with self._turns:
-            try:
-                await self._store.remove(gone)
-            except NotDurable as error:
-                raise ServiceException(
-                    f"Revoked until the daemon restarts, but the journal still has it: {error}"
-                ) from None
+        try:
+            await self._store.revoke(gone)
+        except NotDurable as error:
+            raise ServiceException(
+                f"Revoked until the daemon restarts, but the journal still has it: {error}"
+            ) from None
 
     def _names(self) -> Body:
         return {

@@ -22,23 +22,31 @@ LAYERS: dict[str, set[str]] = {
     "agent.leases": {"agent.config", "agent.host"},
     "agent.audit": {"agent.config", "agent.host", "agent.leases"},
     "agent.lookup": {"agent.config", "agent.host", "agent.leases", "agent.audit"},
-    "agent.sources.api": {"agent.config", "agent.host", "agent.leases", "agent.audit"},
+    "agent.sources.replay": {"agent.config", "agent.host", "agent.leases"},
+    "agent.sources.api": {
+        "agent.config", "agent.host", "agent.leases", "agent.audit", "agent.sources.replay",
+    },
     "agent.operations": {
         "agent", "agent.config", "agent.host", "agent.leases", "agent.audit", "agent.sources.api",
+        "agent.sources.replay",
     },
     "agent.daemon": {
         "agent", "agent.config", "agent.host", "agent.leases", "agent.audit", "agent.sources.api",
+        "agent.sources.replay",
         "agent.lookup", "agent.operations",
     },
     "agent.__main__": {
         "agent", "agent.config", "agent.host", "agent.leases", "agent.audit", "agent.sources.api",
+        "agent.sources.replay",
         "agent.lookup", "agent.operations", "agent.daemon",
     },
     "agent.commands": {
         "agent", "agent.config", "agent.host", "agent.leases", "agent.audit", "agent.sources.api",
+        "agent.sources.replay",
     },
     "agent.cli": {
         "agent", "agent.config", "agent.host", "agent.leases", "agent.audit", "agent.sources.api",
+        "agent.sources.replay",
         "agent.commands",
     },
     "agent.helper": set(),
@@ -51,7 +59,7 @@ LAYERS: dict[str, set[str]] = {
 CORES = [
     "agent.leases.keys", "agent.leases.lease", "agent.leases.table", "agent.config.patterns",
     "agent.sources.api.sigv4", "agent.sources.api.actions", "agent.sources.api.service",
-    "agent.sources.api.errors", "agent.sources.api.throttle",
+    "agent.sources.replay", "agent.sources.api.errors", "agent.sources.api.throttle",
 ]  # fmt: skip
 IO_MODULES = {
     "asyncio", "os", "pathlib", "select", "socket", "sqlite3", "ssl", "subprocess", "time",

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.config.settings import Keys
 from agent.leases.keys import KeyRejected, PublicKey
-from agent.leases.lease import Lease, SignedRequest
+from agent.leases.lease import Lease, ReplayMark
 
 # Raised by one with every change of the tables: another version is set aside like a damaged file.
 VERSION = 2
@@ -43,15 +43,15 @@ class Remembered:
     """
 
     leases: list[Lease]
-    answered: list[tuple[SignedRequest, str]]
+    answered: list[tuple[ReplayMark, str]]
     incomplete: bool = False
 
 
 def put(database: sqlite3.Connection, lease: Lease) -> None:
     """Write a lease, and the request that it came from. Raises sqlite3.Error."""
     request: tuple[Any, ...] = (None, None, None)
-    if lease.signed is not None:
-        mark, signed_at = lease.signed.mark, lease.signed.signed_at
+    if lease.mark is not None:
+        mark, signed_at = lease.mark
         request = (mark, signed_at, _sealed((mark, signed_at, lease.request_id))[-1])
     database.execute(_PUT, (*_sealed(_row(lease)), *request))
 
@@ -62,7 +62,7 @@ def read(database: sqlite3.Connection, settings: Keys) -> Remembered:
     leases = [lease for row in rows for lease in _lease(row, settings)]
     answered = map(_unsealed, database.execute("SELECT * FROM answered"))
     return Remembered(
-        leases, [(SignedRequest(mark, signed_at), name) for mark, signed_at, name in answered]
+        leases, [(ReplayMark(mark, signed_at), name) for mark, signed_at, name in answered]
     )
 
 

@@ -12,9 +12,9 @@ from agent.config.document import Problems
 from agent.config.identity import Identity
 from agent.leases.journal import Journal
 from agent.leases.store import LeaseStore
-from agent.leases.turns import Turns
 from agent.operations import Operator
 from agent.sources.api.message import Peer
+from agent.sources.replay import ReplayMemory
 from tests.parts.clock import ManualClock
 
 ROOT = Peer("unix", uid=0)
@@ -36,7 +36,7 @@ class Desk:
         """A store over the same journal, as after a restart."""
         path = self.settings.journal
         journal = None if path is None else Journal(path)
-        return LeaseStore(self.settings.keys, journal, self.clock, print)
+        return LeaseStore(self.settings.keys, journal, ReplayMemory(self.clock), self.clock, print)
 
     def _operator(self) -> Operator:
         return Operator(
@@ -45,7 +45,6 @@ class Desk:
             self.store,
             self.clock,
             self.audit,
-            Turns(self.clock),
             self._reload,
         )
 

@@ -9,7 +9,7 @@ import uuid
 from typing import Any, Optional
 
 from agent.leases.keys import PublicKey
-from agent.leases.lease import Lease, SignedRequest
+from agent.leases.lease import Lease, ReplayMark
 
 _NUMBERS = itertools.count(1)
 
@@ -48,6 +48,6 @@ def make_lease(
     return Lease(**{**fields, **more})
 
 
-def signed(number: int, at: float = 1_800_000_000.0) -> SignedRequest:
-    """A signed request's mark and its date (s since the Unix epoch)."""
-    return SignedRequest(number.to_bytes(32, "big"), at)
+def mark(number: int, at: float = 1_800_000_000.0) -> ReplayMark:
+    """An offer's mark and its date (s since the Unix epoch)."""
+    return ReplayMark(number.to_bytes(32, "big"), at)

@@ -10,7 +10,7 @@ from typing import Optional
 
 from agent.config.settings import LIMITS
 from agent.host.clock import Clock
-from agent.leases.lease import SignedRequest
+from agent.leases.lease import ReplayMark
 from agent.sources.api import authentication
 from agent.sources.api.credentials import Credential, Credentials
 from agent.sources.api.errors import ApiError, AuthException, InvalidClientTokenId
@@ -30,11 +30,11 @@ class AuthenticationFailed(Exception):
 
 @dataclass(frozen=True)
 class Principal:
-    """Who is asking. `credential` and `signed` are None for a local user."""
+    """Who is asking. `credential` and `mark` are None for a local user."""
 
     name: str
     credential: Optional[Credential] = None
-    signed: Optional[SignedRequest] = None
+    mark: Optional[ReplayMark] = None
 
 
 class Authenticator:
@@ -71,9 +71,9 @@ class Authenticator:
         except (InvalidClientTokenId, AuthException) as error:
             delay = self._failures.delay(one_source(request.peer.source), self._clock.boottime())
             raise AuthenticationFailed(error, delay) from None
-        mark = hashlib.sha256(bytes.fromhex(claimed.signature)).digest()
+        digest = hashlib.sha256(bytes.fromhex(claimed.signature)).digest()
         return Principal(
-            credential.access_key_id, credential, SignedRequest(mark, claimed.signed_at)
+            credential.access_key_id, credential, ReplayMark(digest, claimed.signed_at)
         )
 
     def _known(self, request: Request, claimed: Authentication, now: float) -> Credential:

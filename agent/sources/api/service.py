@@ -10,13 +10,13 @@ import logging
 import uuid
 from collections.abc import Awaitable, Mapping
 from dataclasses import replace
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from agent.audit.record import Audit, Record
 from agent.config.identity import Identity
 from agent.config.settings import LIMITS, Config
 from agent.host.clock import Clock
-from agent.leases.lease import Lease, LeaseSink, NotDurable, SignedRequest, TableFull
+from agent.leases.lease import Lease, LeaseSink, NotDurable, TableFull
 from agent.leases.turns import Turns
 from agent.sources.api.actions import ACTION, SendSSHPublicKey, claimed_os_user
 from agent.sources.api.errors import (
@@ -25,15 +25,16 @@ from agent.sources.api.errors import (
     EC2InstanceNotFoundException,
     InternalFailure,
     InvalidAction,
+    RequestExpired,
     ServiceException,
     ServiceUnavailable,
     ThrottlingException,
 )
 from agent.sources.api.message import Peer, Request, Response, one_source, refusal, success
 from agent.sources.api.principal import AuthenticationFailed, Authenticator, Principal
-from agent.sources.api.replay import AnsweredRequests
 from agent.sources.api.routing import METRICS, is_operators, is_scrape, route
 from agent.sources.api.throttle import FailurePace, Throttle
+from agent.sources.replay import ReplayMemory, ReplayMemoryFull, TooOld
 
 log = logging.getLogger("sixtykeyd")
 
@@ -46,12 +47,13 @@ OperatorAction = Callable[[Peer, bytes, Facts], Awaitable[dict[str, Any]]]
 class Service:
     """Answers requests, in turns: no two pushes are ever between check and lease."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one context, with the intake
         self,
         config: Config,
         identity: Identity,
         authenticator: Authenticator,
         sink: LeaseSink,
+        memory: ReplayMemory,
         clock: Clock,
         audit: Audit,
         turns: Turns,
@@ -66,17 +68,9 @@ class Service:
         self._operator = operator
         self._throttle = Throttle(config.push.rate, clock.boottime())
         self._strangers = FailurePace(LIMITS.strangers_per_second, LIMITS.strangers_burst)
-        self._answered: AnsweredRequests[Response] = AnsweredRequests()
+        self._memory = memory
         self._turns = turns
         self.draining = False
-
-    def remember(self, signed: SignedRequest, request_id: str) -> None:
-        """A push that an earlier process accepted: its replay gets that answer."""
-        self._answered.remember(signed, _accepted(request_id))
-
-    def lose(self) -> None:
-        """What an earlier process accepted is unknown: nothing signed till now is taken."""
-        self._answered.lose(self._clock.wall())
 
     async def answer(self, request: Request) -> Response:
         """The response to a request; nothing a caller sends makes this raise."""
@@ -94,7 +88,7 @@ class Service:
                 return await self._operate(request, facts)
             self._check_serving()
             async with self._turns:
-                response = await self._decide(request, request_id, facts)
+                response = await self._decide(request, facts)
         except AuthenticationFailed as failed:
             return replace(self._refuse(failed.error, request, facts, True), delay=failed.delay)
         except ApiError as error:
@@ -116,25 +110,33 @@ class Service:
         except NotDurable:
             raise ServiceUnavailable from None
 
-    async def _decide(self, request: Request, request_id: str, facts: Facts) -> Response:
+    async def _decide(self, request: Request, facts: Facts) -> Response:
         principal = self._identify(request, facts)
-        if principal.signed is None:
+        accepted = self._recall(principal)
+        if accepted is None:
             return await self._push(request, principal, facts)
-        answer = self._answered.recall(principal.signed)
-        if answer is not None:
-            facts["replay"] = True
-            facts["request_id"] = dict(answer.headers)["x-amzn-RequestId"]
-            self._record(str(answer.body.get("__type", "allowed")), facts)
-            return answer
+        facts.update(replay=True, request_id=accepted)
+        self._record("allowed", facts)
+        return _accepted(accepted)
+
+    def _recall(self, principal: Principal) -> Optional[str]:
+        """The request id of the push that was accepted with this mark before."""
         try:
-            response = await self._push(request, principal, facts)
-        except ApiError as error:
-            # What clients try again by themselves is not an answer for good.
-            if not error.retryable:
-                self._answered.remember(principal.signed, refusal(error, request_id))
-            raise
-        self._answered.remember(principal.signed, response)
-        return response
+            return None if principal.mark is None else self._memory.recall(principal.mark)
+        except TooOld:
+            raise RequestExpired(
+                "The request is as old as others that have expired. Sign it anew."
+            ) from None
+
+    def _check_room(self, principal: Principal) -> None:
+        try:
+            self._memory.check_room(principal.name)
+        except ReplayMemoryFull as full:
+            raise ThrottlingException(
+                "This host has accepted as many requests as it can remember against replay. "
+                "Wait a while and try again.",
+                retry_after=full.wait,
+            ) from None
 
     def _identify(self, request: Request, facts: Facts) -> Principal:
         """Who asks for a push. Raises AuthenticationFailed for whatever a stranger can send."""
@@ -149,8 +151,8 @@ class Service:
     async def _push(self, request: Request, principal: Principal, facts: Facts) -> Response:
         reference, settings = self._config.push.reference, self._config.keys
         self._throttle.take(principal.name, self._clock.boottime())
-        if principal.signed is not None:
-            self._answered.check_room(self._clock.wall())
+        if principal.mark is not None:
+            self._check_room(principal)
         action = SendSSHPublicKey.parse(request.body, reference)
         facts.update(instance=action.instance_id, os_user=action.os_user)
         key = action.check(reference, settings)
@@ -165,7 +167,7 @@ class Service:
             request.peer.source,
             pushed_at=now,
             expires_at=now + settings.lifetime,
-            signed=principal.signed,
+            mark=principal.mark,
         )
         await self._add(lease)
         self._audit.history.pushed(lease)

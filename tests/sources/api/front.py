@@ -11,7 +11,7 @@ from typing import Any, Callable, Optional
 from agent.audit.history import History
 from agent.audit.record import Audit
 from agent.config.identity import Identity
-from agent.config.settings import Config, Push
+from agent.config.settings import LIMITS, Config, Push
 from agent.leases.lease import Lease, LeaseSink, NotDurable
 from agent.leases.store import LeaseStore
 from agent.leases.turns import Turns
@@ -19,6 +19,7 @@ from agent.sources.api import credentials
 from agent.sources.api.message import Peer, Response
 from agent.sources.api.principal import Authenticator
 from agent.sources.api.service import OperatorAction, Service
+from agent.sources.replay import ReplayMemory
 from tests.parts.clock import ManualClock
 from tests.parts.daemon import CREDENTIAL, INSTANCE_ID, REGION, ZONE
 from tests.parts.signed import LOOPBACK, Call, Signer, sign
@@ -36,11 +37,13 @@ class Front:
         known: Sequence[Mapping[str, Any]] = (CREDENTIAL,),
         sink: Optional[LeaseSink] = None,
         operator: Optional[Mapping[str, OperatorAction]] = None,
+        remembered: int = LIMITS.remembered_marks,
     ) -> None:
         config = config or Config()
         self.clock = ManualClock()
         self.lines: list[bytes] = []
-        self.store = LeaseStore(config.keys, None, self.clock, print)
+        self.memory = ReplayMemory(self.clock, remembered)
+        self.store = LeaseStore(config.keys, None, self.memory, self.clock, print)
         self.audit = Audit(self.lines.append, self.clock, History())
         self.turns = Turns(self.clock)
         self.authenticator = Authenticator(
@@ -51,6 +54,7 @@ class Front:
             Identity(INSTANCE_ID, ZONE, REGION),
             self.authenticator,
             self.store if sink is None else sink,
+            self.memory,
             self.clock,
             self.audit,
             self.turns,

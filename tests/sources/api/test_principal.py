@@ -72,9 +72,9 @@ def test_a_right_signature(door: Door) -> None:
     signature = bytes.fromhex(call.value("Authorization")[-64:])
     assert got.name == door.facts["principal"] == "AKIAIOSFODNN7EXAMPLE"
     assert got.credential is door.authenticator.credentials.find(got.name)
-    assert got.signed is not None
-    assert got.signed.mark == hashlib.sha256(signature).digest()
-    assert got.signed.signed_at == NOW
+    assert got.mark is not None
+    assert got.mark.digest == hashlib.sha256(signature).digest()
+    assert got.mark.dated == NOW
 
 
 def test_a_presigned_request(door: Door) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agent.config.settings import Config, Keys, Push, Rate
+from agent.leases.lease import AcceptedMark
 from tests.parts.daemon import CREDENTIAL, INSTANCE_ID
 from tests.parts.signed import CONTENT_TYPE, Call, Signer, members, presign, push
 from tests.sources.api.front import LOCAL, Front, Sink, pushing, run
@@ -61,13 +62,13 @@ async def test_a_local_user_pushes_with_plain_json() -> None:
     assert (front.records()[0]["principal"], front.records()[0]["source"]) == ("uid:1000", "unix")
 
 
-@pytest.mark.parametrize("how", ["header", "query", "refused"])
+@pytest.mark.parametrize("how", ["header", "query"])
 def test_a_replay_is_answered_as_before_and_extends_nothing(how: str) -> None:
     """The same bytes again: the same answer, request id included, and no lease more or longer."""
 
     async def test() -> None:
         front = Front()
-        call = push(InstanceOSUser="no/user") if how == "refused" else push()
+        call = push()
         sent = (
             presign(call, Signer(at=front.clock.wall())) if how == "query" else front.signed(call)
         )
@@ -108,8 +109,8 @@ async def test_a_captured_request_lets_nobody_in_after_a_restart() -> None:
     sent = front.signed(push())
     first = await front.answer(sent)
     (lease,) = front.live()
-    assert lease.signed is not None
-    after.service.remember(lease.signed, lease.request_id)
+    assert lease.mark is not None
+    after.memory.restore([AcceptedMark(lease.mark, lease.request_id, lease.principal)])
     assert await after.answer(sent) == first
     assert after.live() == ()
 
@@ -134,6 +135,18 @@ async def test_a_retry_with_the_same_signature_is_no_replay() -> None:
     front.clock.advance(1)
     assert await front.code(sent) == ""
     assert len(front.live()) == 2
+
+
+@run
+async def test_a_replayed_refusal_is_decided_anew() -> None:
+    """A refusal granted nothing, so there is nothing to extend; it takes no place in the memory."""
+    front = Front()
+    sent = front.signed(push(InstanceOSUser="no/user"))
+    first, again = await front.answer(sent), await front.answer(sent)
+    assert first.body == again.body
+    ids = {dict(answer.headers)["x-amzn-RequestId"] for answer in (first, again)}
+    assert ids == {record["request_id"] for record in front.records()}
+    assert (len(ids), len(front.memory), front.live()) == (2, 0, ())
 
 
 @run
