@@ -63,8 +63,9 @@ class Daemon:
         self._context = Context(config, identity, clock, self._audit, Turns(clock))
         journal = None if config.journal is None else Journal(config.journal)
         in_memory = config.journal is not None and is_in_memory(config.journal)
-        self._store = LeaseStore(config.keys, journal, clock, log.warning, in_memory)
-        self._intake = Intake(self._context, self._store, ReplayMemory())
+        memory = ReplayMemory(clock)
+        self._store = LeaseStore(config.keys, journal, memory, clock, log.warning, in_memory)
+        self._intake = Intake(self._context, self._store, memory)
         self._authenticator = Authenticator(_load_credentials(config.push), identity.region, clock)
         self._tls = _load_tls(config.push)
         self._stopping = asyncio.Event()
@@ -79,10 +80,10 @@ class Daemon:
         _raise_descriptor_limit()
         sockets = listeners.all_listeners(self._config, self._environ)
         lookups = LookupServer(Lookups(self._store.table, self._context.clock, self._audit))
-        remembered = await self._store.open()
-        # Serve lookups before rebuilding the replay memory.
+        self._intake.explain(await self._store.open())
+        # Serve lookups before rebuilding the replay memory; pushes wait in the kernel meanwhile.
         lookups.start(sockets["lookup"])
-        self._intake.restore(remembered)
+        await self._store.load_marks()
         doors, servers = self._open_doors(sockets)
         self._announce(sockets)
         tending = [asyncio.create_task(self._watch()), asyncio.create_task(self._tend(servers))]
@@ -169,8 +170,7 @@ class Daemon:
             await asyncio.sleep(LIMITS.tend_seconds)
             # In turn: a journal that is opened anew gets the table as no push is changing it.
             async with self._context.turns:
-                remembered = await self._store.tend()
-            self._intake.restore(remembered)
+                self._intake.explain(await self._store.tend())
             if any(server.crowd_has_gone() for server in servers):
                 give_back()
 

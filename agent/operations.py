@@ -166,18 +166,14 @@ class Operator:
 
     async def _end(self, leases: Iterable[Lease]) -> None:
         gone, now = list(leases), self._clock.boottime()
-        # For the next lookup, whatever the disk does.
-        self._store.table.remove(gone)
         for lease in gone:
             self._audit.history.revoked(lease, now)
-        # In turn: a push of the same key must not be half there when the journal forgets it.
-        async with self._context.turns:
-            try:
-                await self._store.remove(gone)
-            except NotDurable as error:
-                raise ServiceException(
-                    f"Revoked until the daemon restarts, but the journal still has it: {error}"
-                ) from None
+        try:
+            await self._store.revoke(gone)
+        except NotDurable as error:
+            raise ServiceException(
+                f"Revoked until the daemon restarts, but the journal still has it: {error}"
+            ) from None
 
     def _names(self) -> Body:
         return {

@@ -129,9 +129,11 @@ class Limits:
 
     # SigV4: how far a request's date may be off, either way (API reference, RequestExpired).
     clock_skew_seconds: int = 15 * 60
-    # Answered requests that are remembered against replay. One credential at its default rate
-    # cannot fill it: 20 a second for the 30 minutes that a request may stay valid are 36,000.
-    remembered_requests: int = 100_000
+    # Accepted pushes that are remembered against replay. One principal gets half at most, and needs
+    # less at the default rate: 20 a second for the 30 minutes that one may be valid are 36,000.
+    remembered_marks: int = 100_000
+    # Whoever accepted pushes before a daemon that finds no journal ended at least so long ago.
+    restart_seconds: float = 1.0
     # Failed authentications: so many at once from one source, then one a second; each further
     # answer waits for its turn, this long at most.
     failures_burst: int = 10

@@ -51,7 +51,7 @@ def put(database: sqlite3.Connection, lease: Lease) -> None:
     """Write a lease, and the request that it came from. Raises sqlite3.Error."""
     request: tuple[Any, ...] = (None, None, None)
     if lease.mark is not None:
-        mark, signed_at = lease.mark.digest, lease.mark.dated
+        mark, signed_at = lease.mark
         request = (mark, signed_at, _sealed((mark, signed_at, lease.request_id))[-1])
     database.execute(_PUT, (*_sealed(_row(lease)), *request))
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Optional, Protocol
+from typing import NamedTuple, Optional, Protocol
 
 from agent.leases.keys import PublicKey
+
+# The options without arguments that a lease may carry, in the order in which they are written:
+# `restrict` first, for it takes back whatever is granted before it (sshd(8), AUTHORIZED_KEYS).
+OPTIONS = (
+    "restrict", "agent-forwarding", "port-forwarding", "pty", "user-rc", "X11-forwarding",
+    "no-agent-forwarding", "no-port-forwarding", "no-pty", "no-user-rc", "no-X11-forwarding",
+)  # fmt: skip
 
 
 class TableFull(Exception):
@@ -24,20 +33,46 @@ class NotDurable(Exception):
     """The lease could not be made to outlive the process, so it was not taken."""
 
 
-@dataclass(frozen=True)
-class ReplayMark:
+class ReplayMark(NamedTuple):
     """What a repeated offer would present again.
 
-    `digest` is the SHA-256 of its signature, `dated` its date in seconds since the Unix epoch.
+    `digest` identifies the offer (for a signed request, the SHA-256 of its signature); `dated` is
+    the offer's own date, in wall-clock seconds since the Unix epoch.
     """
 
     digest: bytes
     dated: float
 
 
+class AcceptedMark(NamedTuple):
+    """The mark of an accepted push, the push's request id, and who pushed."""
+
+    mark: ReplayMark
+    request_id: str
+    principal: str
+
+
+class Horizon(NamedTuple):
+    """Before when an unknown mark may be one that was accepted and is no longer known.
+
+    `dated` (wall clock, s): nothing dated at or before it is taken. `lost_at` (CLOCK_BOOTTIME of
+    this boot, s, or None): what was accepted until this instant may be unknown too.
+    """
+
+    dated: float = float("-inf")
+    lost_at: Optional[float] = None
+
+
 @dataclass(frozen=True)
 class Lease:
-    """One key for one OS user, live in [pushed_at, expires_at) on CLOCK_BOOTTIME (seconds)."""
+    """One key for one OS user, live in [pushed_at, expires_at) on CLOCK_BOOTTIME (seconds).
+
+    `uses` is how many logins are left, None for any number; `options` are of OPTIONS, in their
+    order; `pinned_source` is the address, or IPv6 /64, from which alone the key counts.
+
+    Raises:
+        ValueError: options or the pinned source are not in the one form that is written for sshd.
+    """
 
     os_user: str
     key: PublicKey
@@ -47,11 +82,26 @@ class Lease:
     pushed_at: float
     expires_at: float
     mark: Optional[ReplayMark] = None
+    uses: Optional[int] = None
+    options: tuple[str, ...] = ()
+    pinned_source: Optional[str] = None
+
+    def __post_init__(self) -> None:
+        """Hold what is written before the key to its forms, wherever the lease comes from."""
+        if self.options and self.options != tuple(e for e in OPTIONS if e in self.options):
+            raise ValueError(f"options {self.options!r} are not known ones in their order")
+        if self.pinned_source is not None:
+            _check_pinned_source(self.pinned_source)
+        if self.uses is not None and self.uses < 0:
+            raise ValueError(f"{self.uses} uses left")
 
     @cached_property
     def line(self) -> str:
-        """What sshd gets: type, base64 and the request id, newline included."""
-        return self.key.line(self.request_id)
+        """What sshd gets: options if there are any, type, base64, the request id, and newline."""
+        source = () if self.pinned_source is None else (f'from="{self.pinned_source}"',)
+        options = ",".join((*source, *self.options))
+        line = self.key.line(self.request_id)
+        return f"{options} {line}" if options else line
 
     def is_for(self, fingerprint: Optional[str]) -> bool:
         """Whether sshd's %f names this key, in either of its forms; None names every key."""
@@ -69,4 +119,42 @@ class LeaseSink(Protocol):
         """Raise NotDurable when no lease could be taken at present."""
 
     async def add(self, lease: Lease) -> None:
-        """Take the lease. Raises TableFull or NotDurable, and then nothing is half there."""
+        """Take the lease, and remember its mark.
+
+        Raises TableFull or NotDurable, and then nothing is half there.
+        """
+
+
+class MarkMemory(Protocol):
+    """Who recognises a repeated offer; the store fills it from the journal, and the other way."""
+
+    @property
+    def state(self) -> Horizon:
+        """What has to outlive the process beside the marks."""
+
+    def accepted(self) -> list[AcceptedMark]:
+        """Every mark that is remembered."""
+
+    def remember(self, mark: ReplayMark, request_id: str, principal: str) -> None:
+        """Recognise this mark from now on."""
+
+    def restore(self, marks: Iterable[AcceptedMark]) -> None:
+        """Recognise these, which an earlier process accepted."""
+
+    def resume(self, horizon: Horizon) -> None:
+        """Everything is known that an earlier process knew, up to its own horizon."""
+
+    def lose(self, lost_at: float) -> None:
+        """What was accepted until `lost_at` (CLOCK_BOOTTIME, s) may be unknown."""
+
+    def forget(self) -> None:
+        """Drop what cannot be presented any more."""
+
+
+def _check_pinned_source(source: str) -> None:
+    """Raise ValueError unless it is an address, or an IPv6 /64, in its canonical spelling."""
+    network = ipaddress.ip_network(source)
+    whole = network.prefixlen == network.max_prefixlen
+    spelled = str(network.network_address if whole else network)
+    if spelled != source or not (whole or (network.version == 6 and network.prefixlen == 64)):
+        raise ValueError(f"{source!r} is not an address, nor an IPv6 /64, in canonical spelling")

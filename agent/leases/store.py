@@ -18,7 +18,7 @@ from agent.host.clock import Clock
 from agent.host.memory import check_reserve
 from agent.leases.journal import Journal
 from agent.leases.journal_rows import Remembered
-from agent.leases.lease import Lease, NotDurable, TableFull
+from agent.leases.lease import AcceptedMark, Lease, MarkMemory, NotDurable, TableFull
 from agent.leases.table import LeaseTable
 
 Report = Callable[[str], None]
@@ -32,6 +32,7 @@ class LeaseStore:
         self,
         settings: Keys,
         journal: Optional[Journal],
+        memory: MarkMemory,
         clock: Clock,
         report: Report,
         in_memory: bool = False,
@@ -39,19 +40,29 @@ class LeaseStore:
         self.table = LeaseTable(settings, clock)
         self._settings = settings
         self._journal = journal
+        self._memory = memory
         self._clock = clock
         self._report = report
         self._in_memory = in_memory
         self._thread = ThreadPoolExecutor(1, "journal")
         # Whether the journal was read once. From then on the table is right, and it follows.
         self._read = False
+        self._unread = Remembered([], [])
 
-    async def open(self) -> Remembered:
-        """Open the journal, and put the leases that it holds back into the table.
+    async def open(self) -> list[Lease]:
+        """Open the journal, and put the leases that it holds back into the table: these.
 
         One that cannot be opened is reported; pushes are refused until `tend` could open it.
         """
         return self._restore(await self._in_thread(lambda: self._open([])))
+
+    async def load_marks(self) -> None:
+        """Have the memory recognise what an earlier process accepted. Before, take no push."""
+        marks = [AcceptedMark(mark, name, "") for mark, name in self._unread.answered]
+        self._memory.restore(marks)
+        if self._unread.incomplete:
+            self._memory.lose(self._clock.boottime())
+        self._unread = Remembered([], [])
 
     def check(self) -> None:
         """Raise NotDurable when the journal cannot be used at present, or memory runs out."""
@@ -60,7 +71,10 @@ class LeaseStore:
         _check_memory()
 
     async def add(self, lease: Lease) -> None:
-        """Journal the lease, then make it live. Raises TableFull, NotDurable."""
+        """Journal the lease, then make it live and remember its mark.
+
+        Raises TableFull or NotDurable: nothing was taken.
+        """
         self.table.check_room(lease.os_user, lease.key)
         journal = self._journal
         if journal is not None:
@@ -68,8 +82,10 @@ class LeaseStore:
         if self._clock.boottime() >= lease.expires_at:
             raise NotDurable("the journal took longer than the key's lifetime")
         self.table.add(lease)
+        if lease.mark is not None:
+            self._memory.remember(lease.mark, lease.request_id, lease.principal)
 
-    async def remove(self, leases: Iterable[Lease]) -> None:
+    async def revoke(self, leases: Iterable[Lease]) -> None:
         """End leases before their time: for lookups at once, then in the journal too.
 
         Raises:
@@ -81,8 +97,10 @@ class LeaseStore:
         if journal is not None:
             await self._in_thread(lambda: journal.remove(gone))
 
-    async def tend(self) -> Remembered:
+    async def tend(self) -> list[Lease]:
         """Drop from the journal what has ended; open it again where it could not be used.
+
+        Returns leases that are live again. Call it in turn: no push may be half there.
 
         What keeps pushes from being taken is reported, each time.
         """
@@ -92,14 +110,16 @@ class LeaseStore:
             self._report(f"no push is taken: {error}")
         journal = self._journal
         if journal is None:
-            return Remembered([], [])
+            return []
         if not journal.sound:
             live = self.table.live()
-            return self._restore(await self._in_thread(lambda: self._open(live)))
+            restored = self._restore(await self._in_thread(lambda: self._open(live)))
+            await self.load_marks()
+            return restored
         with suppress(NotDurable):  # Pushes meet the same trouble and say so; this is tidying.
             now, wall = self._clock.boottime(), self._clock.wall()
             await self._in_thread(lambda: journal.forget(now, wall))
-        return Remembered([], [])
+        return []
 
     def close(self) -> None:
         """Let what is being written end, and close the journal."""
@@ -112,7 +132,8 @@ class LeaseStore:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    def _restore(self, remembered: Remembered) -> Remembered:
+    def _restore(self, remembered: Remembered) -> list[Lease]:
+        self._unread = remembered
         for lease in remembered.leases:
             # Pushed later than now: by another clock, and it would outlive its time on this one.
             if not lease.pushed_at <= self._clock.boottime() < lease.expires_at:
@@ -123,7 +144,7 @@ class LeaseStore:
                 self.table.add(lease)
             except TableFull as error:
                 self._report(f"request {lease.request_id} is not restored: {error}")
-        return remembered
+        return remembered.leases
 
     def _open(self, live: list[Lease]) -> Remembered:
         """Open the journal, in which `live` shall stand; what it held, if it was not read before.

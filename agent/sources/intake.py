@@ -8,11 +8,11 @@ live before it is durable. It knows no HTTP: what it raises are errors of its ow
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Optional
 
 from agent.config import patterns
-from agent.leases.journal_rows import Remembered
 from agent.leases.keys import PublicKey
 from agent.leases.lease import Lease, NotDurable, ReplayMark
 from agent.leases.store import LeaseStore
@@ -108,21 +108,15 @@ class Intake:
         offer = candidate.offer
         self._check_policy(offer)
         if offer.mark is not None:
-            self._replays.check_room(offer.principal, self._context.clock.wall())
+            self._replays.check_room(offer.principal)
         lease = self._lease(candidate)
         await self._store.add(lease)
-        if offer.mark is not None:
-            self._replays.remember(offer.mark, lease.request_id, offer.principal)
         self._context.audit.history.pushed(lease)
         return lease
 
-    def restore(self, remembered: Remembered) -> None:
-        """Remember what an earlier process took: its replay gets that answer."""
-        if remembered.incomplete:
-            self._replays.lose(self._context.clock.wall())
-        for mark, request_id in remembered.answered:
-            self._replays.remember(mark, request_id, "")
-        for lease in remembered.leases:
+    def explain(self, restored: Iterable[Lease]) -> None:
+        """Remember leases of an earlier process: they explain refusals once they have ended."""
+        for lease in restored:
             self._context.audit.history.pushed(lease)
 
     def _check_policy(self, offer: Offer) -> None:

@@ -13,6 +13,7 @@ from agent.host.memory import check_reserve
 from agent.leases import store as store_module
 from agent.leases.lease import NotDurable
 from agent.leases.store import LeaseStore
+from agent.sources.replay import ReplayMemory
 from tests.faults.load import resident_mib
 from tests.parts.clock import ManualClock
 from tests.parts.leases import make_lease
@@ -33,7 +34,8 @@ def test_the_reserve_is_looked_for_and_not_taken() -> None:
 def test_without_it_no_push_is_taken_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was pushed before stays; the operator reads why, each time the store is tended."""
     said: list[str] = []
-    store = LeaseStore(config.Keys(), None, ManualClock(), said.append)
+    clock = ManualClock()
+    store = LeaseStore(config.Keys(), None, ReplayMemory(clock), clock, said.append)
     lease = make_lease("alice")
     asyncio.run(store.add(lease))
     store.check()

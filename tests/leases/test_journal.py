@@ -17,7 +17,7 @@ from agent.config import settings as config
 from agent.leases.journal import Journal
 from agent.leases.journal_rows import Remembered
 from agent.leases.lease import NotDurable
-from tests.parts.leases import ed25519_key, make_lease, signed
+from tests.parts.leases import ed25519_key, make_lease, mark
 
 KEYS = config.Keys()
 BOOT = "6b8a1f6e-0000-4000-8000-000000000001"
@@ -72,7 +72,7 @@ def test_what_was_recorded_is_remembered(disk: Disk) -> None:
 def test_it_is_there_although_nothing_was_closed(disk: Disk, tmp_path: Path) -> None:
     """Another process, after a SIGKILL, finds the files as they are at this moment."""
     journal = disk.open()
-    lease = make_lease(mark=signed(1))
+    lease = make_lease(mark=mark(1))
     journal.record(lease)
     copy = tmp_path / "copy"
     copy.mkdir()
@@ -82,7 +82,7 @@ def test_it_is_there_although_nothing_was_closed(disk: Disk, tmp_path: Path) -> 
     found = later.reopen()
     later.close()
     assert [each.request_id for each in found.leases] == [lease.request_id]
-    assert found.answered == [(signed(1), lease.request_id)]
+    assert found.answered == [(mark(1), lease.request_id)]
 
 
 def test_the_same_key_of_the_same_user_stands_once(disk: Disk) -> None:
@@ -97,17 +97,17 @@ def test_the_same_key_of_the_same_user_stands_once(disk: Disk) -> None:
 def test_removed_leases_stay_removed_and_their_requests_remembered(disk: Disk) -> None:
     """A revoked key does not come back after a restart, nor by replaying its request."""
     journal = disk.open()
-    lease = make_lease(mark=signed(7))
+    lease = make_lease(mark=mark(7))
     journal.record(lease)
     journal.remove([lease])
     found = disk.reopen()
-    assert found == Remembered([], [(signed(7), lease.request_id)])
+    assert found == Remembered([], [(mark(7), lease.request_id)])
 
 
 def test_what_has_ended_leaves_the_file(disk: Disk) -> None:
     """Leases go by boot time at their end; requests by the wall clock, when their date is past."""
     journal = disk.open()
-    journal.record(make_lease(mark=signed(1, 5_000.0)))
+    journal.record(make_lease(mark=mark(1, 5_000.0)))
     skew = config.LIMITS.clock_skew_seconds
     journal.forget(1059.9, 5_000.0 + skew)
     found = disk.reopen()
@@ -119,10 +119,10 @@ def test_what_has_ended_leaves_the_file(disk: Disk) -> None:
 def test_another_boot_ends_every_lease_and_no_request(disk: Disk) -> None:
     """Boot time begins anew, so nothing of before may be measured with it; replays may come."""
     journal = disk.open()
-    journal.record(make_lease(mark=signed(3)))
+    journal.record(make_lease(mark=mark(3)))
     found = disk.reopen("another-boot")
     assert found.leases == []
-    assert [request for request, _ in found.answered] == [signed(3)]
+    assert [request for request, _ in found.answered] == [mark(3)]
 
 
 def test_todays_settings_hold_for_yesterdays_leases(disk: Disk) -> None:
@@ -236,7 +236,7 @@ def test_no_altered_row_is_believed(column: str, value: object, disk: Disk) -> N
 
 def test_a_request_cannot_be_taken_off_the_record_by_damage(disk: Disk) -> None:
     """What was answered is covered by the same digest as what is live."""
-    disk.open().record(make_lease(mark=signed(1)))
+    disk.open().record(make_lease(mark=mark(1)))
     disk.close()
     with sqlite3.connect(disk.path) as database:
         database.execute("UPDATE answered SET signed_at = 0")
@@ -247,11 +247,11 @@ def test_a_request_cannot_be_taken_off_the_record_by_damage(disk: Disk) -> None:
 def test_replace_leaves_exactly_what_it_was_given(disk: Disk) -> None:
     """After an outage the table is right, and the journal follows it."""
     journal = disk.open()
-    journal.record(make_lease("revoked meanwhile", mark=signed(1)))
+    journal.record(make_lease("revoked meanwhile", mark=mark(1)))
     journal.replace([lease := make_lease("alice")])
     found = disk.reopen()
     assert found.leases == [lease]
-    assert [request for request, _ in found.answered] == [signed(1)]
+    assert [request for request, _ in found.answered] == [mark(1)]
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -259,7 +259,7 @@ def test_random_damage_lets_nobody_in(seed: int, disk: Disk) -> None:
     """Random bytes anywhere: what comes back is a lease that was recorded, or nothing; no crash."""
     chance = random.Random(seed)
     journal = disk.open()
-    leases = [make_lease(f"user{number}", mark=signed(number)) for number in range(30)]
+    leases = [make_lease(f"user{number}", mark=mark(number)) for number in range(30)]
     for lease in leases:
         journal.record(lease)
     disk.close()

@@ -17,6 +17,7 @@ from agent.config import settings as config
 from agent.leases.journal import Journal
 from agent.leases.lease import NotDurable, TableFull
 from agent.leases.store import LeaseStore
+from agent.sources.replay import ReplayMemory
 from tests.parts.clock import ManualClock
 from tests.parts.leases import ed25519_key, make_lease
 
@@ -67,7 +68,9 @@ class Leases(RuleBasedStateMachine):
             self.store.close()
         path = Path(self._folder.name) / "leases.db"
         journal = Journal(str(path), "boot")
-        self.store = LeaseStore(SETTINGS, journal, self.clock, lambda _: None)
+        self.store = LeaseStore(
+            SETTINGS, journal, ReplayMemory(self.clock), self.clock, lambda _: None
+        )
         self.run(self.store.open())
 
     @rule(user=users, key=keys)
@@ -96,7 +99,7 @@ class Leases(RuleBasedStateMachine):
         assert self.store is not None
         gone = [lease for lease in self.store.table.of(user) if lease.key == KEYS[key]]
         try:
-            self.run(self.store.remove(gone))
+            self.run(self.store.revoke(gone))
         except NotDurable:
             assert not self.usable
         self.acknowledged.pop((user, key), None)

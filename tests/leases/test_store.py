@@ -3,54 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Optional
 
 import pytest
 
 from agent.config import settings as config
-from agent.leases.journal import Journal
-from agent.leases.lease import Lease, NotDurable, TableFull
-from agent.leases.store import LeaseStore
+from agent.leases.lease import NotDurable, TableFull
 from agent.leases.table import LeaseTable
-from tests.parts.clock import ManualClock
 from tests.parts.leases import ed25519_key, make_lease
-
-
-class Host:
-    """Daemons' stores, one after the other, over one journal file and one clock."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "run" / "leases.db"
-        self.path.parent.mkdir()
-        self.clock = ManualClock()
-        self.said: list[str] = []
-        self.stores: list[LeaseStore] = []
-
-    async def boot(self, keys: Optional[config.Keys] = None, boot_id: str = "one") -> LeaseStore:
-        """End the last store, and start another."""
-        self.end()
-        journal = Journal(str(self.path), boot_id)
-        store = LeaseStore(keys or config.Keys(), journal, self.clock, self.said.append)
-        self.stores.append(store)
-        await store.open()
-        return store
-
-    def end(self) -> None:
-        """End the last store."""
-        while self.stores:
-            self.stores.pop().close()
-
-    def lease(self, os_user: str = "alice", lifetime: float = 60.0) -> Lease:
-        """A lease that is pushed now."""
-        return make_lease(os_user, at=self.clock.boottime(), lifetime=lifetime)
-
-
-def served(store: LeaseStore, os_user: str = "alice") -> list[str]:
-    """The request ids of a user's live leases."""
-    return [lease.request_id for lease in store.table.of(os_user)]
+from tests.parts.stores import Host, served
 
 
 @pytest.fixture(name="host")
@@ -82,14 +44,13 @@ def test_without_a_journal_leases_end_with_the_process(host: Host) -> None:
     """`journal: none` leaves nothing on disk."""
 
     async def course() -> None:
-        store = LeaseStore(config.Keys(), None, host.clock, host.said.append)
-        host.stores.append(store)
+        store = host.store(None)
         await store.open()
         store.check()
         await store.add(lease := host.lease())
         assert served(store) == [lease.request_id]
-        assert (await store.tend()).leases == []
-        await store.remove([lease])
+        assert await store.tend() == []
+        await store.revoke([lease])
         assert served(store) == []
 
     asyncio.run(course())
@@ -114,7 +75,7 @@ def test_a_revoked_lease_does_not_come_back(host: Host) -> None:
         store = await host.boot()
         await store.add(lease := host.lease())
         await store.add(kept := host.lease())
-        await store.remove([lease])
+        await store.revoke([lease])
         assert served(store) == [kept.request_id]
         assert served(await host.boot()) == [kept.request_id]
 
@@ -156,8 +117,8 @@ def test_what_an_unreadable_journal_held_is_restored_once_it_can_be_read(host: H
         store = await host.boot()
         assert served(store) == []
         host.path.parent.with_name("away").rename(host.path.parent)
-        remembered = await store.tend()
-        assert [each.request_id for each in remembered.leases] == [lease.request_id]
+        restored = await store.tend()
+        assert [each.request_id for each in restored] == [lease.request_id]
         assert served(store) == [lease.request_id]
 
     asyncio.run(course())
@@ -174,9 +135,9 @@ def test_after_an_outage_the_journal_follows_the_table(host: Host) -> None:
         assert journal is not None
         journal.close()
         with pytest.raises(NotDurable):
-            await store.remove([revoked])
+            await store.revoke([revoked])
         assert served(store) == [kept.request_id]
-        assert (await store.tend()).leases == []
+        assert await store.tend() == []
         assert served(store) == [kept.request_id]
         assert served(await host.boot()) == [kept.request_id]
 
@@ -226,66 +187,6 @@ def test_a_full_table_refuses_before_anything_is_written(host: Host) -> None:
         with pytest.raises(TableFull):
             await store.add(host.lease())
         assert served(await host.boot()) == [lease.request_id]
-
-    asyncio.run(course())
-
-
-class SlowJournal(Journal):
-    """A journal on a disk that stands still until it is let go."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path, "one")
-        self.go = threading.Event()
-        self.reached = threading.Event()
-
-    def record(self, lease: Lease) -> None:
-        """Wait, then record."""
-        self.reached.set()
-        self.go.wait(30)
-        super().record(lease)
-
-
-async def _slow(host: Host) -> tuple[LeaseStore, SlowJournal]:
-    journal = SlowJournal(str(host.path))
-    store = LeaseStore(config.Keys(), journal, host.clock, host.said.append)
-    host.stores.append(store)
-    await store.open()
-    return store, journal
-
-
-def test_lookups_go_on_while_the_disk_stands_still(host: Host) -> None:
-    """A push waits for its disk; the table answers meanwhile, and shows only what is safe."""
-
-    async def course() -> None:
-        store, journal = await _slow(host)
-        journal.go.set()
-        await store.add(lease := host.lease())
-        journal.go.clear()
-        journal.reached.clear()
-        pushing = asyncio.create_task(store.add(second := host.lease()))
-        while not journal.reached.is_set():
-            await asyncio.sleep(0.001)
-        assert served(store) == [lease.request_id]
-        journal.go.set()
-        await pushing
-        assert served(store) == [lease.request_id, second.request_id]
-
-    asyncio.run(course())
-
-
-def test_a_disk_slower_than_the_lifetime_takes_nothing(host: Host) -> None:
-    """A key whose minute passed while it was written is refused, and never served."""
-
-    async def course() -> None:
-        store, journal = await _slow(host)
-        pushing = asyncio.create_task(store.add(host.lease()))
-        while not journal.reached.is_set():
-            await asyncio.sleep(0.001)
-        host.clock.advance(60.0)
-        journal.go.set()
-        with pytest.raises(NotDurable):
-            await pushing
-        assert served(store) == []
 
     asyncio.run(course())
 

@@ -16,6 +16,7 @@ from agent.leases.journal import Journal
 from agent.leases.lease import Lease, TableFull
 from agent.leases.store import LeaseStore
 from agent.leases.table import LeaseTable
+from agent.sources.replay import ReplayMemory
 from tests.parts.clock import ManualClock
 from tests.parts.leases import ed25519_key, make_lease
 
@@ -46,7 +47,7 @@ class Sink:
         if self._store is None:
             self.table.remove(leases)
         else:
-            run(self._store.remove(leases))
+            run(self._store.revoke(leases))
 
     def served(self, os_user: str = "alice") -> list[str]:
         """The request ids of the user's live leases, in order."""
@@ -73,9 +74,10 @@ def _make(request: pytest.FixtureRequest, clock: ManualClock, tmp_path: Path) ->
         journal = (
             Journal(str(tmp_path / f"{len(stores)}.db")) if "journal" in request.param else None
         )
-        store = LeaseStore(keys, journal, clock, pytest.fail)
+        store = LeaseStore(keys, journal, ReplayMemory(clock), clock, pytest.fail)
         stores.append(store)
         run(store.open())
+        run(store.load_marks())
         return Sink(store.table, store)
 
     yield make

@@ -16,6 +16,7 @@ from agent.leases.turns import Turns
 from agent.operations import Operator
 from agent.sources.api.message import Peer
 from agent.sources.context import Context
+from agent.sources.replay import ReplayMemory
 from tests.parts.clock import ManualClock
 
 ROOT = Peer("unix", uid=0)
@@ -38,7 +39,7 @@ class Desk:
         """A store over the same journal, as after a restart."""
         path = self.settings.journal
         journal = None if path is None else Journal(path)
-        return LeaseStore(self.settings.keys, journal, self.clock, print)
+        return LeaseStore(self.settings.keys, journal, ReplayMemory(self.clock), self.clock, print)
 
     def _operator(self) -> Operator:
         return Operator(

@@ -48,6 +48,6 @@ def make_lease(
     return Lease(**{**fields, **more})
 
 
-def signed(number: int, at: float = 1_800_000_000.0) -> ReplayMark:
-    """A signed request's mark and its date (s since the Unix epoch)."""
+def mark(number: int, at: float = 1_800_000_000.0) -> ReplayMark:
+    """An offer's mark and its date (s since the Unix epoch)."""
     return ReplayMark(number.to_bytes(32, "big"), at)

@@ -10,7 +10,6 @@ from agent.audit.history import History
 from agent.audit.record import Audit
 from agent.config.identity import Identity
 from agent.config.settings import Config, Keys
-from agent.leases.journal_rows import Remembered
 from agent.leases.keys import KeyRejected
 from agent.leases.lease import Lease, ReplayMark, TableFull
 from agent.leases.store import LeaseStore
@@ -32,9 +31,10 @@ class Host:
     def __init__(self, keys: Keys = Keys()) -> None:  # noqa: B008 - frozen
         self.clock = ManualClock()
         self.audit = Audit(lambda _: None, self.clock, History())
-        self.store = LeaseStore(keys, None, self.clock, print)
+        self.memory = ReplayMemory(self.clock)
+        self.store = LeaseStore(keys, None, self.memory, self.clock, print)
         context = Context(Config(keys=keys), IDENTITY, self.clock, self.audit, Turns(self.clock))
-        self.intake = Intake(context, self.store, ReplayMemory())
+        self.intake = Intake(context, self.store, self.memory)
 
     async def take(self, offer: Offer) -> Lease:
         """Check an offer and take it."""
@@ -101,16 +101,22 @@ async def test_a_full_table_refuses() -> None:
 
 @run
 async def test_a_repeated_offer_is_recalled() -> None:
-    """By its mark, also by the process after this one; what was lost is refused by its date."""
-    host, after = Host(), Host()
+    """By its mark; one that was lost is refused by its date."""
+    host = Host()
     mark = ReplayMark(b"m" * 32, host.clock.wall())
     assert host.intake.recall(mark) is None
     await host.take(replace(OFFER, mark=mark))
     assert host.intake.recall(mark) == "an-id"
-    after.intake.restore(Remembered([make_lease("bob")], [(mark, "an-id")], incomplete=True))
-    assert after.intake.recall(mark) == "an-id"
+    host.memory.lose(host.clock.boottime())
+    assert host.intake.recall(mark) == "an-id"
     with pytest.raises(TooOld):
-        after.intake.recall(ReplayMark(b"n" * 32, host.clock.wall()))
-    # A lease of the process before still explains why a login was refused.
-    after.clock.advance(61)
-    assert after.audit.history.explain("bob", None, after.clock.boottime()) is not None
+        host.intake.recall(ReplayMark(b"n" * 32, host.clock.wall()))
+
+
+@run
+async def test_a_lease_of_the_process_before_explains_a_refusal() -> None:
+    """Who asks why after a restart is told of what was pushed before it."""
+    host = Host()
+    host.intake.explain([make_lease("bob")])
+    host.clock.advance(61)
+    assert host.audit.history.explain("bob", None, host.clock.boottime()) is not None

@@ -5,7 +5,7 @@ Source: API Reference, Errors. The intake knows no HTTP, and the API adds no rea
 
 from __future__ import annotations
 
-from typing import Callable, Union
+from typing import Callable
 
 from agent.leases.keys import KeyRejected
 from agent.leases.lease import NotDurable, TableFull
@@ -29,17 +29,19 @@ def _table_full(error: TableFull) -> ApiError:
     return ThrottlingException(words, error.wait)
 
 
-def _wait(error: Union[TooMany, ReplayMemoryFull]) -> ApiError:
-    return ThrottlingException(str(error), error.wait)
-
-
 _ANSWERS: dict[type[Exception], Callable[..., ApiError]] = {
     KeyRejected: lambda error: InvalidArgsException(f"SSHPublicKey: {error}."),
     UserDenied: lambda error: AccessDeniedException(str(error)),
     NotThisHost: lambda error: EC2InstanceNotFoundException(str(error)),
-    TooOld: lambda error: RequestExpired(str(error)),
-    TooMany: _wait,
-    ReplayMemoryFull: _wait,
+    TooOld: lambda _: RequestExpired(
+        "The request is as old as others that have expired. Sign it anew."
+    ),
+    TooMany: lambda error: ThrottlingException(str(error), error.wait),
+    ReplayMemoryFull: lambda error: ThrottlingException(
+        "This host has accepted as many requests as it can remember against replay. "
+        "Wait a while and try again.",
+        error.wait,
+    ),
     TableFull: _table_full,
     NotReady: lambda error: ServiceUnavailable(str(error)),
     # Why the store cannot keep a lease is for the log, not for the caller.

@@ -11,7 +11,7 @@ from typing import Any, Callable, Optional
 from agent.audit.history import History
 from agent.audit.record import Audit
 from agent.config.identity import Identity
-from agent.config.settings import Config, Push
+from agent.config.settings import LIMITS, Config, Push
 from agent.leases.lease import Lease, NotDurable
 from agent.leases.store import LeaseStore
 from agent.leases.turns import Turns
@@ -41,12 +41,13 @@ class Front:
         known: Sequence[Mapping[str, Any]] = (CREDENTIAL,),
         store: Optional[Any] = None,
         actions: Optional[Mapping[str, OperatorAction]] = None,
-        replays: Optional[ReplayMemory] = None,
+        remembered: int = LIMITS.remembered_marks,
     ) -> None:
         config = config or Config()
         self.clock = ManualClock()
         self.lines: list[bytes] = []
-        self.store = LeaseStore(config.keys, None, self.clock, print)
+        self.memory = ReplayMemory(self.clock, remembered)
+        self.store = LeaseStore(config.keys, None, self.memory, self.clock, print)
         self.audit = Audit(self.lines.append, self.clock, History())
         self.turns = Turns(self.clock)
         self.authenticator = Authenticator(
@@ -54,9 +55,7 @@ class Front:
         )
         identity = Identity(INSTANCE_ID, ZONE, REGION)
         context = Context(config, identity, self.clock, self.audit, self.turns)
-        self.intake = Intake(
-            context, store or self.store, ReplayMemory() if replays is None else replays
-        )
+        self.intake = Intake(context, store or self.store, self.memory)
         throttle = Throttle(config.push.rate, self.clock.boottime())
         self.network = NetworkDoor(context, self.intake, throttle, self.authenticator)
         self.local = LocalDoor(context, self.intake, throttle, actions or {})

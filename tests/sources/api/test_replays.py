@@ -71,11 +71,12 @@ def test_a_replay_while_its_key_lives(daemon: RunningDaemon) -> None:
 
 
 def test_a_replay_of_a_refusal(daemon: RunningDaemon) -> None:
-    """It gave nothing, so it is decided anew, and recorded as a request of its own."""
+    """It is decided anew, and refused again: it granted nothing that could be extended."""
     data = right(InstanceOSUser="no/user")
     first, again = send(daemon, data), send(daemon, data)
     assert first.code == again.code == "InvalidArgsException"
     assert first.request_id != again.request_id
+    assert lines(daemon) == []
 
 
 def test_another_signature_is_another_request(daemon: RunningDaemon) -> None:

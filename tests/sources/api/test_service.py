@@ -11,7 +11,7 @@ import pytest
 
 from agent.audit.record import Record
 from agent.config.settings import Config, Keys, Push, Rate
-from agent.leases.journal_rows import Remembered
+from agent.leases.lease import AcceptedMark
 from agent.sources.api.local import Answer
 from tests.parts.daemon import CREDENTIAL, INSTANCE_ID
 from tests.parts.signed import CONTENT_TYPE, Call, Signer, members, presign, push
@@ -112,7 +112,7 @@ async def test_a_captured_request_lets_nobody_in_after_a_restart() -> None:
     first = await front.answer(sent)
     (lease,) = front.live()
     assert lease.mark is not None
-    after.intake.restore(Remembered([], [(lease.mark, lease.request_id)]))
+    after.memory.restore([AcceptedMark(lease.mark, lease.request_id, lease.principal)])
     assert await after.answer(sent) == first
     assert after.live() == ()
 
@@ -168,6 +168,7 @@ async def test_a_refused_request_sent_again_is_decided_anew() -> None:
     sent = front.signed(push(InstanceOSUser="no/user"))
     codes = [await front.code(sent) for _ in range(3)]
     assert codes == ["InvalidArgsException"] * 3
+    assert len(front.memory) == 0
     assert [record.get("replay") for record in front.records()] == [None] * 3
 
 

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from agent.config.settings import LIMITS, Config, Keys
-from agent.leases.journal_rows import Remembered
 from agent.leases.lease import TableFull
-from agent.sources.replay import ReplayMemory
 from tests.parts.daemon import CREDENTIAL, INSTANCE_ID
 from tests.parts.signed import Call, push
 from tests.sources.api.front import LOCAL, FailingStore, Front, run
@@ -78,7 +76,7 @@ async def test_a_defect_of_ours() -> None:
 @run
 async def test_no_room_to_remember_throttles() -> None:
     """Nothing is forgotten early: a push that could not be remembered is not carried out."""
-    front = Front(replays=ReplayMemory(limit=1))
+    front = Front(remembered=2)
     assert await front.code(front.signed(push())) == ""
     answer = await front.answer(front.signed(push()))
     assert answer.body["__type"] == "ThrottlingException"
@@ -127,7 +125,7 @@ async def test_requests_signed_before_a_loss_are_not_taken() -> None:
     front = Front()
     before = front.signed(push())
     front.clock.advance(1)
-    front.intake.restore(Remembered([], [], incomplete=True))
+    front.memory.lose(front.clock.boottime())
     assert await front.code(before) == "RequestExpired"
     assert not front.live()
     front.clock.advance(1)

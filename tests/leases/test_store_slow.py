@@ -1,0 +1,81 @@
+"""The lease store over a disk that stands still: lookups go on, and nothing late is taken."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.leases.journal import Journal
+from agent.leases.lease import Lease, NotDurable
+from agent.leases.store import LeaseStore
+from tests.parts.stores import Host, served
+
+
+@pytest.fixture(name="host")
+def _host(tmp_path: Path) -> Iterator[Host]:
+    host = Host(tmp_path)
+    yield host
+    host.end()
+
+
+class SlowJournal(Journal):
+    """A journal on a disk that stands still until it is let go."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "one")
+        self.go = threading.Event()
+        self.reached = threading.Event()
+
+    def record(self, lease: Lease) -> None:
+        """Wait, then record."""
+        self.reached.set()
+        self.go.wait(30)
+        super().record(lease)
+
+
+async def _slow(host: Host) -> tuple[LeaseStore, SlowJournal]:
+    journal = SlowJournal(str(host.path))
+    store = host.store(journal)
+    await store.open()
+    return store, journal
+
+
+def test_lookups_go_on_while_the_disk_stands_still(host: Host) -> None:
+    """A push waits for its disk; the table answers meanwhile, and shows only what is safe."""
+
+    async def course() -> None:
+        store, journal = await _slow(host)
+        journal.go.set()
+        await store.add(lease := host.lease())
+        journal.go.clear()
+        journal.reached.clear()
+        pushing = asyncio.create_task(store.add(second := host.lease()))
+        while not journal.reached.is_set():
+            await asyncio.sleep(0.001)
+        assert served(store) == [lease.request_id]
+        journal.go.set()
+        await pushing
+        assert served(store) == [lease.request_id, second.request_id]
+
+    asyncio.run(course())
+
+
+def test_a_disk_slower_than_the_lifetime_takes_nothing(host: Host) -> None:
+    """A key whose minute passed while it was written is refused, and never served."""
+
+    async def course() -> None:
+        store, journal = await _slow(host)
+        pushing = asyncio.create_task(store.add(host.lease()))
+        while not journal.reached.is_set():
+            await asyncio.sleep(0.001)
+        host.clock.advance(60.0)
+        journal.go.set()
+        with pytest.raises(NotDurable):
+            await pushing
+        assert served(store) == []
+
+    asyncio.run(course())
