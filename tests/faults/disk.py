@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from types import TracebackType
-from typing import Optional
 
 import pytest
 
 from tests.parts.host import IS_ROOT, tool
+from tests.parts.part import Part
 
 # Without root there is no mount; CI is root, or has it by sudo, and fails instead.
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="mounting a file system needs root")
 
 
-class SmallDisk:
+class SmallDisk(Part):
     """A tmpfs of `size` on `folder`, seen by whoever runs behind `prefix` and by nobody else."""
 
     def __init__(self, folder: Path, size: str = "1m") -> None:
@@ -54,16 +53,7 @@ class SmallDisk:
         """`ro` or `rw`."""
         self.run(f"mount -o remount,{option} {self.folder}")
 
-    def __enter__(self) -> SmallDisk:
-        """The disk, mounted."""
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def finish(self) -> None:
         """Let the namespace go, and the disk with it."""
         self._holder.kill()
         self._holder.wait()

@@ -16,12 +16,12 @@ import sys
 import termios
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Optional
 
 import yaml
 
 from tests.parts.host import ROOT, work_directory
+from tests.parts.part import Part
 
 PATIENCE = 30.0
 """Seconds for a command to say what is waited for."""
@@ -73,7 +73,7 @@ def run_as(user: str, *words: str, group: Optional[str] = None) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-class InTerminal:
+class InTerminal(Part):
     """The command on a pseudo-terminal of its own; `seen` is all that it has written there."""
 
     def __init__(self, *words: str, lines: int = 24, columns: int = 150) -> None:
@@ -83,7 +83,7 @@ class InTerminal:
         self.seen = ""
         self.process: Optional[subprocess.Popen[bytes]] = None
 
-    def __enter__(self) -> InTerminal:
+    def begin(self) -> None:
         """Start it."""
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", *self._size, 0, 0))
@@ -99,7 +99,6 @@ class InTerminal:
             start_new_session=True,
         )  # fmt: skip
         os.close(slave)
-        return self
 
     def read(self, seconds: float) -> str:
         """What it writes within that time; it is added to `seen`."""
@@ -143,15 +142,9 @@ class InTerminal:
         self.read(0.05)
         return code
 
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def finish(self) -> None:
         """End it, whatever it is doing."""
-        assert self.process is not None
-        if self.process.poll() is None:
+        if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
         os.close(self._master)

@@ -11,12 +11,12 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Optional
 
 import yaml
 
 from tests.parts.host import ROOT, free_port, helper_group
+from tests.parts.part import Part
 
 INSTANCE_ID = "i-0f1e2d3c4b5a69788"
 ZONE = "us-east-2b"
@@ -45,7 +45,7 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
-class RunningDaemon:
+class RunningDaemon(Part):
     """`python -m agent`, ready to serve inside the `with` block.
 
     `config` is laid over the defaults below; `credentials` replaces the one that allows all.
@@ -216,17 +216,11 @@ class RunningDaemon:
         """Return what the daemon has written to stderr so far, in every run."""
         return self._log_file.read_text("utf-8", errors="replace").strip()
 
-    def __enter__(self) -> RunningDaemon:
+    def begin(self) -> None:
         """Start."""
         self.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def finish(self) -> None:
         """Stop, however the block ended."""
         if self.process is not None and self.process.poll() is None:
             self.stop()

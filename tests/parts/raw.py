@@ -6,8 +6,9 @@ import json
 import socket
 import ssl
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Optional, Union
+
+from tests.parts.part import Part
 
 Address = Union[str, tuple[str, int]]
 """A Unix socket's path, or host and port."""
@@ -50,7 +51,7 @@ class Answer:
         return self.headers["x-amzn-requestid"]
 
 
-class Raw:
+class Raw(Part):
     """One connection. `source` is the local address to come from."""
 
     def __init__(
@@ -122,16 +123,7 @@ class Raw:
         """Close."""
         self.sock.close()
 
-    def __enter__(self) -> Raw:
-        """The connection."""
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def finish(self) -> None:
         """Close, however the block ended."""
         self.close()
 

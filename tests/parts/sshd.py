@@ -12,11 +12,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Optional
 
 from tests.parts.host import IS_ROOT, ROOT, free_port, helper_user, tool
 from tests.parts.keys import KeyPair, make_key
+from tests.parts.part import Part
 from tests.parts.ssh import CLIENTS, Login
 
 HELPER = ROOT / "agent" / "helper" / "authorized_keys.py"
@@ -63,7 +63,7 @@ def sshd_version(sshd: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-class RunningSshd:
+class RunningSshd(Part):
     """sshd on 127.0.0.1, listening inside the `with` block, for keys that the daemon gives out.
 
     `settings` are lines of sshd_config that come before, and so win over, those below. Without
@@ -175,20 +175,10 @@ class RunningSshd:
         """Return what sshd has written to its log so far."""
         return self._log_file.read_text("utf-8", errors="replace")
 
-    def __enter__(self) -> RunningSshd:
+    def begin(self) -> None:
         """Start."""
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
+        self.start()
 
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def finish(self) -> None:
         """Stop, however the block ended."""
         self.stop()

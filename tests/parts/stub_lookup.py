@@ -10,9 +10,9 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Callable, Optional
 
+from tests.parts.part import Part
 from tests.parts.sshd import HELPER
 
 Behaviour = Callable[[socket.socket], None]
@@ -26,7 +26,7 @@ def answering(answer: bytes) -> Behaviour:
     return lambda connection: connection.sendall(answer)
 
 
-class StubLookup:
+class StubLookup(Part):
     """Listens in the `with` block; each connection's request is kept, then `behave` has it.
 
     `behave` None: it closes without reading. The connection is closed when `behave` returns.
@@ -51,19 +51,13 @@ class StubLookup:
                     self.asked.append(connection.recv(4096))
                     self._behave(connection)
 
-    def __enter__(self) -> StubLookup:
+    def begin(self) -> None:
         """Listen."""
         self._listener.bind(self.path)
         self._listener.listen()
         self._thread.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def finish(self) -> None:
         """End what `behave` waits for, and the thread."""
         self.over.set()
         with socket.socket(socket.AF_UNIX) as waker:

@@ -8,7 +8,6 @@ import ssl
 import threading
 from collections.abc import Awaitable, Coroutine
 from dataclasses import replace
-from types import TracebackType
 from typing import Any, Callable, Optional
 
 import pytest
@@ -17,6 +16,7 @@ from agent.config.settings import LIMITS, Limits
 from agent.sources.api import http, http_server, wire
 from agent.sources.api.http_server import HttpServer
 from agent.sources.api.message import Request, Response, success
+from tests.parts.part import Part
 from tests.parts.raw import Address, Raw
 
 PLAIN = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"
@@ -49,7 +49,7 @@ async def yes(request: Request) -> Response:
     return success("id", {"RequestId": "id", "Success": True})
 
 
-class Serving:
+class Serving(Part):
     """An HttpServer in a thread of its own; what it let happen unseen is a failure at the end."""
 
     def __init__(
@@ -101,26 +101,19 @@ class Serving:
 
         self.do(starting())
 
-    def __enter__(self) -> Serving:
+    def begin(self) -> None:
         """Start."""
         self._thread.start()
         self.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def finish(self) -> None:
         """Stop; nothing may have gone wrong behind the scenes."""
         self.do(self.server.stop())
         self.do(_settle())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
-        if error is None:
-            assert self.problems == []
+        assert self.problems == []
 
 
 async def _settle() -> None:
