@@ -13,7 +13,8 @@ import sys
 
 from tests.e2e.hosts.host import ALONE, Host
 from tests.e2e.hosts.report import expect
-from tests.parts.host import ROOT, project_files
+from tests.parts.host import ROOT
+from tests.parts.project import project_files
 
 TOOLS = [
     "pytest>=8", "pytest-timeout", "pytest-xdist", "hypothesis", "freezegun", "boto3",
