@@ -18,6 +18,10 @@ KEY_TYPES = (
     "ecdsa-sha2-nistp521",
 )
 REFERENCES = ("2021-03-05", "current")
+# In a folder of its own, which the daemon's user owns; that of the sockets is root's.
+JOURNAL = "/run/sixtykey/journal/leases.db"
+# Where 0.1.0 had it: still taken for the default where somebody has written it down.
+FORMER_JOURNAL = "/run/sixtykey/leases.db"
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ class Config:
     keys: Keys = field(default_factory=Keys)
     lookup: Lookup = field(default_factory=Lookup)
     push: Push = field(default_factory=Push)
-    journal: Optional[str] = "/run/sixtykey/leases.db"
+    journal: Optional[str] = JOURNAL
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,7 @@ def upgrade(host: Host) -> None:
         said = installing.install(host, host.older)
         expect("sshd asks it for keys" in said, said)
         host.wait_active()
+        host.machine.run("test", "-s", "/run/sixtykey/leases.db")
         own = "# mine\nkeys:\n  per_user: 100\n"
         host.machine.write("/etc/sixtykey/config.yaml", own)
         before = host.main_pid()
@@ -86,6 +87,17 @@ def upgrade(host: Host) -> None:
         expect(kept == own, f"the configuration has changed: {kept}")
         seen.append(host.machine.shell("dpkg-query -W sixtykey"))
         judge(account, seen)
+        journal_moved(host, seen)
+
+
+def journal_moved(host: Host, seen: list[str]) -> None:
+    """From beside the sockets, where 0.1.0 had it, to a folder of its own."""
+    found = host.machine.shell("find /run/sixtykey -printf '%u %p\\n'").splitlines()
+    expect("root /run/sixtykey" in found, f"{found}")
+    expect("sixtykey /run/sixtykey/journal/leases.db" in found, f"{found}")
+    left = [line for line in found if "/run/sixtykey/leases.db" in line]
+    expect(not left, f"left beside the sockets: {left}")
+    seen.append("the journal has moved into a folder of its own")
 
 
 def broken_configuration(host: Host) -> None:
