@@ -22,11 +22,10 @@ def project_files(root: Path = ROOT) -> list[Path]:
 
     What somebody has lying about in a checkout is not of the project until it is added.
     """
-    listed = subprocess.run(
-        ["git", "-c", f"safe.directory={root}", "ls-files", "-z", "--cached"],
-        cwd=root, capture_output=True, check=False,
-    )  # fmt: skip
-    if listed.returncode != 0:
+    command = ["git", "-c", f"safe.directory={root}", "ls-files", "-z", "--cached"]
+    try:
+        listed = subprocess.run(command, cwd=root, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
         return sorted(_found(root))
     names = listed.stdout.decode().split("\0")
     return [root / name for name in names if name and (root / name).is_file()]

@@ -24,7 +24,12 @@ TOOLS = [
 LEFT_OUT = (
     *("tests/e2e", "tests/clients", "tests/commands", "tests/benchmarks", "tests/faults"),
     *("tests/fuzz", "tests/sources/api/test_states.py"),
-    *("tests/test_structure.py", "tests/test_conftest.py", "tests/sources/api/test_hostile.py"),
+    *(
+        "tests/test_structure.py",
+        "tests/test_project.py",
+        "tests/test_conftest.py",
+        "tests/sources/api/test_hostile.py",
+    ),
 )
 
 
