@@ -18,7 +18,7 @@ from agent.audit.record import Audit, Record
 from agent.config.document import Problems
 from agent.config.identity import Identity
 from agent.config.settings import LIMITS, Config
-from agent.host import listeners, tls
+from agent.host import attempts, listeners, tls
 from agent.host.clock import SystemClock
 from agent.host.memory import give_back
 from agent.host.systemd import Notifier
@@ -133,6 +133,7 @@ class Daemon:
         log.info("serving %s: %s", self._identity.instance_id, where)
         self._decided("start")
         self._notifier.ready(f"Serving {self._identity.instance_id}, {where}")
+        attempts.succeed(self._environ)
 
     def _on_signals(self) -> None:
         loop = asyncio.get_running_loop()

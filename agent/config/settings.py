@@ -187,6 +187,10 @@ class Limits:
     switch_seconds: float = 0.0001
     # SIGTERM: how long requests under way may take to end. systemd's own limit is 90.
     drain_seconds: float = 5.0
+    # How long a start waits after one that failed, and at most after many, each twice as long. It
+    # must leave a start its time within the unit's TimeoutStartSec=30s.
+    start_pause_seconds: float = 0.2
+    start_pause_most_seconds: float = 10.0
     # File descriptors: connections, lookups, and as many again.
     descriptors: int = 2048
 

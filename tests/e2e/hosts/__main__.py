@@ -51,6 +51,7 @@ def debian(host: Host) -> None:
         journey.https_off(host)
         installing.secrets(host)
         restarts.restart(host)
+        restarts.crashes(host)
         restarts.broken_configuration(host)
         journey.stopped(host)
         conflicts.places(host)
