@@ -83,10 +83,14 @@ screenshots: .venv/ready-screenshots
 	.ci/need sshd=openssh-server ssh=openssh-client
 	$(VENV)/python -m tests.e2e.screenshots docs/demo.svg
 
+# Every Python file that git tracks, launchers and all; and the shape of the source.
+lint: SOURCES = $(shell $(VENV)/python -m tests.parts.project)
 lint: .venv/ready-test .venv/ready-lint
-	$(VENV)/ruff check agent tests
-	$(VENV)/ruff format --check agent tests
-	$(VENV)/mypy agent tests
+	@echo "ruff, mypy --strict: $(words $(SOURCES)) files"
+	@$(VENV)/ruff check $(SOURCES)
+	@$(VENV)/ruff format --check $(SOURCES)
+	@$(VENV)/mypy --scripts-are-modules $(SOURCES)
+	$(VENV)/python -m pytest $(WORKERS) --quiet tests/test_structure.py tests/test_threats.py
 
 # dist/: the deb and the rpm, each by its distribution's own tools, as lintian and rpmlint want them.
 packages:

@@ -19,7 +19,7 @@ from agent.audit.record import Audit, Record
 from agent.config.document import Problems
 from agent.config.identity import Identity
 from agent.config.settings import LIMITS, Config, Push
-from agent.host import listeners, tls
+from agent.host import attempts, listeners, tls
 from agent.host.clock import SystemClock
 from agent.host.memory import give_back
 from agent.host.systemd import Notifier
@@ -127,6 +127,7 @@ class Daemon:
         log.info("serving %s: %s", instance, where)
         self._record("start")
         self._notifier.ready(f"Serving {instance}, {where}")
+        attempts.succeed(self._environ)
 
     def _handle_signals(self, reloader: _Reloader) -> None:
         loop = asyncio.get_running_loop()

@@ -8,6 +8,8 @@ from typing import Any, Optional
 from agent.config import document, patterns
 from agent.config.document import Problems, Section
 from agent.config.settings import (
+    FORMER_JOURNAL,
+    JOURNAL,
     KEY_TYPES,
     REFERENCES,
     Config,
@@ -139,6 +141,9 @@ def _tls(section: Optional[Section]) -> Optional[Tls]:
 
 def _journal(root: Section) -> Optional[str]:
     journal = root.text("journal", Config.journal, _absolute_or_none)
+    if journal == FORMER_JOURNAL:
+        # That folder is root's now: written down as 0.1.0's default, it would take no push.
+        return JOURNAL
     return None if journal == "none" else journal
 
 

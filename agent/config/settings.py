@@ -18,6 +18,10 @@ KEY_TYPES = (
     "ecdsa-sha2-nistp521",
 )
 REFERENCES = ("2021-03-05", "current")
+# In a folder of its own, which the daemon's user owns; that of the sockets is root's.
+JOURNAL = "/run/sixtykey/journal/leases.db"
+# Where 0.1.0 had it: still taken for the default where somebody has written it down.
+FORMER_JOURNAL = "/run/sixtykey/leases.db"
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ class Config:
     keys: Keys = field(default_factory=Keys)
     lookup: Lookup = field(default_factory=Lookup)
     push: Push = field(default_factory=Push)
-    journal: Optional[str] = "/run/sixtykey/leases.db"
+    journal: Optional[str] = JOURNAL
 
 
 @dataclass(frozen=True)
@@ -185,6 +189,10 @@ class Limits:
     switch_seconds: float = 0.0001
     # SIGTERM: how long requests under way may take to end. systemd's own limit is 90.
     drain_seconds: float = 5.0
+    # How long a start waits after one that failed, and at most after many, each twice as long. It
+    # must leave a start its time within the unit's TimeoutStartSec=30s.
+    start_pause_seconds: float = 0.2
+    start_pause_most_seconds: float = 10.0
     # File descriptors: connections, lookups, and as many again.
     descriptors: int = 2048
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from agent.config.settings import LIMITS, Keys
-from agent.leases import journal_rows
+from agent.leases import journal_place, journal_rows
 from agent.leases.journal_rows import Remembered
 from agent.leases.lease import Lease, NotDurable
 
@@ -101,6 +101,7 @@ class Journal:
             self.sound = False
 
     def _connect(self, settings: Keys, unusable: Callable[[str], None]) -> Remembered:
+        journal_place.prepare(self._path)
         _check_owned(self._path)
         # One thread at a time uses it, though not always the same one.
         database = sqlite3.connect(

@@ -28,7 +28,7 @@ push:
   credentials: /etc/sixtykey/credentials.yaml
   reference: 2021-03-05
   rate: {per_credential: 20, total: 200}
-journal: /run/sixtykey/leases.db
+journal: /run/sixtykey/journal/leases.db
 """
 
 
@@ -45,6 +45,11 @@ def test_the_defaults_are_those_of_the_design() -> None:
     assert config_file.parse("", "c") == config_file.parse(WRITTEN, "c") == config.Config()
     assert config_file.parse("push: {http: {port: 8060}}", "c").push.http == config.Http()
     assert config.Http() == config.Http("127.0.0.1", 8060, None, plaintext=False)
+
+
+def test_the_journals_former_default_is_todays() -> None:
+    """Whoever wrote 0.1.0's default down would have a journal in a folder that is root's now."""
+    assert config_file.parse("journal: /run/sixtykey/leases.db", "c") == config.Config()
 
 
 def test_every_problem_is_reported_at_once() -> None:

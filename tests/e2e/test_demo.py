@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.parts.host import IS_ROOT, ROOT, os_user, project_files, work_directory
+from tests.parts.host import IS_ROOT, ROOT, os_user, work_directory
+from tests.parts.project import project_files
 
 STEPS = [
     "1. A daemon, and a throw-away sshd that asks it for keys",

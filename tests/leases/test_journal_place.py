@@ -1,10 +1,42 @@
-"""agent/leases/journal.py: whether a journal is in memory and needs no thread."""
+"""Where the journal lies: in memory or not, in its own folder, and what 0.1.0 left elsewhere."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Optional
 
-from agent.leases.journal import is_in_memory
+import pytest
+
+from agent.config.settings import Keys
+from agent.leases.journal import Journal, is_in_memory
+from agent.leases.journal_place import prepare
+from agent.leases.journal_rows import Remembered
+from tests.parts.leases import make_lease
+
+BOOT = "6b8a1f6e-0000-4000-8000-000000000001"
+
+
+class Place:
+    """A folder for sockets, with the place that the journal had in it, and the one that it has."""
+
+    def __init__(self, folder: Path) -> None:
+        self.former = folder / "leases.db"
+        self.path = folder / "journal" / "leases.db"
+
+    def prepare(self, path: Optional[Path] = None) -> None:
+        """As a daemon does whose journal is at `path`, by default at the default."""
+        prepare(str(path or self.path), str(self.path), str(self.former))
+
+    def read(self, path: Path) -> tuple[Journal, Remembered]:
+        """A journal there, opened, and what is in it. What is wrong with it fails the test."""
+        journal = Journal(str(path), BOOT)
+        return journal, journal.open(Keys(), pytest.fail, pytest.fail)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Both places, and neither is there yet."""
+    return Place(tmp_path)
 
 
 def test_shared_memory_is_memory() -> None:
@@ -20,3 +52,64 @@ def test_other_file_systems_are_not() -> None:
 def test_a_place_that_is_not_there(tmp_path: Path) -> None:
     """Not known, so not memory."""
     assert not is_in_memory(str(tmp_path / "absent" / "leases.db"))
+
+
+def test_the_default_folder_is_made_for_nobody_else(place: Place) -> None:
+    """A daemon that is run by hand makes what is missing; a second start finds it as it is."""
+    place.prepare()
+    place.prepare()
+    assert place.path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_other_folders_are_the_administrators(place: Place) -> None:
+    """A mistyped path is reported, not made; and no other journal takes 0.1.0's."""
+    place.former.write_text("")
+    place.prepare(place.former.parent / "elsewhere" / "leases.db")
+    assert [path.name for path in place.former.parent.iterdir()] == ["leases.db"]
+
+
+def test_a_journal_is_moved_under_a_daemon_that_writes_to_it(place: Place) -> None:
+    """What an old daemon acknowledges after the move is there for the new one, as all before."""
+    before, after = make_lease("before"), make_lease("after")
+    old, _ = place.read(place.former)
+    old.record(before)
+    place.prepare()
+    old.record(after)
+    old.close()
+    assert place.path.with_name("leases.db-wal").stat().st_size > 0
+    new, found = place.read(place.path)
+    new.close()
+    assert sorted(lease.os_user for lease in found.leases) == ["after", "before"]
+    assert not place.former.exists()
+
+
+@pytest.mark.parametrize("ends", ["closed", "killed"])
+def test_a_move_that_was_cut_off_is_completed(place: Place, ends: str) -> None:
+    """The log alone has arrived when the machine's owner pulls the plug on the installation."""
+    lease = make_lease("alice")
+    old, _ = place.read(place.former)
+    old.record(lease)
+    place.path.parent.mkdir(0o700)
+    log = place.former.with_name("leases.db-wal")
+    log.rename(place.path.with_name(log.name))
+    if ends == "closed":
+        old.close()
+    place.prepare()
+    old.close()
+    new, found = place.read(place.path)
+    new.close()
+    assert found.leases == [lease]
+
+
+def test_a_journal_that_is_there_is_not_replaced(place: Place) -> None:
+    """What lies at the former place by then is older than what the daemon writes today."""
+    lease = make_lease("alice")
+    place.prepare()
+    journal, _ = place.read(place.path)
+    journal.record(lease)
+    journal.close()
+    place.former.write_text("")
+    place.prepare()
+    journal, found = place.read(place.path)
+    journal.close()
+    assert found.leases == [lease]

@@ -48,18 +48,6 @@ def work_directory() -> Iterator[Path]:
         shutil.rmtree(path)
 
 
-def project_files() -> list[Path]:
-    """Return the project's own files: what git tracks or could; without git, everything."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, check=False,
-    )  # fmt: skip
-    if listed.returncode != 0:
-        return [path for path in ROOT.rglob("*") if path.is_file() and ".venv" not in path.parts]
-    names = listed.stdout.decode().split("\0")
-    return [ROOT / name for name in names if name and (ROOT / name).is_file()]
-
-
 def free_port() -> int:
     """Return a TCP port that nobody uses now; whoever binds it may still find it taken.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.commands.checks import account, files, host, slots
+from agent.commands.checks import account, files, host
 from agent.commands.checks.finding import THIS_HOST, Host
 from agent.config.settings import Config, Http, Push
 from tests.parts.host import own_name
@@ -117,24 +117,3 @@ def test_a_journal_where_the_daemon_cannot_write(tmp_path: Path) -> None:
     (finding,) = files.journal(config, pwd.getpwnam("daemon"))
     assert finding.name == "journal-unwritable"
     assert files.journal(Config(journal=None), pwd.getpwnam("daemon")) == []
-
-
-def test_directives_know_their_place(tmp_path: Path) -> None:
-    """File and line, Match line, and what an included file says under it."""
-    (tmp_path / "more.conf").write_text("Port = 7\nMatch User b\nPort 8\n")
-    main = tmp_path / "main"
-    main.write_text(f"# c\nMatch User a\nInclude {tmp_path}/*.conf\nPort 9\nMatch all\n Port 10\n")
-    ports = [d for d in slots.directives(str(main)) if d.keyword == "port"]
-    assert [(d.where.rpartition("/")[2], d.value, d.match) for d in ports] == [
-        ("more.conf:1", "7", "Match User a"),
-        ("more.conf:3", "8", "Match User b"),
-        ("main:4", "9", "Match User a"),
-        ("main:6", "10", ""),
-    ]
-
-
-def test_an_include_of_itself_ends(tmp_path: Path) -> None:
-    """As in sshd, after sixteen levels."""
-    main = tmp_path / "main"
-    main.write_text(f"Include {main}\nPort 1\n")
-    assert len([d for d in slots.directives(str(main)) if d.keyword == "port"]) == 17

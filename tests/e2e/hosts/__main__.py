@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ from tests.e2e.hosts import (
     faults,
     installing,
     journey,
+    older,
     readme,
     removing,
     restarts,
@@ -30,7 +30,6 @@ from tests.e2e.hosts.machine import Machine
 from tests.e2e.hosts.network import Client
 from tests.e2e.hosts.report import Report
 
-OLDER = "0.0.1"
 # So many hosts run at a time: most of their steps wait for something.
 AT_ONCE = 2
 
@@ -45,12 +44,14 @@ def debian(host: Host) -> None:
         restarts.upgrade(host)
         installing.service(host)
         installing.sandbox(host)
+        installing.sockets(host)
         journey.local_push(host)
         journey.https_push(host)
         faults.check(host)
         journey.https_off(host)
         installing.secrets(host)
         restarts.restart(host)
+        restarts.crashes(host)
         restarts.broken_configuration(host)
         journey.stopped(host)
         conflicts.places(host)
@@ -81,23 +82,16 @@ PATTERNS = {"deb": "sixtykey_{}_all.deb", "rpm": "sixtykey-{}-1.noarch.rpm"}
 
 def build(work: Path, kind: str) -> tuple[Path, Path]:
     """An older version's package, built here, and this version's, of `make packages`."""
-    subprocess.run(
-        [f"packaging/build-{kind}", OLDER],
-        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    older = work / PATTERNS[kind].format(OLDER)
-    shutil.move(f"dist/{older.name}", older)
-    for leftover in Path("dist").glob(f"*{OLDER}*"):
-        leftover.unlink()
-    return older, Path("dist") / PATTERNS[kind].format(__version__)
+    former = older.build(kind, work) / PATTERNS[kind].format(older.VERSION)
+    return former, Path("dist") / PATTERNS[kind].format(__version__)
 
 
 def try_host(number: int, name: str, packages: tuple[Path, Path], work: Path) -> Report:
     """Boot one host, run all of its steps, show its logs if one fails."""
     kind, report, begin = HOSTS[name], Report(name), time.monotonic()
-    older, current = packages
+    former, current = packages
     root = roots.unpack(kind.release, work / name)
-    for package in (older, current):
+    for package in packages:
         shutil.copy(package, root / "root")
     if kind.package == "rpm":
         rpm.into_root(root, current.name)
@@ -105,7 +99,7 @@ def try_host(number: int, name: str, packages: tuple[Path, Path], work: Path) ->
         keys = work / f"{name}-client"
         keys.mkdir()
         with Client(machine, number, keys) as client:
-            host = Host(machine, client, report, keys, older.name, current.name)
+            host = Host(machine, client, report, keys, former.name, current.name)
             try:
                 kind.steps(host)
             except Exception:  # noqa: BLE001 - shown, with the host's logs; the other hosts go on

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.e2e.hosts.host import Host
+from tests.e2e.hosts.host import SCRIPTS, Host
 from tests.e2e.hosts.report import expect
 
 
@@ -40,13 +40,14 @@ def service(host: Host) -> None:
     """Service, sockets, users, exposure, capabilities."""
     with host.report.step("service active, sockets right, users and groups there") as seen:
         host.wait_active()
-        modes = host.machine.shell("stat -c '%A %U %G %n' /run/sixtykey /run/sixtykey/*")
+        modes = host.machine.shell("find /run/sixtykey -printf '%M %u %g %p\\n'") + "\n"
         seen.append(modes)
         for line in (
-            "drwxr-xr-x sixtykey sixtykey /run/sixtykey",
-            "srw-rw---- root sixtykey-lookup /run/sixtykey/lookup.sock",
-            "srw-rw---- root sixtykey-push /run/sixtykey/push.sock",
-            "-rw------- sixtykey sixtykey /run/sixtykey/leases.db",
+            "drwxr-xr-x root root /run/sixtykey\n",
+            "drwx------ sixtykey sixtykey /run/sixtykey/journal\n",
+            "srw-rw---- root sixtykey-lookup /run/sixtykey/lookup.sock\n",
+            "srw-rw---- root sixtykey-push /run/sixtykey/push.sock\n",
+            "-rw------- sixtykey sixtykey /run/sixtykey/journal/leases.db\n",
         ):
             expect(line in modes, modes)
         members = host.machine.shell("getent group sixtykey-push").rpartition(":")[2]
@@ -93,7 +94,21 @@ def sandbox(host: Host) -> None:
         expect(done == "", f"possible in the sandbox: {done}")
         networks = host.machine.shell(f"readlink /proc/1/ns/net /proc/{host.main_pid()}/ns/net")
         expect(len(set(networks.split())) == 2, f"same network namespace: {networks}")
-        seen.append("11 things tried, from an internet socket to /etc/shadow: all refused")
+        seen.append("12 things tried, from an internet socket to /etc/shadow: all refused")
+
+
+def sockets(host: Host) -> None:
+    """The folder of the sockets is nobody's but root's."""
+    with host.report.step(
+        "the daemon's user can neither make nor exchange anything beside the sockets"
+    ) as seen:
+        before = host.machine.shell("find /run/sixtykey -printf '%i %M %u %g %p\\n' | sort")
+        command = ("python3", "-I", f"{SCRIPTS}/exchange.py")
+        done = host.machine.run(*command, user="sixtykey")
+        expect(done.stdout == "", f"possible: {done.stdout}")
+        after = host.machine.shell("find /run/sixtykey -printf '%i %M %u %g %p\\n' | sort")
+        expect(before == after, f"before: {before}\nafter: {after}")
+        seen.append("11 things tried outside of the sandbox: all refused")
 
 
 def secrets(host: Host) -> None:
@@ -101,7 +116,7 @@ def secrets(host: Host) -> None:
     with host.report.step(
         "an ordinary user reads neither sockets, journal nor credentials"
     ) as seen:
-        for path in ("/etc/sixtykey/credentials.yaml", "/run/sixtykey/leases.db"):
+        for path in ("/etc/sixtykey/credentials.yaml", "/run/sixtykey/journal/leases.db"):
             done = host.machine.run("cat", path, user="bob", check=False)
             expect("Permission denied" in done.stderr, f"{path}: {done.stdout}{done.stderr}")
         for path in ("push.PUSH", "push.LOOKUP"):

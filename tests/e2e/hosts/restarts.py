@@ -59,12 +59,7 @@ def restart(host: Host) -> None:
         account = {}
         with load(host, account):
             for _ in range(5):
-                before = host.main_pid()
-                host.machine.run("kill", "-9", str(before))
-                end = time.monotonic() + 20
-                while host.main_pid() in {0, before} or host.active() != "active":
-                    expect(time.monotonic() < end, f"not back: {host.active()}")
-                    time.sleep(0.1)
+                killed(host)
         judge(account, seen)
 
 
@@ -74,6 +69,7 @@ def upgrade(host: Host) -> None:
         said = installing.install(host, host.older)
         expect("sshd asks it for keys" in said, said)
         host.wait_active()
+        host.machine.run("test", "-s", "/run/sixtykey/leases.db")
         own = "# mine\nkeys:\n  per_user: 100\n"
         host.machine.write("/etc/sixtykey/config.yaml", own)
         before = host.main_pid()
@@ -86,6 +82,71 @@ def upgrade(host: Host) -> None:
         expect(kept == own, f"the configuration has changed: {kept}")
         seen.append(host.machine.shell("dpkg-query -W sixtykey"))
         judge(account, seen)
+        journal_moved(host, seen)
+
+
+def journal_moved(host: Host, seen: list[str]) -> None:
+    """From beside the sockets, where 0.1.0 had it, to a folder of its own."""
+    found = host.machine.shell("find /run/sixtykey -printf '%u %p\\n'").splitlines()
+    expect("root /run/sixtykey" in found, f"{found}")
+    expect("sixtykey /run/sixtykey/journal/leases.db" in found, f"{found}")
+    left = [line for line in found if "/run/sixtykey/leases.db" in line]
+    expect(not left, f"left beside the sockets: {left}")
+    seen.append("the journal has moved into a folder of its own")
+
+
+LIBRARY = "/usr/lib/sixtykey/agent/daemon.py"
+
+
+def crashes(host: Host) -> None:
+    """What fails at every start is tried ever more slowly; what has served is back at once."""
+    with host.report.step(
+        "a daemon that crashes at each start backs off, and is back by itself once mended"
+    ) as seen:
+        host.machine.shell(f"cp -a {LIBRARY} /root/; echo 'raise ImportError' > {LIBRARY}")
+        before = restarts_of(host)
+        host.machine.run("kill", "-9", str(host.main_pid()))
+        time.sleep(6)
+        tried = restarts_of(host) - before
+        # Without a pause of its own it would be some twenty times.
+        expect(2 <= tried <= 9, f"started {tried} times in 6 s")
+        host.machine.shell(f"mv /root/daemon.py {LIBRARY}")
+        host.wait_active()
+        log = host.machine.run("journalctl", "--no-pager", "-n", "40", "-u", "sixtykeyd").stdout
+        expect("starts have failed" in log, log)
+        seen.append(f"{tried} starts in 6 s; mended, it came back")
+    with host.report.step("killed while it serves, it is back at once, every time") as seen:
+        since = host.machine.shell("date '+%Y-%m-%d %H:%M:%S'; sleep 1").strip()
+        for _ in range(3):
+            killed(host)
+        since_then = host.machine.run(
+            "journalctl", "--no-pager", "-u", "sixtykeyd", "--since", since
+        )
+        expect(since_then.stdout.count("serving i-") >= 3, since_then.stdout)
+        expect("starts have failed" not in since_then.stdout, since_then.stdout)
+        shown = host.machine.shell(
+            "for what in Exit Enter; do "
+            "systemctl show -p Active${what}TimestampMonotonic --value sixtykeyd; done"
+        )
+        ended, serving = (int(microseconds) for microseconds in shown.split())
+        expect(serving > ended > 0, shown)
+        seen.append(f"serving again {(serving - ended) / 1000:.0f} ms after the end of the last")
+
+
+def killed(host: Host) -> None:
+    """SIGKILL to a daemon that serves, until the next one does."""
+    before = host.main_pid()
+    host.machine.run("kill", "-9", str(before))
+    end = time.monotonic() + 20
+    while host.main_pid() in {0, before} or host.active() != "active":
+        expect(time.monotonic() < end, f"not back: {host.active()}")
+        time.sleep(0.1)
+
+
+def restarts_of(host: Host) -> int:
+    """How often systemd has started the service again."""
+    shown = host.machine.run("systemctl", "show", "-p", "NRestarts", "--value", "sixtykeyd")
+    return int(shown.stdout)
 
 
 def broken_configuration(host: Host) -> None:

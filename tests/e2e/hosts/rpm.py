@@ -31,6 +31,7 @@ def rpm(host: Host) -> None:
             host.wait_active()
             seen.append(host.machine.shell("rpm -q sixtykey; sshd -T | grep -i ^authorizedkeysc"))
         installing.service(host)
+        installing.sockets(host)
         selinux.module(host)
         journey.local_push(host)
         erase(host, session)
@@ -47,6 +48,7 @@ def install_and_upgrade(host: Host) -> None:
         host.sshd_before = host.sshd()
         host.machine.run("rpm", "--nodeps", "-i", f"/root/{host.older}")
         host.wait_active()
+        host.machine.run("test", "-s", "/run/sixtykey/leases.db")
         own = "# mine\nkeys:\n  per_user: 100\n"
         host.machine.write("/etc/sixtykey/config.yaml", own)
         before = host.main_pid()
@@ -59,6 +61,7 @@ def install_and_upgrade(host: Host) -> None:
         expect(kept == own, f"the configuration has changed: {kept}")
         seen.append(host.machine.shell("rpm -q sixtykey"))
         restarts.judge(account, seen)
+        restarts.journal_moved(host, seen)
 
 
 def erase(host: Host, session: removing.Session) -> None:

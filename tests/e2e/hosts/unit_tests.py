@@ -13,7 +13,8 @@ import sys
 
 from tests.e2e.hosts.host import ALONE, Host
 from tests.e2e.hosts.report import expect
-from tests.parts.host import ROOT, project_files
+from tests.parts.host import ROOT
+from tests.parts.project import project_files
 
 TOOLS = [
     "pytest>=8", "pytest-timeout", "pytest-xdist", "hypothesis", "freezegun", "boto3",
@@ -23,7 +24,12 @@ TOOLS = [
 LEFT_OUT = (
     *("tests/e2e", "tests/clients", "tests/commands", "tests/benchmarks", "tests/faults"),
     *("tests/fuzz", "tests/sources/api/test_states.py"),
-    *("tests/test_structure.py", "tests/test_conftest.py", "tests/sources/api/test_hostile.py"),
+    *(
+        "tests/test_structure.py",
+        "tests/test_project.py",
+        "tests/test_conftest.py",
+        "tests/sources/api/test_hostile.py",
+    ),
 )
 
 

@@ -16,6 +16,7 @@ TRIES: "dict[str, Callable[[], Any]]" = {
     "write-etc": lambda: os.open("/etc/sixtykey/x", os.O_WRONLY | os.O_CREAT),
     "write-usr": lambda: os.open("/usr/lib/sixtykey/x", os.O_WRONLY | os.O_CREAT),
     "write-run": lambda: os.open("/run/x", os.O_WRONLY | os.O_CREAT),
+    "write-sockets": lambda: os.open("/run/sixtykey/x", os.O_WRONLY | os.O_CREAT),
     "read-shadow": lambda: os.open("/etc/shadow", os.O_RDONLY),
     "read-host-key": lambda: os.open("/etc/ssh/ssh_host_ed25519_key", os.O_RDONLY),
     "see-homes": lambda: os.open("/home/alice/.profile", os.O_RDONLY),

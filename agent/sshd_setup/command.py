@@ -1,0 +1,105 @@
+"""The command line of /usr/lib/sixtykey/sshd-setup: connect sshd to sixtykey, and disconnect it.
+
+It never overrides. sshd has one slot for an AuthorizedKeysCommand (sshd_config(5): the first value
+counts, a Match block's before the others), and where that is taken, in a file, a Match block or on
+the command line, it says so and what to do. Whatever it writes has passed `sshd -t` before sshd is
+told to reload; sessions stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from typing import Optional
+
+from agent.sshd_setup import carry_out, plan
+from agent.sshd_setup.lines import HELPER
+from agent.sshd_setup.plan import PROGRAM, LeftAlone
+from agent.sshd_setup.slots import listed, slots
+from agent.sshd_setup.sshd import NotReloaded, SetupError, Sshd
+
+DONE, FAILED, LEFT_ALONE = 0, 1, 3
+# That it has been run here once: then an upgrade leaves alone what the administrator made of it.
+_STATE = "var/lib/sixtykey/sshd-setup"
+_PATHS = "/usr/sbin:/sbin:/usr/bin"
+
+
+def main(arguments: Optional[list[str]] = None) -> int:
+    """Run one action. Exit code: 0 done, 1 not possible, 3 left alone and told what to do."""
+    options = _parser().parse_args(arguments)
+    if options.sshd is None or not os.path.exists(options.config):
+        _say(f"no sshd on this host; once there is one, run {PROGRAM} enable")
+        return DONE
+    # sshd -t and -T want their directory, which is not there before sshd has been started once.
+    os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
+    sshd = Sshd(options.sshd, options.config, options.root)
+    try:
+        return _act(sshd, options.action, options.chain)
+    except LeftAlone as reason:
+        _say(str(reason))
+        return LEFT_ALONE
+    except NotReloaded as reason:
+        _say(str(reason))
+    except (SetupError, OSError) as error:
+        _say(f"sshd is left as it is: {error}")
+    return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sshd-setup", description="Connect sshd to sixtykey, and disconnect it."
+    )
+    parser.add_argument(
+        "action", choices=["enable", "disable", "package-installed", "package-removed"]
+    )
+    parser.add_argument("--chain", action="store_true", help="run the existing command after ours")
+    parser.add_argument("--sshd", default=shutil.which("sshd", path=_PATHS))
+    parser.add_argument("--config", default="/etc/ssh/sshd_config")
+    parser.add_argument("--root", default="/", help=argparse.SUPPRESS)
+    return parser
+
+
+def _act(sshd: Sshd, action: str, chain: bool) -> int:
+    state = os.path.join(sshd.root, _STATE)
+    if action == "package-installed" and os.path.exists(state):
+        return DONE
+    if action == "package-removed":
+        shutil.rmtree(os.path.dirname(state), ignore_errors=True)
+        return disable(sshd)
+    _remember(state)
+    return disable(sshd) if action == "disable" else enable(sshd, chain)
+
+
+def enable(sshd: Sshd, chain: bool) -> int:
+    """Have sshd ask our helper. Returns an exit code; raises what keeps it from that."""
+    sshd.test()
+    planned = plan.enabling(sshd, chain)
+    carry_out.enable(sshd, planned)
+    _say(planned.said)
+    return DONE
+
+
+def disable(sshd: Sshd) -> int:
+    """Have sshd ask our helper no more. Returns an exit code; raises what keeps it from that."""
+    planned = plan.disabling(sshd)
+    carry_out.disable(sshd, planned)
+    if planned.said:
+        _say(planned.said)
+    left = [slot for slot in slots(sshd) if HELPER in slot.command]
+    if left:
+        _say(f"remove this too, or sshd logs an error at every login:\n{listed(left)}")
+    return LEFT_ALONE if left else DONE
+
+
+def _remember(state: str) -> None:
+    os.makedirs(os.path.dirname(state), mode=0o755, exist_ok=True)
+    with open(state, "w", encoding="utf-8") as file:
+        file.write("sshd-setup has been run on this host\n")
+
+
+def _say(text: str) -> None:
+    # What stands in files and command lines is shown, and must not steer the terminal.
+    shown = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+    sys.stderr.write(f"sixtykey: {shown}\n")

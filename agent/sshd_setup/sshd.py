@@ -1,0 +1,70 @@
+"""The sshd that is set up: where its files are, what it makes of them, and how it is told."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import NamedTuple
+
+
+class SetupError(Exception):
+    """It cannot be done; the words say why and what to do. Nothing has been changed."""
+
+
+class NotReloaded(Exception):
+    """Files have been changed, and the sshd that runs does not know; the words say what is."""
+
+
+class Sshd(NamedTuple):
+    """One sshd: its program, its main file. `root` is where its command line's options stand."""
+
+    program: str
+    config: str
+    root: str = "/"
+
+    @property
+    def drop_in(self) -> str:
+        """The path of our own file.
+
+        It sorts before the drop-ins of others, such as 20-systemd-userdb.conf and 50-redhat.conf.
+        """
+        return os.path.join(os.path.dirname(self.config), "sshd_config.d", "10-sixtykey.conf")
+
+    def test(self) -> None:
+        """Raise SetupError unless `sshd -t` accepts the files."""
+        done = run(self.program, "-t", "-f", self.config)
+        if done.returncode:
+            raise SetupError(f"sshd -t does not accept the configuration:\n{done.stderr.strip()}")
+
+    def effective(self) -> dict[str, str]:
+        """What `sshd -T` says, by lower-case keyword. Raises SetupError: not valid."""
+        spec = "user=root,host=localhost,addr=127.0.0.1"
+        done = run(self.program, "-T", "-f", self.config, "-C", spec)
+        if done.returncode:
+            raise SetupError(f"sshd -T does not accept the configuration:\n{done.stderr.strip()}")
+        return dict(line.partition(" ")[::2] for line in done.stdout.splitlines())
+
+    def reload(self) -> None:
+        """Have a running sshd read its files again; sessions are processes of their own, and stay.
+
+        Raises:
+            NotReloaded: the service manager says that it was not done.
+        """
+        booted = self.root == "/" and os.path.isdir("/run/systemd/system")
+        for unit in ("ssh.service", "sshd.service"):
+            if booted and run("systemctl", "is-active", "--quiet", unit).returncode == 0:
+                done = run("systemctl", "reload", unit)
+                if done.returncode:
+                    raise NotReloaded(
+                        "sshd's files are changed, and are valid, but it was not reloaded: "
+                        f"{done.stderr.strip()}\nLook why, then: systemctl reload {unit}"
+                    )
+                return
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, and keep what it says."""
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+        check=False,
+    )  # fmt: skip

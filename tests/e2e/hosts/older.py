@@ -1,0 +1,36 @@
+"""The older build that hosts are upgraded from: today's source with 0.1.0's places.
+
+0.1.0 had its journal beside the sockets, in a folder of the daemon's user.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from tests.parts.host import ROOT
+
+VERSION = "0.0.1"
+# File, what stands there today, and what stood there.
+_EDITS = [
+    ("systemd/sixtykey.tmpfiles", "root root", "sixtykey sixtykey"),
+    ("systemd/sixtykey.tmpfiles", "d /run/sixtykey/journal 0700 sixtykey sixtykey -\n", ""),
+    ("systemd/sixtykeyd.service", "Paths=-/run/sixtykey/journal", "Paths=-/run/sixtykey"),
+    ("agent/config/settings.py", '"/run/sixtykey/journal/leases.db"', '"/run/sixtykey/leases.db"'),
+]
+
+
+def build(kind: str, work: Path) -> Path:
+    """Build the older deb or rpm from what is committed; the folder that it is in."""
+    tree = work / f"older-{kind}"
+    subprocess.run(["git", "clone", "-q", "--depth", "1", f"file://{ROOT}", tree], check=True)
+    for name, today, then in _EDITS:
+        text = (tree / name).read_text("utf-8")
+        if today not in text:
+            raise ValueError(f"{name} has no {today!r}: write down how 0.1.0 had it")
+        (tree / name).write_text(text.replace(today, then), "utf-8")
+    subprocess.run(
+        [tree / f"packaging/build-{kind}", VERSION],
+        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    return tree / "dist"

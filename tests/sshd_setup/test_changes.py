@@ -1,0 +1,84 @@
+"""Files that are changed together are all put back when one of them, or what comes of it, fails."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from agent.sshd_setup.changes import Change, made
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Inode, mode and content of every file."""
+    return {
+        path.name: (path.stat().st_ino, path.stat().st_mode, path.read_bytes())
+        for path in folder.iterdir()
+        if path.is_file()
+    }
+
+
+def test_what_was_changed_stays_and_nothing_lies_about(tmp_path: Path) -> None:
+    """A new file, a changed one with its mode, a removed one; no draft and no copy is left."""
+    changed, gone = tmp_path / "changed", tmp_path / "gone"
+    changed.write_text("before")
+    changed.chmod(0o640)
+    gone.write_text("before")
+    new = tmp_path / "new"
+    with made([Change(str(changed), "after"), Change(str(gone), None), Change(str(new), "after")]):
+        assert changed.read_text() == "after"
+    assert {path.name for path in tmp_path.iterdir()} == {"changed", "new"}
+    assert changed.stat().st_mode & 0o777 == 0o640
+    assert new.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_failed_proof_puts_the_very_files_back(tmp_path: Path) -> None:
+    """Not copies of them: inode, mode and content are those of before."""
+    changed, gone = tmp_path / "changed", tmp_path / "gone"
+    changed.write_text("before")
+    gone.write_text("before")
+    gone.chmod(0o600)
+    before = snapshot(tmp_path)
+    changes = [Change(str(changed), "after"), Change(str(gone), None)]
+    changes.append(Change(str(tmp_path / "new"), "after"))
+    with pytest.raises(LookupError), made(changes):
+        raise LookupError
+    assert snapshot(tmp_path) == before
+
+
+def test_a_file_that_cannot_be_written_takes_the_others_back(tmp_path: Path) -> None:
+    """The first is changed already when the second turns out to be a folder."""
+    first = tmp_path / "first"
+    first.write_text("before")
+    (tmp_path / "second").mkdir()
+    before = snapshot(tmp_path)
+    changes = [Change(str(first), "after"), Change(str(tmp_path / "second"), "after")]
+    with pytest.raises(OSError, match="second"), made(changes):
+        pytest.fail("half of it was taken for all of it")
+    assert snapshot(tmp_path) == before
+
+
+def test_what_a_run_that_was_cut_off_left_is_no_obstacle(tmp_path: Path) -> None:
+    """Drafts and kept copies of an earlier run are neither taken for ours nor put back."""
+    file = tmp_path / "file"
+    file.write_text("before")
+    for name in ("file.sixtykey-new", "file.sixtykey-kept"):
+        (tmp_path / name).write_text("older")
+    with pytest.raises(LookupError), made([Change(str(file), "after")]):
+        raise LookupError
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"file": "before"}
+
+
+def test_nothing_is_readable_by_more_than_before(tmp_path: Path) -> None:
+    """While it is written, too: the draft has the mode and owner of the file that it replaces."""
+    file = tmp_path / "file"
+    file.write_text("before")
+    file.chmod(0o600)
+    if os.geteuid() == 0:
+        os.chown(file, 65534, 65534)
+    owner = (file.stat().st_uid, file.stat().st_gid)
+    with made([Change(str(file), "after")]):
+        pass
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert (file.stat().st_uid, file.stat().st_gid) == owner

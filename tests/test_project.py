@@ -1,0 +1,55 @@
+"""What belongs to the project is asked of git: what lies about in a checkout is nobody's fault."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from tests.parts.project import project_files, python_files
+
+
+def git(folder: Path, *words: str) -> None:
+    """Run git there."""
+    subprocess.run(["git", "-C", str(folder), *words], check=True, capture_output=True)
+
+
+def fill(folder: Path) -> None:
+    """Two files of the project, and a script without a suffix."""
+    (folder / "tests").mkdir()
+    (folder / "tests" / "module.py").write_text("")
+    (folder / "README.md").write_text("")
+    (folder / "launcher").write_text("#!/usr/bin/python3 -I\n")
+
+
+def names(folder: Path, paths: list[Path]) -> set[str]:
+    """The paths as they are called in the project."""
+    return {str(path.relative_to(folder)) for path in paths}
+
+
+def test_what_is_not_added_is_not_of_the_project(tmp_path: Path) -> None:
+    """Somebody's scratch files, a deleted one and ignored ones are left out; added ones are in."""
+    fill(tmp_path)
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    (tmp_path / "scratch.py").write_text("print(")
+    (tmp_path / "README.md").unlink()
+    assert names(tmp_path, project_files(tmp_path)) == {"tests/module.py", "launcher"}
+
+
+def test_python_is_known_by_its_first_line_too(tmp_path: Path) -> None:
+    """A launcher has no suffix, and is held to the same rules."""
+    fill(tmp_path)
+    (tmp_path / "script").write_text("#!/bin/sh\n")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    assert names(tmp_path, python_files(tmp_path)) == {"tests/module.py", "launcher"}
+
+
+def test_without_git_what_tools_leave_is_left_out(tmp_path: Path) -> None:
+    """An unpacked archive is no repository: all of it is the project's but what tools make."""
+    fill(tmp_path)
+    for name in (".venv/lib/x.py", "build/x.py", "tests/__pycache__/x.pyc", ".coverage", ".ci/x"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    kept = {"tests/module.py", "README.md", "launcher", ".ci/x"}
+    assert names(tmp_path, project_files(tmp_path)) == kept
