@@ -1,10 +1,10 @@
-"""agent/leases/journal.py: whether a journal is in memory and needs no thread."""
+"""agent/leases/journal_file.py: whether a journal is in memory and needs no thread."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from agent.leases.journal import is_in_memory
+from agent.leases.journal_file import is_in_memory
 
 
 def test_shared_memory_is_memory() -> None:
