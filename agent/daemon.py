@@ -23,7 +23,8 @@ from agent.host import attempts, listeners, tls
 from agent.host.clock import SystemClock
 from agent.host.memory import give_back
 from agent.host.systemd import Notifier
-from agent.leases.journal import Journal, is_in_memory
+from agent.leases.journal import Journal
+from agent.leases.journal_file import is_in_memory
 from agent.leases.store import LeaseStore
 from agent.leases.turns import Turns
 from agent.lookup.answers import Lookups

@@ -36,6 +36,7 @@ def at_desk(course: Callable[[Desk], Awaitable[None]], journal: Optional[Path] =
     async def run_it() -> None:
         desk = Desk(None if journal is None else str(journal))
         await desk.store.open()
+        await desk.store.load_marks()
         try:
             await course(desk)
         finally:

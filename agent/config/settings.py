@@ -136,6 +136,8 @@ class Limits:
     # Accepted pushes that are remembered against replay. One principal gets half at most, and needs
     # less at the default rate: 20 a second for the 30 minutes that one may be valid are 36,000.
     remembered_marks: int = 100_000
+    # Marks that are read from the journal at once, between two turns of the event loop.
+    marks_at_once: int = 500
     # Whoever accepted pushes before a daemon that finds no journal ended at least so long ago.
     restart_seconds: float = 1.0
     # Failed authentications: so many at once from one source, then one a second; each further

@@ -1,4 +1,4 @@
-"""The journal: leases and answered requests that outlive the process (sqlite3, WAL, on tmpfs).
+"""The journal: leases and marks of accepted pushes that outlive the process (sqlite3, WAL, tmpfs).
 
 What is written here before a push is acknowledged survives SIGKILL: it is in the kernel's page
 cache, so nothing waits for a disk (synchronous=OFF). A reboot ends every lease anyway: those of
@@ -9,230 +9,270 @@ carries a digest, since SQLite's own checks do not see a byte that changed insid
 from __future__ import annotations
 
 import errno
-import os
 import sqlite3
-import stat
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
 
 from agent.config.settings import LIMITS, Keys
-from agent.leases import journal_place, journal_rows
-from agent.leases.journal_rows import Remembered
-from agent.leases.lease import Lease, NotDurable
+from agent.leases import journal_before, journal_file, journal_place, journal_rows
+from agent.leases.journal_file import Identity
+from agent.leases.journal_rows import Layout, Numbered
+from agent.leases.lease import AcceptedMark, Horizon, Lease, NotDurable
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_NOTHING = Remembered([], [])
+_LAYOUTS = (journal_rows.LAYOUT, journal_before.LAYOUT)
+Report = Callable[[str], None]
+
+
+class Damaged(Exception):
+    """The journal is not as it was left; the words say what was seen."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a journal held: leases, and its writer's horizon. Its marks are read later."""
+
+    leases: list[Lease]
+    horizon: Horizon
 
 
 class Journal:
-    """One SQLite database; every method is one transaction, and raises NotDurable if it failed."""
+    """One SQLite database; every method is one transaction, and raises NotDurable if it failed.
+
+    It takes leases when it is `sound`. Opened, it is so if it is of this version and of this boot;
+    otherwise it has to be written anew first, as it has whenever it was found damaged.
+    """
 
     def __init__(self, path: str, boot_id: Optional[str] = None) -> None:
         self._path = path
         self._boot_id = boot_id or BOOT_ID.read_text().strip()
         self._database: Optional[sqlite3.Connection] = None
-        # False when there is no database, or it was found damaged: it must be opened anew.
+        self._layout: Optional[Layout] = None
+        self._files: dict[str, Identity] = {}
         self.sound = False
 
-    def open(
-        self, settings: Keys, report: Callable[[str], None], unusable: Callable[[str], None]
-    ) -> Remembered:
-        """Open or make the database, and read what is still good under today's settings.
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a database to read marks from, and to write anew."""
+        return self._database is not None
 
-        A damaged one is set aside, and `report` is told; then nothing is remembered. One that can
-        only be read (no room, read-only) is read and let go, and `unusable` is told: it is not
-        `sound` then, and may be tried again later.
+    def open(self, settings: Keys, now: float, report: Report, unusable: Report) -> Optional[Found]:
+        """Open the database, and read the leases that are good under today's settings.
+
+        `now` is CLOCK_BOOTTIME, s. A damaged one is set aside, and `report` is told; then nothing
+        is known. One that can only be read (no room, read-only) is read and let go, and `unusable`
+        is told. None: it could not even be read, and may be tried again.
         """
+        self.close()
         try:
-            return self._connect(settings, unusable)
-        except (sqlite3.DatabaseError, UnicodeError, OSError) as error:
-            self.close()
-            if isinstance(error, (sqlite3.OperationalError, OSError)):
-                # It may be sound, but cannot be used now.
-                unusable(f"{self._path}: {error}")
-                read_only = isinstance(error, OSError) and error.errno == errno.EROFS
-                return self._read_copy(settings, report) if read_only else _NOTHING
-            reason = str(error)
-        try:
-            report(f"{self._path} is damaged ({reason}); it was set aside as {self._set_aside()}")
-            return replace(self._connect(settings, unusable), incomplete=True)
-        except (sqlite3.Error, OSError) as error:
+            return self._connect(settings, now)
+        except Damaged as damage:
+            return self.begin_anew(str(damage), settings, now, report, unusable)
+        except (NotDurable, OSError) as error:
             self.close()
             unusable(f"{self._path}: {error}")
-            return _NOTHING
+            read_only = isinstance(error, OSError) and error.errno == errno.EROFS
+            return self._read_copy(settings, now, report) if read_only else None
+
+    def begin_anew(
+        self, damage: str, settings: Keys, now: float, report: Report, unusable: Report
+    ) -> Optional[Found]:
+        """Set a damaged journal aside, and begin another: all that was accepted may be missing."""
+        self.close()
+        try:
+            aside = journal_file.set_aside(self._path)
+            report(f"{self._path} is damaged ({damage}); it was set aside as {aside}")
+            self._connect(settings, now)
+        except (Damaged, NotDurable, OSError) as error:
+            self.close()
+            unusable(f"{self._path}: {error}")
+            return None
+        return Found([], Horizon(lost_at=now))
+
+    def check_marks(self) -> None:
+        """Raise Damaged when the table of marks is; NotDurable when it cannot be read."""
+        with self._reading() as (database, layout):
+            if layout is not None:
+                _check_table(database, layout.marked)
+
+    def marks(self, after: int) -> Numbered:
+        """The next marks after a row's number, each with its own. Raises Damaged, NotDurable."""
+        with self._reading() as (database, layout):
+            return [] if layout is None else layout.marks(database, after)
+
+    def rewrite(
+        self, leases: Iterable[Lease], marks: Iterable[AcceptedMark], horizon: Horizon
+    ) -> None:
+        """Hold this and nothing else, in today's form; then it is sound. Raises NotDurable."""
+        with self._transaction() as database:
+            journal_rows.make(database, self._boot_id)
+            journal_rows.put(database, leases)
+            journal_rows.put_marks(database, marks)
+            journal_rows.put_horizon(database, horizon)
+        self._layout = journal_rows.LAYOUT
+        self._files = journal_file.identities(self._path)
+        self.sound = True
 
     def record(self, lease: Lease) -> None:
-        """Make a lease, and the request that it came from, durable. Raises NotDurable."""
-        with self._durable() as database:
-            journal_rows.put(database, lease)
-
-    def replace(self, leases: list[Lease]) -> None:
-        """Hold these leases and no others; requests stay remembered. Raises NotDurable."""
+        """Make a lease, and the mark of its push, durable. Raises NotDurable."""
+        self._check_sound()
         with self._transaction() as database:
-            database.execute("DELETE FROM leases")
-            for lease in leases:
-                journal_rows.put(database, lease)
+            journal_rows.put(database, [lease])
+            if lease.mark is not None:
+                mark = AcceptedMark(lease.mark, lease.request_id, lease.principal)
+                journal_rows.put_marks(database, [mark])
 
     def remove(self, leases: list[Lease]) -> None:
-        """Drop leases before their time; their requests stay remembered. Raises NotDurable."""
+        """Drop leases before their time; their marks stay remembered. Raises NotDurable."""
+        self._check_sound()
         with self._transaction() as database:
             database.executemany(
                 "DELETE FROM leases WHERE os_user = ? AND base64 = ? AND request_id = ?",
                 [(lease.os_user, lease.key.base64, lease.request_id) for lease in leases],
             )
 
-    def forget(self, boottime: float, wall: float) -> None:
-        """Drop what has ended: leases by boot time, requests by the wall clock (s)."""
+    def forget(self, boottime: float, wall: float, horizon: Horizon) -> None:
+        """Drop what has ended: leases by boot time, marks by the wall clock (s).
+
+        What is forgotten raises the horizon in the same transaction. Raises NotDurable.
+        """
+        self._check_sound()
         with self._transaction() as database:
             database.execute("DELETE FROM leases WHERE expires_at <= ?", (boottime,))
-            database.execute(
-                "DELETE FROM answered WHERE signed_at < ?",
-                (wall - LIMITS.clock_skew_seconds,),
-            )
+            ended = (wall - LIMITS.clock_skew_seconds,)
+            find = "SELECT max(dated) FROM marks WHERE dated < ?"
+            (newest,) = database.execute(find, ended).fetchone()
+            if newest is not None:
+                horizon = horizon._replace(dated=max(horizon.dated, newest))
+                database.execute("DELETE FROM marks WHERE dated < ?", ended)
+            if horizon != journal_rows.read_horizon(database):
+                journal_rows.put_horizon(database, horizon)
+
+    def check_place(self) -> None:
+        """Raise NotDurable when its files were removed, replaced, or opened to others.
+
+        Then it is not sound: what is written goes where no later process will look.
+        """
+        if not self.sound:
+            return
+        try:
+            journal_file.check_owned(self._path)
+        except OSError as error:
+            self.sound = False
+            raise NotDurable(f"{self._path}: {error}") from None
+        if journal_file.identities(self._path) != self._files:
+            self.sound = False
+            raise NotDurable(f"{self._path} was removed or replaced")
 
     def close(self) -> None:
         """Let go of the file; everything recorded is in it."""
+        self.sound = False
         if self._database is not None:
             self._database.close()
             self._database = None
-            self.sound = False
 
-    def _connect(self, settings: Keys, unusable: Callable[[str], None]) -> Remembered:
+    def _connect(self, settings: Keys, now: float) -> Found:
+        """Raises OSError, NotDurable, Damaged."""
         journal_place.prepare(self._path)
-        _check_owned(self._path)
+        journal_file.make_owned(self._path)
         # One thread at a time uses it, though not always the same one.
-        database = sqlite3.connect(
+        self._database = sqlite3.connect(
             self._path, timeout=1.0, isolation_level=None, check_same_thread=False
         )
-        self._database = database
-        # Bytes that are no UTF-8 are damage like any other, and for the digest to find.
-        database.text_factory = lambda data: data.decode(errors="replace")
-        # Exclusive: two daemons never share a journal, and no shared memory file is needed.
-        database.execute("PRAGMA locking_mode = EXCLUSIVE")
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = OFF")
-        # Read before anything is written: a full disk must not keep live keys from lookups.
-        remembered = self._read(database, settings)
-        try:
-            self._make_tables(database)
-        except sqlite3.OperationalError as error:
-            self.close()
-            unusable(f"{self._path}: {error}")
-        else:
-            self.sound = True
-        return remembered
+        with self._sqlite_errors():
+            # Bytes that are no UTF-8 are damage like any other, and for the digest to find.
+            self._database.text_factory = lambda data: data.decode(errors="replace")
+            # Exclusive: two daemons never share a journal, and no shared memory file is needed.
+            self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = OFF")
+            found = self._read(self._database, settings, now)
+        self._files = journal_file.identities(self._path)
+        return found
 
-    def _read(self, database: sqlite3.Connection, settings: Keys) -> Remembered:
-        """What the database holds. Raises sqlite3.DatabaseError when it is not as it was left."""
+    def _read(self, database: sqlite3.Connection, settings: Keys, now: float) -> Found:
+        """What it holds but for the marks. Raises sqlite3.DatabaseError: it is not as it was left.
+
+        Nothing is written yet: a full disk must not keep live keys from lookups.
+        """
         version = database.execute("PRAGMA user_version").fetchone()[0]
         tables = database.execute("SELECT sql FROM sqlite_master WHERE sql NOT NULL ORDER BY name")
         found = [sql for (sql,) in tables]
+        self._layout = None
         if version == 0 and not found:
-            return _NOTHING
-        if version != journal_rows.VERSION:
-            raise sqlite3.DatabaseError(f"it is of version {version}, not {journal_rows.VERSION}")
-        if found != list(journal_rows.TABLES):
+            return Found([], Horizon(lost_at=now - LIMITS.restart_seconds))
+        layout = next((each for each in _LAYOUTS if each.version == version), None)
+        if layout is None:
+            raise sqlite3.DatabaseError(f"it is of version {version}, not {_LAYOUTS[0].version}")
+        if found != list(layout.tables):
             raise sqlite3.DatabaseError("its tables are not ours")
-        if database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-            raise sqlite3.DatabaseError("its check failed")
-        remembered = journal_rows.read(database, settings)
-        if database.execute("SELECT id FROM boot").fetchall() != [(self._boot_id,)]:
-            return Remembered([], remembered.answered)
-        return remembered
+        _check_table(database, "leases")
+        leases, horizon = layout.leases(database, settings), layout.horizon(database, now)
+        this_boot = database.execute("SELECT id FROM boot").fetchall() == [(self._boot_id,)]
+        self._layout = layout
+        self.sound = this_boot and layout is _LAYOUTS[0]
+        # After a reboot marks may be missing: what was in the page cache did not reach the disk.
+        return Found(leases, horizon) if this_boot else Found([], horizon._replace(lost_at=0.0))
 
-    def _make_tables(self, database: sqlite3.Connection) -> None:
-        """Make what is missing, and drop the leases of another boot."""
-        database.execute("BEGIN IMMEDIATE")
-        if not database.execute("SELECT 1 FROM sqlite_master").fetchall():
-            for table in journal_rows.TABLES:
-                database.execute(table)
-            database.execute(f"PRAGMA user_version = {journal_rows.VERSION}")
-        if database.execute("SELECT id FROM boot").fetchall() != [(self._boot_id,)]:
-            database.execute("DELETE FROM leases")
-            database.execute("DELETE FROM boot")
-            database.execute("INSERT INTO boot VALUES (?)", (self._boot_id,))
-        database.execute("COMMIT")
-
-    def _read_copy(self, settings: Keys, report: Callable[[str], None]) -> Remembered:
+    def _read_copy(self, settings: Keys, now: float, report: Report) -> Optional[Found]:
         """Read a journal on a read-only file system, which SQLite cannot without writing to it."""
-        # Late: hardly ever needed, and a second to nobody.
-        import shutil
-        import tempfile
-
         try:
             with tempfile.TemporaryDirectory() as folder:
                 copy = Journal(f"{folder}/leases.db", self._boot_id)
-                for suffix in ("", "-wal"):
-                    if os.path.exists(self._path + suffix):
-                        shutil.copyfile(self._path + suffix, copy._path + suffix)
-                remembered = copy.open(settings, report, report)
+                journal_file.copy_owned(self._path, copy._path)
+                found = copy.open(settings, now, report, report)
                 copy.close()
-                return remembered
+                return found
         except OSError as error:
             report(f"{self._path} cannot be read: {error}")
-            return _NOTHING
+            return None
 
-    def _set_aside(self) -> str:
-        aside = f"{self._path}.damaged"
-        os.replace(self._path, aside)
-        for suffix in ("-wal", "-shm"):
-            Path(self._path + suffix).unlink(missing_ok=True)
-        return aside
+    def _check_sound(self) -> None:
+        if not self.sound:
+            raise NotDurable(f"{self._path}: not open")
+
+    @contextmanager
+    def _reading(self) -> Iterator[tuple[sqlite3.Connection, Optional[Layout]]]:
+        """The database and its tables, None in a new one. Raises Damaged, NotDurable."""
+        if self._database is None:
+            raise NotDurable(f"{self._path}: not open")
+        with self._sqlite_errors():
+            yield self._database, self._layout
+
+    @contextmanager
+    def _sqlite_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:  # It may be sound, but cannot be used now.
+            raise NotDurable(str(error)) from error
+        except (sqlite3.DatabaseError, UnicodeError) as error:
+            raise Damaged(str(error)) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """BEGIN to COMMIT; whatever fails is rolled back, and is NotDurable."""
-        with self._durable() as database:
+        database = self._database
+        if database is None:
+            raise NotDurable(f"{self._path}: not open")
+        try:
             database.execute("BEGIN IMMEDIATE")
             yield database
             database.execute("COMMIT")
-
-    @contextmanager
-    def _durable(self) -> Iterator[sqlite3.Connection]:
-        """Whatever fails in one statement, or in one transaction, is undone, and is NotDurable."""
-        if self._database is None:
-            raise NotDurable(f"{self._path}: not open")
-        try:
-            yield self._database
         except (sqlite3.Error, MemoryError) as error:
-            self.sound = isinstance(error, (sqlite3.OperationalError, MemoryError))
-            self._roll_back(self._database)
+            self.sound &= isinstance(error, (sqlite3.OperationalError, MemoryError))
             raise NotDurable(f"{self._path}: {error}") from error
-
-    @staticmethod
-    def _roll_back(database: sqlite3.Connection) -> None:
-        # After a full disk or an I/O error SQLite has rolled back by itself: nothing is half there.
-        if database.in_transaction:
+        finally:
+            # After a full disk or an I/O error SQLite has rolled back by itself.
             with suppress(sqlite3.Error):
-                database.execute("ROLLBACK")
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
 
 
-def is_in_memory(path: str) -> bool:
-    """Whether a journal there is on tmpfs, which no disk can make wait (proc(5), mountinfo)."""
-    try:
-        device = os.stat(os.path.dirname(path)).st_dev
-        mounts = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        return False
-    number = f"{os.major(device)}:{os.minor(device)}"
-    kinds = {m.split(" - ")[1].split()[0] for m in mounts if m.split()[2] == number}
-    return kinds == {"tmpfs"}
-
-
-def _check_owned(path: str) -> None:
-    """Make the file if it is not there; raise OSError if anybody else could have written it.
-
-    Whoever can write the journal decides who may log in, so what others left there is not read.
-    """
-    # Readable by nobody else from the first byte on: SQLite itself would make it 0644.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    try:
-        found = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-    ours = found.st_uid == os.geteuid() and found.st_nlink == 1 and not found.st_mode & 0o022
-    if not (ours and stat.S_ISREG(found.st_mode)):
-        raise PermissionError(errno.EPERM, "is not a file that this daemon alone can write")
+def _check_table(database: sqlite3.Connection, table: str) -> None:
+    """Raise sqlite3.DatabaseError when a table's pages are damaged."""
+    if database.execute(f"PRAGMA quick_check({table})").fetchone()[0] != "ok":
+        raise sqlite3.DatabaseError(f"the check of its {table} failed")

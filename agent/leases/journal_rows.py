@@ -1,105 +1,167 @@
-"""What stands in the journal: its tables, and leases as rows that tell when they were changed."""
+"""What stands in the journal: its tables, and rows that tell when they were changed."""
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Callable, Optional
 
-from agent.config.settings import Keys
+from agent.config.settings import LIMITS, Keys
 from agent.leases.keys import KeyRejected, PublicKey
-from agent.leases.lease import Lease, ReplayMark
+from agent.leases.lease import AcceptedMark, Horizon, Lease, ReplayMark
 
-# Raised by one with every change of the tables: another version is set aside like a damaged file.
-VERSION = 2
-# As SQLite keeps them, by name: what is there must be this, letter by letter.
-TABLES = (
-    # Only ever added to at its end, and read whole: a key of its own would cost a page each time.
-    "CREATE TABLE answered (mark BLOB NOT NULL, signed_at REAL NOT NULL, "
-    "request_id TEXT NOT NULL, digest BLOB NOT NULL)",
-    "CREATE TABLE boot (id TEXT NOT NULL)",
-    "CREATE TABLE leases (os_user TEXT NOT NULL, type TEXT NOT NULL, base64 TEXT NOT NULL, "
-    "request_id TEXT NOT NULL, principal TEXT NOT NULL, source TEXT NOT NULL, "
-    "pushed_at REAL NOT NULL, expires_at REAL NOT NULL, digest BLOB NOT NULL, "
-    "PRIMARY KEY (os_user, base64)) WITHOUT ROWID",
-    # A push is one statement: each lets go of the interpreter, and has to wait for it afterwards.
-    "CREATE VIEW push AS SELECT leases.*, answered.mark, answered.signed_at, "
-    "answered.digest AS seal FROM leases JOIN answered USING (request_id)",
-    "CREATE TRIGGER pushed INSTEAD OF INSERT ON push BEGIN "
-    "INSERT OR REPLACE INTO leases VALUES (NEW.os_user, NEW.type, NEW.base64, NEW.request_id, "
-    "NEW.principal, NEW.source, NEW.pushed_at, NEW.expires_at, NEW.digest); "
-    "INSERT INTO answered SELECT NEW.mark, NEW.signed_at, NEW.request_id, NEW.seal "
-    "WHERE NEW.mark IS NOT NULL; END",
-)
-_PUT = "INSERT INTO push VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+Row = tuple[Any, ...]
+Numbered = list[tuple[int, AcceptedMark]]
 
 
 @dataclass(frozen=True)
-class Remembered:
-    """What the last process left: live leases, and accepted requests with their request ids.
+class Layout:
+    """One version of the tables, and how to read them; each reader raises sqlite3.DatabaseError.
 
-    `incomplete`: it was set aside as damaged, so that requests were answered which are not here.
+    `marks` reads those after a row's number, LIMITS.marks_at_once at a time; `horizon` is told what
+    time it is (CLOCK_BOOTTIME, s).
     """
 
-    leases: list[Lease]
-    answered: list[tuple[ReplayMark, str]]
-    incomplete: bool = False
+    version: int
+    # As SQLite keeps them, by name: what is there must be this, letter by letter.
+    tables: tuple[str, ...]
+    # The table whose rows are marks.
+    marked: str
+    leases: Callable[[sqlite3.Connection, Keys], list[Lease]]
+    marks: Callable[[sqlite3.Connection, int], Numbered]
+    horizon: Callable[[sqlite3.Connection, float], Horizon]
 
 
-def put(database: sqlite3.Connection, lease: Lease) -> None:
-    """Write a lease, and the request that it came from. Raises sqlite3.Error."""
-    request: tuple[Any, ...] = (None, None, None)
-    if lease.mark is not None:
-        mark, signed_at = lease.mark
-        request = (mark, signed_at, _sealed((mark, signed_at, lease.request_id))[-1])
-    database.execute(_PUT, (*_sealed(_row(lease)), *request))
+_TABLES = (
+    "CREATE TABLE boot (id TEXT NOT NULL)",
+    "CREATE TABLE horizon (dated REAL, lost_at REAL, digest BLOB NOT NULL)",
+    "CREATE TABLE leases (os_user TEXT NOT NULL, type TEXT NOT NULL, base64 TEXT NOT NULL, "
+    "request_id TEXT NOT NULL, principal TEXT NOT NULL, source TEXT NOT NULL, "
+    "pushed_at REAL NOT NULL, expires_at REAL NOT NULL, uses INTEGER, options TEXT NOT NULL, "
+    "pinned_source TEXT, digest BLOB NOT NULL, PRIMARY KEY (os_user, base64)) WITHOUT ROWID",
+    # Append-only, read whole: an index would dirty one more page per push.
+    "CREATE TABLE marks (mark BLOB NOT NULL, dated REAL NOT NULL, request_id TEXT NOT NULL, "
+    "principal TEXT NOT NULL, digest BLOB NOT NULL)",
+)
+_PUT = "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT_MARK = "INSERT INTO marks VALUES (?, ?, ?, ?, ?)"
 
 
-def read(database: sqlite3.Connection, settings: Keys) -> Remembered:
-    """Everything that is good under `settings`. Raises sqlite3.DatabaseError for a changed row."""
-    rows = map(_unsealed, database.execute("SELECT * FROM leases ORDER BY pushed_at"))
-    leases = [lease for row in rows for lease in _lease(row, settings)]
-    answered = map(_unsealed, database.execute("SELECT * FROM answered"))
-    return Remembered(
-        leases, [(ReplayMark(mark, signed_at), name) for mark, signed_at, name in answered]
+def make(database: sqlite3.Connection, boot_id: str) -> None:
+    """Empty tables of this version, whatever was there. Raises sqlite3.Error."""
+    found = "SELECT type, name FROM sqlite_master WHERE sql NOT NULL"
+    for kind, name in database.execute(found).fetchall():
+        # A view takes its triggers with it.
+        database.execute(f'DROP {kind} IF EXISTS "{name}"')
+    for table in LAYOUT.tables:
+        database.execute(table)
+    database.execute(f"PRAGMA user_version = {LAYOUT.version}")
+    database.execute("INSERT INTO boot VALUES (?)", (boot_id,))
+    put_horizon(database, Horizon())
+
+
+def put(database: sqlite3.Connection, leases: Iterable[Lease]) -> None:
+    """Write leases, without their marks. Raises sqlite3.Error."""
+    database.executemany(_PUT, (sealed(_row(lease)) for lease in leases))
+
+
+def put_marks(database: sqlite3.Connection, marks: Iterable[AcceptedMark]) -> None:
+    """Write marks of accepted pushes. Raises sqlite3.Error."""
+    rows = (sealed((*each.mark, each.request_id, each.principal)) for each in marks)
+    database.executemany(_PUT_MARK, rows)
+
+
+def put_horizon(database: sqlite3.Connection, horizon: Horizon) -> None:
+    """Make this the horizon. Raises sqlite3.Error."""
+    database.execute("DELETE FROM horizon")
+    database.execute("INSERT INTO horizon VALUES (?, ?, ?)", sealed(tuple(horizon)))
+
+
+def read_horizon(database: sqlite3.Connection) -> Horizon:
+    """The horizon as it stands. Raises sqlite3.DatabaseError unless it is one unchanged row."""
+    rows = database.execute("SELECT * FROM horizon").fetchall()
+    if len(rows) != 1:
+        raise sqlite3.DatabaseError("it has no horizon")
+    return Horizon(*unsealed(rows[0]))
+
+
+def read_leases(database: sqlite3.Connection, settings: Keys) -> list[Lease]:
+    """The leases that are good under `settings`. Raises sqlite3.DatabaseError for a changed row."""
+    rows = map(unsealed, database.execute("SELECT * FROM leases ORDER BY pushed_at"))
+    found = (lease_of(row[:8], settings, *_conditions(*row[8:])) for row in rows)
+    return [lease for lease in found if lease is not None]
+
+
+def read_marks(database: sqlite3.Connection, after: int) -> Numbered:
+    """The next marks, each with its row's number. Raises sqlite3.DatabaseError."""
+    rows = database.execute(
+        "SELECT rowid, * FROM marks WHERE rowid > ? ORDER BY rowid LIMIT ?",
+        (after, LIMITS.marks_at_once),
     )
+    marks: Numbered = []
+    for number, *rest in rows:
+        digest, dated, request_id, principal = unsealed(tuple(rest))
+        marks.append((number, AcceptedMark(ReplayMark(digest, dated), request_id, principal)))
+    return marks
 
 
-def _sealed(row: tuple[Any, ...]) -> tuple[Any, ...]:
+def sealed(row: Row) -> Row:
     """The row and its digest."""
     return (*row, hashlib.sha256(repr(row).encode()).digest())
 
 
-def _unsealed(sealed: tuple[Any, ...]) -> tuple[Any, ...]:
+def unsealed(row: Row) -> Row:
     """The row without its digest. Raises sqlite3.DatabaseError when it is not what was written."""
-    row = sealed[:-1]
-    if _sealed(row) != sealed:
+    if sealed(row[:-1]) != row:
         raise sqlite3.DatabaseError("a row is not what was written")
-    return row
+    return row[:-1]
 
 
-def _row(lease: Lease) -> tuple[Any, ...]:
-    return (
-        lease.os_user,
-        lease.key.type,
-        lease.key.base64,
-        lease.request_id,
-        lease.principal,
-        lease.source,
-        lease.pushed_at,
-        lease.expires_at,
-    )
+def lease_of(
+    row: Row,
+    settings: Keys,
+    uses: Optional[int] = None,
+    options: tuple[str, ...] = (),
+    pinned_source: Optional[str] = None,
+) -> Optional[Lease]:
+    """The lease of a row; None where today's settings would not take the key.
 
-
-def _lease(row: tuple[Any, ...], settings: Keys) -> list[Lease]:
-    """The lease of a row; none where today's settings would not take the key."""
+    Raises:
+        sqlite3.DatabaseError: its conditions are of no form that is written.
+    """
     os_user, type_, base64, request_id, principal, source, pushed_at, expires_at = row
+    types, bits = frozenset(settings.types), settings.rsa_min_bits
     try:
-        key = PublicKey.parse(
-            f"{type_} {base64}", types=frozenset(settings.types), rsa_min_bits=settings.rsa_min_bits
-        )
+        key = PublicKey.parse(f"{type_} {base64}", types=types, rsa_min_bits=bits)
     except KeyRejected:
-        return []
+        return None
     end = min(expires_at, pushed_at + settings.lifetime)
-    return [Lease(os_user, key, request_id, principal, source, pushed_at, end)]
+    try:
+        return Lease(
+            os_user, key, request_id, principal, source, pushed_at, end,
+            None, uses, options, pinned_source,
+        )  # fmt: skip
+    except ValueError as error:
+        raise sqlite3.DatabaseError(str(error)) from None
+
+
+def _row(lease: Lease) -> Row:
+    return (
+        lease.os_user, lease.key.type, lease.key.base64, lease.request_id, lease.principal,
+        lease.source, lease.pushed_at, lease.expires_at,
+        lease.uses, ",".join(lease.options), lease.pinned_source,
+    )  # fmt: skip
+
+
+def _conditions(
+    uses: Optional[int], options: str, pinned_source: Optional[str]
+) -> tuple[Optional[int], tuple[str, ...], Optional[str]]:
+    return uses, tuple(options.split(",")) if options else (), pinned_source
+
+
+LAYOUT = Layout(
+    # Raised by one with every change of the tables: the version before is read, others set aside.
+    3, _TABLES, "marks", read_leases, read_marks, lambda database, _: read_horizon(database)
+)  # fmt: skip

@@ -144,9 +144,6 @@ class MarkMemory(Protocol):
     def resume(self, horizon: Horizon) -> None:
         """Everything is known that an earlier process knew, up to its own horizon."""
 
-    def lose(self, lost_at: float) -> None:
-        """What was accepted until `lost_at` (CLOCK_BOOTTIME, s) may be unknown."""
-
     def forget(self) -> None:
         """Drop what cannot be presented any more."""
 

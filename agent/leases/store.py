@@ -2,23 +2,23 @@
 
 A journal on a disk works in a thread of its own, so that a disk that stands still holds up pushes
 and never a lookup: lookups read the table, which is touched only between two turns of the event
-loop. One in memory (tmpfs, as the packages have it) waits for nothing, and is spared the thread.
+loop. One in memory (tmpfs, as the packages have it) waits for nothing: a push is spared the thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Callable, Optional, TypeVar
+from functools import partial
+from typing import Any, Callable, Optional, TypeVar
 
 from agent.config.settings import LIMITS, Keys
 from agent.host.clock import Clock
 from agent.host.memory import check_reserve
-from agent.leases.journal import Journal
-from agent.leases.journal_rows import Remembered
-from agent.leases.lease import AcceptedMark, Lease, MarkMemory, NotDurable, TableFull
+from agent.leases.journal import Damaged, Found, Journal
+from agent.leases.lease import Lease, MarkMemory, NotDurable, TableFull
 from agent.leases.table import LeaseTable
 
 Report = Callable[[str], None]
@@ -26,7 +26,10 @@ T = TypeVar("T")
 
 
 class LeaseStore:
-    """The local table and its journal, as one sink. `journal` None: leases end with the process."""
+    """The local table, the memory of marks and their journal, as one sink.
+
+    `journal` None: leases end with the process, and its end counts as a loss of every mark.
+    """
 
     def __init__(
         self,
@@ -45,29 +48,53 @@ class LeaseStore:
         self._report = report
         self._in_memory = in_memory
         self._thread = ThreadPoolExecutor(1, "journal")
-        # Whether the journal was read once. From then on the table is right, and it follows.
-        self._read = False
-        self._unread = Remembered([], [])
+        self._last_job: Optional[Future[Any]] = None
+        # What the journal held when it was opened last; None when it could not be read.
+        self._found: Optional[Found] = None
+        # After the first successful read, the table (the memory) is authoritative.
+        self._leases_read = False
+        self._marks_read = journal is None
 
     async def open(self) -> list[Lease]:
-        """Open the journal, and put the leases that it holds back into the table: these.
+        """Open the journal, put those of its leases that are live into the table; return all.
 
-        One that cannot be opened is reported; pushes are refused until `tend` could open it.
+        Lookups can be served then; pushes only after `load_marks`. A journal that cannot be opened
+        is reported, and pushes are refused until `tend` could open it.
         """
-        return self._restore(await self._in_thread(lambda: self._open([])))
+        if self._journal is None:
+            return []
+        journal, now = self._journal, self._clock.boottime()
+        self._found = found = await self._in_thread(
+            lambda: journal.open(self._settings, now, self._report, self._unusable)
+        )
+        if found is None or self._leases_read:
+            # Read a second time it would bring back what was revoked meanwhile.
+            return []
+        self._leases_read = True
+        for lease in found.leases:
+            self._restore(lease)
+        return found.leases
 
     async def load_marks(self) -> None:
-        """Have the memory recognise what an earlier process accepted. Before, take no push."""
-        marks = [AcceptedMark(mark, name, "") for mark, name in self._unread.answered]
-        self._memory.restore(marks)
-        if self._unread.incomplete:
-            self._memory.lose(self._clock.boottime())
-        self._unread = Remembered([], [])
+        """Have the memory recognise what earlier processes accepted, and make the journal sound."""
+        journal = self._journal
+        if journal is None or not journal.is_open:
+            return
+        try:
+            anew = self._marks_read or not journal.sound
+            if not self._marks_read:
+                anew |= await self._read_marks(journal)
+            if anew:
+                leases, marks = self.table.live(), self._memory.accepted()
+                state = self._memory.state
+                await self._in_thread(lambda: journal.rewrite(leases, marks, state))
+        except NotDurable as error:
+            await self._in_thread(journal.close)
+            self._unusable(str(error))
 
     def check(self) -> None:
         """Raise NotDurable when the journal cannot be used at present, or memory runs out."""
-        if self._journal is not None and not self._journal.sound:
-            raise NotDurable("the journal cannot be used")
+        self._check_journal()
         _check_memory()
 
     async def add(self, lease: Lease) -> None:
@@ -75,10 +102,11 @@ class LeaseStore:
 
         Raises TableFull or NotDurable: nothing was taken.
         """
+        self._check_journal()
         self.table.check_room(lease.os_user, lease.key)
         journal = self._journal
         if journal is not None:
-            await self._in_thread(lambda: journal.record(lease))
+            await self._at_once(lambda: journal.record(lease))
         if self._clock.boottime() >= lease.expires_at:
             raise NotDurable("the journal took longer than the key's lifetime")
         self.table.add(lease)
@@ -95,30 +123,33 @@ class LeaseStore:
         self.table.remove(gone)
         journal = self._journal
         if journal is not None:
-            await self._in_thread(lambda: journal.remove(gone))
+            await self._at_once(lambda: journal.remove(gone))
 
     async def tend(self) -> list[Lease]:
-        """Drop from the journal what has ended; open it again where it could not be used.
+        """Drop what has ended; open the journal again where it could not be used, or is gone.
 
-        Returns leases that are live again. Call it in turn: no push may be half there.
-
-        What keeps pushes from being taken is reported, each time.
+        Call it in turn, so that no push is half there. It returns the leases of a journal that is
+        read only now. What keeps pushes from being taken is reported, each time.
         """
         try:
             _check_memory()
         except NotDurable as error:
             self._report(f"no push is taken: {error}")
+        self._memory.forget()
         journal = self._journal
         if journal is None:
             return []
-        if not journal.sound:
-            live = self.table.live()
-            restored = self._restore(await self._in_thread(lambda: self._open(live)))
+        try:
+            await self._in_thread(journal.check_place)
+        except NotDurable as error:
+            self._report(f"{error}: what is live is written to it anew")
+        if not (journal.sound and self._marks_read):
+            restored = await self.open()
             await self.load_marks()
             return restored
         with suppress(NotDurable):  # Pushes meet the same trouble and say so; this is tidying.
-            now, wall = self._clock.boottime(), self._clock.wall()
-            await self._in_thread(lambda: journal.forget(now, wall))
+            now, wall, state = self._clock.boottime(), self._clock.wall(), self._memory.state
+            await self._in_thread(lambda: journal.forget(now, wall, state))
         return []
 
     def close(self) -> None:
@@ -127,46 +158,53 @@ class LeaseStore:
         if self._journal is not None:
             self._journal.close()
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        if self._in_memory:
-            return work()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    def _check_journal(self) -> None:
+        if self._journal is not None and not self._journal.sound:
+            raise NotDurable("the journal cannot be used")
+        if not self._marks_read:
+            raise NotDurable("what was accepted before is not read yet")
 
-    def _restore(self, remembered: Remembered) -> list[Lease]:
-        self._unread = remembered
-        for lease in remembered.leases:
-            # Pushed later than now: by another clock, and it would outlive its time on this one.
-            if not lease.pushed_at <= self._clock.boottime() < lease.expires_at:
-                continue
-            if any(live.key == lease.key for live in self.table.of(lease.os_user)):
-                continue  # Pushed again since, and so newer than what the journal had.
-            try:
-                self.table.add(lease)
-            except TableFull as error:
-                self._report(f"request {lease.request_id} is not restored: {error}")
-        return remembered.leases
-
-    def _open(self, live: list[Lease]) -> Remembered:
-        """Open the journal, in which `live` shall stand; what it held, if it was not read before.
-
-        Read a second time it would bring back what was revoked while it could not be written.
-        """
-        journal = self._journal
-        if journal is None:
-            return Remembered([], [])
-        journal.close()
-        remembered = journal.open(self._settings, self._report, self._unusable)
-        if not self._read:
-            # A journal that could not even be read has nothing; another process may have it.
-            self._read = journal.sound or bool(remembered.leases)
-            return remembered
+    async def _read_marks(self, journal: Journal) -> bool:
+        """Fill the memory, a few at a time. Returns whether the journal has to be written anew."""
+        found, after, damaged = self._found, 0, False
         try:
-            if journal.sound:
-                journal.replace(live)
-        except NotDurable as error:
-            journal.close()
-            self._unusable(str(error))
-        return Remembered([], [])
+            await self._in_thread(journal.check_marks)
+            while marks := await self._in_thread(partial(journal.marks, after)):
+                self._memory.restore(mark for _, mark in marks)
+                after = marks[-1][0]
+        except Damaged as damage:
+            why, now, damaged = str(damage), self._clock.boottime(), True
+            found = await self._in_thread(
+                lambda: journal.begin_anew(why, self._settings, now, self._report, self._unusable)
+            )
+        if found is None:
+            raise NotDurable("what was accepted before cannot be read")
+        self._memory.resume(found.horizon)
+        self._marks_read = True
+        return damaged
+
+    def _restore(self, lease: Lease) -> None:
+        # Pushed later than now: by another clock, and it would outlive its time on this one.
+        if not lease.pushed_at <= self._clock.boottime() < lease.expires_at:
+            return
+        if any(live.key == lease.key for live in self.table.of(lease.os_user)):
+            return  # Pushed again since, and so newer than what the journal had.
+        try:
+            self.table.add(lease)
+        except TableFull as error:
+            self._report(f"request {lease.request_id} is not restored: {error}")
+
+    async def _at_once(self, work: Callable[[], T]) -> T:
+        """Work in this thread where the journal waits for nothing and nobody else is using it."""
+        if self._in_memory and (self._last_job is None or self._last_job.done()):
+            return work()
+        return await self._in_thread(work)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """Work in the journal's thread. Its end is seen even if whoever waits for it goes away."""
+        job = self._thread.submit(work)
+        self._last_job = job
+        return await asyncio.shield(asyncio.wrap_future(job))
 
     def _unusable(self, why: str) -> None:
         self._report(f"no push is taken while the journal cannot be used: {why}")

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from agent.leases.journal import is_in_memory
+from agent.leases.journal_file import is_in_memory
 from tests.faults.load import MANY, Acknowledged, Refused, check_all_served, pusher
 from tests.parts.daemon import RunningDaemon, merged
 from tests.parts.host import ROOT, work_directory

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import random
 import shutil
 import sqlite3
@@ -14,42 +13,9 @@ from pathlib import Path
 import pytest
 
 from agent.config import settings as config
-from agent.leases.journal import Journal
-from agent.leases.journal_rows import Remembered
-from agent.leases.lease import NotDurable
-from tests.parts.leases import ed25519_key, make_lease, mark
-
-KEYS = config.Keys()
-BOOT = "6b8a1f6e-0000-4000-8000-000000000001"
-
-
-class Disk:
-    """One journal's file, opened as often as a test likes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "leases.db"
-        self.reports: list[str] = []
-        self.unusable: list[str] = []
-        self.found = Remembered([], [])
-        self._open: list[Journal] = []
-
-    def open(self, boot: str = BOOT, keys: config.Keys = KEYS) -> Journal:
-        """A journal on the file, as a daemon that starts would have it."""
-        self.close()
-        journal = Journal(str(self.path), boot)
-        self._open.append(journal)
-        self.found = journal.open(keys, self.reports.append, self.unusable.append)
-        return journal
-
-    def reopen(self, boot: str = BOOT, keys: config.Keys = KEYS) -> Remembered:
-        """What a daemon that starts now would take over."""
-        self.open(boot, keys)
-        return self.found
-
-    def close(self) -> None:
-        """Close what is open: WAL and all are written back."""
-        while self._open:
-            self._open.pop().close()
+from agent.leases.lease import AcceptedMark, Horizon, NotDurable
+from tests.parts.journals import NOW, Disk
+from tests.parts.leases import accepted, ed25519_key, make_lease, mark
 
 
 @pytest.fixture(name="disk")
@@ -82,7 +48,7 @@ def test_it_is_there_although_nothing_was_closed(disk: Disk, tmp_path: Path) -> 
     found = later.reopen()
     later.close()
     assert [each.request_id for each in found.leases] == [lease.request_id]
-    assert found.answered == [(mark(1), lease.request_id)]
+    assert later.marks == [accepted(lease)]
 
 
 def test_the_same_key_of_the_same_user_stands_once(disk: Disk) -> None:
@@ -100,20 +66,31 @@ def test_removed_leases_stay_removed_and_their_requests_remembered(disk: Disk) -
     lease = make_lease(mark=mark(7))
     journal.record(lease)
     journal.remove([lease])
-    found = disk.reopen()
-    assert found == Remembered([], [(mark(7), lease.request_id)])
+    assert (disk.reopen().leases, disk.marks) == ([], [accepted(lease)])
 
 
 def test_what_has_ended_leaves_the_file(disk: Disk) -> None:
-    """Leases go by boot time at their end; requests by the wall clock, when their date is past."""
+    """Leases go by boot time at their end; marks by the wall clock, when their date is past."""
     journal = disk.open()
     journal.record(make_lease(mark=mark(1, 5_000.0)))
     skew = config.LIMITS.clock_skew_seconds
-    journal.forget(1059.9, 5_000.0 + skew)
+    journal.forget(1059.9, 5_000.0 + skew, Horizon())
     found = disk.reopen()
-    assert len(found.leases) == len(found.answered) == 1
-    disk.open().forget(1060.0, 5_000.1 + skew)
-    assert disk.reopen() == Remembered([], [])
+    assert len(found.leases) == len(disk.marks) == 1
+    disk.open().forget(1060.0, 5_000.1 + skew, Horizon())
+    assert (disk.reopen().leases, disk.marks) == ([], [])
+
+
+def test_what_is_forgotten_raises_the_horizon_for_good(disk: Disk) -> None:
+    """In the transaction that forgets it: the file never lacks both a mark and its date."""
+    journal = disk.open()
+    journal.record(make_lease(mark=mark(1, 5_000.0)))
+    journal.record(make_lease(mark=mark(2, 9_000.0)))
+    journal.forget(NOW, 7_000.0, Horizon(4_000.0, 3.0))
+    assert disk.reopen().horizon == Horizon(5_000.0, 3.0)
+    assert [each.mark for each in disk.marks] == [mark(2, 9_000.0)]
+    disk.open().forget(NOW, 7_000.0, Horizon(6_000.0))
+    assert disk.reopen().horizon == Horizon(6_000.0)
 
 
 def test_another_boot_ends_every_lease_and_no_request(disk: Disk) -> None:
@@ -122,7 +99,22 @@ def test_another_boot_ends_every_lease_and_no_request(disk: Disk) -> None:
     journal.record(make_lease(mark=mark(3)))
     found = disk.reopen("another-boot")
     assert found.leases == []
-    assert [request for request, _ in found.answered] == [mark(3)]
+    assert [each.mark for each in disk.marks] == [mark(3)]
+
+
+def test_another_boot_counts_as_a_loss_until_then(disk: Disk) -> None:
+    """What was in the page cache when the power went may be missing: lost at the boot's instant."""
+    disk.open().forget(NOW, 0.0, Horizon(5_000.0, 77.0))
+    for _ in range(2):
+        assert disk.reopen("another-boot").horizon == Horizon(5_000.0, 0.0)
+    assert disk.reopen("a-third").horizon == Horizon(5_000.0, 0.0)
+
+
+def test_no_journal_counts_as_a_loss_before_now(disk: Disk) -> None:
+    """Nobody knows who removed it, nor what it knew; what is found stays so on the next start."""
+    lost = Horizon(lost_at=NOW - config.LIMITS.restart_seconds)
+    assert disk.reopen().horizon == lost
+    assert disk.reopen().horizon == lost
 
 
 def test_todays_settings_hold_for_yesterdays_leases(disk: Disk) -> None:
@@ -147,7 +139,7 @@ def test_a_symbolic_link_is_not_followed(disk: Disk, tmp_path: Path) -> None:
     victim.write_bytes(b"")
     disk.path.symlink_to(victim)
     assert not disk.open().sound
-    assert len(disk.unusable) == 1
+    assert (disk.found, len(disk.unusable)) == (None, 1)
     assert victim.read_bytes() == b""
 
 
@@ -166,13 +158,17 @@ def test_two_daemons_never_share_a_journal(disk: Disk, tmp_path: Path) -> None:
 
 def _set_aside(disk: Disk) -> None:
     journal = disk.open()
-    assert disk.found == Remembered([], [], incomplete=True)
+    assert disk.found is not None
+    assert disk.found.leases == []
+    # Lost now, and to be found as such by every later start of this boot.
+    assert disk.horizon == Horizon(lost_at=NOW)
     assert len(disk.reports) == 1
     assert "set aside" in disk.reports[0]
     assert disk.path.with_name("leases.db.damaged").exists()
     lease = make_lease()
     journal.record(lease)
     assert disk.reopen().leases == [lease]
+    assert disk.horizon == Horizon(lost_at=NOW)
 
 
 @pytest.mark.parametrize(
@@ -187,10 +183,7 @@ def test_what_is_no_journal_is_set_aside(content: bytes, disk: Disk) -> None:
 def test_another_version_is_set_aside(disk: Disk) -> None:
     """After a downgrade the newer journal's tables are not guessed at."""
     disk.open().record(make_lease())
-    disk.close()
-    with sqlite3.connect(disk.path) as database:
-        database.execute("PRAGMA user_version = 99")
-    database.close()
+    disk.change("PRAGMA user_version = 99")
     _set_aside(disk)
 
 
@@ -221,37 +214,60 @@ def test_a_truncated_file_is_set_aside(disk: Disk) -> None:
     [
         ("os_user", "root"), ("type", "ssh-rsa"), ("base64", "AAAA"), ("request_id", "x\ny"),
         ("pushed_at", "soon"), ("pushed_at", 1059.0), ("expires_at", 1e300), ("expires_at", b"\0"),
-        ("principal", b"\xff\xfe"), ("source", "10.0.0.1"),
+        ("principal", b"\xff\xfe"), ("source", "10.0.0.1"), ("uses", 7), ("options", "pty"),
+        ("pinned_source", "10.0.0.1"),
     ],
 )  # fmt: skip
 def test_no_altered_row_is_believed(column: str, value: object, disk: Disk) -> None:
     """Whatever was changed in a lease on disk, nobody is let in by it: all of it is set aside."""
     disk.open().record(make_lease("alice"))
-    disk.close()
-    with sqlite3.connect(disk.path) as database:
-        database.execute(f"UPDATE leases SET {column} = ?", (value,))  # noqa: S608 - of this test
-    database.close()
+    disk.change(f"UPDATE leases SET {column} = ?", value)  # noqa: S608 - of this test
     _set_aside(disk)
 
 
-def test_a_request_cannot_be_taken_off_the_record_by_damage(disk: Disk) -> None:
-    """What was answered is covered by the same digest as what is live."""
-    disk.open().record(make_lease(mark=mark(1)))
-    disk.close()
-    with sqlite3.connect(disk.path) as database:
-        database.execute("UPDATE answered SET signed_at = 0")
-    database.close()
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE marks SET dated = 0", "UPDATE marks SET mark = x'00'",
+        "UPDATE marks SET request_id = 'another'", "UPDATE marks SET principal = 'another'",
+        "INSERT INTO marks VALUES (x'00', 0.0, 'a', 'b', x'00')",
+    ],
+)  # fmt: skip
+def test_damaged_marks_cost_no_live_lease(disk: Disk, statement: str) -> None:
+    """They are read last: what is live stays so, and what was accepted counts as lost."""
+    lease = make_lease(mark=mark(1))
+    disk.open().record(lease)
+    disk.change(statement)
+    disk.begin()
+    assert disk.found is not None
+    assert [each.request_id for each in disk.found.leases] == [lease.request_id]
+    disk.open()
+    assert "set aside" in disk.reports[0]
+    assert (disk.marks, disk.horizon) == ([], Horizon(lost_at=NOW))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE horizon SET dated = -1e300", "UPDATE horizon SET lost_at = NULL",
+        "DELETE FROM horizon", "INSERT INTO horizon SELECT * FROM horizon",
+    ],
+)  # fmt: skip
+def test_a_horizon_that_was_changed_is_a_loss(disk: Disk, statement: str) -> None:
+    """Lowered, taken away, or doubled: the journal is set aside."""
+    disk.open()
+    disk.change(statement)
     _set_aside(disk)
 
 
-def test_replace_leaves_exactly_what_it_was_given(disk: Disk) -> None:
-    """After an outage the table is right, and the journal follows it."""
+def test_rewrite_leaves_exactly_what_it_was_given(disk: Disk) -> None:
+    """After an outage table and memory are right, and the journal follows them."""
     journal = disk.open()
     journal.record(make_lease("revoked meanwhile", mark=mark(1)))
-    journal.replace([lease := make_lease("alice")])
-    found = disk.reopen()
-    assert found.leases == [lease]
-    assert [request for request, _ in found.answered] == [mark(1)]
+    lease, known = make_lease("alice"), AcceptedMark(mark(2), "id", "somebody")
+    journal.rewrite([lease], [known], Horizon(7.0, 8.0))
+    assert (disk.reopen().leases, disk.marks) == ([lease], [known])
+    assert disk.horizon == Horizon(7.0, 8.0)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -269,31 +285,11 @@ def test_random_damage_lets_nobody_in(seed: int, disk: Disk) -> None:
     disk.path.write_bytes(data)
     journal = disk.open()
     recorded = {lease.request_id: lease for lease in leases}
-    for lease in disk.found.leases:
+    for lease in [] if disk.found is None else disk.found.leases:
         known = recorded[lease.request_id]
         assert lease == dataclasses.replace(known, mark=None)
+    assert set(disk.marks) <= {accepted(lease) for lease in leases}
     if journal.sound:
         journal.record(make_lease("later"))
     else:
         assert disk.unusable
-
-
-@pytest.mark.parametrize("kind", ["writable by others", "two names", "another user's", "a folder"])
-def test_a_file_that_others_could_have_written_is_not_read(disk: Disk, kind: str) -> None:
-    """Whoever writes the journal decides who may log in: it is left alone, and nothing is read."""
-    disk.open().record(make_lease())
-    disk.close()
-    if kind == "writable by others":
-        disk.path.chmod(0o622)
-    elif kind == "two names":
-        os.link(disk.path, disk.path.with_name("other"))
-    elif kind == "another user's":
-        if os.geteuid():
-            pytest.skip("only root can give a file away")
-        os.chown(disk.path, 65534, -1)
-    else:
-        disk.path.unlink()
-        disk.path.mkdir()
-    journal = disk.open()
-    assert not journal.sound
-    assert (disk.found, len(disk.unusable)) == (Remembered([], []), 1)

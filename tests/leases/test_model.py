@@ -72,6 +72,7 @@ class Leases(RuleBasedStateMachine):
             SETTINGS, journal, ReplayMemory(self.clock), self.clock, lambda _: None
         )
         self.run(self.store.open())
+        self.run(self.store.load_marks())
 
     @rule(user=users, key=keys)
     def push(self, user: str, key: int) -> None:

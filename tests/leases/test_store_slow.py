@@ -41,6 +41,7 @@ async def _slow(host: Host) -> tuple[LeaseStore, SlowJournal]:
     journal = SlowJournal(str(host.path))
     store = host.store(journal)
     await store.open()
+    await store.load_marks()
     return store, journal
 
 

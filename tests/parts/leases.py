@@ -9,7 +9,7 @@ import uuid
 from typing import Any, Optional
 
 from agent.leases.keys import PublicKey
-from agent.leases.lease import Lease, ReplayMark
+from agent.leases.lease import AcceptedMark, Lease, ReplayMark
 
 _NUMBERS = itertools.count(1)
 
@@ -51,3 +51,9 @@ def make_lease(
 def mark(number: int, at: float = 1_800_000_000.0) -> ReplayMark:
     """An offer's mark and its date (s since the Unix epoch)."""
     return ReplayMark(number.to_bytes(32, "big"), at)
+
+
+def accepted(lease: Lease) -> AcceptedMark:
+    """What has to be remembered of a lease that has a mark."""
+    assert lease.mark is not None
+    return AcceptedMark(lease.mark, lease.request_id, lease.principal)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from agent.config import settings as config
 from agent.leases.journal import Journal
@@ -23,6 +25,7 @@ class Host:
         self.clock = ManualClock()
         self.said: list[str] = []
         self.stores: list[LeaseStore] = []
+        self._crashes = itertools.count(1)
 
     async def boot(self, keys: Optional[config.Keys] = None, boot_id: str = "one") -> LeaseStore:
         """End the last store, and start another."""
@@ -32,6 +35,13 @@ class Host:
         await store.open()
         await store.load_marks()
         return store
+
+    def crash(self) -> None:
+        """End the last store as SIGKILL does: the next one finds the files as they are now."""
+        found = self.path.parent
+        self.path = found.parent / f"after crash {next(self._crashes)}" / self.path.name
+        shutil.copytree(found, self.path.parent)
+        self.end()
 
     def store(self, journal: Optional[Journal], keys: Optional[config.Keys] = None) -> LeaseStore:
         """A store that is not opened yet, and a memory of its own."""
@@ -47,9 +57,9 @@ class Host:
         while self.stores:
             self.stores.pop().close()
 
-    def lease(self, os_user: str = "alice", lifetime: float = 60.0) -> Lease:
-        """A lease that is pushed now."""
-        return make_lease(os_user, at=self.clock.boottime(), lifetime=lifetime)
+    def lease(self, os_user: str = "alice", lifetime: float = 60.0, **more: Any) -> Lease:
+        """A lease that is pushed now; `more` are further fields of it."""
+        return make_lease(os_user, at=self.clock.boottime(), lifetime=lifetime, **more)
 
 
 def served(store: LeaseStore, os_user: str = "alice") -> list[str]:
