@@ -1,0 +1,181 @@
+"""A captured request and a daemon that lost its memory: nobody is let in by it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+from agent.config.settings import LIMITS, Keys
+from agent.leases.journal import Journal
+from agent.leases.lease import AcceptedMark
+from tests.faults.load import MANY, push_one, served
+from tests.faults.test_time import HOUR, Shift
+from tests.parts.daemon import RunningDaemon, merged
+from tests.parts.host import work_directory
+from tests.parts.leases import mark
+from tests.parts.raw import Answer, ask
+from tests.parts.signed import push, sign
+
+SHORT = {"keys": {"lifetime": 2}}
+USER = "ec2-user"
+# The daemon looks after its journal every 5 s.
+PATIENCE = 20.0
+
+
+@pytest.fixture(name="folder")
+def _folder() -> Iterator[Path]:
+    with work_directory() as folder:
+        yield folder
+
+
+def send(daemon: RunningDaemon, data: bytes) -> Answer:
+    """Send a request over the network listener."""
+    return ask(("127.0.0.1", daemon.http_port), data)
+
+
+def capture(daemon: RunningDaemon) -> bytes:
+    """A signed push that was taken, and over two seconds ago: its key has ended."""
+    data = sign(push()).raw()
+    assert send(daemon, data).code == ""
+    time.sleep(2.1)
+    assert served(daemon, USER) == set()
+    return data
+
+
+def check_refused(daemon: RunningDaemon, captured: bytes) -> None:
+    """It is refused, and lets nobody in; what is signed in the second after the loss is taken."""
+    assert send(daemon, captured).code == "RequestExpired"
+    assert served(daemon, USER) == set()
+    time.sleep(1.0)
+    assert send(daemon, sign(push()).raw()).code == ""
+
+
+def _remove(journal: Path) -> None:
+    for file in journal.parent.glob("leases.db*"):
+        file.unlink()
+
+
+def _damage(journal: Path) -> None:
+    for file in journal.parent.glob("leases.db*"):
+        file.write_bytes(b"rubbish" * 1000)
+
+
+@pytest.mark.parametrize("lose", [_remove, _damage], ids=["removed", "damaged"])
+def test_a_captured_request_is_refused_after_the_journal_is_lost(
+    lose: Callable[[Path], None], folder: Path
+) -> None:
+    """And after the next restart too, when the journal is sound again."""
+    with RunningDaemon(folder, config=SHORT) as daemon:
+        captured = capture(daemon)
+        daemon.kill()
+        lose(folder / "leases.db")
+        for _ in range(2):
+            daemon.start()
+            check_refused(daemon, captured)
+            daemon.kill()
+            time.sleep(2.1)
+
+
+def test_a_captured_request_is_refused_after_a_restart_without_a_journal(folder: Path) -> None:
+    """`journal: none` forgets every mark, and so takes nothing that was signed before its start."""
+    with RunningDaemon(folder, config=merged(SHORT, {"journal": "none"})) as daemon:
+        captured = capture(daemon)
+        daemon.kill()
+        daemon.start()
+        check_refused(daemon, captured)
+
+
+def test_a_captured_request_is_refused_after_the_clock_jumped(folder: Path) -> None:
+    """Ahead, until its mark is forgotten, and back again; also after a restart."""
+    shift = Shift(folder)
+    with RunningDaemon(folder, config=SHORT, environment=shift.environment) as daemon:
+        captured = capture(daemon)
+        deadline = time.monotonic() + PATIENCE
+        while send(daemon, captured).code != "RequestExpired":
+            assert time.monotonic() < deadline
+            shift.set(HOUR)
+            time.sleep(0.5)
+            shift.set(0.0)
+            assert served(daemon, USER) == set()
+        daemon.kill()
+        daemon.start()
+        check_refused(daemon, captured)
+
+
+def test_a_journal_removed_under_the_daemon_is_written_anew(folder: Path) -> None:
+    """It is said, and what was acknowledged survives the SIGKILL that follows, its mark too."""
+    with RunningDaemon(folder, config=MANY) as daemon:
+        data = sign(push()).raw()
+        before = send(daemon, data)
+        _remove(folder / "leases.db")
+        after = push_one(daemon, USER)
+        deadline = time.monotonic() + PATIENCE
+        while "removed or replaced" not in daemon.log():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        # The push that follows waits for the turn in which it is mended.
+        last = push_one(daemon, USER)
+        daemon.kill()
+        daemon.start()
+        names = {before.request_id, after.request_id, last.request_id}
+        assert served(daemon, USER) == names
+        assert send(daemon, data).request_id == before.request_id
+        assert served(daemon, USER) == names
+
+
+def _remember(journal: Path, count: int) -> None:
+    """Have a journal remember so many pushes more, as a busy host's does."""
+    opened = Journal(str(journal))
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    found = opened.open(Keys(), now, pytest.fail, pytest.fail)
+    assert found is not None
+    marks = [each for _, each in opened.marks(0)]
+    dated = time.time()
+    more = [AcceptedMark(mark(number, dated), f"id {number}", "busy") for number in range(count)]
+    opened.rewrite(found.leases, marks + more, found.horizon)
+    opened.close()
+
+
+def _look_up(address: str, found: list[bytes], stop: threading.Event) -> None:
+    """Ask until somebody answers, as a login does that comes while the daemon starts."""
+    while not stop.is_set() and not found:
+        try:
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(address)
+                sock.sendall(f"{USER}\n".encode())
+                found.append(b"".join(iter(lambda: sock.recv(65_536), b"")))
+        except OSError:
+            time.sleep(0.005)
+
+
+def test_a_login_is_answered_before_100000_marks_are_read(folder: Path) -> None:
+    """The audit has the lookup before the start; when pushes are taken, every mark is known."""
+    with RunningDaemon(folder, config=MANY) as daemon:
+        data = sign(push()).raw()
+        first = send(daemon, data)
+        daemon.kill()
+        _remember(folder / "leases.db", LIMITS.remembered_marks - 1)
+        found: list[bytes] = []
+        stop = threading.Event()
+        asking = threading.Thread(target=_look_up, args=(daemon.lookup_socket, found, stop))
+        asking.start()
+        try:
+            daemon.start()
+        finally:
+            stop.set()
+            asking.join()
+        assert first.request_id.encode() in found[0]
+        assert _events(daemon)[-2:] == ["lookup", "start"]
+        assert send(daemon, data).request_id == first.request_id
+        # All of it is known: there is no place for one more.
+        assert send(daemon, sign(push()).raw()).code == "ThrottlingException"
+
+
+def _events(daemon: RunningDaemon) -> list[Any]:
+    return [record["event"] for record in daemon.audit()]
