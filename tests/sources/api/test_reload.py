@@ -57,9 +57,11 @@ def test_lookups_go_on_while_a_thousand_credentials_are_read() -> None:
     with work_directory() as folder, RunningDaemon(folder, environment=PLAIN) as daemon:
         look_up(daemon)
         daemon.write_credentials(many(1000))
-        answered = [lookups_during_reload(daemon) for _ in range(5)]
-        assert len(daemon.audit(event="reload", outcome="done")) == 5
-        assert min(answered) >= 10
+        answered = [lookups_during_reload(daemon) for _ in range(10)]
+        assert len(daemon.audit(event="reload", outcome="done")) == 10
+        # On the event loop it would be 10 at most. In a thread it is some 200 for each, and fewer
+        # where other processes take the processors.
+        assert sum(answered) > 20
         assert ask(("127.0.0.1", daemon.http_port), sign(push()).raw()).code == ""
 
 
