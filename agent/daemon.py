@@ -67,7 +67,7 @@ class Daemon:
         memory = ReplayMemory(clock)
         self._store = LeaseStore(config.keys, journal, memory, clock, log.warning, in_memory)
         self._intake = Intake(self._context, self._store, memory)
-        self._authenticator = Authenticator(_load_credentials(config.push), identity.region, clock)
+        self._authenticator = Authenticator(_load_credentials(config), identity.region, clock)
         self._tls = _load_tls(config.push)
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -107,7 +107,7 @@ class Daemon:
         throttle = Throttle(self._config.push.rate, self._context.clock.boottime())
         door = NetworkDoor(self._context, self._intake, throttle, self._authenticator)
         network = HttpServer(door.answer, self._count_refused, self._tls)
-        reloader = _Reloader(self._config.push, self._authenticator, network)
+        reloader = _Reloader(self._config, self._authenticator, network)
         operator = Operator(
             self._context, self._store, reloader.reload, _addresses(sockets, self._tls)
         )
@@ -187,20 +187,32 @@ class Daemon:
 class _Reloader:
     """Reads credentials and TLS files anew while the daemon runs."""
 
-    def __init__(self, push: Push, authenticator: Authenticator, network: HttpServer) -> None:
-        self._push = push
+    def __init__(self, config: Config, authenticator: Authenticator, network: HttpServer) -> None:
+        self._config = config
         self._authenticator = authenticator
         self._network = network
+        self._turn = asyncio.Lock()
 
     async def reload(self) -> None:
-        """Use what the files say now. Raises Problems; then all stays as it was."""
-        known, context = _load_credentials(self._push), _load_tls(self._push)
-        self._authenticator.replace(known)
-        self._network.tls = context
+        """Use what the files say now. Raises Problems; then all stays as it was.
+
+        They are read in a thread, so that lookups go on. One reload after the other: what was read
+        last is what counts.
+        """
+        async with self._turn:
+            loop = asyncio.get_running_loop()
+            known, context = await loop.run_in_executor(None, self._read)
+            self._authenticator.replace(known)
+            self._network.tls = context
+
+    def _read(self) -> tuple[Credentials, Optional[ssl.SSLContext]]:
+        return _load_credentials(self._config), _load_tls(self._config.push)
 
 
-def _load_credentials(push: Push) -> Credentials:
-    return Credentials(()) if push.http is None else credentials.load(push.credentials)
+def _load_credentials(config: Config) -> Credentials:
+    if config.push.http is None:
+        return Credentials(())
+    return credentials.load(config.push.credentials, config.keys)
 
 
 def _load_tls(push: Push) -> Optional[ssl.SSLContext]:

@@ -76,7 +76,7 @@ def _add(options: Options, words: Sequence[str], config: Config) -> int:
         "sources": options.values("--source"),
     }
     made = keyring.entry(identifier, secret, allow, options.value("--expires") or "")
-    keyring.edit(config.push.credentials, lambda text: keyring.added(text, made))
+    keyring.edit(config.push.credentials, config.keys, lambda text: keyring.added(text, made))
     code, said = _reload(options, config)
     if options.on("--json"):
         told = {"AccessKeyId": identifier, "SecretAccessKey": secret, "Endpoint": endpoint}
@@ -119,7 +119,8 @@ def _list(options: Options, words: Sequence[str], config: Config) -> int:
         hint = "run it as root: sudo sixtykey ..."
         raise Trouble(FORBIDDEN, "Forbidden", f"you may not read {path}", hint)
     try:
-        known = credentials.load(path) if os.path.exists(path) else credentials.Credentials(())
+        there = os.path.exists(path)
+        known = credentials.load(path, config.keys) if there else credentials.Credentials(())
     except Problems as problems:
         raise Trouble(
             REFUSED, "Credentials", "; ".join(problems.problems), "sixtykey check"
@@ -130,13 +131,26 @@ def _list(options: Options, words: Sequence[str], config: Config) -> int:
     elif not shown:
         print("there is no access key; make one: sixtykey credentials add --user NAME")
     else:
-        rows = [("ACCESS KEY ID", "STATE", "OS USERS", "INSTANCES", "SOURCES")]
-        for each in shown:
-            lists = (", ".join(each[name]) for name in ("OSUsers", "Instances", "Sources"))
-            users, instances, sources = lists
-            rows.append((each["AccessKeyId"], each["State"], users, instances, sources or "any"))
-        print("\n".join(table(rows)))
+        head = ("ACCESS KEY ID", "STATE", "OS USERS", "INSTANCES", "SOURCES", "KEYS")
+        print("\n".join(table([head, *map(_row, shown)])))
     return DONE
+
+
+def _row(shown: dict[str, Any]) -> tuple[str, ...]:
+    """A credential's line of the table: lists with commas, and in words what is not said."""
+    keys = shown["Keys"]
+    tags = [f"{name}={'|'.join(values)}" for name, values in shown["Tags"].items()]
+    rules = [f"{keys['Lifetime']} s"] if keys["Lifetime"] else []
+    rules += [keys["Uses"]] if keys["Uses"] else []
+    rules += ["from where it was pushed"] if keys["PinSource"] else []
+    return (
+        shown["AccessKeyId"],
+        shown["State"],
+        ", ".join(shown["OSUsers"]),
+        ", ".join(shown["Instances"] + tags),
+        ", ".join(shown["Sources"]) or "any",
+        ", ".join(rules + keys["Options"]) or "as the host's",
+    )
 
 
 def _shown(credential: Credential) -> dict[str, Any]:
@@ -150,6 +164,13 @@ def _shown(credential: Credential) -> dict[str, Any]:
         "OSUsers": list(credential.allow.os_users),
         "Instances": list(credential.allow.instances),
         "Sources": [str(network) for network in credential.allow.sources],
+        "Tags": {name: list(patterns) for name, patterns in credential.allow.tags},
+        "Keys": {
+            "Lifetime": credential.keys.lifetime,
+            "Uses": credential.keys.uses,
+            "PinSource": credential.keys.pin_source,
+            "Options": list(credential.keys.options),
+        },
     }
 
 
@@ -157,7 +178,8 @@ def _remove(options: Options, words: Sequence[str], config: Config) -> int:
     from agent.commands import keyring
 
     identifier = one_word(words, "the ACCESS_KEY_ID")
-    keyring.edit(config.push.credentials, lambda text: keyring.removed(text, identifier))
+    path = config.push.credentials
+    keyring.edit(path, config.keys, lambda text: keyring.removed(text, identifier))
     code, said = _reload(options, config)
     if options.on("--json"):
         print(json.dumps({"Removed": identifier, "Reloaded": not said}, indent=2))

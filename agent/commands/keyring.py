@@ -21,6 +21,7 @@ import yaml
 
 from agent.commands.trouble import FORBIDDEN, REFUSED, Trouble
 from agent.config.document import MAX_BYTES, Problems
+from agent.config.settings import Keys
 from agent.sources.api import credentials
 
 # AWS's own ids begin with A (AKIA, ASIA, ...): nobody shall take one for the other, nor shall a
@@ -116,7 +117,11 @@ def _cut_flow(text: str, items: Sequence[yaml.Node], place: int) -> str:
 
 def _list(text: str) -> Optional[yaml.SequenceNode]:
     """The list that the file is, or None when it has no entry (it was read strictly before)."""
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError:
+        # Its words may quote a secret. Read strictly before, so only the other parser took it.
+        raise Trouble(REFUSED, "Credentials", "this file cannot be edited here") from None
     if node is None or (isinstance(node, yaml.SequenceNode) and not node.value):
         return None
     return node if isinstance(node, yaml.SequenceNode) else None
@@ -137,9 +142,13 @@ def _last_line(node: yaml.Node) -> int:
     return mark.line - 1 if mark.column == 0 and mark.line > node.start_mark.line else mark.line
 
 
-def edit(path: str, change: Callable[[str], str]) -> credentials.Credentials:
+def edit(path: str, host: Keys, change: Callable[[str], str]) -> credentials.Credentials:
     """Replace the file by what `change` makes of its text, in one step, while nobody else edits it.
 
+    Args:
+        path: the file.
+        host: the host's rules for keys, which no credential may widen.
+        change: takes the text and returns the new one.
     Raises:
         Trouble: it cannot be read or written, or what came of it would not do. It is as before.
     """
@@ -147,9 +156,9 @@ def edit(path: str, change: Callable[[str], str]) -> credentials.Credentials:
     try:
         with _locked(os.path.dirname(path)):
             text = _read(path)
-            parsed = _checked(text, path)
+            _checked(text, path, host)
             new = change(text)
-            parsed = _checked(new, path)
+            parsed = _checked(new, path, host)
             _replace(path, new)
             return parsed
     except OSError as error:
@@ -161,9 +170,9 @@ def edit(path: str, change: Callable[[str], str]) -> credentials.Credentials:
         raise Trouble(REFUSED, "File", words) from None
 
 
-def _checked(text: str, path: str) -> credentials.Credentials:
+def _checked(text: str, path: str, host: Keys) -> credentials.Credentials:
     try:
-        return credentials.parse(text, path)
+        return credentials.parse(text, path, host)
     except Problems as problems:
         words = "; ".join(problems.problems)
         raise Trouble(REFUSED, "Credentials", words, "the file was left as it is") from None
@@ -183,7 +192,7 @@ def _locked(folder: str) -> Iterator[None]:
 def _read(path: str) -> str:
     try:
         with open(path, encoding="utf-8", newline="") as file:
-            return file.read(MAX_BYTES)
+            return file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         return _HEADER
     except UnicodeDecodeError:

@@ -1,107 +1,25 @@
-"""Strict YAML: what an administrator wrote is what is meant, or it is refused.
+"""A configuration file read key by key: every problem is found at once, each with its path.
 
-PyYAML's safe_load keeps the last of repeated keys and reads `012` as ten and `on` as true. Here a
-repeated or unknown key, a wrong type and a bad value are problems, and all problems of a file are
-reported at once, each with its path.
+A key that is absent has its default. A key without a value (its items may all be commented out), an
+unknown or repeated key, a wrong type and a bad value are problems: none of them ever means the
+default, which may allow more than was meant.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
 from typing import Any, Callable, Optional, TypeVar, Union
 
-import yaml
+from agent.config.plain_yaml import MAX_BYTES, Mapping, Problems, parse
+
+__all__ = ["MAX_BYTES", "Check", "Problems", "Section", "one_of", "parse"]
 
 T = TypeVar("T")
 # Raises ValueError, with words for people, when a text will not do.
 Check = Callable[[str], object]
 
-# A configuration is a page of text; more than this is not one (and YAML aliases could grow it).
-MAX_BYTES = 1024 * 1024
-_PLAIN_INT = re.compile(r"0|[1-9][0-9]{0,8}")
-
-
-class Problems(Exception):
-    """A file cannot be used. `problems` holds every reason, each with its path in the file."""
-
-    def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("\n".join(self.problems))
-
-
-class _Mapping(dict[str, Any]):
-    """A YAML mapping that remembers which of its keys were written twice."""
-
-    repeated: tuple[str, ...] = ()
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader without aliases, merging, and the surprises of YAML 1.1's scalars."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(None, None, "aliases are not supported", event.start_mark)
-        return super().compose_node(parent, index)
-
-
-def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> _Mapping:
-    result, repeated = _Mapping(), []
-    for key_node, value_node in node.value:
-        # Keys are always names here: `on:` or `1:` is the text that was written.
-        key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "(not a name)"
-        if key in result:
-            repeated.append(key)
-        result[key] = loader.construct_object(value_node, deep=True)
-    result.repeated = tuple(repeated)
-    return result
-
-
-def _construct_int(_: _Loader, node: yaml.ScalarNode) -> Union[int, str]:
-    # `012` (octal ten) and `1:30` (sexagesimal) stay text, and so fail as "not a whole number".
-    text = str(node.value)
-    return int(text) if _PLAIN_INT.fullmatch(text) else text
-
-
-def _construct_bool(_: _Loader, node: yaml.ScalarNode) -> Union[bool, str]:
-    text = str(node.value)
-    return {"true": True, "false": False}.get(text, text)
-
-
-def _construct_text(_: _Loader, node: yaml.ScalarNode) -> str:
-    return str(node.value)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
-_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
-_Loader.add_constructor("tag:yaml.org,2002:bool", _construct_bool)
-_Loader.add_constructor("tag:yaml.org,2002:float", _construct_text)
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", _construct_text)
-
-
-def parse(text: Union[str, bytes], name: str) -> Any:
-    """Parse one YAML document.
-
-    Args:
-        text: the file's content; `name` is what error messages call it.
-    Returns:
-        Mappings (that know their repeated keys), lists, str, int, bool and None.
-    Raises:
-        Problems: it is not YAML, not UTF-8, too large, or uses aliases.
-    """
-    if len(text) > MAX_BYTES:
-        raise Problems([f"{name}: larger than {MAX_BYTES} bytes"])
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-        raise Problems([f"{where}: {error.problem or 'not YAML'}"]) from None
-    except (yaml.YAMLError, UnicodeError, ValueError) as error:
-        raise Problems([f"{name}: not YAML: {error}"]) from None
-    except RecursionError:
-        raise Problems([f"{name}: nested too deeply"]) from None
+# What a reader finds where a key is absent, or has no value.
+_ABSENT: Any = object()
+_NO_VALUE = "has no value: give it one, or leave the key out"
 
 
 class Section:
@@ -109,18 +27,27 @@ class Section:
 
     Every reader returns the default when its key is absent or wrong, so that reading goes on and
     finds the other problems as well; whoever made the first Section raises them at the end.
+
+    In a `secret` file a key or value may be a secret that stands in the wrong place, so no problem
+    quotes it: a key that is not ours is named by its line. The checks must not quote either.
     """
 
-    def __init__(self, value: Any, path: str, problems: list[str]) -> None:
+    def __init__(self, value: Any, path: str, problems: list[str], *, secret: bool = False) -> None:
         self.path = path
         self.problems = problems
+        self._secret = secret
+        # Whether the file chooses the names, and not we.
+        self._free_names = False
         self._left: dict[str, Any] = {}
-        if isinstance(value, _Mapping):
-            self._left = dict(value)
-            for key in value.repeated:
-                self.problem(key, "given twice")
+        self._lines: dict[str, int] = {}
+        if isinstance(value, Mapping):
+            self._left, self._lines = dict(value), value.lines
+            for key, line in value.repeated:
+                problems.append(f"{self._foreign(key, line)}: given twice")
         elif value is not None:
             problems.append(f"{path or 'the file'}: must be a mapping, not {_kind(value)}")
+        elif path:
+            problems.append(f"{path}: {_NO_VALUE}")
 
     def problem(self, key: str, words: str) -> None:
         """Note a problem of one key."""
@@ -128,88 +55,128 @@ class Section:
 
     def require(self, key: str, value: object) -> None:
         """A required `key` is a problem when absent; when it was wrong, that is noted already."""
-        at = f"{self._at(key)}:"
-        if not value and not any(words.startswith(at) for words in self.problems):
+        noted = (f"{self.path}:", f"{self._at(key)}:", f"{self._at(key)}[")
+        if not value and not any(words.startswith(noted) for words in self.problems):
             self.problem(key, "required")
 
     def section(self, key: str) -> Section:
         """The mapping under `key`; an empty one when absent."""
-        return Section(self._left.pop(key, None), self._at(key), self.problems)
+        return self.optional_section(key) or self._below(key, Mapping())
 
     def optional_section(self, key: str) -> Optional[Section]:
-        """The mapping under `key`, or None when the key is absent or empty."""
-        value = self._left.pop(key, None)
-        return None if value is None else Section(value, self._at(key), self.problems)
+        """The mapping under `key`, or None when the key is absent."""
+        value = self._take(key)
+        return None if value is _ABSENT else self._below(key, value)
 
     def text(self, key: str, default: T, check: Optional[Check] = None) -> Union[str, T]:
         """A non-empty string; `check` raises ValueError with words when it will not do."""
-        value = self._left.pop(key, None)
-        if value is None:
+        value = self._take(key)
+        if value is _ABSENT or not self._is_text(self._at(key), value, check):
             return default
-        before = len(self.problems)
-        self._check(key, value, check)
-        return default if len(self.problems) > before else str(value)
+        return str(value)
 
-    def integer(self, key: str, default: int, low: int, high: int) -> int:
+    def integer(self, key: str, default: T, low: int, high: int) -> Union[int, T]:
         """A whole number within [low, high]."""
-        value = self._left.pop(key, None)
-        if value is None:
+        value = self._take(key)
+        if value is _ABSENT:
             return default
         if type(value) is not int or not low <= value <= high:
-            self.problem(key, f"must be a whole number from {low} to {high}, not {value!r}")
+            self._refuse(key, f"must be a whole number from {low} to {high}", value)
             return default
         return value
 
     def boolean(self, key: str, default: bool) -> bool:
         """`true` or `false`, written so."""
-        value = self._left.pop(key, None)
-        if value is None:
+        value = self._take(key)
+        if value is _ABSENT:
             return default
         if type(value) is not bool:
-            self.problem(key, f"must be true or false, not {value!r}")
+            self._refuse(key, "must be true or false", value)
             return default
         return value
 
     def texts(
-        self, key: str, default: tuple[str, ...], check: Optional[Check] = None, some: bool = True
+        self,
+        key: str,
+        default: tuple[str, ...],
+        check: Optional[Check] = None,
+        *,
+        some: bool = True,
+        different: bool = False,
     ) -> tuple[str, ...]:
         """A list of non-empty strings, each of which `check` lets pass.
 
         An empty list is a problem unless `some` is False: nobody should have to guess whether it
-        means nothing or everything.
+        means nothing or everything. With `different`, so is a text that is there twice.
         """
-        value = self._left.pop(key, None)
-        if value is None:
+        value = self._take(key)
+        if value is _ABSENT:
             return default
-        if not isinstance(value, list):
-            self.problem(key, f"must be a list, not {_kind(value)}")
+        if not isinstance(value, list) or (some and not value):
+            least = " with at least one item" if some else ""
+            self.problem(key, f"must be a list{least}, not {_kind(value)}")
             return default
-        if some and not value:
-            self.problem(key, "must name at least one")
-        before = len(self.problems)
-        for index, item in enumerate(value):
-            self._check(f"{key}[{index}]", item, check)
-        return default if len(self.problems) > before else tuple(value)
+        items = [(f"{self._at(key)}[{index}]", item) for index, item in enumerate(value)]
+        # Every item is looked at, so that every problem is found.
+        good = [self._is_text(at, item, check) for at, item in items]
+        if not all(good):
+            return default
+        twice = [at for index, (at, item) in enumerate(items) if item in value[:index]]
+        if different and twice:
+            self.problems += [f"{at}: given twice" for at in twice]
+            return default
+        return tuple(value)
+
+    def named_lists(self, check: Check) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Every key, whose names the file chooses and `check` lets pass, with its list of texts."""
+        self._free_names = True
+        names = list(self._left)
+        if not names and not any(words.startswith(f"{self.path}:") for words in self.problems):
+            self.problems.append(f"{self.path}: must name at least one")
+        for name in names:
+            self._is_text(self._at(name), name, check)
+        return tuple((name, self.texts(name, ())) for name in names)
 
     def end(self) -> None:
         """Every key that no reader has taken is unknown."""
         for key in self._left:
-            self.problem(key, "unknown key")
+            self.problems.append(f"{self._foreign(key, self._lines[key])}: unknown key")
 
-    def _check(self, key: str, value: Any, check: Optional[Check]) -> None:
+    def _take(self, key: str) -> Any:
+        value = self._left.pop(key, _ABSENT)
+        if value is None:
+            self.problem(key, _NO_VALUE)
+            return _ABSENT
+        return value
+
+    def _below(self, key: str, value: Any) -> Section:
+        return Section(value, self._at(key), self.problems, secret=self._secret)
+
+    def _refuse(self, key: str, words: str, value: Any) -> None:
+        self.problem(key, words if self._secret else f"{words}, not {value!r}")
+
+    def _is_text(self, at: str, value: Any, check: Optional[Check]) -> bool:
+        """Whether it is a text that `check` lets pass; when not, that is noted."""
         if not isinstance(value, str) or not value:
-            self.problem(key, f"must be a text, not {_kind(value)}")
-            return
+            self.problems.append(f"{at}: must be a text, not {_kind(value)}")
+            return False
         try:
-            # "\ud800" is a text for YAML, and one that can be neither signed nor opened.
-            value.encode()
             if check is not None:
                 check(value)
         except ValueError as error:
-            self.problem(key, str(error))
+            self.problems.append(f"{at}: {error}")
+            return False
+        return True
 
     def _at(self, key: str) -> str:
+        if self._free_names:
+            return self._foreign(key, self._lines[key])
         return f"{self.path}.{key}" if self.path else key
+
+    def _foreign(self, key: str, line: int) -> str:
+        """The path of a key whose name is not ours."""
+        name = f"(line {line})" if self._secret else key
+        return f"{self.path}.{name}" if self.path else name
 
 
 def one_of(*choices: str) -> Callable[[str], None]:
@@ -217,14 +184,14 @@ def one_of(*choices: str) -> Callable[[str], None]:
 
     def check(value: str) -> None:
         if value not in choices:
-            raise ValueError(f"{value!r} is not one of {', '.join(choices)}")
+            raise ValueError(f"must be one of {', '.join(choices)}")
 
     return check
 
 
 def _kind(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "a mapping"
-    return {list: "a list", bool: "true or false", int: "a number", type(None): "nothing"}.get(
-        type(value), repr(value)
-    )
+    """What a value is. It does not quote the value."""
+    if value in ("", []):
+        return "an empty text" if value == "" else "an empty list"
+    kinds = {list: "a list", bool: "true or false", int: "a number", Mapping: "a mapping"}
+    return "nothing" if value is None else kinds.get(type(value), "a text")

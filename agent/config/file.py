@@ -5,20 +5,25 @@ from __future__ import annotations
 import ipaddress
 from typing import Any, Optional
 
-from agent.config import document, patterns
+from agent.config import checks, document, patterns
 from agent.config.document import Problems, Section
+from agent.config.key_policy import most_per_user
 from agent.config.settings import (
     FORMER_JOURNAL,
     JOURNAL,
     KEY_TYPES,
     REFERENCES,
+    USES,
     Config,
+    Ec2,
+    Fleet,
     Http,
     Instance,
     Keys,
     Lookup,
     Push,
     Rate,
+    Source,
     Tls,
 )
 
@@ -47,6 +52,9 @@ def parse(text: Any, name: str) -> Config:
         lookup=_lookup(root.section("lookup")),
         push=_push(root.section("push")),
         journal=_journal(root),
+        source=_source(root.section("source")),
+        ec2=_ec2(root.optional_section("ec2")),
+        fleet=_fleet(root.optional_section("fleet")),
     )
     root.end()
     if problems:
@@ -68,33 +76,78 @@ def _instance(section: Section) -> Instance:
 
 def _keys(section: Section) -> Keys:
     keys = Keys(
-        lifetime=section.integer("lifetime", 60, 1, 60),
+        lifetime=section.integer("lifetime", Keys.lifetime, 1, 60),
         types=section.texts("types", Keys.types, document.one_of(*KEY_TYPES)),
-        rsa_min_bits=section.integer("rsa_min_bits", 2048, 2048, 8192),
-        per_user=section.integer("per_user", 128, 1, 10_000),
-        total=section.integer("total", 10_000, 1, 1_000_000),
+        rsa_min_bits=section.integer("rsa_min_bits", Keys.rsa_min_bits, 2048, 8192),
+        per_user=section.integer("per_user", Keys.per_user, 1, 10_000),
+        total=section.integer("total", Keys.total, 1, 1_000_000),
         deny_users=section.texts("deny_users", (), some=False),
+        uses=section.text("uses", Keys.uses, document.one_of(*USES)),
     )
+    most = most_per_user(keys.types)
+    if keys.per_user > most:
+        section.problem(
+            "per_user",
+            f"must be at most {most} with these keys.types, not {keys.per_user}: all keys of one "
+            "user have to fit the 1 MiB that sshd's helper reads",
+        )
     section.end()
     return keys
 
 
 def _lookup(section: Section) -> Lookup:
     lookup = Lookup(
-        socket=section.text("socket", Lookup.socket, _socket_path),
+        socket=section.text("socket", Lookup.socket, checks.socket_path),
         group=section.text("group", Lookup.group),
     )
     section.end()
     return lookup
 
 
+def _source(section: Section) -> Source:
+    source = Source(
+        socket=section.text("socket", Source.socket, checks.socket_path),
+        group=section.text("group", Source.group),
+    )
+    section.end()
+    return source
+
+
+def _ec2(section: Optional[Section]) -> Optional[Ec2]:
+    if section is None:
+        return None
+    ec2 = Ec2(
+        metadata=section.text("metadata", Ec2.metadata, checks.metadata_url),
+        roots=section.text("roots", Ec2.roots, checks.absolute_path),
+    )
+    section.end()
+    return ec2
+
+
+def _fleet(section: Optional[Section]) -> Optional[Fleet]:
+    if section is None:
+        return None
+    servers = section.texts("servers", (), checks.server_url, different=True)
+    issuers = section.texts("issuers", (), checks.issuer, different=True)
+    for key, value in (("servers", servers), ("issuers", issuers)):
+        section.require(key, value)
+    fleet = Fleet(
+        servers,
+        issuers,
+        ca=section.text("ca", Fleet.ca, checks.absolute_path),
+        identity=section.text("identity", Fleet.identity, checks.absolute_path),
+    )
+    section.end()
+    return fleet
+
+
 def _push(section: Section) -> Push:
     rate = section.section("rate")
     push = Push(
-        socket=section.text("socket", Push.socket, _socket_path),
+        socket=section.text("socket", Push.socket, checks.socket_path),
         group=section.text("group", Push.group),
         http=_http(section.optional_section("http")),
-        credentials=section.text("credentials", Push.credentials, _absolute),
+        credentials=section.text("credentials", Push.credentials, checks.absolute_path),
         reference=section.text("reference", Push.reference, document.one_of(*REFERENCES)),
         rate=Rate(
             per_credential=rate.integer("per_credential", Rate.per_credential, 1, 1_000_000),
@@ -110,7 +163,7 @@ def _http(section: Optional[Section]) -> Optional[Http]:
     if section is None:
         return None
     http = Http(
-        address=section.text("address", Http.address, _address),
+        address=section.text("address", Http.address, checks.address),
         port=section.integer("port", Http.port, 0, 65535),
         tls=_tls(section.optional_section("tls")),
         plaintext=section.text("plaintext", "refused", document.one_of("accepted", "refused"))
@@ -130,9 +183,9 @@ def _http(section: Optional[Section]) -> Optional[Http]:
 def _tls(section: Optional[Section]) -> Optional[Tls]:
     if section is None:
         return None
-    certificate = section.text("certificate", "", _absolute)
-    private_key = section.text("private_key", "", _absolute)
-    client_ca = section.text("client_ca", None, _absolute)
+    certificate = section.text("certificate", "", checks.absolute_path)
+    private_key = section.text("private_key", "", checks.absolute_path)
+    client_ca = section.text("client_ca", None, checks.absolute_path)
     for key, value in (("certificate", certificate), ("private_key", private_key)):
         section.require(key, value)
     section.end()
@@ -140,7 +193,7 @@ def _tls(section: Optional[Section]) -> Optional[Tls]:
 
 
 def _journal(root: Section) -> Optional[str]:
-    journal = root.text("journal", Config.journal, _absolute_or_none)
+    journal = root.text("journal", Config.journal, checks.path_or_none)
     if journal == FORMER_JOURNAL:
         # That folder is root's now: written down as 0.1.0's default, it would take no push.
         return JOURNAL
@@ -153,27 +206,3 @@ def _auto_or(check: patterns.Check) -> patterns.Check:
             check(value)
 
     return auto_or
-
-
-def _absolute(value: str) -> None:
-    if not value.startswith("/") or "\0" in value:
-        raise ValueError(f"must be an absolute path, not {value!r}")
-
-
-def _absolute_or_none(value: str) -> None:
-    if value != "none":
-        _absolute(value)
-
-
-def _socket_path(value: str) -> None:
-    _absolute(value)
-    # unix(7): sun_path has room for 108 bytes, the last of which is NUL.
-    if len(value.encode()) > 107:
-        raise ValueError("longer than the 107 bytes that a Unix socket's path can have")
-
-
-def _address(value: str) -> None:
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        raise ValueError(f"must be an IP address, not {value!r}") from None

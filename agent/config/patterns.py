@@ -1,5 +1,7 @@
 r"""The API's patterns, in one place: what an instance id, a zone and an OS user look like.
 
+`matches` is for the patterns that an administrator writes.
+
 Every check takes the value, returns nothing, and raises ValueError with words for people.
 `fullmatch` and ASCII throughout: `$` lets a trailing newline pass, and `\w` other alphabets.
 Source: EC2 Instance Connect API Reference, SendSSHPublicKey, request parameters.

@@ -1,6 +1,6 @@
 """What can be configured, and what cannot: each setting, limit and timeout with its unit.
 
-The settings mirror /etc/sixtykey/config.yaml, which config_file.py reads, and hold its defaults.
+The settings mirror /etc/sixtykey/config.yaml, which file.py reads, and hold its defaults.
 LIMITS are the numbers that are not the administrator's to set, each with its reason.
 """
 
@@ -22,6 +22,8 @@ REFERENCES = ("2021-03-05", "current")
 JOURNAL = "/run/sixtykey/journal/leases.db"
 # Where 0.1.0 had it: still taken for the default where somebody has written it down.
 FORMER_JOURNAL = "/run/sixtykey/leases.db"
+# How many logins one push is good for.
+USES = ("unlimited", "once")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,10 @@ class Instance:
 
 @dataclass(frozen=True)
 class Keys:
-    """Which keys are taken, for how long (seconds), and how many at once."""
+    """Which keys are taken, for how long (seconds), how many at once, and for whom not.
+
+    `deny_users` are patterns (patterns.matches). `uses` is one of USES.
+    """
 
     lifetime: int = 60
     types: tuple[str, ...] = ("ssh-ed25519", "ssh-rsa")
@@ -43,6 +48,7 @@ class Keys:
     per_user: int = 128
     total: int = 10_000
     deny_users: tuple[str, ...] = ()
+    uses: str = "unlimited"
 
 
 @dataclass(frozen=True)
@@ -93,14 +99,53 @@ class Push:
 
 
 @dataclass(frozen=True)
+class Source:
+    """The Unix socket on which sixtykeyd-ec2 and sixtykeyd-fleet offer leases, and its group."""
+
+    socket: str = "/run/sixtykey/source.sock"
+    group: str = "sixtykey-source"
+
+
+@dataclass(frozen=True)
+class Ec2:
+    """EC2's metadata service: its URL, and the trusted roots (a folder, or a file in PEM)."""
+
+    metadata: str = "http://169.254.169.254"
+    roots: str = "/etc/ssl/certs"
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The bus of a fleet.
+
+    Attributes:
+        servers: URLs, `tls://HOST:PORT`; `nats://ADDRESS:PORT` on loopback.
+        issuers: `ed25519:` and base64: the public keys of the gateways whose leases are taken.
+        ca: the PEM file that vouches for the servers.
+        identity: the file with this host's own credentials on the bus.
+    """
+
+    servers: tuple[str, ...]
+    issuers: tuple[str, ...]
+    ca: str = "/etc/sixtykey/fleet/ca.pem"
+    identity: str = "/etc/sixtykey/fleet/host.creds"
+
+
+@dataclass(frozen=True)
 class Config:
-    """The whole configuration. `journal` is a path, or None: leases end with the process."""
+    """The whole configuration. `journal` is a path, or None: leases end with the process.
+
+    Without `ec2`, AWS's own pushes are not asked for; without `fleet`, the host is in none.
+    """
 
     instance: Instance = field(default_factory=Instance)
     keys: Keys = field(default_factory=Keys)
     lookup: Lookup = field(default_factory=Lookup)
     push: Push = field(default_factory=Push)
     journal: Optional[str] = JOURNAL
+    source: Source = field(default_factory=Source)
+    ec2: Optional[Ec2] = None
+    fleet: Optional[Fleet] = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +202,11 @@ class Limits:
     # RSA above this costs every verifier too much and serves nobody.
     rsa_max_bits: int = 8192
 
+    # The options before a key: an address in `from=` (50), all of KEY_OPTIONS (143), and room.
+    key_options_bytes: int = 256
+    # The whole answer to a lookup, end mark included: the helper reads less than 1 MiB. It bounds
+    # keys.per_user (key_policy.py).
+    answer_bytes: int = 1024 * 1024 - 1
     # The lookup line: a 255-byte user name, a fingerprint, and room.
     lookup_bytes: int = 512
     # The helper gives up after one second; nothing is left to answer then.
@@ -167,7 +217,7 @@ class Limits:
     # Decisions kept in memory to answer "why was I refused?": users, and decisions for each.
     history_users: int = 1024
     history_per_user: int = 32
-    # Refused requests of nobody knows whom, over all users.
+    # Refused requests with an unauthenticated sender, over all users.
     history_claims: int = 256
     # An operator who reads again within this time is counted, not recorded: `list --watch` and a
     # scrape of the counters would fill the log.

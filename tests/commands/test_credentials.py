@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import grp
+import json
 import os
 import re
 import stat
@@ -11,11 +12,10 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from agent.commands import keyring
-from agent.commands.trouble import Trouble
 from agent.sources.api import credentials
 from tests.parts.command import Done, run, run_as
 from tests.parts.daemon import CREDENTIAL, RunningDaemon
@@ -90,6 +90,38 @@ def test_allow_is_what_was_said(host: RunningDaemon) -> None:
     row = change(host, "list").out.splitlines()[-1]
     assert "until 2099-01-01T00:00:00Z" in row
     assert "deploy, web-*" in row
+
+
+def test_list_shows_the_rules_for_keys_and_tags(host: RunningDaemon) -> None:
+    """What a credential may do is in the table, and in --json member by member."""
+    keys = {"lifetime": 30, "uses": "once", "pin_source": True, "options": ["pty", "restrict"]}
+    allow = {"os_users": ["deploy"], "tags": {"role": ["web", "db"]}}
+    host.write_credentials(
+        [CREDENTIAL, {**CREDENTIAL, "access_key_id": "AKIA2", "allow": allow, "keys": keys}]
+    )
+    first, second = change(host, "list", "--json").json["Credentials"]
+    none: dict[str, Any] = {"Lifetime": None, "Uses": None, "PinSource": False, "Options": []}
+    assert (first["Tags"], first["Keys"]) == ({}, none)
+    assert second["Tags"] == {"role": ["web", "db"]}
+    assert second["Keys"] == {
+        "Lifetime": 30, "Uses": "once", "PinSource": True, "Options": ["restrict", "pty"],
+    }  # fmt: skip
+    rows = change(host, "list").out.splitlines()
+    assert rows[1].endswith("as the host's")
+    assert "*, role=web|db" in rows[2]
+    assert rows[2].endswith("30 s, once, from where it was pushed, restrict, pty")
+
+
+def test_a_rule_that_is_wider_than_the_hosts_is_told(host: RunningDaemon) -> None:
+    """The commands judge the file by this host's keys, as the daemon does."""
+    config = json.loads(json.dumps(host.defaults()))
+    config["keys"] = {"lifetime": 30}
+    host.config_file.write_text(json.dumps(config))
+    host.write_credentials([{**CREDENTIAL, "keys": {"lifetime": 31}}])
+    for words in (["list"], ["add", "--user", "a"], ["remove", CREDENTIAL["access_key_id"]]):
+        done = change(host, *words)
+        assert (done.code, done.out) == (1, "")
+        assert "[0].keys.lifetime: must be a whole number from 1 to 30" in done.err
 
 
 def test_removed_is_refused_at_once(host: RunningDaemon, key: KeyPair) -> None:
@@ -173,77 +205,6 @@ def test_ten_at_once_are_all_there(host: RunningDaemon) -> None:
         thread.join()
     users = {each.allow.os_users[0] for each in credentials.load(str(host.credentials_file))}
     assert {f"user{number}" for number in range(10)} <= users
-
-
-COMMENTED = """\
-# Our keys. Ask ops before you touch this.
-
-# the build server
-- access_key_id: BUILD
-  secret_access_key: one   # from the vault
-  allow: {os_users: ["*"],
-          sources: [10.0.0.0/8]}
-# the laptop
--
-  access_key_id: LAPTOP
-  secret_access_key: |
-    two
-  # nested
-  allow:
-    os_users:
-    - me   # myself
-
-# that is all
-"""
-
-
-@pytest.mark.parametrize("indent", ["", "  "])
-def test_comments_and_the_other_entries_stay(indent: str) -> None:
-    """What is not the entry itself is left byte for byte, whatever its style."""
-    text = "".join(indent + line if line.strip() else line for line in COMMENTED.splitlines(True))
-    entry = keyring.entry("NEW0", "three", {"os_users": ["a: #b"], "sources": []}, "")
-    more = keyring.added(text, entry)
-    assert more.startswith(text)
-    assert [c.access_key_id for c in credentials.parse(more, "x")] == ["BUILD", "LAPTOP", "NEW0"]
-    assert keyring.removed(more, "NEW0") == text
-    less = keyring.removed(text, "BUILD")
-    assert less.splitlines() == [
-        line for line in text.splitlines()
-        if not any(word in line for word in ("BUILD", "one", "allow: {", "10.0.0.0/8"))
-    ]  # fmt: skip
-    last = keyring.removed(less, "LAPTOP")
-    assert credentials.parse(last, "x") is not None
-    assert all(line.lstrip().startswith("#") for line in last.splitlines() if line.strip())
-    assert "# that is all" in last
-
-
-@pytest.mark.parametrize("text", ["", "[]\n", "# nothing yet\n[]\n", "# nothing yet"])
-def test_the_first_entry_goes_into_an_empty_file(text: str) -> None:
-    """Empty, an empty list, or only comments: then there is one entry, and the comment."""
-    more = keyring.added(text, keyring.entry("NEW0", "secret", {"os_users": ["a"]}, ""))
-    assert [c.access_key_id for c in credentials.parse(more, "x")] == ["NEW0"]
-    assert ("# nothing yet" in text) == ("# nothing yet" in more)
-
-
-FLOW = """\
-[{"access_key_id": "AAAA", "secret_access_key": "a", "allow": {"os_users": ["x"]}},
- {"access_key_id": "BBBB", "secret_access_key": "b", "allow": {"os_users": ["y"]}}]  # from a tool
-"""
-
-
-def test_a_list_in_brackets_stays_one() -> None:
-    """JSON, as a tool writes it: entries go in and out, and it is still what it was."""
-    more = keyring.added(FLOW, keyring.entry("CCCC", "c", {"os_users": ["é"]}, ""))
-    assert [c.access_key_id for c in credentials.parse(more, "x")] == ["AAAA", "BBBB", "CCCC"]
-    assert keyring.removed(more, "CCCC") == FLOW
-    for gone, left in (("AAAA", ["BBBB", "CCCC"]), ("BBBB", ["AAAA", "CCCC"])):
-        assert [
-            c.access_key_id for c in credentials.parse(keyring.removed(more, gone), "x")
-        ] == left
-    none = keyring.removed(keyring.removed(FLOW, "AAAA"), "BBBB")
-    assert none.strip() == "[]  # from a tool"
-    with pytest.raises(Trouble, match="there is no access key CCCC"):
-        keyring.removed(FLOW, "CCCC")
 
 
 def test_without_a_network_listener_it_says_what_is_missing(directory: Path) -> None:

@@ -1,69 +1,18 @@
-"""Strict YAML: what was written is what is meant, or it is refused with its path."""
+"""Sections: every problem of a file at once, each with its path, and nothing of a secret one."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 
 from agent.config import document
-from agent.config.document import MAX_BYTES, Problems, Section
+from agent.config.document import Problems, Section
+
+pytestmark = pytest.mark.usefixtures("loader")
 
 
-def read(text: str) -> Any:
-    """Parse a document that is fine."""
-    return document.parse(text, "file")
-
-
-def problems_of(text: str) -> tuple[str, ...]:
-    """What is wrong with it."""
-    with pytest.raises(Problems) as caught:
-        read(text)
-    return caught.value.problems
-
-
-@pytest.mark.parametrize(
-    ("written", "meant"),
-    [
-        ("0", 0), ("12", 12), ("012", "012"), ("0x1f", "0x1f"), ("1:30", "1:30"), ("1_0", "1_0"),
-        ("-1", "-1"), ("1e3", "1e3"), ("1.5", "1.5"), (".inf", ".inf"), ("true", True),
-        ("false", False), ("on", "on"), ("yes", "yes"), ("True", "True"), ("no", "no"),
-        ("2027-01-01T00:00:00Z", "2027-01-01T00:00:00Z"), ("2027-01-01", "2027-01-01"),
-        ("~", None), ("", None), ("null", None), ("'12'", "12"), ('"true"', "true"),
-    ],
-)  # fmt: skip
-def test_a_scalar_is_what_it_looks_like(written: str, meant: object) -> None:
-    """YAML 1.1 reads octals, sexagesimals and `on`; here they stay the text that was written."""
-    value = read(f"key: {written}")["key"]
-    assert (value, type(value)) == (meant, type(meant))
-
-
-def test_keys_are_names() -> None:
-    """`on:`, `1:` and `null:` are the text of a key, whatever YAML 1.1 makes of them."""
-    assert dict(read("{on: 1, 1: 2, null: 3, 2027-01-01: 4}")) == {
-        "on": 1, "1": 2, "null": 3, "2027-01-01": 4,
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "a: &x 1\nb: *x", "<<: {a: 1}\nb: [*x]", "a: !!python/object:os.system x", "a: !mine 1",
-        "a: [", "a: b: c", "\t- x", "a: 1\n--- \nb: 2", '"\\ud800"x', "a: \x00", "a: \x07",
-    ],
-)  # fmt: skip
-def test_what_is_no_plain_document_is_refused(text: str) -> None:
-    """Aliases can grow a page to gigabytes, tags make objects, and two documents are not one."""
-    (problem,) = problems_of(text)
-    assert problem.startswith("file")
-
-
-def test_bounds() -> None:
-    """Size and depth are refused, not suffered."""
-    assert "larger than" in problems_of("#" * (MAX_BYTES + 1))[0]
-    assert "deep" in problems_of("[" * 5000)[0]
-    with pytest.raises(Problems):
-        document.parse(b"a: \xff", "file")
+def section(text: str, found: list[str], *, path: str = "", secret: bool = False) -> Section:
+    """The mapping that such a document is."""
+    return Section(document.parse(text, "file"), path, found, secret=secret)
 
 
 def test_every_problem_is_found_at_once_with_its_path() -> None:
@@ -72,7 +21,7 @@ def test_every_problem_is_found_at_once_with_its_path() -> None:
         "a: yes\nb: -1\nc: {x: 1, x: 2, y: 3}\nd: [1, '', ok]\ne: 5\nf: []\ng: text\nz: 0\nz: 0\n"
     )
     found: list[str] = []
-    root = Section(read(text), "", found)
+    root = section(text, found)
     assert root.boolean("a", True) is True
     assert root.integer("b", 7, 0, 9) == 7
     nested = root.section("c")
@@ -88,10 +37,36 @@ def test_every_problem_is_found_at_once_with_its_path() -> None:
     assert paths == ["z", "a", "b", "c.x", "c.y", "d[0]", "d[1]", "e", "f", "g", "z"]
 
 
+def test_a_key_without_a_value_is_a_problem_for_every_reader() -> None:
+    """Its items may be commented out: whoever wrote the key did not mean its default."""
+    found: list[str] = []
+    root = section("a:\nb: ~\nc: null\nd:\ne:\nf:\n  # x: 1\ng: {h: }\n", found)
+    root.text("a", "default")
+    root.integer("b", 1, 0, 9)
+    root.boolean("c", True)
+    root.texts("d", ("default",))
+    root.section("e").end()
+    assert root.optional_section("f") is None
+    root.section("g").text("h", None)
+    assert found == [
+        f"{path}: has no value: give it one, or leave the key out"
+        for path in ("a", "b", "c", "d", "e", "f", "g.h")
+    ]
+
+
+def test_only_a_whole_file_may_be_nothing() -> None:
+    """An empty file is the default configuration; an entry of a list that is nothing is none."""
+    found: list[str] = []
+    section("", found).end()
+    assert found == []
+    section("", found, path="[0]").end()
+    assert found == ["[0]: has no value: give it one, or leave the key out"]
+
+
 def test_true_is_no_number_and_a_number_no_text() -> None:
     """Python's bool is an int; a configuration's is not."""
     found: list[str] = []
-    root = Section(read("n: true\nb: 1\nt: 12"), "", found)
+    root = section("n: true\nb: 1\nt: 12", found)
     assert root.integer("n", 0, 0, 9) == 0
     assert root.boolean("b", False) is False
     assert root.text("t", "") == ""
@@ -99,9 +74,90 @@ def test_true_is_no_number_and_a_number_no_text() -> None:
 
 
 def test_required_is_said_once() -> None:
-    """A key that is wrong is not also missing."""
+    """A key that is wrong is not also missing, and neither is what should be in it."""
     found: list[str] = []
-    root = Section(read("wrong: 1"), "at", found)
+    root = section("wrong: 1\nnone:\nitems: [1]", found, path="at")
     for key in ("wrong", "missing"):
         root.require(key, root.text(key, ""))
-    assert found == ["at.wrong: must be a text, not a number", "at.missing: required"]
+    root.require("items", root.texts("items", ()))
+    below = root.section("none")
+    below.require("deep", below.text("deep", ""))
+    assert found == [
+        "at.wrong: must be a text, not a number",
+        "at.missing: required",
+        "at.items[0]: must be a text, not a number",
+        "at.none: has no value: give it one, or leave the key out",
+    ]
+
+
+def test_a_list_of_different_texts_has_none_twice() -> None:
+    """The second one is named; where repeats do no harm they may stand."""
+    found: list[str] = []
+    root = section("a: [x, y, x]\nb: [x, x]", found)
+    assert root.texts("a", (), different=True) == ()
+    assert root.texts("b", ()) == ("x", "x")
+    assert found == ["a[2]: given twice"]
+
+
+def no_capitals(value: str) -> None:
+    """A check of names and values."""
+    if value != value.lower():
+        raise ValueError("has capitals")
+
+
+def test_lists_under_names_that_the_file_chooses() -> None:
+    """Names and lists are checked; no name at all would be a restriction that restricts nothing."""
+    found: list[str] = []
+    assert section("{a: [x], b: [y, z]}", found).named_lists(no_capitals) == (
+        ("a", ("x",)), ("b", ("y", "z")),
+    )  # fmt: skip
+    section("{a: [], B: [x], c: y}", found, path="tags").named_lists(no_capitals)
+    section("{}", found, path="none").named_lists(no_capitals)
+    section("[]", found, path="list").named_lists(no_capitals)
+    paths = [problem.partition(": ")[0] for problem in found]
+    assert paths == ["tags.B", "tags.a", "tags.c", "none", "list"]
+
+
+SECRET = "AbCdEf0123456789AbCdEf0123456789"
+
+
+def test_a_secret_file_is_never_quoted() -> None:
+    """Not its values, nor its keys: those that are not ours are told by their line."""
+    text = f"""\
+t: [{SECRET}]
+i: {SECRET}
+b: {SECRET}
+l: {SECRET}
+s: {SECRET}
+n: {{{SECRET}: {SECRET}, ok: [{SECRET}, 1]}}
+{SECRET}: 1
+{SECRET}: {SECRET}
+"""
+    found: list[str] = []
+    root = section(text, found, path="[0]", secret=True)
+    root.text("t", "")
+    root.integer("i", 0, 0, 9)
+    root.boolean("b", False)
+    root.texts("l", ())
+    root.section("s").end()
+    root.section("n").named_lists(no_capitals)
+    root.end()
+    assert SECRET not in "".join(found)
+    paths = [problem.partition(": ")[0] for problem in found]
+    assert paths == [
+        "[0].(line 8)", "[0].t", "[0].i", "[0].b", "[0].l", "[0].s", "[0].n.(line 6)",
+        "[0].n.(line 6)", "[0].n.(line 6)[1]", "[0].(line 8)",
+    ]  # fmt: skip
+
+
+def test_one_of_names_the_choices() -> None:
+    """And does not quote what was chosen."""
+    check = document.one_of("a", "b")
+    check("a")
+    with pytest.raises(ValueError, match=r"^must be one of a, b$"):
+        check("c")
+
+
+def test_problems_are_told_a_line_each() -> None:
+    """As an exception's text too."""
+    assert str(Problems(["a: x", "b: y"])) == "a: x\nb: y"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,7 @@ keys:
   per_user: 128
   total: 10000
   deny_users: []
+  uses: unlimited
 lookup: {socket: /run/sixtykey/lookup.sock, group: sixtykey-lookup}
 push:
   socket: /run/sixtykey/push.sock
@@ -29,7 +33,11 @@ push:
   reference: 2021-03-05
   rate: {per_credential: 20, total: 200}
 journal: /run/sixtykey/journal/leases.db
+source: {socket: /run/sixtykey/source.sock, group: sixtykey-source}
 """
+
+pytestmark = pytest.mark.usefixtures("loader")
+ISSUER = "ed25519:" + base64.b64encode(bytes(range(32))).decode()
 
 
 def problems_of(text: str) -> list[str]:
@@ -45,6 +53,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
     assert config_file.parse("", "c") == config_file.parse(WRITTEN, "c") == config.Config()
     assert config_file.parse("push: {http: {port: 8060}}", "c").push.http == config.Http()
     assert config.Http() == config.Http("127.0.0.1", 8060, None, plaintext=False)
+    assert config_file.parse("# nothing but a comment\n", "c") == config.Config()
 
 
 def test_the_journals_former_default_is_todays() -> None:
@@ -85,6 +94,12 @@ journal: false
         ("push: {credentials: 'a\\0b'}", "push.credentials"),
         (f"lookup: {{socket: /{'x' * 107}}}", "lookup.socket"),
         ("journal: leases.db", "journal"),
+        ("keys: {uses: twice}", "keys.uses"),
+        ("keys: {deny_users: adm*}", "keys.deny_users"),
+        ("source: {socket: source.sock}", "source.socket"),
+        ("source: {users: [a]}", "source.users"),
+        ("ec2: {roots: certs}", "ec2.roots"),
+        ("ec2: {region: us-east-2}", "ec2.region"),
         ("unknown: 1", "unknown"),
         ("- a list", "the file"),
     ],
@@ -123,9 +138,67 @@ def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
         config_file.load(str(tmp_path / "binary"))
 
 
+def test_ec2_and_fleet_are_absent_unless_they_are_written() -> None:
+    """Neither process is waited for by default; `ec2: {}` has the addresses of every EC2 host."""
+    assert (config.Config().ec2, config.Config().fleet) == (None, None)
+    assert config_file.parse("ec2: {}", "c").ec2 == config.Ec2(
+        "http://169.254.169.254", "/etc/ssl/certs"
+    )
+
+
+def test_a_fleet_is_read() -> None:
+    """Servers and issuers, in the file's order; ca and identity are where `fleet join` puts it."""
+    text = (
+        f"fleet: {{servers: ['tls://a.example:4222', 'tls://b.example:4222'], issuers: ['{ISSUER}']"
+    )
+    least = config_file.parse(text + "}", "c").fleet
+    assert least == config.Fleet(
+        ("tls://a.example:4222", "tls://b.example:4222"), (ISSUER,),
+        "/etc/sixtykey/fleet/ca.pem", "/etc/sixtykey/fleet/host.creds",
+    )  # fmt: skip
+    most = config_file.parse(text + ", ca: /ca, identity: /me}", "c").fleet
+    assert most is not None
+    assert (most.ca, most.identity) == ("/ca", "/me")
+
+
+@pytest.mark.parametrize("key", ["servers", "issuers"])
+def test_a_server_or_issuer_twice_is_a_mistake(key: str) -> None:
+    """Somebody meant another one."""
+    fleet = {"servers": ["tls://a.example:1"], "issuers": [ISSUER]}
+    fleet[key] *= 2
+    assert problems_of(f"fleet: {fleet}") == [f"fleet.{key}[1]: given twice"]
+
+
+def test_every_bad_url_is_reported_at_once() -> None:
+    """With its place in the list, beside whatever else is wrong."""
+    text = """
+ec2: {metadata: https://169.254.169.254}
+fleet:
+  servers: [tls://a.example:1, http://b.example:1, nats://c.example:1]
+  issuers: [rsa:AAAA]
+  ca: ca.pem
+"""
+    paths = [problem.partition(": ")[0] for problem in problems_of(text)]
+    assert paths == [
+        "ec2.metadata", "fleet.servers[1]", "fleet.servers[2]", "fleet.issuers[0]", "fleet.ca",
+    ]  # fmt: skip
+
+
+SHIPPED = ROOT / "packaging" / "config" / "config.yaml"
+
+
 def test_all_that_the_package_installs_is_valid() -> None:
     """The configuration that the packages bring can be loaded, and is the default."""
-    shipped = ROOT / "packaging" / "config" / "config.yaml"
-    loaded = config_file.load(str(shipped))
-    assert loaded.keys == config.Keys()
-    assert loaded.journal == config.Config().journal
+    assert config_file.load(str(SHIPPED)) == config.Config()
+
+
+def test_what_the_package_shows_as_defaults_are_the_defaults() -> None:
+    """With its comments taken off, the file is valid, and nothing in it changes a default."""
+    shown = re.sub(r"(?m)^#(?=[a-z]|  )", "", SHIPPED.read_text("utf-8"))
+    found = config_file.parse(shown, "c")
+    assert found.push.http is not None
+    assert found.push.http.tls is not None
+    assert found.fleet is not None
+    assert found.ec2 == config.Ec2()
+    push = dataclasses.replace(found.push, http=None)
+    assert dataclasses.replace(found, push=push, ec2=None, fleet=None) == config.Config()

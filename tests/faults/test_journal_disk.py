@@ -43,7 +43,7 @@ def push_until_refused(daemon: RunningDaemon) -> tuple[list[Acknowledged], str]:
     with pusher(daemon) as one:
         while True:
             try:
-                taken.append(one.push("alice"))
+                taken.append(one.push(f"user{len(taken) % 10}"))
             except Refused as refused:
                 return taken, refused.code
 

@@ -61,9 +61,9 @@ def test_no_memory_for_one_more_lease(daemon: RunningDaemon) -> None:
     watch, refused = Watch(daemon), 0
     room = LIMITS.memory_reserve_bytes + 4 * 1024 * 1024
     with limited(daemon, resource.RLIMIT_AS, _vm_size(daemon.pid) + room), pusher(daemon) as one:
-        for _ in range(20_000):
+        for number in range(20_000):
             try:
-                watch.acknowledged.append(one.push("alice"))
+                watch.acknowledged.append(one.push(f"user{number % 10}"))
             except Refused as no:
                 assert no.code == "ServiceUnavailable"
                 refused += 1

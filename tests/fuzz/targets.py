@@ -146,8 +146,9 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
         [
             b"instance: {id: auto}\nkeys: {lifetime: 60, types: [ssh-rsa]}\npush:\n"
             b"  http: {address: 127.0.0.1, port: 8060}\n  rate: {total: 200}\njournal: none\n",
-            b'- access_key_id: AKIA\n  secret_access_key: "s"\n  expires: 2027-01-01T00:00:00Z\n'
-            b'  allow: {os_users: ["*"], sources: [10.0.0.0/8]}\n',
+            b"- access_key_id: AKIA\n  secret_access_key: an-example-that-nobody-should-use\n"
+            b"  expires: 2027-01-01T00:00:00Z\n  keys: {lifetime: 30, options: [restrict, pty]}\n"
+            b'  allow: {os_users: ["*"], sources: [10.0.0.0/8], tags: {role: [web]}}\n',
         ],
     ),
 }  # fmt: skip

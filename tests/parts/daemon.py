@@ -34,11 +34,13 @@ PATIENCE = 30.0
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with `changes` laid over it, mapping by mapping."""
+    """Return `base` with `changes` laid over it, mapping by mapping; None leaves a key out."""
     result = dict(base)
     for key, value in changes.items():
         below = result.get(key)
-        if isinstance(below, Mapping) and isinstance(value, Mapping):
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(below, Mapping) and isinstance(value, Mapping):
             result[key] = merged(below, value)
         else:
             result[key] = value

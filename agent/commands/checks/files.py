@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+import time
+from collections.abc import Iterable, Iterator
 from typing import Optional
 
 from agent.commands.checks.finding import Finding, fault, note, unknown
-from agent.config.settings import Config
+from agent.config.settings import Config, Keys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from agent.sources.api.credentials import Credential
 
 DAEMON_USER = "sixtykey"
+# Seconds before its end at which a credential's expiry is told: two weeks to renew it.
+_SOON = 14 * 86400
 
 
 def configuration(path: str) -> tuple[Optional[Config], list[Finding]]:
@@ -58,24 +66,46 @@ def credentials(config: Config, daemon: Optional[pwd.struct_passwd]) -> list[Fin
     if daemon is not None and not may(status, daemon, 4):
         what = f"the daemon's user {daemon.pw_name} may not read {path}"
         found.append(fault("credentials-owner", what, remedy))
-    return found + _parsed(path)
+    return found + _parsed(path, config.keys)
 
 
-def _parsed(path: str) -> list[Finding]:
+def _parsed(path: str, host: Keys) -> list[Finding]:
     from agent.config.document import Problems
     from agent.sources.api import credentials as known
 
     if not os.access(path, os.R_OK):
         return [unknown("credentials-unreadable", f"{path}: you may not read it")]
     try:
-        entries = known.load(path)
+        entries = known.load(path, host)
     except Problems as problems:
         remedy = f"mend it: the daemon keeps what it read before, and does not start anew: {path}"
         return [fault("credentials-wrong", what, remedy) for what in problems.problems]
     if not len(entries):
         add = "sixtykey credentials add --user USER"
         return [note("credentials-none", f"{path} has no access key: nobody can push", add)]
-    return []
+    return [*_expiring(entries, time.time()), *_unusable(entries)]
+
+
+def _expiring(entries: Iterable[Credential], now: float) -> Iterator[Finding]:
+    """Credentials that have expired at `now` (wall clock, s), or will within _SOON."""
+    for entry in entries:
+        if not entry.enabled or entry.expires is None or entry.expires > now + _SOON:
+            continue
+        name, when = entry.access_key_id, time.strftime("%Y-%m-%d", time.gmtime(entry.expires))
+        renew = f"set a later expires, or take it away: sixtykey credentials remove {name}"
+        if entry.expires <= now:
+            what = f"the access key {name} expired on {when}: its pushes are refused"
+            yield fault("credentials-expired", what, renew)
+        else:
+            what = f"the access key {name} expires on {when}"
+            yield note("credentials-expire-soon", what, renew)
+
+
+def _unusable(entries: Iterable[Credential]) -> Iterator[Finding]:
+    for entry in entries:
+        if entry.allow.tags:
+            what = f"the access key {entry.access_key_id} may push nothing here: it has allow.tags"
+            yield note("credentials-tags", what, "only a fleet's gateway knows tags: remove them")
 
 
 def certificates(config: Config) -> list[Finding]:

@@ -9,14 +9,16 @@ import ipaddress
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any, Optional, Union
 
-from agent.config import document, patterns
+from agent.config import checks, document, patterns
 from agent.config.document import Problems, Section
+from agent.config.key_policy import KEY_OPTIONS, KeyPolicy, order_options
+from agent.config.settings import USES, Keys
 from agent.sources.api.errors import (
     AccessDeniedException,
     AuthException,
@@ -29,16 +31,28 @@ Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 # What can stand in a credential scope, before its first slash.
 _ACCESS_KEY_ID = re.compile(r"[A-Za-z0-9_]{4,128}", re.ASCII)
+# A tag's name, as EC2 has them.
+_TAG = re.compile(r"[A-Za-z0-9 _.:/=+@-]{1,128}", re.ASCII)
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
+# 32 letters and digits are 190 bits. Who captures one signed request can try secrets at leisure, so
+# a short one, which somebody thought up, would be found.
+_SECRET_LENGTH = 32
+# What a host allows at most: where no host's own rules are known (a gateway).
+_WIDEST = Keys()
 
 
 @dataclass(frozen=True)
 class Allow:
-    """Whom a credential may push for. Names are glob patterns (`*`, `?`, `[…]`), case counts."""
+    """Whom a credential may push for. Names are patterns (patterns.matches).
+
+    `tags` has names and patterns of an instance's tags; every one of them must fit. Only a fleet's
+    gateway knows tags: on a host of its own a credential with `tags` may push nothing.
+    """
 
     os_users: tuple[str, ...]
     instances: tuple[str, ...] = ("*",)
     sources: tuple[Network, ...] = ()
+    tags: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,7 @@ class Credential:
     session_token: Optional[str] = field(default=None, repr=False)
     enabled: bool = True
     expires: Optional[float] = None
+    keys: KeyPolicy = field(default_factory=KeyPolicy)
 
     def check_active(self, now: float) -> None:
         """Raise OptInRequired when disabled or expired at `now` (wall clock, s)."""
@@ -59,14 +74,20 @@ class Credential:
         if self.expires is not None and now >= self.expires:
             raise OptInRequired("This access key has expired.")
 
-    def check_allowed(self, source: str, instance: str, os_user: str) -> None:
+    def check_allowed(
+        self, source: str, instance: str, os_user: str, tags: Optional[Mapping[str, str]] = None
+    ) -> None:
         """Raise NotAuthorized, AuthException or AccessDeniedException, in this order.
 
-        `source` is the peer's IP address as text.
+        `source` is the peer's IP address as text; `tags` are the instance's, where they are known.
         """
         if self.allow.sources and not _within(source, self.allow.sources):
             raise NotAuthorized(f"These credentials may not be used from {source}.")
-        if not patterns.matches(instance, self.allow.instances):
+        known = tags or {}
+        if not patterns.matches(instance, self.allow.instances) or not all(
+            name in known and patterns.matches(known[name], wanted)
+            for name, wanted in self.allow.tags
+        ):
             raise AuthException("These credentials may not push to this instance.")
         if not patterns.matches(os_user, self.allow.os_users):
             raise AccessDeniedException("These credentials may not push a key for this OS user.")
@@ -98,11 +119,15 @@ class Credentials:
             raise InvalidClientTokenId("The access key ID is not known here.") from None
 
 
-def load(path: str) -> Credentials:
+def load(path: str, host: Keys = _WIDEST) -> Credentials:
     """Read the credentials file.
 
+    Args:
+        path: where it is.
+        host: the host's own rules for keys, which no credential may widen.
     Raises:
         Problems: others may read or change it, it cannot be read, or anything in it will not do.
+            No words of it quote the file.
     """
     try:
         # Opened before it is looked at: what is checked is what is read.
@@ -116,10 +141,10 @@ def load(path: str) -> Credentials:
         raise Problems([f"{path}: belongs to another user; run: chown root {path}"])
     if not stat.S_ISREG(mode) or mode & 0o027:
         raise Problems([f"{path}: others may read or change it; run: chmod 0640 {path}"])
-    return parse(text, path)
+    return parse(text, path, host)
 
 
-def parse(text: Union[str, bytes], name: str) -> Credentials:
+def parse(text: Union[str, bytes], name: str, host: Keys = _WIDEST) -> Credentials:
     """Credentials from YAML text; `name` is what messages call it. Raises Problems."""
     entries: Any = document.parse(text, name)
     if entries is None:
@@ -129,8 +154,8 @@ def parse(text: Union[str, bytes], name: str) -> Credentials:
     problems: list[str] = []
     credentials: dict[str, Credential] = {}
     for index, entry in enumerate(entries):
-        section = Section(entry, f"[{index}]", problems)
-        credential = _credential(section)
+        section = Section(entry, f"[{index}]", problems, secret=True)
+        credential = _credential(section, host)
         if credential.access_key_id in credentials:
             section.problem("access_key_id", "stands here twice")
         credentials[credential.access_key_id] = credential
@@ -139,32 +164,59 @@ def parse(text: Union[str, bytes], name: str) -> Credentials:
     return Credentials(credentials.values())
 
 
-def _credential(section: Section) -> Credential:
+def _credential(section: Section, host: Keys) -> Credential:
     access_key_id = section.text("access_key_id", "", _access_key_id)
-    secret = section.text("secret_access_key", "")
+    secret = section.text("secret_access_key", "", _secret)
     for key, value in (("access_key_id", access_key_id), ("secret_access_key", secret)):
         section.require(key, value)
     expires = section.text("expires", None, _expires)
     credential = Credential(
         access_key_id or f"({section.path})",
         secret,
-        _allow(section),
+        _allow(section.section("allow")),
         session_token=section.text("session_token", None),
         enabled=section.boolean("enabled", True),
         expires=None if expires is None else _expires(expires),
+        keys=_keys(section.section("keys"), host),
     )
     section.end()
     return credential
 
 
-def _allow(parent: Section) -> Allow:
-    section = parent.section("allow")
+def _allow(section: Section) -> Allow:
     os_users = section.texts("os_users", ())
     section.require("os_users", os_users)
     instances = section.texts("instances", ("*",))
-    sources = section.texts("sources", (), check=ipaddress.ip_network)
+    sources = section.texts("sources", (), checks.network)
+    tags = section.optional_section("tags")
+    allow = Allow(
+        os_users,
+        instances,
+        tuple(map(ipaddress.ip_network, sources)),
+        () if tags is None else tags.named_lists(_tag),
+    )
     section.end()
-    return Allow(os_users, instances, tuple(map(ipaddress.ip_network, sources)))
+    return allow
+
+
+def _keys(section: Section, host: Keys) -> KeyPolicy:
+    """The credential's own rules, each as tight as the host's or tighter."""
+    uses = section.text("uses", None, document.one_of(*USES))
+    if uses == "unlimited" and host.uses == "once":
+        section.problem("uses", "must be once, or left out: keys.uses of this host is once")
+    options = section.texts("options", (), document.one_of(*KEY_OPTIONS), different=True)
+    try:
+        options = order_options(options)
+    except ValueError as error:
+        section.problem("options", str(error))
+    policy = KeyPolicy(
+        lifetime=section.integer("lifetime", None, 1, host.lifetime),
+        uses=uses,
+        pin_source=section.boolean("pin_source", False),
+        options=options,
+    )
+    section.end()
+    return policy
 
 
 def _access_key_id(value: str) -> None:
@@ -172,13 +224,24 @@ def _access_key_id(value: str) -> None:
         raise ValueError("must be 4 to 128 letters, digits and _")
 
 
+def _secret(value: str) -> None:
+    if len(value) < _SECRET_LENGTH:
+        raise ValueError(
+            f"must have at least {_SECRET_LENGTH} characters; `openssl rand -hex 20` prints 40 "
+            "random ones"
+        )
+
+
+def _tag(value: str) -> None:
+    if not _TAG.fullmatch(value):
+        raise ValueError("a tag's name has 1 to 128 letters, digits, spaces and _ . : / = + @ -")
+
+
 def _expires(value: str) -> float:
     try:
         return datetime.strptime(value, _TIME).replace(tzinfo=timezone.utc).timestamp()
     except ValueError:
-        raise ValueError(
-            f"must be a UTC time such as 2027-01-01T00:00:00Z, not {value!r}"
-        ) from None
+        raise ValueError("must be a UTC time such as 2027-01-01T00:00:00Z") from None
 
 
 def _within(source: str, networks: tuple[Network, ...]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.config import plain_yaml
 from agent.config.document import Problems
 from agent.sources.api import credentials
 from agent.sources.api.credentials import Credential
@@ -21,13 +23,24 @@ from agent.sources.api.errors import (
     NotAuthorized,
     OptInRequired,
 )
+from tests.parts.loaders import LOADERS
+
+SECRET = "an-example-that-nobody-should-use"
+
+
+@pytest.fixture(params=LOADERS, ids=lambda loader: loader.__name__, scope="module", autouse=True)
+def loader(request: Any) -> Iterator[None]:
+    """Read every file with one of PyYAML's parsers, and then with the other one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain_yaml, "LOADER", request.param)
+        yield
 
 
 def entry(**changes: Any) -> dict[str, Any]:
     """An entry of the file, right but for `changes`; None leaves a key out."""
     whole = {
         "access_key_id": "AKIAEXAMPLE",
-        "secret_access_key": "secret",
+        "secret_access_key": SECRET,
         "allow": {"os_users": ["ec2-user", "deploy-*"]},
         **changes,
     }
@@ -50,7 +63,7 @@ def problems(text: str) -> str:
 def test_an_entry_is_read() -> None:
     """Every key of it; what is absent has its default."""
     least = one()
-    assert (least.secret_access_key, least.session_token) == ("secret", None)
+    assert (least.secret_access_key, least.session_token) == (SECRET, None)
     assert (least.enabled, least.expires) == (True, None)
     assert (least.allow.instances, least.allow.sources) == (("*",), ())
     most = one(session_token="token", enabled=False, expires="2027-01-15T08:00:00Z")
@@ -60,7 +73,7 @@ def test_an_entry_is_read() -> None:
 
 def test_a_secret_is_not_printed() -> None:
     """Neither the secret nor the token shows when a credential is printed."""
-    shown = repr(one(secret_access_key="hush-hush", session_token="whisper"))
+    shown = repr(one(secret_access_key="hush" * 8, session_token="whisper"))
     assert "hush" not in shown
     assert "whisper" not in shown
 
@@ -89,16 +102,22 @@ WRONG: dict[str, tuple[Any, str]] = {
     "a number as id": ([entry(access_key_id=1234)], r"\[0\].access_key_id: must be a text"),
     "no secret": ([entry(secret_access_key=None)], r"\[0\].secret_access_key: required"),
     "no allow": ([entry(allow=None)], r"\[0\].allow.os_users: required"),
-    "no users": ([entry(allow={"os_users": []})], r"os_users: must name at least one"),
+    "no users": ([entry(allow={"os_users": []})], r"os_users: must be a list with at least one"),
     "users as text": ([entry(allow={"os_users": "*"})], r"os_users: must be a list"),
     "a bad network": (
         [entry(allow={"os_users": ["*"], "sources": ["10.0.0.1/8"]})], r"sources\[0\]: .*host bits",
     ),
-    "no networks": ([entry(allow={"os_users": ["*"], "sources": []})], r"sources: must name"),
+    "no networks": ([entry(allow={"os_users": ["*"], "sources": []})], r"sources: must be a list"),
     "a bad time": ([entry(expires="tomorrow")], r"expires: must be a UTC time"),
     "enabled as text": ([entry(enabled="yes")], r"enabled: must be true or false"),
-    "an unknown key": ([entry(colour="red")], r"\[0\].colour: unknown key"),
-    "an unknown right": ([entry(allow={"os_users": ["*"], "hosts": []})], r"hosts: unknown key"),
+    "an unknown key": ([entry(colour="red")], r"\[0\].\(line 6\): unknown key"),
+    "an unknown right": (
+        [entry(allow={"os_users": ["*"], "hosts": []})], r"\[0\].allow.\(line 3\): unknown key",
+    ),
+    "a short secret": (
+        [entry(secret_access_key="x" * 31)], r"\[0\].secret_access_key: must have at least 32",
+    ),
+    "an entry that is nothing": ([None], r"\[0\]: has no value"),
     "the same id twice": ([entry(), entry()], r"\[1\].access_key_id: stands here twice"),
 }  # fmt: skip
 
@@ -118,9 +137,30 @@ def test_all_problems_are_reported_at_once() -> None:
 
 
 def test_what_cannot_be_signed_with_is_no_secret() -> None:
-    """A lone surrogate is a text for YAML and none for HMAC."""
+    """Half of a character is a text for one of the parsers, and none for HMAC."""
     text = '[{access_key_id: AKIA, secret_access_key: "\\ud800", allow: {os_users: ["*"]}}]'
-    assert "[0].secret_access_key" in problems(text)
+    assert problems(text)
+
+
+def test_a_secret_has_32_characters_and_it_is_said_how_to_make_one() -> None:
+    """A captured signature lets anybody try short ones, without asking us."""
+    assert one(secret_access_key="x" * 32).secret_access_key == "x" * 32
+    said = problems(yaml.safe_dump([entry(secret_access_key="hunter2")]))
+    assert "openssl rand -hex 20" in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize("name", ["sources", "instances", "os_users", "tags"])
+def test_a_restriction_whose_items_are_commented_out_allows_nothing(name: str) -> None:
+    """`sources:` alone meant from anywhere, and `instances:` alone every one."""
+    text = (
+        f"- access_key_id: AKIA\n  secret_access_key: {SECRET}\n  allow:\n"
+        + ("" if name == "os_users" else "    os_users: [deploy]\n")
+        + f"    {name}:\n    # - 10.0.0.0/8\n"
+    )
+    assert problems(text) == (
+        f"file: [0].allow.{name}: has no value: give it one, or leave the key out"
+    )
 
 
 def test_an_expired_or_disabled_key() -> None:

@@ -36,7 +36,7 @@ def daemon_with(
     """A daemon that knows the credentials of the plan, and denies one user to all."""
     with work_directory() as directory:
         config: dict[str, Any] = {
-            "keys": {"deny_users": ["denied"], "per_user": 10_000},
+            "keys": {"deny_users": ["denied"], "per_user": 340},
             "push": {"rate": UNBOUND},
         }
         for section, values in changes.items():

@@ -1,0 +1,81 @@
+"""What may be asked of keys: a credential's own, tighter rules, and how many fit one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Optional
+
+from agent.config.settings import LIMITS
+
+# The options of authorized_keys without an argument (sshd(8), AUTHORIZED_KEYS FILE FORMAT), in the
+# order in which they are written. sshd reads from left to right, so `restrict` comes first.
+KEY_OPTIONS = (
+    "restrict",
+    "agent-forwarding",
+    "no-agent-forwarding",
+    "no-port-forwarding",
+    "no-pty",
+    "no-user-rc",
+    "no-X11-forwarding",
+    "port-forwarding",
+    "pty",
+    "user-rc",
+    "X11-forwarding",
+)
+
+# The longest blob of each type (RFC 8709, RFC 5656): of RSA, what is taken at all.
+_BLOB_BYTES = {
+    "ssh-ed25519": 51,
+    "ssh-rsa": LIMITS.key_blob_bytes,
+    "ecdsa-sha2-nistp256": 104,
+    "ecdsa-sha2-nistp384": 136,
+    "ecdsa-sha2-nistp521": 172,
+}
+# The comment of every line: a request id, which is a UUID.
+_COMMENT_BYTES = 36
+
+
+@dataclass(frozen=True)
+class KeyPolicy:
+    """What keys of one credential may do, never more than the host allows. None: as the host says.
+
+    Attributes:
+        lifetime: seconds, at most the host's.
+        uses: one of USES; `unlimited` only where the host's is.
+        pin_source: whether a key is for logins from the address of its push alone.
+        options: of KEY_OPTIONS, in that order, each at most once.
+    """
+
+    lifetime: Optional[int] = None
+    uses: Optional[str] = None
+    pin_source: bool = False
+    options: tuple[str, ...] = ()
+
+
+def order_options(options: Iterable[str]) -> tuple[str, ...]:
+    """The options in the order of KEY_OPTIONS.
+
+    Raises:
+        ValueError: one is given together with its opposite, and sshd would take the later one.
+    """
+    found = tuple(sorted(options, key=KEY_OPTIONS.index))
+    both = [option for option in found if f"no-{option}" in found]
+    if both:
+        raise ValueError(f"has {both[0]} and no-{both[0]}: leave one of them out")
+    return found
+
+
+def longest_line(types: Iterable[str]) -> int:
+    """The bytes of the longest authorized_keys line of these types, newline included.
+
+    `OPTIONS TYPE BASE64 COMMENT`, with all options, and the largest key of the largest type.
+    """
+    key = max(len(name) + 1 + 4 * -(-_BLOB_BYTES[name] // 3) for name in types)
+    return LIMITS.key_options_bytes + 1 + key + 1 + _COMMENT_BYTES + 1
+
+
+def most_per_user(types: Iterable[str]) -> int:
+    """How many keys one user may have, so that all of them fit one answer to the helper."""
+    end_mark = 1
+    return (LIMITS.answer_bytes - end_mark) // longest_line(types)

@@ -1,0 +1,81 @@
+"""The credentials file as text: an entry goes in and comes out, and all else stays as it was."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.commands import keyring
+from agent.commands.trouble import Trouble
+from agent.sources.api import credentials
+
+SECRET = "three-of-at-least-32-letters-and-more"
+COMMENTED = """\
+# Our keys. Ask ops before you touch this.
+
+# the build server
+- access_key_id: BUILD
+  secret_access_key: one-of-at-least-32-letters-and-more   # from the vault
+  allow: {os_users: ["*"],
+          sources: [10.0.0.0/8]}
+# the laptop
+-
+  access_key_id: LAPTOP
+  secret_access_key: |
+    two-of-at-least-32-letters-and-more
+  # nested
+  allow:
+    os_users:
+    - me   # myself
+
+# that is all
+"""
+
+
+@pytest.mark.parametrize("indent", ["", "  "])
+def test_comments_and_the_other_entries_stay(indent: str) -> None:
+    """What is not the entry itself is left byte for byte, whatever its style."""
+    text = "".join(indent + line if line.strip() else line for line in COMMENTED.splitlines(True))
+    entry = keyring.entry("NEW0", SECRET, {"os_users": ["a: #b"], "sources": []}, "")
+    more = keyring.added(text, entry)
+    assert more.startswith(text)
+    assert [c.access_key_id for c in credentials.parse(more, "x")] == ["BUILD", "LAPTOP", "NEW0"]
+    assert keyring.removed(more, "NEW0") == text
+    less = keyring.removed(text, "BUILD")
+    assert less.splitlines() == [
+        line for line in text.splitlines()
+        if not any(word in line for word in ("BUILD", "one", "allow: {", "10.0.0.0/8"))
+    ]  # fmt: skip
+    last = keyring.removed(less, "LAPTOP")
+    assert credentials.parse(last, "x") is not None
+    assert all(line.lstrip().startswith("#") for line in last.splitlines() if line.strip())
+    assert "# that is all" in last
+
+
+@pytest.mark.parametrize("text", ["", "[]\n", "# nothing yet\n[]\n", "# nothing yet"])
+def test_the_first_entry_goes_into_an_empty_file(text: str) -> None:
+    """Empty, an empty list, or only comments: then there is one entry, and the comment."""
+    more = keyring.added(text, keyring.entry("NEW0", SECRET, {"os_users": ["a"]}, ""))
+    assert [c.access_key_id for c in credentials.parse(more, "x")] == ["NEW0"]
+    assert ("# nothing yet" in text) == ("# nothing yet" in more)
+
+
+FLOW = f"""\
+[{{"access_key_id": "AAAA", "secret_access_key": "{SECRET}", "allow": {{"os_users": ["x"]}}}},
+ {{"access_key_id": "BBBB", "secret_access_key": "{SECRET}",
+   "allow": {{"os_users": ["y"]}}}}]  # from a tool
+"""
+
+
+def test_a_list_in_brackets_stays_one() -> None:
+    """JSON, as a tool writes it: entries go in and out, and it is still what it was."""
+    more = keyring.added(FLOW, keyring.entry("CCCC", SECRET, {"os_users": ["é"]}, ""))
+    assert [c.access_key_id for c in credentials.parse(more, "x")] == ["AAAA", "BBBB", "CCCC"]
+    assert keyring.removed(more, "CCCC") == FLOW
+    for gone, left in (("AAAA", ["BBBB", "CCCC"]), ("BBBB", ["AAAA", "CCCC"])):
+        assert [
+            c.access_key_id for c in credentials.parse(keyring.removed(more, gone), "x")
+        ] == left
+    none = keyring.removed(keyring.removed(FLOW, "AAAA"), "BBBB")
+    assert none.strip() == "[]  # from a tool"
+    with pytest.raises(Trouble, match="there is no access key CCCC"):
+        keyring.removed(FLOW, "CCCC")

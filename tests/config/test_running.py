@@ -1,0 +1,148 @@
+"""What a running daemon makes of its files: nothing wrong opens anything, and no secret is told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.parts.command import run
+from tests.parts.daemon import CREDENTIAL, RunningDaemon
+from tests.parts.helper import ask_helper
+from tests.parts.host import ROOT, work_directory
+from tests.parts.raw import Answer, ask
+from tests.parts.signed import Call, push, sign
+
+RELOAD = Call(headers=(("Host", "localhost"), ("X-Amz-Target", "Sixtykey.Reload")))
+
+
+@pytest.fixture(name="folder")
+def _folder() -> Iterator[Path]:
+    with work_directory() as folder:
+        yield folder
+
+
+def start(config: Path) -> subprocess.CompletedProcess[str]:
+    """`python -m agent` with a configuration that will not do, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "agent", "--config", str(config)],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+
+def send(daemon: RunningDaemon, **changes: Any) -> Answer:
+    """A push over the network, signed with the usual credential."""
+    return ask(("127.0.0.1", daemon.http_port), sign(push(**changes)).raw())
+
+
+TLS = "push: {http: {tls: {certificate: /c, private_key: /k, client_ca: }}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        (TLS, "push.http.tls.client_ca"),
+        ("keys:\n  deny_users:\n  # - root\n", "keys.deny_users"),
+        ("push:\n  # http: {}\n", "push"),
+        ("journal: ~\n", "journal"),
+    ],
+)
+def test_a_key_without_a_value_keeps_the_daemon_from_starting(
+    folder: Path, text: str, path: str
+) -> None:
+    """Exit 2 and the path: in 0.1.0 it was the default, such as TLS without client certificates."""
+    file = folder / "config.yaml"
+    file.write_text(text)
+    done = start(file)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"sixtykeyd: {file}: {path}: has no value")
+
+
+@pytest.mark.parametrize(
+    ("restriction", "value", "code"),
+    [
+        ("sources", ["192.0.2.0/24"], "NotAuthorized"),
+        ("instances", ["i-ffffffff"], "AuthException"),
+        ("os_users", ["deploy"], "AccessDeniedException"),
+        ("tags", {"role": ["web"]}, "AuthException"),
+    ],
+)
+def test_a_restriction_that_loses_its_items_does_not_open(
+    folder: Path, restriction: str, value: Any, code: str
+) -> None:
+    """The reload is refused, log and audit say where, and pushes are refused as before."""
+    credential = {**CREDENTIAL, "allow": {"os_users": ["*"], restriction: value}}
+    with RunningDaemon(folder, credentials=[credential]) as daemon:
+        assert send(daemon).code == code
+        credential["allow"][restriction] = None
+        daemon.write_credentials([credential])
+        daemon.reload()
+        reason = daemon.await_audit(event="reload", outcome="refused")["reason"]
+        assert f"[0].allow.{restriction}: has no value" in reason
+        assert reason in daemon.log()
+        assert send(daemon).code == code
+
+
+def test_a_disabled_credential_without_a_value_stays_disabled(folder: Path) -> None:
+    """`enabled:` alone was true."""
+    with RunningDaemon(folder, credentials=[{**CREDENTIAL, "enabled": False}]) as daemon:
+        assert send(daemon).code == "OptInRequired"
+        daemon.write_credentials([{**CREDENTIAL, "enabled": None}])
+        daemon.reload()
+        assert send(daemon).code == "OptInRequired"
+        assert "[0].enabled: has no value" in daemon.log()
+
+
+def test_denied_users_are_patterns_for_everybody(folder: Path) -> None:
+    """`adm*` denies admin, over the network and on the push socket; case counts."""
+    with RunningDaemon(folder, config={"keys": {"deny_users": ["adm*", "ROOT"]}}) as daemon:
+        for user, code in (("admin", "AccessDeniedException"), ("Admin", ""), ("root", "")):
+            assert send(daemon, InstanceOSUser=user).code == code
+            assert ask(daemon.push_socket, push(InstanceOSUser=user).raw()).code == code
+            assert len(ask_helper(daemon.lookup_socket, user)) == (0 if code else 2)
+
+
+SECRET = "AbCdEf0123456789AbCdEf0123456789"
+BROKEN = {
+    "a tag": "- access_key_id: AKIA\n  secret_access_key: !{}\n",
+    "an anchor": "- access_key_id: AKIA\n  secret_access_key: &{}\n",
+    "an alias": "- access_key_id: AKIA\n  secret_access_key: *{}\n",
+    "a bad escape": '- access_key_id: AKIA\n  secret_access_key: "{}\\q"\n',
+    "a tab": "- access_key_id: AKIA\n  secret_access_key:\t{}\n",
+    "two documents": "--- {0}\n--- {0}\n",
+    "no space after the colon": "- {{access_key_id: AKIA, secret_access_key:{}}}\n",
+    "no space, and a wrong indentation": "- access_key_id: AKIA\n  secret_access_key:{}\n",
+    "in the place of an entry": "- {}\n",
+    "in the place of a key": "- {{access_key_id: AKIA, {0}: {0}}}\n",
+    "in the place of every value": (
+        "- {{access_key_id: '{0}/', enabled: {0}, expires: {0}, allow: {{os_users: {0}, "
+        "sources: [{0}]}}, keys: {{lifetime: {0}, uses: {0}, options: [{0}]}}}}\n"
+    ),
+}  # fmt: skip
+
+
+def test_no_output_of_ours_has_a_secret_from_a_broken_file(folder: Path) -> None:
+    """Not the log, nor the audit, the answer to a reload, or what the commands say of the file."""
+    told = ""
+    with RunningDaemon(folder) as daemon:
+        config = ("--config", str(daemon.config_file))
+        for text in BROKEN.values():
+            daemon.credentials_file.write_text(text.format(SECRET))
+            daemon.reload()
+            answer = ask(daemon.push_socket, RELOAD.raw())
+            assert answer.status == 400
+            told += answer.content.decode() + start(daemon.config_file).stderr
+            listed = run("credentials", "list", *config)
+            removed = run("credentials", "remove", "AKIA", *config)
+            assert (listed.code, removed.code) == (1, 1)
+            told += repr(listed) + repr(removed) + repr(run("check", *config))
+        assert len(daemon.audit(event="reload", outcome="refused")) == len(BROKEN)
+        told += daemon.log() + json.dumps(daemon.audit())
+    assert told.count(str(daemon.credentials_file)) > 4 * len(BROKEN)
+    assert SECRET not in told
+    assert SECRET[:12] not in told
