@@ -9,19 +9,20 @@ from typing import Optional
 from agent.config.settings import LIMITS
 
 # The options of authorized_keys without an argument (sshd(8), AUTHORIZED_KEYS FILE FORMAT), in the
-# order in which they are written. sshd reads from left to right, so `restrict` comes first.
+# order in which they are written: `restrict` first, since sshd reads from left to right, then by
+# their bytes. Both helpers have this list, and pass lines in this order alone.
 KEY_OPTIONS = (
     "restrict",
+    "X11-forwarding",
     "agent-forwarding",
+    "no-X11-forwarding",
     "no-agent-forwarding",
     "no-port-forwarding",
     "no-pty",
     "no-user-rc",
-    "no-X11-forwarding",
     "port-forwarding",
     "pty",
     "user-rc",
-    "X11-forwarding",
 )
 
 # The longest blob of each type (RFC 8709, RFC 5656): of RSA, what is taken at all.

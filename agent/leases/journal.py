@@ -19,6 +19,7 @@ from typing import Callable, Optional
 
 from agent.config.settings import LIMITS, Keys
 from agent.leases import journal_before, journal_file, journal_place, journal_rows
+from agent.leases.consumption import Consumption
 from agent.leases.journal_file import Identity
 from agent.leases.journal_rows import Layout, Numbered
 from agent.leases.lease import AcceptedMark, Horizon, Lease, NotDurable
@@ -26,6 +27,7 @@ from agent.leases.lease import AcceptedMark, Horizon, Lease, NotDurable
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LAYOUTS = (journal_rows.LAYOUT, journal_before.LAYOUT)
 Report = Callable[[str], None]
+_REMOVE = "DELETE FROM leases WHERE os_user = ? AND slot = ? AND request_id = ?"
 
 
 class Damaged(Exception):
@@ -34,10 +36,11 @@ class Damaged(Exception):
 
 @dataclass(frozen=True)
 class Found:
-    """What a journal held: leases, and its writer's horizon. Its marks are read later."""
+    """What a journal held: leases, its writer's horizon, and uses. Its marks are read later."""
 
     leases: list[Lease]
     horizon: Horizon
+    consumed: tuple[Consumption, ...] = ()
 
 
 class Journal:
@@ -105,7 +108,11 @@ class Journal:
             return [] if layout is None else layout.marks(database, after)
 
     def rewrite(
-        self, leases: Iterable[Lease], marks: Iterable[AcceptedMark], horizon: Horizon
+        self,
+        leases: Iterable[Lease],
+        marks: Iterable[AcceptedMark],
+        horizon: Horizon,
+        consumed: Iterable[Consumption] = (),
     ) -> None:
         """Hold this and nothing else, in today's form; then it is sound. Raises NotDurable."""
         with self._transaction() as database:
@@ -113,6 +120,7 @@ class Journal:
             journal_rows.put(database, leases)
             journal_rows.put_marks(database, marks)
             journal_rows.put_horizon(database, horizon)
+            journal_rows.put_consumed(database, consumed)
         self._layout = journal_rows.LAYOUT
         self._files = journal_file.identities(self._path)
         self.sound = True
@@ -126,13 +134,19 @@ class Journal:
                 mark = AcceptedMark(lease.mark, lease.request_id, lease.principal)
                 journal_rows.put_marks(database, [mark])
 
+    def consume(self, lease: Lease, used: Consumption) -> None:
+        """Put a use in the place of a one-time lease, at once. Raises NotDurable."""
+        self._check_sound()
+        with self._transaction() as database:
+            database.execute(_REMOVE, (lease.os_user, lease.slot, lease.request_id))
+            journal_rows.put_consumed(database, [used])
+
     def remove(self, leases: list[Lease]) -> None:
         """Drop leases before their time; their marks stay remembered. Raises NotDurable."""
         self._check_sound()
         with self._transaction() as database:
             database.executemany(
-                "DELETE FROM leases WHERE os_user = ? AND base64 = ? AND request_id = ?",
-                [(lease.os_user, lease.key.base64, lease.request_id) for lease in leases],
+                _REMOVE, [(lease.os_user, lease.slot, lease.request_id) for lease in leases]
             )
 
     def forget(self, boottime: float, wall: float, horizon: Horizon) -> None:
@@ -143,6 +157,8 @@ class Journal:
         self._check_sound()
         with self._transaction() as database:
             database.execute("DELETE FROM leases WHERE expires_at <= ?", (boottime,))
+            told = boottime - LIMITS.history_seconds
+            database.execute("DELETE FROM consumed WHERE expires_at <= ?", (told,))
             ended = (wall - LIMITS.clock_skew_seconds,)
             find = "SELECT max(dated) FROM marks WHERE dated < ?"
             (newest,) = database.execute(find, ended).fetchone()
@@ -216,7 +232,8 @@ class Journal:
         self._layout = layout
         self.sound = this_boot and layout is _LAYOUTS[0]
         # After a reboot marks may be missing: what was in the page cache did not reach the disk.
-        return Found(leases, horizon) if this_boot else Found([], horizon._replace(lost_at=0.0))
+        consumed = tuple(layout.consumed(database))
+        return Found(leases, horizon, consumed) if this_boot else Found([], horizon._replace(lost_at=0.0))
 
     def _read_copy(self, settings: Keys, now: float, report: Report) -> Optional[Found]:
         """Read a journal on a read-only file system, which SQLite cannot without writing to it."""

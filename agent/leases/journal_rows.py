@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 from agent.config.settings import LIMITS, Keys
+from agent.leases.consumption import Consumption
 from agent.leases.keys import KeyRejected, PublicKey
 from agent.leases.lease import AcceptedMark, Horizon, Lease, ReplayMark
 
@@ -32,20 +33,27 @@ class Layout:
     leases: Callable[[sqlite3.Connection, Keys], list[Lease]]
     marks: Callable[[sqlite3.Connection, int], Numbered]
     horizon: Callable[[sqlite3.Connection, float], Horizon]
+    consumed: Callable[[sqlite3.Connection], list[Consumption]]
 
 
 _TABLES = (
     "CREATE TABLE boot (id TEXT NOT NULL)",
+    "CREATE TABLE consumed (request_id TEXT PRIMARY KEY, process TEXT NOT NULL, "
+    "source TEXT NOT NULL, at REAL NOT NULL, expires_at REAL NOT NULL, digest BLOB NOT NULL) "
+    "WITHOUT ROWID",
     "CREATE TABLE horizon (dated REAL, lost_at REAL, digest BLOB NOT NULL)",
     "CREATE TABLE leases (os_user TEXT NOT NULL, type TEXT NOT NULL, base64 TEXT NOT NULL, "
     "request_id TEXT NOT NULL, principal TEXT NOT NULL, source TEXT NOT NULL, "
     "pushed_at REAL NOT NULL, expires_at REAL NOT NULL, uses INTEGER, options TEXT NOT NULL, "
-    "pinned_source TEXT, digest BLOB NOT NULL, PRIMARY KEY (os_user, base64)) WITHOUT ROWID",
+    "pinned_source TEXT, digest BLOB NOT NULL, slot BLOB NOT NULL, "
+    "PRIMARY KEY (os_user, slot)) WITHOUT ROWID",
     # Append-only, read whole: an index would dirty one more page per push.
     "CREATE TABLE marks (mark BLOB NOT NULL, dated REAL NOT NULL, request_id TEXT NOT NULL, "
     "principal TEXT NOT NULL, digest BLOB NOT NULL)",
 )
-_PUT = "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_LEASES = "SELECT * FROM leases ORDER BY pushed_at"
+_PUT = "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT_CONSUMED = "INSERT OR REPLACE INTO consumed VALUES (?, ?, ?, ?, ?, ?)"
 _PUT_MARK = "INSERT INTO marks VALUES (?, ?, ?, ?, ?)"
 
 
@@ -64,7 +72,12 @@ def make(database: sqlite3.Connection, boot_id: str) -> None:
 
 def put(database: sqlite3.Connection, leases: Iterable[Lease]) -> None:
     """Write leases, without their marks. Raises sqlite3.Error."""
-    database.executemany(_PUT, (sealed(_row(lease)) for lease in leases))
+    database.executemany(_PUT, ((*sealed(_row(lease)), lease.slot) for lease in leases))
+
+
+def put_consumed(database: sqlite3.Connection, consumed: Iterable[Consumption]) -> None:
+    """Write uses of one-time keys. Raises sqlite3.Error."""
+    database.executemany(_PUT_CONSUMED, (sealed(tuple(each)) for each in consumed))
 
 
 def put_marks(database: sqlite3.Connection, marks: Iterable[AcceptedMark]) -> None:
@@ -89,9 +102,15 @@ def read_horizon(database: sqlite3.Connection) -> Horizon:
 
 def read_leases(database: sqlite3.Connection, settings: Keys) -> list[Lease]:
     """The leases that are good under `settings`. Raises sqlite3.DatabaseError for a changed row."""
-    rows = map(unsealed, database.execute("SELECT * FROM leases ORDER BY pushed_at"))
+    rows = (unsealed(row[:-1]) for row in database.execute(_LEASES))
     found = (lease_of(row[:8], settings, *_conditions(*row[8:])) for row in rows)
     return [lease for lease in found if lease is not None]
+
+
+def read_consumed(database: sqlite3.Connection) -> list[Consumption]:
+    """The uses of one-time keys. Raises sqlite3.DatabaseError for a changed row."""
+    rows = database.execute("SELECT * FROM consumed").fetchall()
+    return [Consumption(*unsealed(row)) for row in rows]
 
 
 def read_marks(database: sqlite3.Connection, after: int) -> Numbered:
@@ -163,5 +182,6 @@ def _conditions(
 
 LAYOUT = Layout(
     # Raised by one with every change of the tables: the version before is read, others set aside.
-    3, _TABLES, "marks", read_leases, read_marks, lambda database, _: read_horizon(database)
+    3, _TABLES, "marks", read_leases, read_marks, lambda database, _: read_horizon(database),
+    read_consumed,
 )  # fmt: skip

@@ -8,15 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Optional, Protocol
 
+from agent.config.key_policy import KEY_OPTIONS
 from agent.leases.keys import PublicKey
-
-# The options without arguments that a lease may carry, in the order in which they are written:
-# `restrict` first, for it takes back whatever is granted before it (sshd(8), AUTHORIZED_KEYS).
-OPTIONS = (
-    "restrict", "agent-forwarding", "port-forwarding", "pty", "user-rc", "X11-forwarding",
-    "no-agent-forwarding", "no-port-forwarding", "no-pty", "no-user-rc", "no-X11-forwarding",
-)  # fmt: skip
-
 
 class TableFull(Exception):
     """No room for one more live key, for this user or at all; the words say which.
@@ -67,7 +60,7 @@ class Horizon(NamedTuple):
 class Lease:
     """One key for one OS user, live in [pushed_at, expires_at) on CLOCK_BOOTTIME (seconds).
 
-    `uses` is how many logins are left, None for any number; `options` are of OPTIONS, in their
+    `uses` is how many logins are left, None for any number; `options` are of KEY_OPTIONS, in their
     order; `pinned_source` is the address, or IPv6 /64, from which alone the key counts.
 
     Raises:
@@ -88,7 +81,7 @@ class Lease:
 
     def __post_init__(self) -> None:
         """Hold what is written before the key to its forms, wherever the lease comes from."""
-        if self.options and self.options != tuple(e for e in OPTIONS if e in self.options):
+        if self.options and self.options != tuple(e for e in KEY_OPTIONS if e in self.options):
             raise ValueError(f"options {self.options!r} are not known ones in their order")
         if self.pinned_source is not None:
             _check_pinned_source(self.pinned_source)
@@ -102,6 +95,14 @@ class Lease:
         options = ",".join((*source, *self.options))
         line = self.key.line(self.request_id)
         return f"{options} {line}" if options else line
+
+    @cached_property
+    def slot(self) -> bytes:
+        """What one lease of a user has at most one of: its key; if one-time, its key and push.
+
+        So the same key pushed anew lives anew, and a one-time key pushed twice admits two logins.
+        """
+        return self.key.blob if self.uses is None else self.key.blob + self.request_id.encode()
 
     def is_for(self, fingerprint: Optional[str]) -> bool:
         """Whether sshd's %f names this key, in either of its forms; None names every key."""

@@ -17,6 +17,7 @@ from typing import Any, Callable, Optional, TypeVar
 from agent.config.settings import LIMITS, Keys
 from agent.host.clock import Clock
 from agent.host.memory import check_reserve
+from agent.leases.consumption import Consumption
 from agent.leases.journal import Damaged, Found, Journal
 from agent.leases.lease import Lease, MarkMemory, NotDurable, TableFull
 from agent.leases.table import LeaseTable
@@ -53,6 +54,7 @@ class LeaseStore:
         self._found: Optional[Found] = None
         # After the first successful read, the table (the memory) is authoritative.
         self._leases_read = False
+        self._consumed: dict[str, Consumption] = {}
         self._marks_read = journal is None
 
     async def open(self) -> list[Lease]:
@@ -71,6 +73,7 @@ class LeaseStore:
             # Read a second time it would bring back what was revoked meanwhile.
             return []
         self._leases_read = True
+        self._consumed = {used.request_id: used for used in found.consumed}
         for lease in found.leases:
             self._restore(lease)
         return found.leases
@@ -87,7 +90,8 @@ class LeaseStore:
             if anew:
                 leases, marks = self.table.live(), self._memory.accepted()
                 state = self._memory.state
-                await self._in_thread(lambda: journal.rewrite(leases, marks, state))
+                consumed = list(self._consumed.values())
+                await self._in_thread(lambda: journal.rewrite(leases, marks, state, consumed))
         except NotDurable as error:
             await self._in_thread(journal.close)
             self._unusable(str(error))
@@ -103,7 +107,7 @@ class LeaseStore:
         Raises TableFull or NotDurable: nothing was taken.
         """
         self._check_journal()
-        self.table.check_room(lease.os_user, lease.key)
+        self.table.check_room(lease)
         journal = self._journal
         if journal is not None:
             await self._at_once(lambda: journal.record(lease))
@@ -112,6 +116,29 @@ class LeaseStore:
         self.table.add(lease)
         if lease.mark is not None:
             self._memory.remember(lease.mark, lease.request_id, lease.principal)
+
+    def consumption(self, request_id: str) -> Optional[Consumption]:
+        """How the one-time key of a push was used; None when it was not, or long ago."""
+        return self._consumed.get(request_id)
+
+    async def consume(self, lease: Lease, used: Consumption) -> None:
+        """Use a live one-time lease up. Whoever comes while this lasts finds it used.
+
+        Raises:
+            NotDurable: it could not be written down, so it was not used.
+        """
+        self._check_journal()
+        self.table.remove([lease])
+        self._consumed[lease.request_id] = used
+        journal = self._journal
+        try:
+            if journal is not None:
+                await self._at_once(lambda: journal.consume(lease, used))
+        except NotDurable:
+            del self._consumed[lease.request_id]
+            if self._clock.boottime() < lease.expires_at:
+                self.table.add(lease)
+            raise
 
     async def revoke(self, leases: Iterable[Lease]) -> None:
         """End leases before their time: for lookups at once, then in the journal too.
@@ -136,6 +163,7 @@ class LeaseStore:
         except NotDurable as error:
             self._report(f"no push is taken: {error}")
         self._memory.forget()
+        self._forget_consumed()
         journal = self._journal
         if journal is None:
             return []
@@ -157,6 +185,10 @@ class LeaseStore:
         self._thread.shutdown(wait=True)
         if self._journal is not None:
             self._journal.close()
+
+    def _forget_consumed(self) -> None:
+        told = self._clock.boottime() - LIMITS.history_seconds
+        self._consumed = {k: used for k, used in self._consumed.items() if used.expires_at > told}
 
     def _check_journal(self) -> None:
         if self._journal is not None and not self._journal.sound:
@@ -187,7 +219,7 @@ class LeaseStore:
         # Pushed later than now: by another clock, and it would outlive its time on this one.
         if not lease.pushed_at <= self._clock.boottime() < lease.expires_at:
             return
-        if any(live.key == lease.key for live in self.table.of(lease.os_user)):
+        if any(live.slot == lease.slot for live in self.table.of(lease.os_user)):
             return  # Pushed again since, and so newer than what the journal had.
         try:
             self.table.add(lease)

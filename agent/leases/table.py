@@ -29,7 +29,7 @@ class LeaseTable:
 
     def __init__(self, settings: Keys, clock: Clock) -> None:
         self._settings = settings
-        # A user's leases by the blob of their key, which begins with its type; the oldest first.
+        # A user's leases by their slots; the oldest first.
         self._users: cachetools.TTLCache[str, dict[bytes, Lease]] = cachetools.TTLCache(
             maxsize=math.inf, ttl=settings.lifetime, timer=clock.boottime, getsizeof=len
         )
@@ -53,10 +53,10 @@ class LeaseTable:
             self._sweep()
             return int(self._users.currsize)
 
-    def check_room(self, os_user: str, key: PublicKey) -> None:
-        """Raise TableFull when `key` could not be added without evicting a live key."""
+    def check_room(self, lease: Lease) -> None:
+        """Raise TableFull when it could not be added without evicting a live key."""
         with self._users.timer as now:
-            self._check_room(os_user, key.blob, now)
+            self._check_room(lease.os_user, lease.slot, now)
 
     def add(self, lease: Lease) -> None:
         """Make the lease live; the same key of the same user is replaced, and lives anew.
@@ -64,11 +64,11 @@ class LeaseTable:
         Raises:
             TableFull: nothing was changed.
         """
-        blob = lease.key.blob
+        slot = lease.slot
         with self._users.timer as now:
-            leases = self._check_room(lease.os_user, blob, now)
-            leases.pop(blob, None)
-            leases[blob] = lease
+            leases = self._check_room(lease.os_user, slot, now)
+            leases.pop(slot, None)
+            leases[slot] = lease
             self._put(lease.os_user, leases)
             self._next_end = min(self._next_end, lease.expires_at)
 
@@ -78,13 +78,13 @@ class LeaseTable:
             for lease in leases:
                 # The lease, not its key: pushed again meanwhile, the key has another one.
                 left = [e for e in self.of(lease.os_user) if e.request_id != lease.request_id]
-                self._put(lease.os_user, _by_blob(left))
+                self._put(lease.os_user, _by_slot(left))
 
-    def _check_room(self, os_user: str, blob: bytes, now: float) -> dict[bytes, Lease]:
+    def _check_room(self, os_user: str, slot: bytes, now: float) -> dict[bytes, Lease]:
         """The user's leases, if there is room for this key among them. Raises TableFull."""
         leases = self._without_ended(os_user, now)
         per_user, total = self._settings.per_user, self._settings.total
-        more = blob not in leases
+        more = slot not in leases
         if len(leases) + more > per_user:
             wait = min(lease.expires_at for lease in leases.values()) - now
             raise TableFull(f"{os_user} has {len(leases)} live keys, the most for one user", wait)
@@ -98,10 +98,10 @@ class LeaseTable:
     def _without_ended(self, os_user: str, now: float) -> dict[bytes, Lease]:
         """The user's leases, less those at the front that have ended: they end as they came."""
         leases = self._users.get(os_user, {})
-        ended = [*takewhile(lambda blob: leases[blob].expires_at <= now, leases)]
+        ended = [*takewhile(lambda slot: leases[slot].expires_at <= now, leases)]
         if ended:
-            for blob in ended:
-                del leases[blob]
+            for slot in ended:
+                del leases[slot]
             self._put(os_user, leases)
         return leases
 
@@ -118,9 +118,9 @@ class LeaseTable:
         for os_user, leases in list(self._users.items()):
             live = self.of(os_user)
             if len(live) < len(leases):
-                self._put(os_user, _by_blob(live))
+                self._put(os_user, _by_slot(live))
             self._next_end = min([self._next_end, *(lease.expires_at for lease in live)])
 
 
-def _by_blob(leases: Iterable[Lease]) -> dict[bytes, Lease]:
-    return {lease.key.blob: lease for lease in leases}
+def _by_slot(leases: Iterable[Lease]) -> dict[bytes, Lease]:
+    return {lease.slot: lease for lease in leases}

@@ -1,0 +1,62 @@
+"""Which process is which: its parent, its start, and who it runs as (proc(5)).
+
+A process id is used again once its process has ended; with the time of its start it names one
+process of this boot.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class ProcessGone(Exception):
+    """There is no such process, or /proc does not show it."""
+
+
+class Process(NamedTuple):
+    """One process of this boot. `started` is in clock ticks since boot (proc(5), stat, field 22)."""
+
+    pid: int
+    started: int
+
+    def __str__(self) -> str:
+        """As a file's name, and in the audit."""
+        return f"{self.pid}-{self.started}"
+
+
+class ProcessStatus(NamedTuple):
+    """What /proc says of a process: what it calls itself, its parent, and its real user id."""
+
+    process: Process
+    name: str
+    parent: int
+    real_uid: int
+
+
+def read_status(pid: int, root: str = "/proc") -> ProcessStatus:
+    """What /proc says of process `pid`. Raises ProcessGone."""
+    try:
+        with open(f"{root}/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            stat = file.read(4096)
+        with open(f"{root}/{pid}/status", encoding="utf-8", errors="replace") as file:
+            status = file.read(8192)
+    except OSError as error:
+        raise ProcessGone(f"process {pid}: {error.strerror}") from None
+    # A process names itself, so its name may hold anything: what counts follows the last ")".
+    head, _, rest = stat.rpartition(")")
+    fields = rest.split()
+    try:
+        uids = next(line for line in status.splitlines() if line.startswith("Uid:"))
+        # `rest` begins with field 3 of proc(5): the parent is field 4, the start field 22.
+        process = Process(pid, int(fields[19]))
+        return ProcessStatus(process, head.partition("(")[2], int(fields[1]), int(uids.split()[1]))
+    except (StopIteration, ValueError, IndexError):
+        raise ProcessGone(f"process {pid}: /proc does not show it whole") from None
+
+
+def is_running(process: Process, root: str = "/proc") -> bool:
+    """Whether this very process has not ended."""
+    try:
+        return read_status(process.pid, root).process == process
+    except ProcessGone:
+        return False

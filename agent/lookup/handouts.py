@@ -1,0 +1,146 @@
+"""Which sshd process was handed which one-time keys.
+
+One file for each process, named by its id and its start, in a folder that the daemon's user alone
+can write. It is written before sshd gets the key and outlives the daemon: pam-account looks for it,
+and refuses a login that has one unless the daemon says yes. Without a file nobody asks the daemon.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from agent.host.process import Process, ProcessGone, is_running, read_status
+
+# The folder's name beside the lookup socket; pam_account.c has it too.
+FOLDER = "handed"
+# What OpenSSH's login process calls itself: sshd-session from 9.8 on.
+SSHD_NAMES = frozenset({"sshd", "sshd-session"})
+
+
+class NotHandedOut(Exception):
+    """A one-time key cannot be handed out to this process; the words say why."""
+
+
+@dataclass(frozen=True)
+class HandOut:
+    """What one process was handed: request ids, in sshd's order, by the key's fingerprint.
+
+    `latest` is the key of its last lookup, None when that gave no one-time key. sshd asks once more
+    for the key that it accepts, just before the login goes on: so the latest is the one used.
+    """
+
+    os_user: str
+    given: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    latest: Optional[str] = None
+
+
+class HandOuts:
+    """The files of all processes that were handed a one-time key."""
+
+    def __init__(self, folder: str, proc: str = "/proc") -> None:
+        self._folder = folder
+        self._proc = proc
+        self._known: set[Process] = set()
+
+    def open(self) -> None:
+        """Make the folder if it is missing, and find what an earlier daemon has left.
+
+        Raises OSError: no one-time key can be handed out.
+        """
+        os.makedirs(self._folder, 0o755, exist_ok=True)
+        found = os.stat(self._folder)
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise PermissionError(f"{self._folder}: others can write there")
+        names = (name.split("-") for name in os.listdir(self._folder))
+        self._known = {Process(int(name[0]), int(name[1])) for name in names if _is_name(name)}
+
+    def login_process(self, helper: int) -> Process:
+        """The sshd process that runs the helper with this process id.
+
+        Raises NotHandedOut: its parent is not sshd, so PAM's account phase would not be in it.
+        """
+        try:
+            parent = read_status(read_status(helper, self._proc).parent, self._proc)
+        except ProcessGone as error:
+            raise NotHandedOut(str(error)) from None
+        if parent.real_uid != 0 or parent.name not in SSHD_NAMES:
+            raise NotHandedOut(
+                f"the helper was run by {parent.name[:32]!r}: for one-time keys sshd must run it "
+                "itself, as AuthorizedKeysCommand"
+            )
+        return parent.process
+
+    def record(self, process: Process, os_user: str, key: str, given: tuple[str, ...]) -> None:
+        """Write down, before sshd gets them, that a process is handed these.
+
+        Raises NotHandedOut: it could not be written down, so they must not be given.
+        """
+        try:
+            before = self.read(process)
+            kept = dict(before.given) if before is not None and before.os_user == os_user else {}
+            kept[key] = tuple(dict.fromkeys((*kept.get(key, ()), *given)))
+            self._write(process, HandOut(os_user, kept, key))
+        except (OSError, ValueError) as error:
+            raise NotHandedOut(f"it cannot be written down: {error}") from None
+        self._known.add(process)
+
+    def record_other(self, helper: int) -> None:
+        """A lookup gave no one-time key: if this login was handed one before, it is not the latest.
+
+        Costs nothing while no process at all has been handed a one-time key.
+        """
+        if not self._known:
+            return
+        try:
+            process = self.login_process(helper)
+            before = self.read(process) if process in self._known else None
+            if before is not None:
+                self._write(process, HandOut(before.os_user, before.given, None))
+        except (NotHandedOut, OSError, ValueError):
+            return  # the file stays as it is: the login needs a yes for the key that it names
+
+    def read(self, process: Process) -> Optional[HandOut]:
+        """What a process was handed; None when it was handed nothing.
+
+        Raises OSError or ValueError: there is a file, and it cannot be read.
+        """
+        try:
+            with open(self._path(process), encoding="utf-8") as file:
+                document: Any = json.load(file)
+        except FileNotFoundError:
+            return None
+        try:
+            given = {str(key): tuple(map(str, ids)) for key, ids in document["given"].items()}
+            latest = document["latest"]
+            return HandOut(str(document["os_user"]), given, None if latest is None else str(latest))
+        except (TypeError, KeyError, AttributeError):
+            raise ValueError(f"{process} is not what was written") from None
+
+    def tend(self) -> None:
+        """Remove the files of processes that have ended."""
+        for process in [each for each in self._known if not is_running(each, self._proc)]:
+            try:
+                os.unlink(self._path(process))
+            except FileNotFoundError:
+                pass
+            self._known.discard(process)
+
+    def _write(self, process: Process, hand_out: HandOut) -> None:
+        path = self._path(process)
+        given = {key: list(ids) for key, ids in hand_out.given.items()}
+        document = {"os_user": hand_out.os_user, "given": given, "latest": hand_out.latest}
+        # Whole or not at all; the name is there for pam-account from the first hand-out on.
+        with open(f"{path}.new", "w", encoding="utf-8") as file:
+            json.dump(document, file)
+        os.replace(f"{path}.new", path)
+
+    def _path(self, process: Process) -> str:
+        return os.path.join(self._folder, str(process))
+
+
+def _is_name(parts: list[str]) -> bool:
+    return len(parts) == 2 and all(part.isascii() and part.isdigit() for part in parts)

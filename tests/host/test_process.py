@@ -1,0 +1,55 @@
+"""agent/host/process.py: which process is which, as the kernel says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from agent.host.process import Process, ProcessGone, is_running, read_status
+
+
+def test_this_process_is_found_with_its_parent() -> None:
+    """Its own id, its parent's, its real user, and a start that does not change."""
+    status = read_status(os.getpid())
+    assert (status.process.pid, status.parent) == (os.getpid(), os.getppid())
+    assert status.real_uid == os.getuid()
+    assert read_status(os.getpid()).process == status.process
+    assert is_running(status.process)
+
+
+def test_a_process_that_has_ended_is_gone() -> None:
+    """Neither found nor running, and another with the same id is another process."""
+    child = subprocess.Popen(["sleep", "60"])
+    process = read_status(child.pid).process
+    assert is_running(process)
+    assert not is_running(Process(process.pid, process.started + 1))
+    child.kill()
+    child.wait()
+    assert not is_running(process)
+    with pytest.raises(ProcessGone):
+        read_status(process.pid)
+
+
+@pytest.mark.parametrize("name", ["sshd", ") 1 1 (", "a) R 1 (b", "(((", ")))"])
+def test_a_name_of_the_process_cannot_pose_as_other_fields(tmp_path: Path, name: str) -> None:
+    """Whatever a process calls itself, its parent and its start are the kernel's."""
+    rest = " ".join(["S", "7", *(["0"] * 17), "4711", "0"])
+    (tmp_path / "42").mkdir()
+    (tmp_path / "42" / "stat").write_text(f"42 ({name}) {rest}\n")
+    (tmp_path / "42" / "status").write_text(f"Name:\t{name}\nUid:\t0\t1\t2\t3\n")
+    status = read_status(42, str(tmp_path))
+    assert (status.process, status.parent, status.real_uid) == (Process(42, 4711), 7, 0)
+    assert status.name == name
+
+
+@pytest.mark.parametrize("stat", ["", "42", "42 (x) S", "42 (x) S a b c"])
+def test_what_is_not_whole_is_no_process(tmp_path: Path, stat: str) -> None:
+    """A damaged or empty file raises ProcessGone."""
+    (tmp_path / "42").mkdir()
+    (tmp_path / "42" / "stat").write_text(stat)
+    (tmp_path / "42" / "status").write_text("Uid:\t0\t0\t0\t0\n")
+    with pytest.raises(ProcessGone):
+        read_status(42, str(tmp_path))
