@@ -35,6 +35,7 @@ class Record:
         principal: the access key ID, or uid:N on a Unix socket.
         reason: for people: the error's message, or why a lookup gave nothing.
         claimed_os_user: whom a request named that was refused before it was read.
+        process: the sshd process that an admission is about: its id and its start.
     """
 
     event: str
@@ -53,6 +54,7 @@ class Record:
     reason: Optional[str] = None
     replay: Optional[bool] = None
     claimed_os_user: Optional[str] = None
+    process: Optional[str] = None
 
     def as_dict(self, wall: float) -> dict[str, object]:
         """The record's fields, with its time; `wall` is in seconds since the Unix epoch."""

@@ -9,6 +9,13 @@ import struct
 _UCRED = struct.Struct("3i")
 
 
+def peer_process(sock: socket.socket) -> tuple[int, int]:
+    """The id and the user id of the process that connected, as they were then. Raises OSError."""
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid, uid, _ = _UCRED.unpack(credentials)
+    return int(pid), int(uid)
+
+
 def peer_uid(sock: socket.socket) -> int:
     """The user id of the process that connected, as it was then. Raises OSError."""
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)

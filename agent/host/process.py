@@ -14,7 +14,7 @@ class ProcessGone(Exception):
 
 
 class Process(NamedTuple):
-    """One process of this boot. `started` is in clock ticks since boot (proc(5), stat, field 22)."""
+    """One process of this boot. `started`: clock ticks since boot (proc(5), stat, field 22)."""
 
     pid: int
     started: int

@@ -231,9 +231,10 @@ class Journal:
         this_boot = database.execute("SELECT id FROM boot").fetchall() == [(self._boot_id,)]
         self._layout = layout
         self.sound = this_boot and layout is _LAYOUTS[0]
+        if this_boot:
+            return Found(leases, horizon, tuple(layout.consumed(database)))
         # After a reboot marks may be missing: what was in the page cache did not reach the disk.
-        consumed = tuple(layout.consumed(database))
-        return Found(leases, horizon, consumed) if this_boot else Found([], horizon._replace(lost_at=0.0))
+        return Found([], horizon._replace(lost_at=0.0))
 
     def _read_copy(self, settings: Keys, now: float, report: Report) -> Optional[Found]:
         """Read a journal on a read-only file system, which SQLite cannot without writing to it."""

@@ -42,10 +42,10 @@ _TABLES = (
     "source TEXT NOT NULL, at REAL NOT NULL, expires_at REAL NOT NULL, digest BLOB NOT NULL) "
     "WITHOUT ROWID",
     "CREATE TABLE horizon (dated REAL, lost_at REAL, digest BLOB NOT NULL)",
-    "CREATE TABLE leases (os_user TEXT NOT NULL, type TEXT NOT NULL, base64 TEXT NOT NULL, "
-    "request_id TEXT NOT NULL, principal TEXT NOT NULL, source TEXT NOT NULL, "
-    "pushed_at REAL NOT NULL, expires_at REAL NOT NULL, uses INTEGER, options TEXT NOT NULL, "
-    "pinned_source TEXT, digest BLOB NOT NULL, slot BLOB NOT NULL, "
+    "CREATE TABLE leases (os_user TEXT NOT NULL, slot BLOB NOT NULL, type TEXT NOT NULL, "
+    "base64 TEXT NOT NULL, request_id TEXT NOT NULL, principal TEXT NOT NULL, "
+    "source TEXT NOT NULL, pushed_at REAL NOT NULL, expires_at REAL NOT NULL, uses INTEGER, "
+    "options TEXT NOT NULL, pinned_source TEXT, digest BLOB NOT NULL, "
     "PRIMARY KEY (os_user, slot)) WITHOUT ROWID",
     # Append-only, read whole: an index would dirty one more page per push.
     "CREATE TABLE marks (mark BLOB NOT NULL, dated REAL NOT NULL, request_id TEXT NOT NULL, "
@@ -72,7 +72,7 @@ def make(database: sqlite3.Connection, boot_id: str) -> None:
 
 def put(database: sqlite3.Connection, leases: Iterable[Lease]) -> None:
     """Write leases, without their marks. Raises sqlite3.Error."""
-    database.executemany(_PUT, ((*sealed(_row(lease)), lease.slot) for lease in leases))
+    database.executemany(_PUT, (sealed(_row(lease)) for lease in leases))
 
 
 def put_consumed(database: sqlite3.Connection, consumed: Iterable[Consumption]) -> None:
@@ -102,8 +102,10 @@ def read_horizon(database: sqlite3.Connection) -> Horizon:
 
 def read_leases(database: sqlite3.Connection, settings: Keys) -> list[Lease]:
     """The leases that are good under `settings`. Raises sqlite3.DatabaseError for a changed row."""
-    rows = (unsealed(row[:-1]) for row in database.execute(_LEASES))
-    found = (lease_of(row[:8], settings, *_conditions(*row[8:])) for row in rows)
+    rows = (unsealed(row) for row in database.execute(_LEASES))
+    found = (
+        lease_of((os_user, *row[:7]), settings, *_conditions(*row[7:])) for os_user, _, *row in rows
+    )
     return [lease for lease in found if lease is not None]
 
 
@@ -168,8 +170,8 @@ def lease_of(
 
 def _row(lease: Lease) -> Row:
     return (
-        lease.os_user, lease.key.type, lease.key.base64, lease.request_id, lease.principal,
-        lease.source, lease.pushed_at, lease.expires_at,
+        lease.os_user, lease.slot, lease.key.type, lease.key.base64, lease.request_id,
+        lease.principal, lease.source, lease.pushed_at, lease.expires_at,
         lease.uses, ",".join(lease.options), lease.pinned_source,
     )  # fmt: skip
 

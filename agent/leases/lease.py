@@ -11,6 +11,7 @@ from typing import NamedTuple, Optional, Protocol
 from agent.config.key_policy import KEY_OPTIONS
 from agent.leases.keys import PublicKey
 
+
 class TableFull(Exception):
     """No room for one more live key, for this user or at all; the words say which.
 

@@ -16,7 +16,6 @@ import cachetools
 
 from agent.config.settings import Keys
 from agent.host.clock import Clock
-from agent.leases.keys import PublicKey
 from agent.leases.lease import Lease, TableFull
 
 

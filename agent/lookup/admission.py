@@ -1,4 +1,4 @@
-"""PAM's account phase: may an sshd process that was handed a one-time key log somebody in?
+"""PAM's account phase: whether an sshd process that was handed a one-time key may go on.
 
 Exactly one login is admitted for each push. The lease is consumed durably before the answer is
 given, so a crash in between admits nobody else; the same process, which is the same login, gets the

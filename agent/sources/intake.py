@@ -8,11 +8,13 @@ live before it is durable. It knows no HTTP: what it raises are errors of its ow
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional
 
 from agent.config import patterns
+from agent.config.key_policy import KeyPolicy
 from agent.leases.keys import PublicKey
 from agent.leases.lease import Lease, NotDurable, ReplayMark
 from agent.leases.store import LeaseStore
@@ -43,6 +45,7 @@ class Offer:
         request_id: a UUID of our own making; it is the comment in sshd's line.
         zone: the Availability Zone that the offer names; None when it names none.
         lifetime: seconds that the source grants; None for as long as the host allows.
+        policy: what the principal's own rules say of its keys; it can only tighten.
         mark: what a repeated offer would present again; None where it cannot be repeated.
     """
 
@@ -55,6 +58,7 @@ class Offer:
     zone: Optional[str] = None
     lifetime: Optional[float] = None
     mark: Optional[ReplayMark] = None
+    policy: KeyPolicy = field(default_factory=KeyPolicy)
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,8 @@ class Intake:
 
     def _lease(self, candidate: Candidate) -> Lease:
         offer, now = candidate.offer, self._context.clock.boottime()
-        granted = self._keys.lifetime if offer.lifetime is None else offer.lifetime
+        policy, host = offer.policy, self._keys
+        granted = (host.lifetime, offer.lifetime, policy.lifetime)
         return Lease(
             offer.os_user,
             candidate.key,
@@ -138,6 +143,22 @@ class Intake:
             offer.principal,
             offer.source,
             pushed_at=now,
-            expires_at=now + min(granted, self._keys.lifetime),
+            expires_at=now + min(seconds for seconds in granted if seconds is not None),
             mark=offer.mark,
+            uses=1 if "once" in (host.uses, policy.uses) else None,
+            options=policy.options,
+            pinned_source=pin(offer.source) if policy.pin_source else None,
         )
+
+
+def pin(source: str) -> str:
+    """What `from=` names for a push from this IP address: it, or the /64 of an IPv6 address.
+
+    Hosts change the second half of their IPv6 address by themselves (RFC 8981), often between a
+    push and its login; the first half is the network's. Raises ValueError: it is no IP address.
+    """
+    address = ipaddress.ip_address(source.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    if mapped is not None or address.version == 4:
+        return str(mapped or address)
+    return str(ipaddress.ip_network((address, 64), strict=False))

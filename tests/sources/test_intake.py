@@ -9,13 +9,14 @@ import pytest
 from agent.audit.history import History
 from agent.audit.record import Audit
 from agent.config.identity import Identity
+from agent.config.key_policy import KeyPolicy
 from agent.config.settings import Config, Keys
 from agent.leases.keys import KeyRejected
 from agent.leases.lease import Lease, ReplayMark, TableFull
 from agent.leases.store import LeaseStore
 from agent.leases.turns import Turns
 from agent.sources.context import Context
-from agent.sources.intake import Intake, NotThisHost, Offer, UserDenied
+from agent.sources.intake import Intake, NotThisHost, Offer, UserDenied, pin
 from agent.sources.replay import ReplayMemory, TooOld
 from tests.parts.clock import ManualClock
 from tests.parts.leases import ed25519_line, make_lease
@@ -120,3 +121,43 @@ async def test_a_lease_of_the_process_before_explains_a_refusal() -> None:
     host.intake.explain([make_lease("bob")])
     host.clock.advance(61)
     assert host.audit.history.explain("bob", None, host.clock.boottime()) is not None
+
+
+@run
+async def test_a_principals_own_rules_tighten_the_lease() -> None:
+    """A shorter life, one login, one address, fewer rights: each goes into sshd's line."""
+    host = Host(Keys(lifetime=50))
+    policy = KeyPolicy(lifetime=20, uses="once", pin_source=True, options=("restrict", "pty"))
+    lease = await host.take(replace(OFFER, policy=policy))
+    assert lease.expires_at - lease.pushed_at == 20
+    assert lease.uses == 1
+    assert lease.line.startswith('from="10.0.0.1",restrict,pty ssh-ed25519 ')
+
+
+@run
+async def test_a_principals_own_rules_never_widen_the_hosts() -> None:
+    """A longer life, or any number of logins where the host allows one, is not granted."""
+    host = Host(Keys(lifetime=10, uses="once"))
+    lease = await host.take(replace(OFFER, policy=KeyPolicy(lifetime=60, uses="unlimited")))
+    assert (lease.expires_at - lease.pushed_at, lease.uses) == (10, 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "pinned"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("2001:db8::1:2:3:4", "2001:db8::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+    ],
+)
+def test_a_pinned_source_is_an_address_or_a_network_of_ipv6(source: str, pinned: str) -> None:
+    """IPv4 exactly; of IPv6 the /64, since hosts change the rest by themselves."""
+    assert pin(source) == pinned
+
+
+@pytest.mark.parametrize("source", ["unix", "", "10.0.0.1/8", "host", '10.0.0.1"'])
+def test_nothing_but_an_address_is_pinned(source: str) -> None:
+    """What is no address never reaches sshd's line."""
+    with pytest.raises(ValueError):  # noqa: PT011 - the library's words
+        pin(source)

@@ -189,4 +189,5 @@ def _offer(
         record.request_id or "",
         zone=action.availability_zone,
         mark=principal.mark,
+        policy=principal.policy,
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional, Protocol
 
 from agent.audit.record import Record
+from agent.config.key_policy import KeyPolicy
 from agent.config.settings import LIMITS
 from agent.host.clock import Clock
 from agent.leases.lease import ReplayMark
@@ -31,6 +32,10 @@ class Principal(Protocol):
     def mark(self) -> Optional[ReplayMark]:
         """What a replay of the request would present again."""
 
+    @property
+    def policy(self) -> KeyPolicy:
+        """What its own rules say of its keys."""
+
     def check_allowed(self, source: str, instance: str, os_user: str) -> None:
         """Raise the reference's error unless it may push this."""
 
@@ -41,6 +46,7 @@ class LocalUser:
 
     name: str
     mark: None = None
+    policy: KeyPolicy = field(default_factory=KeyPolicy)
 
     def check_allowed(self, source: str, instance: str, os_user: str) -> None:
         """The socket's mode has decided already."""
@@ -57,6 +63,11 @@ class SignedBy:
     def name(self) -> str:
         """The access key id."""
         return self.credential.access_key_id
+
+    @property
+    def policy(self) -> KeyPolicy:
+        """The credential's own rules for keys."""
+        return self.credential.keys
 
     def check_allowed(self, source: str, instance: str, os_user: str) -> None:
         """Raise NotAuthorized, AuthException or AccessDeniedException, in this order."""
