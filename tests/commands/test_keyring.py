@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from agent.commands import keyring
 from agent.commands.trouble import Trouble
+from agent.config.document import MAX_BYTES
+from agent.config.settings import Keys
 from agent.sources.api import credentials
 
 SECRET = "three-of-at-least-32-letters-and-more"
@@ -79,3 +83,13 @@ def test_a_list_in_brackets_stays_one() -> None:
     assert none.strip() == "[]  # from a tool"
     with pytest.raises(Trouble, match="there is no access key CCCC"):
         keyring.removed(FLOW, "CCCC")
+
+
+def test_a_file_that_is_too_long_is_not_cut_short(tmp_path: Path) -> None:
+    """It is refused and left as it was: what lies beyond the bound would be lost otherwise."""
+    path = tmp_path / "credentials.yaml"
+    text = f"[]\n{'#' * MAX_BYTES}\n"
+    path.write_text(text)
+    with pytest.raises(Trouble, match="larger than"):
+        keyring.edit(str(path), Keys(), lambda text: text)
+    assert path.read_text() == text
