@@ -69,6 +69,8 @@ FUZZ_TARGETS ?=
 FUZZ_PYTHON ?= $(shell .ci/python 3.13 3.12 3.11)
 
 fuzz: build/venv-fuzz/ready
+	.ci/need clang=clang
+	ls "$$(clang -print-runtime-dir)"/libclang_rt.fuzzer* >/dev/null 2>&1 || .ci/need libfuzzer=libclang-rt-dev
 	build/venv-fuzz/bin/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 build/venv-fuzz/ready: pyproject.toml

@@ -200,3 +200,56 @@ def test_no_stdout_at_all(helper: Helper, tmp_path: Path, keys: dict[str, KeyPai
         ran = helper.run("--socket", stub.path, "root", prefix=shell)
     assert (ran.status, ran.out, ran.err) == (0, b"", b"")
     assert [b"Bad file descriptor" in each for each in ran.warnings] == [True]
+
+
+def test_full_log_does_not_hold_a_login_up(helper: Helper, tmp_path: Path) -> None:
+    """When nobody reads the log's socket, a warning is dropped, and the helper ends."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.setblocking(False)
+        sent = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                other.sendto(b"full", str(tmp_path / "log"))
+                sent += 1
+        ran = helper.run("--socket", str(tmp_path / "away"), "root")
+    assert (ran.status, ran.out, ran.err) == (0, b"", b"")
+    assert ran.warnings == [b"full"] * sent
+
+
+def test_no_log_at_all(helper: Helper, tmp_path: Path) -> None:
+    """Where no syslog listens, nothing is said, and nothing else changes."""
+    (tmp_path / "log").unlink()
+    ran = helper.run("--socket", str(tmp_path / "away"), "root")
+    assert (ran.status, ran.out, ran.err, ran.warnings) == (0, b"", b"", [])
+
+
+def test_nothing_from_outside_breaks_out_of_the_log(helper: Helper, tmp_path: Path) -> None:
+    """What is no printable ASCII in a warning is a question mark, and a warning has an end."""
+    for path in ("\n\x1b]0;\x07\u00fc%n%s", "x" * 3000):
+        ran = helper.run("--socket", str(tmp_path / path), "root")
+        assert (ran.status, ran.out, ran.err, len(ran.warnings)) == (0, b"", b"", 1)
+        assert set(ran.warnings[0]) <= set(range(32, 127))
+        assert len(ran.warnings[0]) <= 1024
+    assert helper.run("--socket", str(tmp_path / "%s%n"), "root").warnings[0].count(b"%s%n") == 1
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "trap '' PIPE CHLD HUP INT TERM; exec \"$@\"",
+        'exec env -i "$@"',
+        'exec env LC_ALL=xx_YY.latin9 LD_BIND_NOW= MALLOC_CHECK_=3 TZ=:/etc/passwd "$@"',
+        'cd /; umask 777; exec "$@" <&-',
+    ],
+)
+def test_whatever_it_inherits(
+    helper: Helper, tmp_path: Path, keys: dict[str, KeyPair], prefix: str
+) -> None:
+    """Ignored signals, no or an odd environment, another folder, a mask: a key comes out."""
+    with StubLookup(tmp_path, answering(line(keys["ed25519"]))) as stub:
+        ran = helper.run(
+            "--socket", stub.path, "--chain", "/bin/echo theirs", "root",
+            prefix=["/bin/sh", "-c", prefix, "sh"],
+        )  # fmt: skip
+    assert (ran.status, ran.out) == (0, line(keys["ed25519"]) + b"theirs root\n")
+    assert (ran.err, ran.warnings) == (b"", [])

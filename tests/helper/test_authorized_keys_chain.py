@@ -178,3 +178,18 @@ def test_ours_do_not_wait_for_theirs(helper: Helper, tmp_path: Path) -> None:
         (tmp_path / "go").write_text("go\n")
         assert process.stdout.read() == b"theirs\n"
         assert process.wait(60) == 0
+
+
+def test_a_command_of_many_words(helper: Helper, tmp_path: Path) -> None:
+    """64 words are run as they are; one more is none of sshd's doing, and is not run."""
+    with StubLookup(tmp_path, answering(OURS)) as stub:
+
+        def run(words: list[str]) -> Ran:
+            command = " ".join(["/bin/echo", *words])
+            return helper.run("--socket", stub.path, "--chain", command, "root")
+
+        ran, refused = run(["x"] * 63), run(["x"] * 64)
+    assert (ran.status, ran.out, ran.warnings) == (0, OURS + b"x " * 63 + b"root\n", [])
+    assert (refused.status, refused.out, refused.err) == (0, OURS, b"")
+    (warning,) = refused.warnings
+    assert b"/bin/echo: the chained command has too many words" in warning
