@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts.helper_kinds import BROUGHT, FOLDER, SANITIZED, changed, compile_helper
+from tests.parts.helper_kinds import FOLDER, SANITIZED, changed, compile_helper
 from tests.parts.host import tool
 from tests.parts.key_lines import line
 from tests.parts.keys import KeyPair
 from tests.parts.stub_lookup import SSHD_ENVIRONMENT, Ran, StubLookup, answering
-
-pytestmark = pytest.mark.skipif(bool(BROUGHT), reason="compiled elsewhere, and looked at there")
 
 SOURCE = FOLDER / "authorized_keys.c"
 NEWEST_GLIBC = (2, 34)
