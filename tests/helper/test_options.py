@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from agent.config.key_policy import KEY_OPTIONS
 from tests.parts.key_lines import line
 from tests.parts.keys import KeyPair
+from tests.parts.leases import make_lease
 from tests.parts.stub_lookup import Helper, StubLookup, answering
 
-WORDS = [
-    "restrict", "X11-forwarding", "agent-forwarding", "no-X11-forwarding", "no-agent-forwarding",
-    "no-port-forwarding", "no-pty", "no-user-rc", "port-forwarding", "pty", "user-rc",
-]  # fmt: skip
+WORDS = list(KEY_OPTIONS)
 PLACES = [
     "192.0.2.7", "0.0.0.0", "255.255.255.255", "2001:db8::7", "::1", "::", "fe80::1:2:3:4",
     "2001:db8:1:2:3:4:5:6", "1:0:1::", "2001:db8:1:2::/64", "2001:db8::/64", "::/64",
@@ -50,6 +49,15 @@ def test_hands_out_the_options_that_the_daemon_writes(
     options = [",".join(each) for each in lists] + places
     options += [f"{place},{','.join(each)}" for place in places for each in (WORDS, ["pty"])]
     lines = [each.encode() + b" " + line(keys["ed25519"]) for each in options]
+    assert asked(helper, tmp_path, lines) == (lines, 0)
+
+
+def test_hands_out_the_lines_of_leases(helper: Helper, tmp_path: Path) -> None:
+    """What the daemon makes of a lease, in all its forms, is what the helper lets through."""
+    leases = [make_lease(pinned_source=place) for place in (None, *PLACES)]
+    leases += [make_lease(options=(word,)) for word in KEY_OPTIONS]
+    leases += [make_lease(pinned_source=place, options=KEY_OPTIONS) for place in PLACES]
+    lines = [lease.line.encode() for lease in leases]
     assert asked(helper, tmp_path, lines) == (lines, 0)
 
 

@@ -56,7 +56,7 @@ def run(host: Host) -> None:
         install_tools(host)
         helpers = host.machine.root / "opt/helpers"
         helpers.mkdir()
-        shutil.copy(*command_of("compiled"), helpers)
+        shutil.copy(command_of("compiled")[0], helpers)
         left_out = " ".join(f"--ignore={name}" for name in LEFT_OUT)
         command = (
             "cd /opt/source && PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/opt/tools CI=true "
