@@ -7,12 +7,16 @@ PYTEST_ARGS ?=
 # Whole files to a worker, for tests of one file share their hosts; two workers to a processor, for most
 # of the longest tests wait; and in the order of their names, so that these do not come last.
 WORKERS ?= -n $(shell expr 2 \* $$(nproc)) --dist loadfile --no-loadscope-reorder
+# What compiles the helper for arm64, and runs it here. LLVM's linker leaves out what GNU ld fills up.
+ARM64 := aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu ld.lld=lld \
+	/usr/aarch64-linux-gnu/include/stdio.h=libc6-dev-arm64-cross qemu-aarch64-static=qemu-user-static
 # What the tests run, as COMMAND=PACKAGE; those of a command that is not there say so.
 TOOLS := sshd=openssh-server ssh=openssh-client curl=curl git=git node=nodejs npm=npm gcc=gcc \
-	setpriv=util-linux useradd=passwd systemd-socket-activate=systemd groff=groff-base zsh=zsh
+	setpriv=util-linux useradd=passwd systemd-socket-activate=systemd groff=groff-base zsh=zsh \
+	/usr/include/stdio.h=libc6-dev clang=clang readelf=binutils strace=strace valgrind=valgrind $(ARM64)
 
 .DEFAULT_GOAL := test
-.PHONY: demo test test-floors test-newest bench lint screenshots packages e2e fuzz clean .venv
+.PHONY: demo test test-floors test-newest bench helper lint screenshots packages e2e fuzz clean .venv
 .DELETE_ON_ERROR:
 
 demo: .venv/ready-demo
@@ -55,6 +59,14 @@ build/venv-%/ready: pyproject.toml tests/floors.txt
 	    $(PINS) --editable '.[test]'
 	touch $@
 
+# The compiled helper for this host, as the packages have it: build/authorized-keys.
+helper: build/authorized-keys
+
+build/authorized-keys: agent/helper/authorized_keys.c agent/helper/build
+	.ci/need cc=gcc /usr/include/stdio.h=libc6-dev
+	mkdir -p build
+	agent/helper/build $@ -s
+
 # Some ten minutes, on a machine that does nothing else; build/bench.json and a plot beside it.
 bench: .venv/ready-test .venv/ready-bench
 	.ci/need sshd=openssh-server ssh=openssh-client gcc=gcc userdbctl=systemd-userdbd
@@ -69,6 +81,8 @@ FUZZ_TARGETS ?=
 FUZZ_PYTHON ?= $(shell .ci/python 3.13 3.12 3.11)
 
 fuzz: build/venv-fuzz/ready
+	.ci/need clang=clang
+	ls "$$(clang -print-runtime-dir)"/libclang_rt.fuzzer* >/dev/null 2>&1 || .ci/need libfuzzer=libclang-rt-dev
 	build/venv-fuzz/bin/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 build/venv-fuzz/ready: pyproject.toml

@@ -34,6 +34,12 @@ SOCKET = "/run/sixtykey/lookup.sock"
 SYSLOG = "/dev/log"
 TYPES = b"ssh-ed25519 ssh-rsa ecdsa-sha2-nistp256 ecdsa-sha2-nistp384 ecdsa-sha2-nistp521".split()
 
+# authorized_keys(5) options without arguments, in the one order in which the daemon writes them.
+OPTIONS = (
+    b"restrict X11-forwarding agent-forwarding no-X11-forwarding no-agent-forwarding"
+    b" no-port-forwarding no-pty no-user-rc port-forwarding pty user-rc"
+).split()
+
 # Seconds for all of connecting, asking and reading: sshd has no time limit of its own.
 DEADLINE = 1.0
 # 128 RSA keys of 8192 bits, the most that one user has by default, are 185 kB.
@@ -43,45 +49,59 @@ MOST_BYTES = 1 << 20
 CHAIN_SECONDS = 10.0
 # For what a child of the chained command may still have to say when the command itself has ended.
 CHAIN_GRACE = 0.2
+CHAIN_WORDS = 64
 
 
 def ask(path: str, request: bytes) -> bytes:
-    """The daemon's whole answer. Raises OSError: it is away, or slow, or does not end."""
+    """A line feed and the daemon's answer, with its end mark: an empty line. Raises OSError."""
     end = time.monotonic() + DEADLINE
-    while True:
-        answer = b""
+    last = b""
+    while time.monotonic() < end:
         sock = _socket.socket(_socket.AF_UNIX)
         try:
-            sock.settimeout(max(end - time.monotonic(), 1e-6))
-            sock.connect(path)
-            sock.sendall(request)
-            while len(answer) < MOST_BYTES:
-                sock.settimeout(max(end - time.monotonic(), 1e-6))
-                chunk = sock.recv(65536)
-                if not chunk:
-                    return answer
-                answer += chunk
-            raise OSError("an answer without end")
-        except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+            answer = exchange(sock, path, request, end)
+            if b"\n\n" in answer:
+                return answer
+            # Without its end mark an answer is none: the daemon was killed, and the next one has
+            # its socket. But sixtykeyd 0.1.0 writes no mark, and during an upgrade it may still be
+            # the one that answers: whole lines, or none, that come twice alike are its answer.
+            if answer == last and answer.endswith(b"\n"):
+                warn(f"{path}: no end mark: is sixtykeyd older than this helper?")
+                return answer + b"\n"
+            last = answer
+        except (BlockingIOError, BrokenPipeError, ConnectionResetError, _socket.timeout):
             # The daemon's backlog is full (under a time limit the kernel does not wait for it), or
             # it ended between accepting and reading: the next one has its socket already.
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.005)
+            pass
         finally:
             sock.close()
+        time.sleep(0.005)
+    raise OSError("no whole answer within a second")
 
 
-def genuine(answer: bytes, fingerprint: str) -> bytes:
-    """Its lines that may be handed to sshd: of the daemon's exact form, and of that key only."""
-    good = b""
-    for line in answer.split(b"\n")[:-1]:
-        try:
-            name, encoded, request = line.split(b" ")
-            blob = binascii.a2b_base64(encoded)
-        except ValueError:
-            continue
-        if (
+def exchange(sock: _socket.socket, path: str, request: bytes, end: float) -> bytes:
+    """A line feed and what is answered, up to its end mark or the end. Raises OSError, timeout."""
+    answer, chunk = b"\n", b"-"
+    sock.settimeout(max(end - time.monotonic(), 1e-6))
+    sock.connect(path)
+    sock.sendall(request)
+    while chunk and b"\n\n" not in answer:
+        if len(answer) > MOST_BYTES:
+            raise OSError("an answer without end")
+        if time.monotonic() > end:
+            raise _socket.timeout
+        sock.settimeout(max(end - time.monotonic(), 1e-6))
+        chunk = sock.recv(min(65536, MOST_BYTES + 1 - len(answer)))
+        answer += chunk
+    return answer
+
+
+def genuine(line: bytes, fingerprint: str) -> bool:
+    """Whether it may be handed to sshd: of the daemon's exact form, and of that key only."""
+    try:
+        *options, name, encoded, request = line.split(b" ")
+        blob = binascii.a2b_base64(encoded)
+        return (
             name in TYPES
             # a2b_base64() skips what it does not know, and a key has one spelling only.
             and encoded == binascii.b2a_base64(blob, newline=False)
@@ -89,9 +109,31 @@ def genuine(answer: bytes, fingerprint: str) -> bytes:
             and len(request) == 36
             and request.translate(None, b"0123456789abcdef") == b"----" == request[8:24:5]
             and fingerprint in ("", fingerprint_of(blob, fingerprint[:4]))
-        ):
-            good += line + b"\n"
-    return good
+            and (not options or (len(options) == 1 and permitted(options[0])))
+        )
+    except (ValueError, OSError):
+        return False
+
+
+def permitted(options: bytes) -> bool:
+    """Whether they are as the daemon writes them: from="ADDRESS", and words of the fixed list.
+
+    Raises ValueError or OSError when what stands there is no address.
+    """
+    words = options.split(b",")
+    if words[0].startswith(b'from="'):
+        quoted = words.pop(0)[6:].decode("ascii")
+        address = quoted.partition("/")[0].rstrip('"')
+        family = _socket.AF_INET6 if ":" in address else _socket.AF_INET
+        packed = _socket.inet_pton(family, address)
+        # One spelling only. IPv6 with a dot is IPv4, which the daemon writes as such. sshd takes no
+        # network in which bits of a host are set.
+        if _socket.inet_ntop(family, packed) != address or (":" in address and "." in address):
+            return False
+        network = ":" in address and packed[8:] == bytes(8)
+        if quoted != address + '"' and not (network and quoted == address + '/64"'):
+            return False
+    return words == [word for word in OPTIONS if word in words]
 
 
 def fingerprint_of(blob: bytes, kind: str) -> str:
@@ -118,13 +160,14 @@ def keys_of(path: str, words: "list[str]") -> bytes:
     if len(request) >= 512:
         return b""
     try:
-        answer = ask(path, request.encode() + b"\n")
-        good = genuine(answer, "".join(words[1:]))
-        if good != answer:
+        answer, _, more = ask(path, request.encode() + b"\n").partition(b"\n\n")
+        lines = answer.split(b"\n")[1:]
+        good = [line for line in lines if genuine(line, "".join(words[1:]))]
+        if more or good != lines:
             warn(f"dropped what sixtykeyd does not write from its answer to {request}")
-        return good
+        return b"".join(line + b"\n" for line in good)
     except Exception as error:  # noqa: BLE001 - whatever it was, sshd must not see it
-        warn(f"no keys for {request}: {path}: {error!r}")
+        warn(f"no keys for {request}: {path}: {reason(error)}")
         return b""
 
 
@@ -137,26 +180,34 @@ def put(data: bytes, where: int = 1) -> None:
 def warn(message: str, path: str = SYSLOG) -> None:
     """One line to syslog (authpriv.warning), or nothing if that would take time."""
     # syslog(3) waits while the log's socket is full, and a login would wait with it. So: one
-    # datagram of our own (RFC 3164 section 4.1), which is sent at once or not at all.
-    head = f"<84>{time.strftime('%b %e %T')} sixtykey-authorized-keys[{posix.getpid()}]: "
+    # datagram of our own (RFC 3164), which is sent at once or not at all. Without a time: the log
+    # has its own, and the local one would have to be read from a file.
+    head = b"<84>sixtykey-authorized-keys[%d]: " % posix.getpid()
+    text = message.encode("utf-8", "replace")
     try:
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
         try:
             sock.setblocking(False)
-            sock.sendto((head + message).encode("ascii", "backslashreplace")[:1024], path)
+            sock.sendto(head + bytes(b if 31 < b < 127 else 63 for b in text[:900]), path)
         finally:
             sock.close()
     except OSError:
         pass
 
 
-def chain(command: "list[str]") -> bytes:
-    """What the command prints, if it ends with status 0. Raises OSError when it does not."""
-    from _signal import SIGKILL, SIGPIPE, SIGXFSZ  # type: ignore[import-not-found]
-    from select import select
+def reason(error: BaseException) -> "object":
+    """What went wrong, in the C library's words where it was a system call."""
+    return getattr(error, "strerror", None) or error
 
-    # What Python has changed, and sshd's own child would not see: two signals, one variable.
+
+def spawn(command: "list[str]") -> "tuple[int, int]":
+    """Start a command, as the leader of a group of its own: its pid, and where it writes to."""
+    import _signal  # type: ignore[import-not-found]
+
+    # What Python has changed, and sshd's own child would not see: two signals, one variable. With
+    # SIGCHLD ignored there would be no status to wait for.
     posix.environ.pop(b"LC_CTYPE", None)
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     reader, writer = posix.pipe2(posix.O_CLOEXEC)
     null = (posix.POSIX_SPAWN_OPEN, 0, "/dev/null", posix.O_RDONLY, 0)
     pid = posix.posix_spawn(
@@ -165,9 +216,17 @@ def chain(command: "list[str]") -> bytes:
         posix.environ,
         file_actions=[null, (posix.POSIX_SPAWN_DUP2, writer, 1)],
         setpgroup=0,
-        setsigdef=[SIGPIPE, SIGXFSZ],
+        setsigdef=[_signal.SIGPIPE, _signal.SIGXFSZ],
     )
     posix.close(writer)
+    return pid, reader
+
+
+def chain(command: "list[str]") -> bytes:
+    """What the command prints, if it ends with status 0. Raises OSError when it does not."""
+    from select import select
+
+    pid, reader = spawn(command)
     end = time.monotonic() + CHAIN_SECONDS
     output, chunk, ended, status = b"", b"-", 0, 0
     while chunk or not ended:
@@ -180,7 +239,7 @@ def chain(command: "list[str]") -> bytes:
             break  # what it left behind in the background holds the pipe open
         if now > end or len(output) > MOST_BYTES:
             if not ended:
-                posix.kill(-pid, SIGKILL)
+                posix.kill(-pid, 9)  # SIGKILL
             raise OSError("the chained command takes too long or prints too much")
         if not chunk:
             time.sleep(0.001)
@@ -196,10 +255,11 @@ def main(argv: "list[str]") -> int:
     """The exit status: 0, or 2 for a command line that sshd_config has wrong."""
     words = argv[1:]
     options = {"--socket": SOCKET, "--chain": ""}
+    while words[1:] and words[0] in options:
+        options[words[0]] = words[1]
+        words = words[2:]
+    command = options["--chain"].split()
     try:
-        while words[1:] and words[0] in options:
-            options[words[0]] = words[1]
-            words = words[2:]
         if words == ["--help"]:
             put(USAGE)
         elif not 1 <= len(words) <= 2 or words[0].startswith("-"):
@@ -207,13 +267,14 @@ def main(argv: "list[str]") -> int:
             return 2
         else:
             put(keys_of(options["--socket"], words))
-            command = options["--chain"].split()
+            if len(command) > CHAIN_WORDS:
+                raise OSError("the chained command has too many words")
             if command:
                 put(chain(command + words))
     except BrokenPipeError:
         pass  # sshd has found its key and reads no further
     except BaseException as error:  # noqa: BLE001 - no traceback, no other status
-        warn(f"{error!r}: {' '.join(argv)}")
+        warn(f"{command[0] if command else 'authorized-keys'}: {reason(error)}")
     return 0
 
 

@@ -1,8 +1,9 @@
 """The Unix-socket server that answers the AuthorizedKeysCommand helper.
 
-The client sends `USER[ SP FINGERPRINT]LF`, and is answered with zero or more authorized_keys lines
-and the end of the stream. Anything malformed is closed without a byte. A lookup reads the table in
-memory and nothing else: no disk, no network, no lock.
+The client sends `USER[ SP FINGERPRINT]LF`, and is answered with zero or more authorized_keys lines,
+an empty line as the end mark, and the end of the stream. Without the mark a daemon that was killed
+would look like one that knows no key. Anything malformed is closed without a byte. A lookup reads
+the table in memory and nothing else: no disk, no network, no lock.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from agent.host.peercred import peer_uid
 from agent.lookup.answers import Lookups, Malformed
 
 log = logging.getLogger("sixtykeyd")
+
+END_MARK = b"\n"
 
 
 class LookupConnection:
@@ -74,7 +77,7 @@ class LookupConnection:
         self._inbox += data
         if data and b"\n" not in self._inbox and len(self._inbox) < LIMITS.lookup_bytes:
             return False
-        self._outbox = self._lookups.answer(self._inbox, peer_uid(self._sock))
+        self._outbox = self._lookups.answer(self._inbox, peer_uid(self._sock)) + END_MARK
         self._loop.remove_reader(self._sock)
         return True
 

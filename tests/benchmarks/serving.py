@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from agent.lookup.server import END_MARK
 from tests.faults.load import MANY
 from tests.parts.daemon import RunningDaemon, merged
 from tests.parts.host import ROOT, work_directory
@@ -56,7 +57,7 @@ def floor(kind: str) -> Iterator[str]:
 class _Constant(asyncio.Protocol):
     """An asyncio protocol that answers the same line to whatever it is asked, and closes."""
 
-    answer = ed25519_key(1).line("00000000-0000-4000-8000-000000000000").encode()
+    answer = ed25519_key(1).line("00000000-0000-4000-8000-000000000000").encode() + END_MARK
     transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from agent.lookup.server import END_MARK
 from tests.parts.daemon import RunningDaemon
 from tests.parts.helper import ask_helper
 from tests.parts.leases import ed25519_line
@@ -97,7 +98,8 @@ def served(daemon: RunningDaemon, os_user: str = "alice") -> set[str]:
         sock.connect(daemon.lookup_socket)  # blocking: it waits for its place in the queue
         sock.sendall(f"{os_user}\n".encode())
         answer = b"".join(iter(lambda: sock.recv(65_536), b""))
-    return {line.split()[2] for line in answer.decode().splitlines()}
+    assert answer == END_MARK or answer.endswith(b"\n" + END_MARK), f"cut off: {answer!r}"
+    return {line.split()[2] for line in answer.decode().splitlines() if line}
 
 
 def check_all_served(

@@ -12,10 +12,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Callable
 
 PLACE = Path("build/fuzz")
+COMPILED = "helper"
+"""The helper in C, whose target is in helper.c."""
 SETTLED, EVERY = 50_000, 10_000
 """Executions after which memory is first looked at, and how often from then on."""
 GROWTH = 64 * 1024
@@ -34,13 +37,38 @@ def main() -> int:
     from tests.fuzz.targets import TARGETS
 
     failed = []
-    for name in options.target or TARGETS:
+    for name in options.target or [*TARGETS, COMPILED]:
         print(f"fuzzing {name} for {options.seconds} s", flush=True)
         command = [sys.executable, "-m", "tests.fuzz", "--here", "--seconds", str(options.seconds)]
-        if subprocess.run([*command, name], check=False).returncode:
+        command = compiled(options.seconds) if name == COMPILED else [*command, name]
+        if subprocess.run(command, check=False).returncode:
             failed.append(name)
     print(f"found something in: {', '.join(failed)}" if failed else "found nothing")
     return len(failed)
+
+
+def options_of(name: str, seconds: int, longest: int, seeds: Sequence[bytes]) -> list[str]:
+    """libFuzzer's own command line, with a corpus that begins with these seeds."""
+    corpus = PLACE / name
+    corpus.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(seeds):
+        (corpus / f"seed-{number}").write_bytes(seed)
+    return [
+        f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=1024", f"-max_len={longest}",
+        f"-artifact_prefix={PLACE}/{name}-", "-print_final_stats=1", "-verbosity=0", str(corpus),
+    ]  # fmt: skip
+
+
+def compiled(seconds: int) -> list[str]:
+    """The command that fuzzes the helper in C, compiled with clang's libFuzzer and sanitizers."""
+    from tests.fuzz.targets import HELPER_SEEDS
+
+    PLACE.mkdir(parents=True, exist_ok=True)
+    program = PLACE.resolve() / "helper-fuzzer"
+    sanitizers = ["-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
+    source = str(Path(__file__).parent / "helper.c")
+    subprocess.run(["clang", "-g", "-O1", *sanitizers, "-o", str(program), source], check=True)
+    return [str(program), *options_of(COMPILED, seconds, 4096, HELPER_SEEDS)]
 
 
 def fuzz(name: str, seconds: int) -> None:
@@ -50,19 +78,8 @@ def fuzz(name: str, seconds: int) -> None:
     with atheris.instrument_imports(include=["agent", "h11"]):
         from tests.fuzz.targets import TARGETS
     target, seeds = TARGETS[name]
-    corpus = PLACE / name
-    corpus.mkdir(parents=True, exist_ok=True)
-    for number, seed in enumerate(seeds):
-        (corpus / f"seed-{number}").write_bytes(seed)
-    atheris.Setup(
-        [
-            "fuzz", f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=1024",
-            "-max_len=20000" if name == "wire" else "-max_len=4096",
-            f"-artifact_prefix={PLACE}/{name}-", "-print_final_stats=1", "-verbosity=0",
-            str(corpus),
-        ],
-        watched(target),
-    )  # fmt: skip
+    longest = 20_000 if name == "wire" else 4096
+    atheris.Setup(["fuzz", *options_of(name, seconds, longest, seeds)], watched(target))
     atheris.Fuzz()
 
 

@@ -152,3 +152,16 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
         ],
     ),
 }  # fmt: skip
+
+_LINE = (
+    b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMK0Y9W5xHsCUTxFbtxgmKknb1b6ELRlmmGNbZxtr1yv "
+    b"0f8fad5b-d9cb-469f-a165-70867728950e\n"
+)
+# The first byte is the size of the pieces, the second chooses a fingerprint; 255 ends a connection.
+HELPER_SEEDS = [
+    *(b"\xfe" + bytes([which]) + _LINE + b"\n" for which in range(6)),
+    b"\x0f\0" + b'from="192.0.2.7",restrict,pty ' + _LINE + b"user-rc " + _LINE + b"\n",
+    b"\xfe\1" + b'from="2001:db8::/64" ' + _LINE + b'from="::1",X11-forwarding ' + _LINE + b"\n",
+    b"\xfe\0" + _LINE + b"\xff" + _LINE + b"\xff",
+    b"\xfe\0" + _LINE + b"\xff" + _LINE + _LINE + b"\n",
+]

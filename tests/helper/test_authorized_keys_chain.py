@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,13 +29,6 @@ def script(path: Path, text: str) -> Path:
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
     return path
-
-
-@pytest.fixture
-def helper(tmp_path: Path) -> Iterator[Helper]:
-    """The helper, with less patience for its chain than the real one."""
-    with contextlib.closing(Helper(tmp_path, {"CHAIN_SECONDS": "1.0"})) as made:
-        yield made
 
 
 @pytest.fixture
@@ -65,7 +57,7 @@ def test_arguments(helper: Helper, tmp_path: Path) -> None:
         assert ran.out.decode().splitlines() == ["<ssh>", "<-x>", *(f"<{word}>" for word in words)]
 
 
-def test_what_sshd_would_give_it(chained: Chained) -> None:
+def test_what_sshd_would_give_it(chained: Chained, tmp_path: Path) -> None:
     """Environment, signals and stdin are those that sshd gives its own child."""
     ran = chained("env; grep SigIgn /proc/$$/status; readlink /proc/$$/fd/0; cat; pwd")
     rows = ran.out.decode().splitlines()[1:]
@@ -73,7 +65,7 @@ def test_what_sshd_would_give_it(chained: Chained) -> None:
     assert environment == {f"{name}={value}" for name, value in SSHD_ENVIRONMENT.items()}
     ignored = int(rows[-3].split()[1], 16)
     assert not ignored & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1)
-    assert rows[-2:] == ["/dev/null", os.getcwd()]
+    assert rows[-2:] == ["/dev/null", str(tmp_path)]
 
 
 def test_inherits_stderr(chained: Chained) -> None:
@@ -177,11 +169,27 @@ def test_ours_do_not_wait_for_theirs(helper: Helper, tmp_path: Path) -> None:
     """Our lines are out before the chained command is run: it waits here for us to read them."""
     os.mkfifo(tmp_path / "go")
     path = script(tmp_path / "chained", f"read line < {tmp_path}/go; echo theirs")
+    with (
+        StubLookup(tmp_path, answering(OURS)) as stub,
+        helper.start("--socket", stub.path, "--chain", str(path), "root") as process,
+    ):
+        assert process.stdout is not None
+        assert process.stdout.readline() == OURS
+        (tmp_path / "go").write_text("go\n")
+        assert process.stdout.read() == b"theirs\n"
+        assert process.wait(60) == 0
+
+
+def test_a_command_of_many_words(helper: Helper, tmp_path: Path) -> None:
+    """64 words are run as they are; one more is none of sshd's doing, and is not run."""
     with StubLookup(tmp_path, answering(OURS)) as stub:
-        command = helper.command("--socket", stub.path, "--chain", str(path), "root")
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == OURS
-            (tmp_path / "go").write_text("go\n")
-            assert process.stdout.read() == b"theirs\n"
-            assert process.wait(60) == 0
+
+        def run(words: list[str]) -> Ran:
+            command = " ".join(["/bin/echo", *words])
+            return helper.run("--socket", stub.path, "--chain", command, "root")
+
+        ran, refused = run(["x"] * 63), run(["x"] * 64)
+    assert (ran.status, ran.out, ran.warnings) == (0, OURS + b"x " * 63 + b"root\n", [])
+    assert (refused.status, refused.out, refused.err) == (0, OURS, b"")
+    (warning,) = refused.warnings
+    assert b"/bin/echo: the chained command has too many words" in warning

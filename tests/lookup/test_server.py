@@ -19,7 +19,7 @@ from agent.config import settings as config
 from agent.config.settings import LIMITS
 from agent.leases.table import LeaseTable
 from agent.lookup.answers import Lookups, Malformed, parse
-from agent.lookup.server import LookupServer
+from agent.lookup.server import END_MARK, LookupServer
 from tests.parts.clock import ManualClock
 from tests.parts.leases import make_lease
 
@@ -89,6 +89,15 @@ class Desk:
         self.server = LookupServer(Lookups(self.table, self.clock, self.audit))
 
     async def ask(self, data: bytes, *, end: bool = False) -> bytes:
+        """Send bytes (and the end of the stream), and read to the end; the lines before its mark.
+
+        Raises AssertionError: neither an answer with its end mark nor no answer at all.
+        """
+        answer = await self.ask_raw(data, end=end)
+        assert answer in {b"", END_MARK} or answer.endswith(b"\n" + END_MARK)
+        return answer[: -len(END_MARK)]
+
+    async def ask_raw(self, data: bytes, *, end: bool = False) -> bytes:
         """Send bytes (and the end of the stream), and read to the end."""
         reader, writer = await asyncio.open_unix_connection(self.path)
         try:
@@ -144,6 +153,18 @@ def test_a_live_key_is_given_and_nothing_of_it_is_consumed(tmp_path: Path) -> No
     at_desk(tmp_path, course)
 
 
+def test_an_answer_ends_with_an_empty_line(tmp_path: Path) -> None:
+    """With keys and without: one that was cut off never says that there is none."""
+    lease = make_lease()
+
+    async def course(at: Desk) -> None:
+        at.table.add(lease)
+        assert await at.ask_raw(b"alice\n") == lease.line.encode() + b"\n"
+        assert await at.ask_raw(b"bob\n") == b"\n"
+
+    at_desk(tmp_path, course)
+
+
 def test_every_key_that_is_given_is_a_record_and_names_its_request(tmp_path: Path) -> None:
     """A refusal after a push is one too, with its reason; an ordinary login is only counted."""
     lease = make_lease()
@@ -169,14 +190,14 @@ def test_malformed_is_closed_without_a_byte(tmp_path: Path) -> None:
     async def course(at: Desk) -> None:
         at.table.add(lease := make_lease())
         for data in (b"\0\n", b"alice\nalice\n", b"x" * 100_000, b"GET / HTTP/1.1\r\n\r\n"):
-            assert await at.ask(data) == b""
-        assert await at.ask(b"alice", end=True) == b""
-        assert await at.ask(b"", end=True) == b""
+            assert await at.ask_raw(data) == b""
+        assert await at.ask_raw(b"alice", end=True) == b""
+        assert await at.ask_raw(b"", end=True) == b""
         reader, writer = await asyncio.open_unix_connection(at.path)
         writer.write(b"al")
         await asyncio.sleep(0.01)
         writer.write(b"ice\n")
-        assert await reader.read() == lease.line.encode()
+        assert await reader.read() == lease.line.encode() + END_MARK
         writer.close()
 
     at_desk(tmp_path, course)
@@ -233,7 +254,7 @@ def test_stopping_answers_who_was_accepted_and_leaves_the_path(tmp_path: Path) -
             stopping = asyncio.create_task(at.server.stop())
             await asyncio.sleep(0.05)
             writer.write(b"alice\n")
-            assert await reader.read() == lease.line.encode()
+            assert await reader.read() == lease.line.encode() + END_MARK
             writer.close()
             await stopping
 

@@ -12,45 +12,57 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Optional
 
-from tests.parts.host import IS_ROOT, ROOT, free_port, helper_user, tool
+from tests.parts.helper_kinds import compile_helper
+from tests.parts.host import IS_ROOT, ROOT, MissingToolError, free_port, helper_user, tool
 from tests.parts.keys import KeyPair, make_key
 from tests.parts.part import Part
 from tests.parts.ssh import CLIENTS, Login
 
 HELPER = ROOT / "agent" / "helper" / "authorized_keys.py"
 LAUNCHER = ROOT / "packaging" / "launchers" / "authorized-keys"
+Install = Callable[[Path], Path]
+"""Puts a helper into a folder; returns the path that sshd is to run."""
+
 PATIENCE = 20.0
 """Seconds to wait for sshd to listen before that is called a failure."""
 
 
 @contextlib.contextmanager
-def helper_command() -> Iterator[str]:
+def helper_command(install: Optional[Install] = None) -> Iterator[str]:
     """Yield how sshd runs the helper, without its arguments.
 
     sshd runs a command only if nobody but root can change it or a folder above it. So root installs
-    a copy as a package would; an ordinary user names the system's Python, which is root's.
+    a copy as a package would; an ordinary user names the system's Python, which is root's. Raises
+    MissingToolError for an ordinary user who wants another helper than that.
     """
     if not IS_ROOT:
+        if install is not None:
+            raise MissingToolError("a helper that is root's is missing: run this as root")
         yield f"/usr/bin/python3 -I -S {HELPER}"
         return
     folder = Path(tempfile.mkdtemp(prefix="sixtykey-helper-", dir="/var/lib"))
     try:
         folder.chmod(0o755)
-        yield str(install_helper(folder))
+        yield str((install or install_helper)(folder))
     finally:
         shutil.rmtree(folder)
 
 
-def install_helper(folder: Path, python: str = "/usr/bin/python3") -> Path:
-    """Lay the helper out in `folder` as the package does, byte code included; return its path."""
+def install_helper(folder: Path, python: str = "/usr/bin/python3", module: Path = HELPER) -> Path:
+    """Lay the helper out in `folder` as a package does, byte code included; return its path."""
     (folder / "agent" / "helper").mkdir(parents=True)
-    module = shutil.copy(HELPER, folder / "agent" / "helper")
-    subprocess.run([python, "-m", "py_compile", module], check=True, timeout=60)
+    copy = shutil.copy(module, folder / "agent" / "helper")
+    subprocess.run([python, "-m", "py_compile", copy], check=True, timeout=60)
     helper = Path(shutil.copy(LAUNCHER, folder))
     helper.chmod(0o755)
     return helper
+
+
+def install_compiled(folder: Path) -> Path:
+    """Compile the helper into `folder`; return its path."""
+    return compile_helper(folder / "authorized-keys", "-s")
 
 
 def sshd_version(sshd: str) -> tuple[int, int]:
@@ -67,18 +79,24 @@ class RunningSshd(Part):
     """sshd on 127.0.0.1, listening inside the `with` block, for keys that the daemon gives out.
 
     `settings` are lines of sshd_config that come before, and so win over, those below. Without
-    `lookup_socket` there is no AuthorizedKeysCommand. Raises RuntimeError with sshd's log when it
-    does not listen.
+    `lookup_socket` there is no AuthorizedKeysCommand; `install` puts one in place, by default the
+    helper in Python. Raises RuntimeError with sshd's log when it does not listen.
     """
 
     def __init__(
-        self, directory: Path, lookup_socket: Optional[str], *, settings: Sequence[str] = ()
+        self,
+        directory: Path,
+        lookup_socket: Optional[str],
+        *,
+        settings: Sequence[str] = (),
+        install: Optional[Install] = None,
     ) -> None:
         self.directory = directory
         self.lookup_socket = lookup_socket
         self.port = 0
         self.known_hosts = directory / "known_hosts"
         self._settings = list(settings)
+        self._install = install
         self._sshd = tool("sshd", "openssh-server")
         self._log_file = directory / "sshd.log"
         self._process: Optional[subprocess.Popen[bytes]] = None
@@ -117,7 +135,9 @@ class RunningSshd(Part):
         if IS_ROOT:
             # systemd or the init script makes it, where there is one. It stays: others use it.
             os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
-        helper = self._helper.enter_context(helper_command()) if self.lookup_socket else None
+        helper = None
+        if self.lookup_socket:
+            helper = self._helper.enter_context(helper_command(self._install))
         host_key = make_key(self.directory, "host_key")
         for attempt in range(5):
             self.port = free_port()

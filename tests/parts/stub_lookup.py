@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
 
+from tests.parts.helper_kinds import command_of
 from tests.parts.part import Part
-from tests.parts.sshd import HELPER
 
 Behaviour = Callable[[socket.socket], None]
 
@@ -21,9 +22,14 @@ SSHD_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "USER": "ec2-user", "LOGNAME": "ec2
 """What sshd gives to its AuthorizedKeysCommand, where the host has no LANG."""
 
 
-def answering(answer: bytes) -> Behaviour:
-    """Return a behaviour that sends these bytes and closes."""
-    return lambda connection: connection.sendall(answer)
+def answering(lines: bytes) -> Behaviour:
+    """Return a behaviour that sends these lines and the end mark, and closes."""
+    return sending(lines + b"\n")
+
+
+def sending(data: bytes) -> Behaviour:
+    """Return a behaviour that sends just these bytes and closes."""
+    return lambda connection: connection.sendall(data)
 
 
 class StubLookup(Part):
@@ -64,6 +70,7 @@ class StubLookup(Part):
             waker.connect(self.path)
         self._thread.join()
         self._listener.close()
+        os.unlink(self.path)
 
 
 @dataclass(frozen=True)
@@ -77,28 +84,26 @@ class Ran:
 
 
 class Helper:
-    """The real script in a process of its own; only its constants are changed.
+    """A kind of the helper, each run a process of its own; it logs to this directory."""
 
-    The log's path, so that its warnings can be read, and what `constants` says.
-    """
-
-    def __init__(self, directory: Path, constants: Optional[Mapping[str, str]] = None) -> None:
-        log = directory / "log"
-        self.script = directory / "authorized-keys"
-        source = HELPER.read_text("utf-8")
-        for name, value in {"SYSLOG": f'"{log}"', **(constants or {})}.items():
-            before, assignment, rest = source.partition(f"\n{name} = ")
-            assert assignment, f"the helper has no {name}"
-            source = before + assignment + value + rest[rest.index("\n") :]
-        self.script.write_text(source, "utf-8")
-        self.script.chmod(0o755)
+    def __init__(self, directory: Path, kind: str = "python") -> None:
+        self.kind = kind
+        self.directory = directory
+        self._command = command_of(kind)
         self._log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._log.bind(str(log))
+        self._log.bind(str(directory / "log"))
         self._log.setblocking(False)
 
-    def command(self, *arguments: str, python: str = "/usr/bin/python3") -> list[str]:
-        """Return the command line of a run."""
-        return [python, "-I", "-S", str(self.script), *arguments]
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line of a run, which has to begin in `directory`."""
+        return [*self._command, *arguments]
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Begin a run; whoever does so reads its stdout."""
+        return subprocess.Popen(
+            self.command(*arguments), env=SSHD_ENVIRONMENT, cwd=self.directory,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        )  # fmt: skip
 
     def warnings(self) -> Iterator[bytes]:
         """Yield the datagrams that arrived since the last call."""
@@ -106,12 +111,15 @@ class Helper:
             while True:
                 yield self._log.recv(4096)
 
-    def run(self, *arguments: str, python: str = "/usr/bin/python3") -> Ran:
-        """Run it as sshd does, until nobody holds its stdout any more; TimeoutExpired if never."""
+    def run(self, *arguments: str, prefix: Sequence[str] = ()) -> Ran:
+        """Run it as sshd does, until nobody holds its stdout any more; TimeoutExpired if never.
+
+        `prefix` is a command that becomes the one that follows it.
+        """
         # stderr is no pipe, as it is none under sshd: what a chain leaves behind may hold it.
         with tempfile.TemporaryFile() as err:
             done = subprocess.run(
-                self.command(*arguments, python=python), env=SSHD_ENVIRONMENT,
+                [*prefix, *self.command(*arguments)], env=SSHD_ENVIRONMENT, cwd=self.directory,
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err, check=False,
                 timeout=60,
             )  # fmt: skip

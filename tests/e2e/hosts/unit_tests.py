@@ -13,6 +13,7 @@ import sys
 
 from tests.e2e.hosts.host import ALONE, Host
 from tests.e2e.hosts.report import expect
+from tests.parts.helper_kinds import command_of
 from tests.parts.host import ROOT
 from tests.parts.project import project_files
 
@@ -30,6 +31,8 @@ LEFT_OUT = (
         "tests/test_conftest.py",
         "tests/sources/api/test_hostile.py",
     ),
+    # A compiler, and real logins, which have a step of their own.
+    *(f"tests/helper/test_{name}.py" for name in ("compiled_helper", "login", "upgrade")),
 )
 
 
@@ -51,9 +54,13 @@ def run(host: Host) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
         install_tools(host)
+        helpers = host.machine.root / "opt/helpers"
+        helpers.mkdir()
+        shutil.copy(command_of("compiled")[0], helpers)
         left_out = " ".join(f"--ignore={name}" for name in LEFT_OUT)
         command = (
             "cd /opt/source && PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/opt/tools CI=true "
+            "SIXTYKEY_TEST_HELPERS=/opt/helpers "
             f"python3 -m pytest -q -n 2 -p no:cacheprovider {left_out} tests"
         )
         with ALONE:

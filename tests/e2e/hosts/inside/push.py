@@ -45,7 +45,10 @@ def push(
 def lookup(user: str, fingerprint: str = "", timeout: float = 1.0) -> str:
     """What the daemon answers sshd's helper, which waits for a second at most."""
     request = f"{user} {fingerprint}\n" if fingerprint else f"{user}\n"
-    return exchange(LOOKUP, request.encode(), timeout).decode()
+    answer = exchange(LOOKUP, request.encode(), timeout).decode()
+    if not answer.endswith("\n"):
+        raise OSError("an answer without its end mark")
+    return answer[:-1]
 
 
 def exchange(path: str, request: bytes, timeout: float) -> bytes:

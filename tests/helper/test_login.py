@@ -1,0 +1,61 @@
+"""Logins at a real sshd through the compiled helper, installed as a package would."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.parts.daemon import RunningDaemon
+from tests.parts.host import login_user, work_directory
+from tests.parts.keys import make_key
+from tests.parts.raw import ask
+from tests.parts.signed import push
+from tests.parts.sshd import Install, RunningSshd, install_compiled, install_helper
+
+
+@pytest.mark.parametrize("install", [install_compiled, install_helper])
+@pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+def test_a_pushed_key_logs_in_and_no_other(install: Install, algorithm: str) -> None:
+    """With either FingerprintHash; and sshd has nothing to say of its command."""
+    settings = [f"FingerprintHash {algorithm}"]
+    with (
+        work_directory() as folder,
+        login_user() as user,
+        RunningDaemon(folder) as daemon,
+        RunningSshd(folder, daemon.lookup_socket, settings=settings, install=install) as sshd,
+    ):
+        pushed, other = make_key(folder, "pushed"), make_key(folder, "other")
+        assert not sshd.login(user, pushed).accepted
+        answer = ask(daemon.push_socket, push(SSHPublicKey=pushed.line, InstanceOSUser=user).raw())
+        assert answer.status == 200
+        for _ in range(2):
+            done = sshd.login(user, pushed)
+            assert done.accepted, f"{done.message}\n{sshd.log()}"
+        assert not sshd.login(user, other).accepted
+        given = daemon.audit(event="lookup", outcome="given", request_id=answer.request_id)
+        assert {each["fingerprint"] for each in given} == {pushed.fingerprint()}
+        assert "AuthorizedKeysCommand" not in sshd.log()
+
+
+def test_the_login_fails_when_the_command_is_not_roots(tmp_path: Path) -> None:
+    """The parts run sshd for real: a helper that others may change is not run at all."""
+
+    def writable(folder: Path) -> Path:
+        program = install_compiled(folder)
+        program.chmod(0o777)
+        return program
+
+    with (
+        work_directory() as folder,
+        login_user() as user,
+        RunningDaemon(folder) as daemon,
+        RunningSshd(folder, daemon.lookup_socket, install=writable) as sshd,
+    ):
+        key = make_key(tmp_path)
+        assert (
+            ask(daemon.push_socket, push(SSHPublicKey=key.line, InstanceOSUser=user).raw()).status
+            == 200
+        )
+        assert not sshd.login(user, key).accepted
+        assert "Unsafe AuthorizedKeysCommand" in sshd.log()
