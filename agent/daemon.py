@@ -97,8 +97,7 @@ class Daemon:
             task.cancel()
         await lookups.stop()
         self._store.close()
-        self._record("stop")
-        self._lines.flush()
+        self._end_audit()
 
     def _open_doors(
         self, sockets: Mapping[str, socket.socket]
@@ -161,7 +160,8 @@ class Daemon:
         while True:
             self._notifier.watchdog()
             self._lines.flush()
-            self._audit.dropped(self._lines.take_dropped())
+            self._audit.report_dropped(self._lines.take_dropped())
+            self._audit.report_summed()
             watchdog = self._notifier.watchdog_interval or LIMITS.tend_seconds
             audit = LIMITS.audit_retry_seconds if self._lines.waiting else LIMITS.tend_seconds
             await asyncio.sleep(min(watchdog, audit))
@@ -175,6 +175,15 @@ class Daemon:
                 self._intake.explain(await self._store.tend())
             if any(server.crowd_has_gone() for server in servers):
                 give_back()
+
+    def _end_audit(self) -> None:
+        """Say what was not written, and wait for the log, for it is over when this process is."""
+        self._lines.drain(LIMITS.audit_flush_seconds)
+        self._lines.drop_others()
+        self._audit.report_summed(0.0)
+        self._audit.report_dropped(self._lines.take_dropped(), 0.0)
+        self._record("stop")
+        self._lines.drain(LIMITS.audit_stop_seconds)
 
     def _count_refused(self, code: str) -> None:
         self._audit.count("http", code)

@@ -45,7 +45,7 @@ def words(record: Record, host: Record) -> tuple[str, str]:
 
 
 def _push(record: Record) -> str:
-    by = who(record.get("principal", "somebody unknown"))
+    by = who(record.get("principal") or _claimant(record))
     source = record.get("source")
     place = "on this host" if source == "unix" else f"from {source}"
     client = f" ({record['user_agent'][:60]})" if record.get("user_agent") else ""
@@ -59,6 +59,12 @@ def _push(record: Record) -> str:
     return f"{head}: refused, {record['outcome']}: {record.get('reason')}"
 
 
+def _claimant(record: Record) -> str:
+    """Whoever a refused request says that it is from: nobody has verified it."""
+    claimed = record.get("claimed_principal")
+    return "somebody unknown" if claimed is None else f"somebody as {claimed}"
+
+
 def _push_hint(record: Record, host: Record) -> str:
     code = record["outcome"]
     if code == "AuthException":
@@ -67,7 +73,7 @@ def _push_hint(record: Record, host: Record) -> str:
             return f"allow.instances: {_CREDENTIALS}"
         return (
             f"the secret access key that the client signs with is not the one that this host has "
-            f"for {record.get('principal')}: sixtykey credentials add makes a new pair"
+            f"for {record.get('claimed_principal')}: sixtykey credentials add makes a new pair"
         )
     if code == "AccessDeniedException":
         return f"allow.os_users, or keys.deny_users of the configuration: {_CREDENTIALS}"
@@ -118,6 +124,19 @@ def asked(record: Record, os_user: str) -> tuple[str, str]:
             f"log in as {others[0]}, or push it for {os_user}",
         )
     return what, "ordinary logins look the same; to let a key in: sixtykey push"
+
+
+def unwritten(record: Record) -> str:
+    """Decisions that have no record of their own: how many of what, and of whom."""
+    parts = ", ".join(f"{name} {count}" for name, count in record["decisions"].items())
+    if record["outcome"] == "dropped":
+        return f"{record['count']} decisions were lost, for nobody read the audit log: {parts}"
+    groups = ", ".join(f"{who(name)} {count}" for name, count in record["groups"].items())
+    others = f", others {record['others']}" if record["others"] else ""
+    return (
+        f"{record['count']} more decisions like those before them were only counted: {parts} "
+        f"({record['kind']}: {groups}{others})"
+    )
 
 
 def stamp(record: Record) -> str:
