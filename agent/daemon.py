@@ -93,6 +93,8 @@ class Daemon:
         for door in doors:
             door.drain()
         await asyncio.gather(*(server.stop() for server in servers))
+        # While lookups are still answered: whoever logs in need not wait for a slow log.
+        await self._drain_log()
         for task in tending:
             task.cancel()
         await lookups.stop()
@@ -177,13 +179,19 @@ class Daemon:
                 give_back()
 
     def _end_audit(self) -> None:
-        """Say what was not written, and wait for the log, for it is over when this process is."""
-        self._lines.drain(LIMITS.audit_flush_seconds)
+        """The last records: what was not written, and that this is the end."""
         self._lines.drop_others()
         self._audit.report_summed(0.0)
         self._audit.report_dropped(self._lines.take_dropped(), 0.0)
         self._record("stop")
         self._lines.drain(LIMITS.audit_stop_seconds)
+
+    async def _drain_log(self) -> None:
+        """Wait for the log, but not for long: what still waits is lost with this process."""
+        end = self._context.clock.boottime() + LIMITS.audit_drain_seconds
+        while self._lines.waiting and self._context.clock.boottime() < end:
+            self._lines.flush()
+            await asyncio.sleep(LIMITS.drain_poll_seconds)
 
     def _count_refused(self, code: str) -> None:
         self._audit.count("http", code)

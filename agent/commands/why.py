@@ -84,8 +84,8 @@ def _print(user: str, answer: dict[str, Any], findings: Sequence[Finding]) -> No
         print(f"daemon remembers, which has run for {since}; the audit log may know more")
     if not_asked := _not_asked(user, answer):
         print(f"! {plain(not_asked)}")
-    for record in answer["Unwritten"]:
-        print(f"! {wording.stamp(record)}: {plain(wording.unwritten(record))}")
+    for line in wording.unwritten(answer["Unwritten"]):
+        print(f"! {plain(line)}")
     hinted: set[str] = set()
     for record, (what, hint) in told:
         print(f"{wording.stamp(record)}: {plain(what)}")

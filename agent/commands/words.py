@@ -6,7 +6,7 @@ from agent.commands.terminal import duration, who
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     Record = Mapping[str, Any]
@@ -126,17 +126,32 @@ def asked(record: Record, os_user: str) -> tuple[str, str]:
     return what, "ordinary logins look the same; to let a key in: sixtykey push"
 
 
-def unwritten(record: Record) -> str:
-    """Decisions that have no record of their own: how many of what, and of whom."""
-    parts = ", ".join(f"{name} {count}" for name, count in record["decisions"].items())
-    if record["outcome"] == "dropped":
-        return f"{record['count']} decisions were lost, for nobody read the audit log: {parts}"
-    groups = ", ".join(f"{who(name)} {count}" for name, count in record["groups"].items())
-    others = f", others {record['others']}" if record["others"] else ""
-    return (
-        f"{record['count']} more decisions like those before them were only counted: {parts} "
-        f"({record['kind']}: {groups}{others})"
-    )
+def unwritten(records: Sequence[Record]) -> list[str]:
+    """What was summed up or lost of late, about whichever user: a line for each kind of flood."""
+    kinds: dict[str, list[Record]] = {}
+    for record in records:
+        kinds.setdefault(record.get("kind", ""), []).append(record)
+    return [_unwritten(kind, alike) for kind, alike in kinds.items()]
+
+
+def _unwritten(kind: str, alike: Sequence[Record]) -> str:
+    count = sum(record["count"] for record in alike)
+    parts = _most(record["decisions"] for record in alike)
+    within = f"in the last {duration(max(record['age'] for record in alike))}"
+    if not kind:
+        return f"{within} {count} audit records were lost, for the log did not take them: {parts}"
+    groups = _most(record["groups"] for record in alike)
+    return f"{within} {count} decisions of all users were only counted ({kind}): {parts}; {groups}"
+
+
+def _most(counts: Iterable[Mapping[str, int]]) -> str:
+    """The three largest, together."""
+    together: dict[str, int] = {}
+    for each in counts:
+        for name, count in each.items():
+            together[name] = together.get(name, 0) + count
+    largest = sorted(together.items(), key=lambda pair: -pair[1])[:3]
+    return ", ".join(f"{name} {count}" for name, count in largest)
 
 
 def stamp(record: Record) -> str:

@@ -253,10 +253,10 @@ class Limits:
     audit_kept_bytes: int = 8 * 1024 * 1024
     # Diagnostics held while stderr does not take them (bytes).
     diagnostics_room_bytes: int = 256 * 1024
-    # At the end: how long the log may take for what waits, before what let nobody in is left out,
-    # and how long then for the rest. systemd's own limit is 15 s, of which draining takes 5.
-    audit_flush_seconds: float = 2.0
-    audit_stop_seconds: float = 5.0
+    # At the end: how long the log may take for what waits, while lookups are answered; and then for
+    # the last records, when they are not. systemd's own limit is 15 s, of which draining takes 5.
+    audit_drain_seconds: float = 5.0
+    audit_stop_seconds: float = 0.5
     # How often they are tried again: a pipe takes 64 KiB, some hundred records, at a time.
     audit_retry_seconds: float = 0.1
 

@@ -15,10 +15,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 from tests.parts.daemon import CREDENTIAL
+from tests.parts.part import Part
 from tests.parts.raw import Raw
 from tests.parts.signed import Signer, push, sign
 
@@ -29,34 +31,44 @@ FLOODER: dict[str, Any] = {**CREDENTIAL, "access_key_id": "AKIAFLOODER000000000"
 _BATCH = 25
 
 
-class SlowLog:
-    """A named pipe that is read at so many bytes a second; stdout of a daemon under test."""
+class SlowLog(Part):
+    """A named pipe for a daemon's stdout, read at `rate` bytes a second; 0: not until `speed_up`.
+
+    When it finishes, what is left is read first, at that rate.
+    """
 
     def __init__(self, folder: Path, rate: int) -> None:
-        self.path = folder / "log"
-        os.mkfifo(self.path)
-        self._reader = os.open(self.path, os.O_RDWR | os.O_NONBLOCK)
+        self.prefix = ["sh", "-c", f'exec "$@" >{folder / "log"}', "sh"]
+        self._path = folder / "log"
         self._rate = rate
         self._data = bytearray()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._read)
+        self._reader = -1
+
+    def begin(self) -> None:
+        """Make the pipe, and read."""
+        os.mkfifo(self._path)
+        self._reader = os.open(self._path, os.O_RDWR | os.O_NONBLOCK)
         self._thread.start()
+
+    def finish(self) -> None:
+        """Read what is left, and close."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if self._reader >= 0:
+            os.close(self._reader)
+
+    def speed_up(self) -> None:
+        """Read as fast as it goes from now on."""
+        self._rate = 100_000_000
 
     def _read(self) -> None:
         while not self._over.is_set() or select.select([self._reader], [], [], 0)[0]:
             with contextlib.suppress(BlockingIOError):
                 self._data += os.read(self._reader, self._rate // 50)
             time.sleep(0.02)
-
-    def end(self) -> None:
-        """Read what is left, at the same rate."""
-        self._over.set()
-        self._thread.join()
-
-    def close(self) -> None:
-        """Read what is left, and close."""
-        self.end()
-        os.close(self._reader)
 
     def records(self, **wanted: Any) -> list[dict[str, Any]]:
         """The records so far that have these fields and values."""
@@ -140,44 +152,51 @@ def repeated_lookups(target: Target, until: float) -> int:
     return 0
 
 
-ALL: tuple[Flood, ...] = (replays, throttled, strangers, mismatches, repeated_lookups)
+PUSHES: tuple[Flood, ...] = (replays, throttled, strangers)
+LOOKUPS: tuple[Flood, ...] = (replays, mismatches, repeated_lookups)
 
 
 def _run(flood: Flood, target: Target, until: float, sent: Connection) -> None:
     sent.send(flood(target, until))
 
 
-class Flooding:
+class Flooding(Part):
     """Floods, each a process of its own; `until` is when they end (time.monotonic)."""
 
-    def __init__(self, target: Target, seconds: float, floods: Sequence[Flood] = ALL) -> None:
-        self.until = time.monotonic() + seconds
-        context = multiprocessing.get_context("spawn")
-        self._pipes, self._processes = [], []
-        for flood in floods:
-            reader, writer = context.Pipe(duplex=False)
-            process = context.Process(target=_run, args=(flood, target, self.until, writer))
-            process.start()
-            writer.close()
-            self._pipes.append(reader)
-            self._processes.append(process)
+    def __init__(self, target: Target, seconds: float, floods: Sequence[Flood]) -> None:
+        self._target = target
+        self._seconds = seconds
+        self._floods = floods
+        self._pipes: list[Connection] = []
+        self._processes: list[SpawnProcess] = []
+        self.until = 0.0
 
-    def end(self) -> int:
+    def begin(self) -> None:
+        """Start them."""
+        self.until = time.monotonic() + self._seconds
+        context = multiprocessing.get_context("spawn")
+        for flood in self._floods:
+            reader, writer = context.Pipe(duplex=False)
+            process = context.Process(target=_run, args=(flood, self._target, self.until, writer))
+            self._pipes.append(reader)
+            process.start()
+            self._processes.append(process)
+            writer.close()
+
+    def wait(self) -> int:
         """Wait for their end; how many pushes were answered. Raises EOFError: one has failed."""
         sent = sum(int(reader.recv()) for reader in self._pipes)
         for process in self._processes:
             process.join()
         return sent
 
-    def __enter__(self) -> Flooding:
-        """Flooding."""
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """None of them is left, however the block ended."""
+    def finish(self) -> None:
+        """End those that still run."""
         for process in self._processes:
             process.terminate()
             process.join()
+        for reader in self._pipes:
+            reader.close()
 
 
 def missing(records: list[dict[str, Any]]) -> list[int]:
