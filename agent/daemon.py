@@ -93,12 +93,13 @@ class Daemon:
         for door in doors:
             door.drain()
         await asyncio.gather(*(server.stop() for server in servers))
+        # While lookups are still answered: whoever logs in need not wait for a slow log.
+        await self._drain_log()
         for task in tending:
             task.cancel()
         await lookups.stop()
         self._store.close()
-        self._record("stop")
-        self._lines.flush()
+        self._end_audit()
 
     def _open_doors(
         self, sockets: Mapping[str, socket.socket]
@@ -161,7 +162,8 @@ class Daemon:
         while True:
             self._notifier.watchdog()
             self._lines.flush()
-            self._audit.dropped(self._lines.take_dropped())
+            self._audit.report_dropped(self._lines.take_dropped())
+            self._audit.report_summed()
             watchdog = self._notifier.watchdog_interval or LIMITS.tend_seconds
             audit = LIMITS.audit_retry_seconds if self._lines.waiting else LIMITS.tend_seconds
             await asyncio.sleep(min(watchdog, audit))
@@ -175,6 +177,21 @@ class Daemon:
                 self._intake.explain(await self._store.tend())
             if any(server.crowd_has_gone() for server in servers):
                 give_back()
+
+    def _end_audit(self) -> None:
+        """The last records: what was not written, and that this is the end."""
+        self._lines.drop_others()
+        self._audit.report_summed(0.0)
+        self._audit.report_dropped(self._lines.take_dropped(), 0.0)
+        self._record("stop")
+        self._lines.drain(LIMITS.audit_stop_seconds)
+
+    async def _drain_log(self) -> None:
+        """Wait for the log, but not for long: what still waits is lost with this process."""
+        end = self._context.clock.boottime() + LIMITS.audit_drain_seconds
+        while self._lines.waiting and self._context.clock.boottime() < end:
+            self._lines.flush()
+            await asyncio.sleep(LIMITS.drain_poll_seconds)
 
     def _count_refused(self, code: str) -> None:
         self._audit.count("http", code)

@@ -95,7 +95,8 @@ class Operator:
         told = {
             "Leases": self._describe_leases(os_user),
             "Decisions": history.of(os_user, now),
-            "Asked": history.asked_for(os_user, now),
+            "Asked": history.last_miss(os_user, now),
+            "Unwritten": history.unwritten(now),
             "Uptime": round(now - self._started, 3),
             **self._names(),
         }
@@ -167,7 +168,7 @@ class Operator:
     async def _end(self, leases: Iterable[Lease]) -> None:
         gone, now = list(leases), self._clock.boottime()
         for lease in gone:
-            self._audit.history.revoked(lease, now)
+            self._audit.history.record_revocation(lease, now)
         try:
             await self._store.revoke(gone)
         except NotDurable as error:

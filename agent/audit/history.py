@@ -18,8 +18,6 @@ from agent.config.settings import LIMITS
 from agent.leases.lease import Lease
 
 _EVENTS = frozenset({"push", "lookup", "revoke"})
-# What tells one lookup from another; sshd asks twice for a key that it takes.
-_SAME = ("outcome", "fingerprint", "request_id")
 
 
 class _Entry:
@@ -29,18 +27,19 @@ class _Entry:
 
     def __init__(self, at: float, record: dict[str, Any], line: bytes) -> None:
         self.at = at
-        self.kind = (record["event"], *(record.get(name) for name in _SAME))
+        # What tells one lookup from another; sshd asks twice for a key that it takes.
+        self.kind = (record["outcome"], record.get("fingerprint"), record.get("request_id"))
         self.line = line
         self.times = 1
 
-    def told(self, now: float) -> dict[str, Any]:
+    def as_dict(self, now: float) -> dict[str, Any]:
         """The record, with its age in seconds and how often it came in a row."""
         told: dict[str, Any] = json.loads(self.line)
         told.pop("public_key", None)
         return {**told, "age": round(now - self.at, 3), "times": self.times}
 
 
-class _Asked:
+class _Miss:
     """A login of a user for whom nothing had been pushed: when, how often, and with which key."""
 
     __slots__ = ("at", "fingerprint", "times")
@@ -62,15 +61,19 @@ class History:
         # Apart from the pushes: whoever may try to log in causes as many of these as he likes.
         self._lookups: cachetools.LRUCache[str, deque[_Entry]] = cachetools.LRUCache(users)
         self._claims: deque[tuple[str, _Entry]] = deque(maxlen=LIMITS.history_claims)
-        self._asked: cachetools.LRUCache[str, _Asked] = cachetools.LRUCache(users)
+        self._unwritten: deque[_Entry] = deque(maxlen=LIMITS.history_unwritten)
+        self._misses: cachetools.LRUCache[str, _Miss] = cachetools.LRUCache(users)
         self._leases: cachetools.LRUCache[str, deque[Lease]] = cachetools.LRUCache(users)
         self._revoked: cachetools.LRUCache[str, float] = cachetools.LRUCache(users)
 
     def note(self, record: dict[str, Any], line: bytes, now: float) -> None:
-        """Remember an audit record, if it is about one OS user. `now`: CLOCK_BOOTTIME, s.
+        """Remember an audit record that explains a login. `now`: CLOCK_BOOTTIME, s.
 
-        `line` is the record as JSON, in which it is kept.
+        It is about one OS user, or about decisions that have no record of their own. `line` is the
+        record as JSON, in which it is kept.
         """
+        if record["event"] == "audit":
+            self._unwritten.append(_Entry(now, record, line))
         if record["event"] not in _EVENTS:
             return
         entry = _Entry(now, record, line)
@@ -80,27 +83,27 @@ class History:
             return
         kept = self._lookups if record["event"] == "lookup" else self._pushes
         os_user = record["os_user"]
-        if os_user not in kept:
-            kept[os_user] = deque(maxlen=self._each)
-        entries = kept[os_user]
+        entries = kept.get(os_user)
+        if entries is None:
+            entries = kept[os_user] = deque(maxlen=self._each)
         if entries and record["event"] == "lookup" and entries[-1].kind == entry.kind:
             entry.times += entries.pop().times
         entries.append(entry)
 
-    def asked(self, os_user: str, fingerprint: Optional[str], now: float) -> None:
+    def record_miss(self, os_user: str, fingerprint: Optional[str], now: float) -> None:
         """Sshd asked for a key of a user for whom none was pushed lately: any ordinary login."""
-        asked = self._asked.get(os_user)
-        if asked is None:
-            asked = self._asked[os_user] = _Asked()
-        asked.at, asked.fingerprint, asked.times = now, fingerprint, asked.times + 1
+        miss = self._misses.get(os_user)
+        if miss is None:
+            miss = self._misses[os_user] = _Miss()
+        miss.at, miss.fingerprint, miss.times = now, fingerprint, miss.times + 1
 
-    def pushed(self, lease: Lease) -> None:
+    def record_push(self, lease: Lease) -> None:
         """Remember a lease, to explain refusals after its end."""
         if lease.os_user not in self._leases:
             self._leases[lease.os_user] = deque(maxlen=self._each)
         self._leases[lease.os_user].append(lease)
 
-    def revoked(self, lease: Lease, now: float) -> None:
+    def record_revocation(self, lease: Lease, now: float) -> None:
         """The lease was ended at `now` (CLOCK_BOOTTIME, s), before its time."""
         self._revoked[lease.request_id] = now
 
@@ -112,25 +115,33 @@ class History:
             *(entry for claimed, entry in self._claims if claimed == os_user),
         ]
         entries.sort(key=lambda entry: entry.at, reverse=True)
-        return [entry.told(now) for entry in entries]
+        return [entry.as_dict(now) for entry in entries]
 
-    def asked_for(self, os_user: str, now: float) -> Optional[dict[str, Any]]:
+    def unwritten(self, now: float) -> list[dict[str, Any]]:
+        """The last records of what was summed up or dropped, newest first, with `age`.
+
+        They are about all users: what one misses about a user may be in them.
+        """
+        recent = (e for e in reversed(self._unwritten) if now < e.at + LIMITS.history_seconds)
+        return [entry.as_dict(now) for entry in recent]
+
+    def last_miss(self, os_user: str, now: float) -> Optional[dict[str, Any]]:
         """The last login of the user while no key had been pushed; None when there was none.
 
         `pushed_for` are the other users for whom that very key was pushed lately.
         """
-        asked = self._asked.get(os_user)
-        if asked is None:
+        miss = self._misses.get(os_user)
+        if miss is None:
             return None
         others = [
             lease.os_user
             for lease in self._recent(now)
-            if asked.fingerprint is not None and lease.is_for(asked.fingerprint)
+            if miss.fingerprint is not None and lease.is_for(miss.fingerprint)
         ]
         return {
-            "fingerprint": asked.fingerprint,
-            "age": round(now - asked.at, 3),
-            "times": asked.times,
+            "fingerprint": miss.fingerprint,
+            "age": round(now - miss.at, 3),
+            "times": miss.times,
             "pushed_for": sorted(set(others) - {os_user}),
         }
 

@@ -2,69 +2,174 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import select
-from collections import deque
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Optional
 
 from agent.config.settings import LIMITS
+
+Label = tuple[str, str]
+# A line's number, its bytes, and its label.
+_Line = tuple[int, bytes, Label]
+
+_UNNAMED: Label = ("", "")
+# Nobody reads any more, for good. Everything else (a full disk) may pass.
+_GONE = frozenset({errno.EPIPE, errno.EBADF, errno.ECONNRESET})
+
+
+@dataclass
+class Dropped:
+    """Dropped lines: how many of each label, and the lowest and highest of their numbers."""
+
+    first: int
+    last: int
+    labels: Counter[Label] = field(default_factory=Counter)
+
+    def add(self, other: Dropped) -> None:
+        """Count those too."""
+        self.first, self.last = min(self.first, other.first), max(self.last, other.last)
+        self.labels.update(other.labels)
+
+
+class _Lane:
+    """Lines that wait, in order, and how many bytes they are."""
+
+    def __init__(self) -> None:
+        self.lines: deque[_Line] = deque()
+        self.size = 0
+
+    def append(self, line: _Line) -> None:
+        self.lines.append(line)
+        self.size += len(line[1])
+
+    def take_oldest(self) -> _Line:
+        line = self.lines.popleft()
+        self.size -= len(line[1])
+        return line
+
+    def take_newest(self) -> _Line:
+        line = self.lines.pop()
+        self.size -= len(line[1])
+        return line
 
 
 class LineWriter:
     """Writes lines to a file descriptor and never waits for it.
 
     A full pipe or a journald that stands still must not stop a lookup: lines wait here, a bounded
-    number of them, and then are dropped and counted.
+    number of bytes of them. All may take `room`; `kept` is for essential lines alone, and for them
+    the others give up `room` too. What is dropped is the newest: what was recorded before a flood
+    began cannot be erased by it.
     """
 
-    def __init__(self, descriptor: int, limit: int = LIMITS.audit_backlog) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        room: int = LIMITS.audit_room_bytes,
+        kept: int = LIMITS.audit_kept_bytes,
+    ) -> None:
         self._descriptor = descriptor
-        self._limit = limit
-        self._lines: deque[bytes] = deque()
+        self._room = room
+        self._most = room + kept
+        self._essential = _Lane()
+        self._others = _Lane()
+        # The line that is being written, and what is left of it.
+        self._current: _Line = (0, b"", _UNNAMED)
+        self._rest = b""
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
-        self._dropped = 0
+        self._dropped: Optional[Dropped] = None
 
     @property
     def waiting(self) -> bool:
         """Whether there are lines that could not be written yet."""
-        return bool(self._lines)
+        return bool(self._rest or self._essential.lines or self._others.lines)
 
-    def take_dropped(self) -> int:
-        """How many lines were dropped since this was last asked, once there is room again."""
-        if self._lines:
-            return 0
-        dropped, self._dropped = self._dropped, 0
+    def take_dropped(self) -> Optional[Dropped]:
+        """What was dropped since this was last asked; None when nothing was."""
+        dropped, self._dropped = self._dropped, None
         return dropped
 
-    def write(self, line: bytes) -> None:
-        """Write a line, now or when it can be taken."""
-        if len(self._lines) >= self._limit:
-            self._dropped += 1
+    def write(
+        self, line: bytes, number: int = 0, label: Label = _UNNAMED, essential: bool = True
+    ) -> None:
+        """Write a line, now or when it can be taken.
+
+        Args:
+            number: lines are written in the order of their numbers; no later one has a lower one.
+            label: what is said of the line if it is dropped.
+        """
+        if self.waiting:
+            lane = self._essential if essential else self._others
+            lane.append((number, line, label))
+            self._make_room()
         else:
-            self._lines.append(line)
+            self._current, self._rest = (number, line, label), line
         self.flush()
 
     def flush(self) -> None:
         """Write what waits, as far as that goes without waiting."""
-        while self._lines and self._writable():
-            # At most what a pipe takes whole (PIPE_BUF, pipe(7)): poll promised room for that much.
-            piece = self._lines[0][: select.PIPE_BUF]
+        # Any event: where there is an error instead of room, write() says which.
+        while (self._rest or self._take_next()) and self._poll.poll(0):
             try:
-                written = os.write(self._descriptor, piece)
-            except BlockingIOError:
+                # At most what a pipe takes whole (PIPE_BUF, pipe(7)): poll promised that much room.
+                written = os.write(self._descriptor, self._rest[: select.PIPE_BUF])
+            except OSError as error:
+                if error.errno in _GONE:
+                    self._drop_all()
                 return
-            except OSError:
-                # Nobody reads any more (closed pipe, closed descriptor).
-                self._dropped += len(self._lines)
-                self._lines.clear()
-                return
-            self._lines[0] = self._lines[0][written:]
-            if not self._lines[0]:
-                self._lines.popleft()
+            self._rest = self._rest[written:]
 
-    def _writable(self) -> bool:
-        return any(events & select.POLLOUT for _, events in self._poll.poll(0))
+    def drain(self, seconds: float) -> None:
+        """Write what waits, and wait for that, but no longer than so many seconds."""
+        end = time.monotonic() + seconds
+        self.flush()
+        while self.waiting and time.monotonic() < end:
+            time.sleep(LIMITS.drain_poll_seconds)
+            self.flush()
+
+    def drop_others(self) -> None:
+        """Drop the lines that wait and are not essential."""
+        while self._others.lines:
+            self._drop(self._others.take_newest())
+
+    def _take_next(self) -> bool:
+        """Begin the line with the lowest number; False when none waits."""
+        essential, others = self._essential.lines, self._others.lines
+        if essential and not (others and others[0][0] < essential[0][0]):
+            self._current = self._essential.take_oldest()
+        elif others:
+            self._current = self._others.take_oldest()
+        else:
+            return False
+        self._rest = self._current[1]
+        return True
+
+    def _make_room(self) -> None:
+        while self._others.size > self._room:
+            self._drop(self._others.take_newest())
+        while self._others.size + self._essential.size > self._most:
+            lane = self._others if self._others.lines else self._essential
+            self._drop(lane.take_newest())
+
+    def _drop_all(self) -> None:
+        self._drop(self._current)
+        self._rest = b""
+        while self._take_next():
+            self._drop(self._current)
+            self._rest = b""
+
+    def _drop(self, line: _Line) -> None:
+        dropped = Dropped(line[0], line[0], Counter({line[2]: 1}))
+        if self._dropped is None:
+            self._dropped = dropped
+        else:
+            self._dropped.add(dropped)
 
 
 class LineHandler(logging.Handler):
@@ -73,7 +178,7 @@ class LineHandler(logging.Handler):
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self.setFormatter(logging.Formatter("sixtykeyd: %(message)s"))
-        self._writer = LineWriter(descriptor)
+        self._writer = LineWriter(descriptor, LIMITS.diagnostics_room_bytes, 0)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, or leave it for the next one to take along."""

@@ -47,11 +47,14 @@ def _counters(counters: Mapping[str, Mapping[str, int]]) -> list[str]:
         for outcome, count in sorted(counters.get(action, {}).items())
     ]
     asked = "What operators asked, by action and outcome."
+    summed = "Decisions of floods that were counted and have no audit record of their own."
+    dropped = "Audit records that were lost, for the log did not take them."
     return [
         _counter("pushes", "Pushes, by outcome.", counters.get("push", {})),
         _counter("lookups", "Questions of sshd, by outcome.", counters.get("lookup", {})),
         _counter("http_refused", "What was no request.", counters.get("http", {})),
-        _counter("audit_gaps", "Times that audit records were dropped.", counters.get("audit", {})),
+        _by_event("audit_summed", summed, counters.get("summed", {})),
+        _by_event("audit_dropped", dropped, counters.get("dropped", {})),
         _family("operations_total", "counter", asked, operations),
     ]
 
@@ -62,6 +65,11 @@ def _gauge(name: str, what: str, value: float) -> str:
 
 def _counter(name: str, what: str, by_outcome: Mapping[str, int]) -> str:
     samples = [({"outcome": outcome}, count) for outcome, count in sorted(by_outcome.items())]
+    return _family(f"{name}_total", "counter", what, samples)
+
+
+def _by_event(name: str, what: str, by_event: Mapping[str, int]) -> str:
+    samples = [({"event": event}, count) for event, count in sorted(by_event.items())]
     return _family(f"{name}_total", "counter", what, samples)
 
 

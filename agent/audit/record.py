@@ -2,26 +2,34 @@
 
 A record says who, from where, for which user, which key, which request, and what came of it. It
 never holds a secret or a signature. Everything a caller chose is a JSON string in ASCII, so that no
-byte of it can break out of its line or of a terminal.
+byte of it can break out of its line or of a terminal. docs/audit.md is the list of the fields.
 """
 
 from __future__ import annotations
 
+import functools
 import json
+import secrets
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Callable, Optional
 
-import cachetools
-
 from agent.audit.history import History
+from agent.audit.lines import Dropped
+from agent.audit.sampling import Decision, Group, Sampler, Sum, is_essential
 from agent.config.settings import LIMITS
-from agent.host.bucket import Bucket
 from agent.host.clock import Clock
 
+# Made once; a record has no circles to look for.
+_encode = json.JSONEncoder(check_circular=False).encode
+_GAP = ("audit", "dropped")
 # What a caller wrote is cut here: enough for every honest value, too little to flood a log with.
 _LONGEST = 1024
+
+Write = Callable[[bytes, int, Decision, bool], None]
+"""Takes a line, its number, its decision, and whether it is essential (LineWriter.write)."""
 
 
 @dataclass
@@ -36,6 +44,7 @@ class Record:
         reason: for people: the error's message, or why a lookup gave nothing.
         claimed_os_user: whom a request named that was refused before it was read.
         process: the sshd process that an admission is about: its id and its start.
+        claimed_principal: the access key ID that a refused request named, which nobody verified.
     """
 
     event: str
@@ -54,68 +63,172 @@ class Record:
     reason: Optional[str] = None
     replay: Optional[bool] = None
     claimed_os_user: Optional[str] = None
+    claimed_principal: Optional[str] = None
     process: Optional[str] = None
 
-    def as_dict(self, wall: float) -> dict[str, object]:
-        """The record's fields, with its time; `wall` is in seconds since the Unix epoch."""
-        time = datetime.fromtimestamp(wall, timezone.utc).isoformat(timespec="milliseconds")
-        known: dict[str, object] = {"time": time.replace("+00:00", "Z")}
-        for name, value in vars(self).items():
-            if value is not None:
-                known[name] = value[:_LONGEST] if name in _FROM_CALLERS else value
-        return known
+
+@dataclass
+class Unwritten(Record):
+    """Decisions that have no record of their own; the event is audit.
+
+    Attributes:
+        outcome: summed for those that a flood caused, dropped for those that found no room.
+        count: how many they are.
+        decisions: how many of each event and outcome, by EVENT/OUTCOME.
+        kind: of what flood they are (summed).
+        groups: whose they are, with the most of them (summed); others: how many are of the rest.
+        first, last: when the first and the last were made (summed).
+        first_seq, last_seq: the lowest and highest number of what was dropped (dropped).
+    """
+
+    count: Optional[int] = None
+    decisions: Optional[Mapping[str, int]] = None
+    kind: Optional[str] = None
+    groups: Optional[Mapping[str, int]] = None
+    others: Optional[int] = None
+    first: Optional[str] = None
+    last: Optional[str] = None
+    first_seq: Optional[int] = None
+    last_seq: Optional[int] = None
 
 
-_FROM_CALLERS = frozenset({"user_agent", "instance", "os_user", "reason", "principal"})
+_FROM_CALLERS = frozenset(
+    {"user_agent", "instance", "os_user", "reason", "principal", "claimed_principal"}
+)
 
 
 class Audit:
-    """Takes every decision: writes it, counts it, and remembers it for `sixtykey why`."""
+    """Takes every decision: writes it, counts it, and remembers it for `sixtykey why`.
 
-    def __init__(self, write: Callable[[bytes], None], clock: Clock, history: History) -> None:
+    `counts` has every decision by event and outcome; under ("summed", EVENT) and ("dropped", EVENT)
+    those that have no record of their own.
+    """
+
+    def __init__(self, write: Write, clock: Clock, history: History) -> None:
         self._write = write
         self._clock = clock
         self.history = history
         self.counts: Counter[tuple[str, str]] = Counter()
-        self._skipped = 0
-        self._groups: cachetools.LRUCache[tuple[str, str], Bucket] = cachetools.LRUCache(
-            LIMITS.failure_sources
-        )
+        self._run = secrets.token_hex(4)
+        self._seq = 0
+        self._sampler = Sampler()
+        # What was dropped and is not yet told, and what the last record of that told, and when.
+        self._lost: Optional[Dropped] = None
+        self._told: Optional[Dropped] = None
+        self._reported = float("-inf")
 
     def record(self, record: Record) -> None:
-        """One decision was made."""
-        self.count(record.event, record.outcome)
-        known = record.as_dict(self._clock.wall())
-        line = json.dumps(known).encode() + b"\n"
-        self.history.note(known, line, self._clock.boottime())
-        self._write(line)
+        """Record a decision that let somebody in, or changed something.
+
+        It is not summed up, and does not give way to what is sampled.
+        """
+        self._take(record, True, self._clock.boottime())
+
+    def sample(self, record: Record, group: Group, now: float) -> None:
+        """Record a decision that a flood can cause, or count it, if its group had many of late.
+
+        Args:
+            group: what kind of flood, and whom it is counted for, as ("stranger", "203.0.113.7").
+                For nobody verified that must be where it comes from, not who it claims to be.
+            now: CLOCK_BOOTTIME, s.
+        """
+        decision = (record.event, record.outcome)
+        if self._sampler.admit(decision, group, now):
+            self._take(record, is_essential(group), now)
+        else:
+            self.counts[decision] += 1
+            self.counts["summed", record.event] += 1
 
     def count(self, event: str, outcome: str) -> None:
-        """A decision not worth a line, such as a login for which nothing was ever pushed."""
+        """Count a decision not worth a line, as a login for which nothing was ever pushed."""
         self.counts[event, outcome] += 1
 
-    def sample(self, record: Record, group: tuple[str, str], now: float) -> None:
-        """A decision of which there may be a flood: the first of each group are written.
+    def report_summed(self, seconds: float = LIMITS.summing_seconds) -> None:
+        """Record how many decisions were summed up, where that began so many seconds ago."""
+        now = self._clock.boottime()
+        for found in self._sampler.take_sums(now - seconds):
+            self._take(self._summed(found, now), True, now)
 
-        `now`: CLOCK_BOOTTIME, s.
+    def report_dropped(
+        self, dropped: Optional[Dropped], seconds: float = LIMITS.summing_seconds
+    ) -> None:
+        """Record what was dropped, unless the last such record is less than so many seconds old.
+
+        While there is no room for any line, that one is dropped too, and taken into the next.
         """
-        bucket = self._groups.get(group)
-        if bucket is None:
-            rate, burst = LIMITS.strangers_per_second, LIMITS.strangers_burst
-            bucket = self._groups[group] = Bucket.full(rate, burst, now)
-        if bucket.wait(now) > 0.0:
-            self.skip(record.event, record.outcome)
-        else:
-            bucket.take()
-            self.record(record)
+        if dropped is not None:
+            for (event, _), count in dropped.labels.items():
+                self.counts["dropped", event] += count
+            if self._lost is not None:
+                dropped.add(self._lost)
+            if self._told is not None and _GAP in dropped.labels:
+                dropped.add(self._told)
+            self._lost = dropped
+        now = self._clock.boottime()
+        if self._lost is not None and now >= self._reported + seconds:
+            self._told, self._lost, self._reported = self._lost, None, now
+            self._take(_gap(self._told), True, now)
 
-    def skip(self, event: str, outcome: str) -> None:
-        """A decision like too many before it: counted, and told of together with others."""
-        self.count(event, outcome)
-        self._skipped += 1
+    def _take(self, record: Record, essential: bool, now: float) -> None:
+        decision = (record.event, record.outcome)
+        self.counts[decision] += 1
+        self._seq += 1
+        known = self._as_dict(record)
+        line = _encode(known).encode() + b"\n"
+        self.history.note(known, line, now)
+        self._write(line, self._seq, decision, essential)
 
-    def dropped(self, lines: int) -> None:
-        """So many records could not be written, or were skipped: that is a record of its own."""
-        missing, self._skipped = lines + self._skipped, 0
-        if missing:
-            self.record(Record("audit", "dropped", reason=f"{missing} records were not written"))
+    def _as_dict(self, record: Record) -> dict[str, object]:
+        """The record's fields, with its time and its number."""
+        known: dict[str, object] = {
+            "time": _utc(self._clock.wall()),
+            "run": self._run,
+            "seq": self._seq,
+        }
+        for name, value in vars(record).items():
+            if value is not None:
+                known[name] = value[:_LONGEST] if name in _FROM_CALLERS else value
+        return known
+
+    def _summed(self, found: Sum, now: float) -> Unwritten:
+        wall, count = self._clock.wall(), sum(found.decisions.values())
+        return Unwritten(
+            "audit",
+            "summed",
+            reason=f"{count} decisions were not written one by one",
+            count=count,
+            decisions=_by_name(found.decisions),
+            kind=found.kind,
+            groups=found.groups,
+            others=found.others,
+            first=_utc(wall - (now - found.first)),
+            last=_utc(wall - (now - found.last)),
+        )
+
+
+def _gap(lost: Dropped) -> Unwritten:
+    count = sum(lost.labels.values())
+    return Unwritten(
+        *_GAP,
+        reason=f"{count} of the records {lost.first} to {lost.last} were not written",
+        count=count,
+        decisions=_by_name(lost.labels),
+        first_seq=lost.first,
+        last_seq=lost.last,
+    )
+
+
+def _by_name(decisions: Mapping[Decision, int]) -> dict[str, int]:
+    return {f"{event}/{outcome}": count for (event, outcome), count in decisions.items()}
+
+
+def _utc(wall: float) -> str:
+    """A time (s since the Unix epoch) as ISO 8601 in UTC, to the millisecond."""
+    second = int(wall)
+    return f"{_utc_second(second)}.{int((wall - second) * 1000):03}Z"
+
+
+@functools.lru_cache(maxsize=2)
+def _utc_second(second: int) -> str:
+    """Most records are of the same second as the one before."""
+    return datetime.fromtimestamp(second, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")

@@ -70,8 +70,10 @@ def _lines(status: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     if "http" in counters:
         lines.append(("not HTTP", _counters(counters, "http")))
-    if "audit" in counters:
-        lines.append(("audit", f"records were dropped {sum(counters['audit'].values())} times"))
+    if "summed" in counters:
+        lines.append(("summed up", _counters(counters, "summed")))
+    if "dropped" in counters:
+        lines.append(("LOST", f"audit records: {_counters(counters, 'dropped')}"))
     if abs(status["ClockStepped"]) >= _STEP:
         lines.append(("clock", f"was set by {status['ClockStepped']:+.0f} s since the start"))
     return lines

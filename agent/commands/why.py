@@ -24,7 +24,7 @@ HELP = """\
 "The push succeeded, the login was denied": tells what was decided lately about USER, newest first,
 and what to do; with FINGERPRINT, what concerns that key. It also looks whether this host knows the
 user and whether sshd lets the account in. The daemon remembers the last decisions in memory; the
-audit log has them all.
+audit log has more.
 
 Exit code 1 when nothing at all is known.
 
@@ -84,6 +84,8 @@ def _print(user: str, answer: dict[str, Any], findings: Sequence[Finding]) -> No
         print(f"daemon remembers, which has run for {since}; the audit log may know more")
     if not_asked := _not_asked(user, answer):
         print(f"! {plain(not_asked)}")
+    for line in wording.unwritten(answer["Unwritten"]):
+        print(f"! {plain(line)}")
     hinted: set[str] = set()
     for record, (what, hint) in told:
         print(f"{wording.stamp(record)}: {plain(what)}")

@@ -6,7 +6,7 @@ from agent.commands.terminal import duration, who
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     Record = Mapping[str, Any]
@@ -45,7 +45,7 @@ def words(record: Record, host: Record) -> tuple[str, str]:
 
 
 def _push(record: Record) -> str:
-    by = who(record.get("principal", "somebody unknown"))
+    by = who(record.get("principal") or _claimant(record))
     source = record.get("source")
     place = "on this host" if source == "unix" else f"from {source}"
     client = f" ({record['user_agent'][:60]})" if record.get("user_agent") else ""
@@ -59,6 +59,12 @@ def _push(record: Record) -> str:
     return f"{head}: refused, {record['outcome']}: {record.get('reason')}"
 
 
+def _claimant(record: Record) -> str:
+    """Whoever a refused request says that it is from: nobody has verified it."""
+    claimed = record.get("claimed_principal")
+    return "somebody unknown" if claimed is None else f"somebody as {claimed}"
+
+
 def _push_hint(record: Record, host: Record) -> str:
     code = record["outcome"]
     if code == "AuthException":
@@ -67,7 +73,7 @@ def _push_hint(record: Record, host: Record) -> str:
             return f"allow.instances: {_CREDENTIALS}"
         return (
             f"the secret access key that the client signs with is not the one that this host has "
-            f"for {record.get('principal')}: sixtykey credentials add makes a new pair"
+            f"for {record.get('claimed_principal')}: sixtykey credentials add makes a new pair"
         )
     if code == "AccessDeniedException":
         return f"allow.os_users, or keys.deny_users of the configuration: {_CREDENTIALS}"
@@ -118,6 +124,34 @@ def asked(record: Record, os_user: str) -> tuple[str, str]:
             f"log in as {others[0]}, or push it for {os_user}",
         )
     return what, "ordinary logins look the same; to let a key in: sixtykey push"
+
+
+def unwritten(records: Sequence[Record]) -> list[str]:
+    """What was summed up or lost of late, about whichever user: a line for each kind of flood."""
+    kinds: dict[str, list[Record]] = {}
+    for record in records:
+        kinds.setdefault(record.get("kind", ""), []).append(record)
+    return [_unwritten(kind, alike) for kind, alike in kinds.items()]
+
+
+def _unwritten(kind: str, alike: Sequence[Record]) -> str:
+    count = sum(record["count"] for record in alike)
+    parts = _most(record["decisions"] for record in alike)
+    within = f"in the last {duration(max(record['age'] for record in alike))}"
+    if not kind:
+        return f"{within} {count} audit records were lost, for the log did not take them: {parts}"
+    groups = _most(record["groups"] for record in alike)
+    return f"{within} {count} decisions of all users were only counted ({kind}): {parts}; {groups}"
+
+
+def _most(counts: Iterable[Mapping[str, int]]) -> str:
+    """The three largest, together."""
+    together: dict[str, int] = {}
+    for each in counts:
+        for name, count in each.items():
+            together[name] = together.get(name, 0) + count
+    largest = sorted(together.items(), key=lambda pair: -pair[1])[:3]
+    return ", ".join(f"{name} {count}" for name, count in largest)
 
 
 def stamp(record: Record) -> str:

@@ -190,10 +190,6 @@ class Limits:
     failures_burst: int = 10
     failures_per_second: float = 1.0
     failure_delay_seconds: float = 5.0
-    # Audit records of what strangers send (refused before it was known who asks): so many at once
-    # from one source, then so many a second; the others are counted. They could fill the log.
-    strangers_burst: int = 200
-    strangers_per_second: float = 10.0
     # Sources whose failures are counted; beyond it the one seen longest ago is forgotten.
     failure_sources: int = 10_000
 
@@ -219,14 +215,48 @@ class Limits:
     history_per_user: int = 32
     # Refused requests with an unauthenticated sender, over all users.
     history_claims: int = 256
+    # Records of what was summed up or dropped: some minutes of a flood.
+    history_unwritten: int = 32
     # An operator who reads again within this time is counted, not recorded: `list --watch` and a
     # scrape of the counters would fill the log.
     operator_quiet_seconds: float = 60.0
     # How long after its end a pushed key still explains a refusal in the audit.
     history_seconds: float = 15 * 60.0
 
-    # Audit records held while stdout does not take them; then they are dropped, and counted.
-    audit_backlog: int = 1000
+    # Audit records of what a flood can cause (refusals, replays, throttled pushes): so many at once
+    # for one source or principal, then so many a second; the others are summed up. The first few of
+    # each are what one needs to find the cause.
+    sampled_burst: int = 20
+    sampled_per_second: float = 1.0
+    # The same for all sources or principals together: ten records a second are 40 KB/s at most.
+    sampled_total_burst: int = 400
+    sampled_total_per_second: float = 10.0
+    # Sources, or principals, that are told apart in this; beyond it the one seen longest ago goes.
+    sampled_groups: int = 2000
+    # Lookups that were given one lease's key. Logins come in crowds (a playbook opens a connection
+    # for each task), so their pace is above that; a helper that was taken over asks without end.
+    given_burst: int = 50
+    given_per_second: float = 1.0
+    given_total_burst: int = 1000
+    given_total_per_second: float = 50.0
+    # As many as there are live leases, with keys.total as it comes.
+    given_groups: int = 10_000
+    # How long is summed up before it is told.
+    summing_seconds: float = 10.0
+    # Sources, or principals, that such a record names: those with the most.
+    summed_groups: int = 10
+
+    # Audit records held while stdout does not take them (bytes): what let nobody in, and changed
+    # nothing, has the first room, some 2,000 records. The other is kept for what did: 36 seconds of
+    # pushes and logins at the highest default rate.
+    audit_room_bytes: int = 1024 * 1024
+    audit_kept_bytes: int = 8 * 1024 * 1024
+    # Diagnostics held while stderr does not take them (bytes).
+    diagnostics_room_bytes: int = 256 * 1024
+    # At the end: how long the log may take for what waits, while lookups are answered; and then for
+    # the last records, when they are not. systemd's own limit is 15 s, of which draining takes 5.
+    audit_drain_seconds: float = 5.0
+    audit_stop_seconds: float = 0.5
     # How often they are tried again: a pipe takes 64 KiB, some hundred records, at a time.
     audit_retry_seconds: float = 0.1
 

@@ -48,28 +48,28 @@ class Lookups:
         """
         os_user, fingerprint = parse(line)
         given = [lease for lease in self._table.of(os_user) if lease.is_for(fingerprint)]
+        now = self._clock.boottime()
         for lease in given:
-            self._audit.record(
-                Record(
-                    "lookup",
-                    "given",
-                    request_id=lease.request_id,
-                    principal=f"uid:{uid}",
-                    os_user=os_user,
-                    key_type=lease.key.type,
-                    fingerprint=lease.key.fingerprint,
-                )
+            record = Record(
+                "lookup",
+                "given",
+                request_id=lease.request_id,
+                principal=f"uid:{uid}",
+                os_user=os_user,
+                key_type=lease.key.type,
+                fingerprint=lease.key.fingerprint,
             )
+            self._audit.sample(record, ("given", lease.request_id), now)
         if not given:
-            self._explain(os_user, fingerprint, uid)
+            self._explain(os_user, fingerprint, uid, now)
         return "".join(lease.line for lease in given).encode()
 
-    def _explain(self, os_user: str, fingerprint: Optional[str], uid: int) -> None:
-        history, now = self._audit.history, self._clock.boottime()
+    def _explain(self, os_user: str, fingerprint: Optional[str], uid: int, now: float) -> None:
+        history = self._audit.history
         reason = history.explain(os_user, fingerprint, now)
         if reason is None:
             self._audit.count("lookup", "none")
-            history.asked(os_user, fingerprint, now)
+            history.record_miss(os_user, fingerprint, now)
             return
         record = Record(
             "lookup",
@@ -79,4 +79,4 @@ class Lookups:
             fingerprint=fingerprint,
             reason=reason,
         )
-        self._audit.record(record)
+        self._audit.sample(record, ("unmatched", os_user), now)

@@ -115,13 +115,13 @@ class Intake:
             self._replays.check_room(offer.principal)
         lease = self._lease(candidate)
         await self._store.add(lease)
-        self._context.audit.history.pushed(lease)
+        self._context.audit.history.record_push(lease)
         return lease
 
     def explain(self, restored: Iterable[Lease]) -> None:
         """Remember leases of an earlier process: they explain refusals once they have ended."""
         for lease in restored:
-            self._context.audit.history.pushed(lease)
+            self._context.audit.history.record_push(lease)
 
     def _check_policy(self, offer: Offer) -> None:
         identity = self._context.identity

@@ -20,7 +20,7 @@ def note(history: History, known: dict[str, Any], now: float) -> None:
     history.note(known, json.dumps(known).encode(), now)
 
 
-def test_newest_first_with_age() -> None:
+def test_decisions_come_newest_first_with_their_age() -> None:
     """Decisions of all kinds come newest first, each with its age in seconds."""
     history = History()
     note(history, record(request_id="a"), 100.0)
@@ -36,6 +36,19 @@ def test_what_does_not_explain_a_login_is_not_kept() -> None:
     for event in ("list", "why", "status", "start"):
         note(history, record(event), 1.0)
     assert history.of("alice", 2.0) == []
+
+
+def test_what_has_no_record_of_its_own_is_told_apart() -> None:
+    """Sums and gaps are about all users: the newest first, a bounded number, for a while."""
+    history = History()
+    for number in range(2 * LIMITS.history_unwritten):
+        note(history, {"event": "audit", "outcome": "summed", "count": number}, float(number))
+    told = history.unwritten(100.0)
+    newest = 2 * LIMITS.history_unwritten - 1
+    assert [each["count"] for each in told] == list(range(newest, newest // 2, -1))
+    assert told[0]["age"] == 100.0 - newest
+    assert history.of("alice", 100.0) == []
+    assert history.unwritten(LIMITS.history_seconds + newest) == []
 
 
 def test_lookups_in_a_row_are_one() -> None:
@@ -94,40 +107,40 @@ def test_a_login_without_a_push_names_whom_the_key_was_pushed_for() -> None:
     """Pushed for one user, tried as another: both names come out."""
     history = History()
     lease = make_lease("bob", at=100.0)
-    history.pushed(lease)
-    history.asked("alice", lease.key.fingerprint, 110.0)
-    history.asked("alice", lease.key.fingerprint, 111.0)
-    told = history.asked_for("alice", 115.0)
+    history.record_push(lease)
+    history.record_miss("alice", lease.key.fingerprint, 110.0)
+    history.record_miss("alice", lease.key.fingerprint, 111.0)
+    told = history.last_miss("alice", 115.0)
     assert told == {
         "fingerprint": lease.key.fingerprint,
         "age": 4.0,
         "times": 2,
         "pushed_for": ["bob"],
     }
-    assert history.asked_for("bob", 115.0) is None
+    assert history.last_miss("bob", 115.0) is None
 
 
 def test_without_a_fingerprint_nobody_is_named() -> None:
     """A helper that was not told which key is offered cannot know whose it is."""
     history = History()
-    history.pushed(make_lease("bob", at=100.0))
-    history.asked("alice", None, 110.0)
-    told = history.asked_for("alice", 115.0)
+    history.record_push(make_lease("bob", at=100.0))
+    history.record_miss("alice", None, 110.0)
+    told = history.last_miss("alice", 115.0)
     assert told is not None
     assert told["pushed_for"] == []
 
 
-def test_explanations() -> None:
+def test_a_refusal_says_what_became_of_the_key() -> None:
     """Live under another fingerprint, expired, revoked, and none any more after a quarter hour."""
     history = History()
     lease = make_lease(at=100.0)
     mine, now = lease.key.fingerprint, 110.0
     assert history.explain("alice", mine, now) is None
-    history.pushed(lease)
+    history.record_push(lease)
     other = history.explain("alice", "SHA256:" + "A" * 43, now) or ""
     assert other.startswith(f"another fingerprint: the key pushed for this user was {mine}")
     assert other.endswith("live for 50 s more")
     assert (history.explain("alice", mine, 172.0) or "").startswith("expired 12 s ago")
-    history.revoked(lease, 120.0)
+    history.record_revocation(lease, 120.0)
     assert (history.explain("alice", mine, 125.0) or "").startswith("revoked 5 s ago")
     assert history.explain("alice", mine, 160.0 + LIMITS.history_seconds) is None

@@ -25,6 +25,8 @@ STATUS: dict[str, Any] = {
         "lookup": {"given": 4, "none": 123_456_789},
         "revoke": {"allowed": 1},
         "http": {"BadRequest": 7},
+        "summed": {"push": 4000, "lookup": 12},
+        "dropped": {"push": 9},
     },
 }
 
@@ -49,6 +51,9 @@ def test_prometheus_reads_what_was_counted() -> None:
     assert read["sixtykey_clock_stepped_seconds", ()] == -3600
     assert read["sixtykey_resident_memory_bytes", ()] == 33_554_432
     assert read["sixtykey_http_refused_total", (("outcome", "BadRequest"),)] == 7
+    assert read["sixtykey_audit_summed_total", (("event", "push"),)] == 4000
+    assert read["sixtykey_audit_summed_total", (("event", "lookup"),)] == 12
+    assert read["sixtykey_audit_dropped_total", (("event", "push"),)] == 9
     assert read["sixtykey_operations_total", (("action", "revoke"), ("outcome", "allowed"))] == 1
     assert read["sixtykey_journal_usable", ()] == 1
 

@@ -1,56 +1,55 @@
-"""The audit record: whole lines of JSON, and a writer that never waits."""
+"""agent/audit/record.py: whole lines of JSON, numbered, and the records of those missing."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
+from collections import Counter
+from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.audit.history import History
-from agent.audit.lines import LineWriter
+from agent.audit.lines import Dropped
 from agent.audit.record import Audit, Record
+from agent.config.settings import LIMITS
 from tests.parts.clock import ManualClock
 
-
-@pytest.fixture(name="pipe")
-def _pipe() -> Iterator[tuple[int, int]]:
-    reader, writer = os.pipe()
-    os.set_blocking(reader, False)
-    yield reader, writer
-    for descriptor in (reader, writer):
-        try:
-            os.close(descriptor)
-        except OSError:
-            pass
+REFUSED = Record("push", "AuthException", source="203.0.113.7")
+STRANGER = ("stranger", "203.0.113.7")
 
 
-def drain(reader: int) -> bytes:
-    """All that is in the pipe now."""
-    data = b""
-    try:
-        while chunk := os.read(reader, 65536):
-            data += chunk
-    except BlockingIOError:
-        pass
-    return data
+class Log:
+    """An audit, its clock, and what it writes."""
 
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.lines: list[bytes] = []
+        self.essential: list[bool] = []
+        self.audit = Audit(self._write, self.clock, History())
 
-def written(record: Record) -> list[bytes]:
-    """What an audit writes for a record."""
-    lines: list[bytes] = []
-    Audit(lines.append, ManualClock(), History()).record(record)
-    return lines
+    def _write(self, line: bytes, _: int, __: tuple[str, str], essential: bool) -> None:
+        self.lines.append(line)
+        self.essential.append(essential)
+
+    def sample(self, record: Record = REFUSED, group: tuple[str, str] = STRANGER) -> None:
+        """Sample a record now."""
+        self.audit.sample(record, group, self.clock.boottime())
+
+    def records(self) -> list[dict[str, Any]]:
+        """What was written."""
+        return [json.loads(line) for line in self.lines]
 
 
 def test_what_is_unknown_is_not_written() -> None:
-    """A record has its time, in UTC and milliseconds, and the fields that are known."""
-    (line,) = written(Record("push", "allowed", os_user="alice"))
-    assert json.loads(line) == {
+    """A record has its time, in UTC and milliseconds, its number, and the fields that are known."""
+    log = Log()
+    log.audit.record(Record("push", "allowed", os_user="alice"))
+    (record,) = log.records()
+    assert len(record.pop("run")) == 8
+    assert record == {
         "time": "2027-01-15T08:00:00.000Z",
+        "seq": 1,
         "event": "push",
         "outcome": "allowed",
         "os_user": "alice",
@@ -60,74 +59,113 @@ def test_what_is_unknown_is_not_written() -> None:
 @given(st.text(max_size=3000))
 def test_whatever_a_caller_chose_stays_within_its_line(text: str) -> None:
     """No newline, escape or byte beyond ASCII gets out, and no value fills the log."""
-    (line,) = written(Record("push", "InvalidArgsException", os_user=text, user_agent=text))
+    log = Log()
+    log.audit.record(Record("push", "InvalidArgsException", os_user=text, user_agent=text))
+    (line,) = log.lines
     assert line.count(b"\n") == 1
     assert line.endswith(b"\n")
     assert all(0x20 <= byte < 0x7F for byte in line[:-1])
     assert json.loads(line)["os_user"] == text[:1024]
 
 
-def test_a_reader_gets_the_lines(pipe: tuple[int, int]) -> None:
-    """In order, and whole, also those longer than the pipe takes at once."""
-    reader, writer = pipe
-    lines = LineWriter(writer)
-    sent = [
-        b"%d" % number + b"x" * size + b"\n" for number, size in enumerate((1, 5000, 70_000, 9))
-    ]
-    got = b""
-    for line in sent:
-        lines.write(line)
-        got += drain(reader)
-    while not got.endswith(sent[-1]):
-        lines.flush()
-        got += drain(reader)
-    assert got == b"".join(sent)
-    assert lines.take_dropped() == 0
+def test_records_are_numbered_without_a_gap_within_a_run() -> None:
+    """1, 2, 3 whatever their kind; what is summed up takes no number; each run has its own id."""
+    log, after = Log(), Log()
+    for _ in range(LIMITS.sampled_burst + 5):
+        log.sample()
+    log.audit.record(Record("push", "allowed"))
+    after.audit.record(Record("start", "done"))
+    records = log.records()
+    assert [record["seq"] for record in records] == list(range(1, LIMITS.sampled_burst + 2))
+    assert len({record["run"] for record in records}) == 1
+    assert after.records()[0]["seq"] == 1
+    assert after.records()[0]["run"] != records[0]["run"]
 
 
-def test_a_full_pipe_is_waited_for_in_memory_and_not_in_a_call(pipe: tuple[int, int]) -> None:
-    """So many lines are held; those beyond are dropped and counted, and the order stays."""
-    reader, writer = pipe
-    lines = LineWriter(writer, limit=10)
-    for number in range(200):
-        lines.write(b"%05d" % number + b"x" * 1000 + b"\n")
-    assert lines.take_dropped() == 0
-    got = drain(reader)
-    lines.flush()
-    got += drain(reader)
-    dropped = lines.take_dropped()
-    numbers = [int(line[:5]) for line in got.splitlines()]
-    assert numbers == list(range(200 - dropped))
-    assert dropped > 100
-    assert lines.take_dropped() == 0
-    lines.write(b"later\n")
-    assert drain(reader) == b"later\n"
+def test_sampled_records_give_way_and_others_do_not() -> None:
+    """The writer is told what let somebody in or changed something: that finds its room."""
+    log = Log()
+    log.audit.record(Record("push", "allowed"))
+    log.sample()
+    log.sample(Record("lookup", "given"), ("given", "a request"))
+    log.sample(Record("lookup", "none"), ("unmatched", "alice"))
+    assert log.essential == [True, False, True, False]
 
 
-def test_a_pipe_without_a_reader_is_no_error(pipe: tuple[int, int]) -> None:
-    """Whoever read the log is gone: the daemon goes on, and knows how much was lost."""
-    reader, writer = pipe
-    lines = LineWriter(writer)
-    os.close(reader)
-    for _ in range(3):
-        lines.write(b"line\n")
-    assert lines.take_dropped() == 3
+def test_a_flood_is_summed_up_with_who_and_what_and_when() -> None:
+    """The first are written; of the others a record says how many, of what, of whom, and when."""
+    log = Log()
+    for _ in range(LIMITS.sampled_burst + 7):
+        log.sample()
+    log.clock.advance(0.5)
+    log.sample(Record("push", "InvalidClientTokenId"))
+    assert len(log.lines) == LIMITS.sampled_burst
+    log.audit.report_summed()
+    assert len(log.lines) == LIMITS.sampled_burst
+    log.clock.advance(LIMITS.summing_seconds - 0.5)
+    log.audit.report_summed()
+    last = log.records()[-1]
+    del last["run"]
+    assert last == {
+        "time": "2027-01-15T08:00:10.000Z",
+        "seq": LIMITS.sampled_burst + 1,
+        "event": "audit",
+        "outcome": "summed",
+        "reason": "8 decisions were not written one by one",
+        "count": 8,
+        "decisions": {"push/AuthException": 7, "push/InvalidClientTokenId": 1},
+        "kind": "stranger",
+        "groups": {"203.0.113.7": 8},
+        "others": 0,
+        "first": "2027-01-15T08:00:00.000Z",
+        "last": "2027-01-15T08:00:00.500Z",
+    }
+    assert log.essential[-1]
+    log.audit.report_summed(0.0)
+    assert len(log.lines) == LIMITS.sampled_burst + 1
 
 
-def test_a_closed_descriptor_is_no_error(pipe: tuple[int, int]) -> None:
-    """Nor is a descriptor that is not there any more."""
-    lines = LineWriter(pipe[1])
-    os.close(pipe[1])
-    lines.write(b"line\n")
-    lines.flush()
+def test_what_is_summed_up_is_counted_all_the_same() -> None:
+    """Metrics see every decision, and how many of them have no record of their own."""
+    log = Log()
+    for _ in range(LIMITS.sampled_burst + 7):
+        log.sample()
+    assert log.audit.counts["push", "AuthException"] == LIMITS.sampled_burst + 7
+    assert log.audit.counts["summed", "push"] == 7
 
 
-def test_what_was_dropped_is_a_record_of_its_own() -> None:
-    """A gap in the log can be seen in the log."""
-    lines: list[bytes] = []
-    audit = Audit(lines.append, ManualClock(), History())
-    audit.dropped(0)
-    assert lines == []
-    audit.dropped(7)
-    assert "7 records" in json.loads(lines[0])["reason"]
-    assert audit.counts["audit", "dropped"] == 1
+def test_a_gap_is_a_record_of_its_own() -> None:
+    """Which numbers are missing, how many of what; and it is counted."""
+    log = Log()
+    log.audit.report_dropped(None)
+    assert log.lines == []
+    labels = Counter({("push", "AuthException"): 6, ("lookup", "none"): 1})
+    log.audit.report_dropped(Dropped(40, 52, labels))
+    (record,) = log.records()
+    assert record["reason"] == "7 of the records 40 to 52 were not written"
+    assert (record["first_seq"], record["last_seq"], record["count"]) == (40, 52, 7)
+    assert record["decisions"] == {"push/AuthException": 6, "lookup/none": 1}
+    assert log.audit.counts["dropped", "push"] == 6
+    assert log.audit.counts["dropped", "lookup"] == 1
+
+
+def test_a_gap_that_goes_on_is_told_once_in_a_while() -> None:
+    """Records of gaps do not fill the log themselves; none of what was dropped is forgotten."""
+    log = Log()
+    for number in (1, 3, 5):
+        log.audit.report_dropped(Dropped(number, number, Counter({("push", "x"): 1})))
+    assert len(log.lines) == 1
+    log.clock.advance(LIMITS.summing_seconds)
+    log.audit.report_dropped(None)
+    last = log.records()[-1]
+    assert (last["first_seq"], last["last_seq"], last["count"]) == (3, 5, 2)
+
+
+def test_a_gap_that_swallows_its_own_record_is_told_again() -> None:
+    """With no room for any line that one is dropped too: the next tells of both gaps."""
+    log = Log()
+    log.audit.report_dropped(Dropped(1, 2, Counter({("push", "allowed"): 2})))
+    log.clock.advance(LIMITS.summing_seconds)
+    log.audit.report_dropped(Dropped(3, 3, Counter({("audit", "dropped"): 1})))
+    last = log.records()[-1]
+    assert (last["first_seq"], last["last_seq"], last["count"]) == (1, 3, 3)

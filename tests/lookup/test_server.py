@@ -85,7 +85,7 @@ class Desk:
         self.table = LeaseTable(config.Keys(per_user=1000), self.clock)
         self.records: list[bytes] = []
         self.history = History()
-        self.audit = Audit(self.records.append, self.clock, self.history)
+        self.audit = Audit(lambda line, *_: self.records.append(line), self.clock, self.history)
         self.server = LookupServer(Lookups(self.table, self.clock, self.audit))
 
     async def ask(self, data: bytes, *, end: bool = False) -> bytes:
@@ -174,7 +174,7 @@ def test_every_key_that_is_given_is_a_record_and_names_its_request(tmp_path: Pat
         assert at.records == []
         assert at.audit.counts["lookup", "none"] == 1
         at.table.add(lease)
-        at.history.pushed(lease)
+        at.history.record_push(lease)
         await at.ask(b"alice\n")
         await at.ask(f"alice {SHA}\n".encode())
         given, none = at.records

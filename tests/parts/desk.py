@@ -53,7 +53,7 @@ class Desk:
         if self.problems:
             raise Problems(self.problems)
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, line: bytes, *_: object) -> None:
         self.lines.append(json.loads(line))
 
     async def ask(self, action: str, peer: Peer = ROOT, **members: Any) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Host:
 
     def __init__(self, keys: Keys = Keys()) -> None:  # noqa: B008 - frozen
         self.clock = ManualClock()
-        self.audit = Audit(lambda _: None, self.clock, History())
+        self.audit = Audit(lambda *_: None, self.clock, History())
         self.memory = ReplayMemory(self.clock)
         self.store = LeaseStore(keys, None, self.memory, self.clock, print)
         context = Context(Config(keys=keys), IDENTITY, self.clock, self.audit, Turns(self.clock))

@@ -124,12 +124,14 @@ class Door(ABC):
         return accepted(request_id)
 
     def _refuse(self, error: ApiError, request: Request, record: Record) -> Response:
-        """Refuse somebody who is known, or who is on this host."""
+        """Refuse a request; without a verified principal, it is a stranger's."""
         _note_refusal(record, error, request)
-        if isinstance(error, ThrottlingException):
-            self._sample(record, ("throttled", record.principal or request.peer.source))
+        if record.principal is None:
+            self._sample(record, ("stranger", request.peer.source))
+        elif isinstance(error, ThrottlingException):
+            self._sample(record, ("throttled", record.principal))
         else:
-            self._context.audit.record(record)
+            self._sample(record, ("refused", record.principal))
         return refusal(error, record.request_id or "")
 
     def _refuse_stranger(

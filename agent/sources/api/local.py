@@ -18,6 +18,9 @@ from agent.sources.api.routing import is_scrape, operators_action, route_local
 from agent.sources.context import Context
 from agent.sources.throttle import Throttle
 
+# The operator's actions that change something, by their names in the audit.
+_CHANGES = frozenset({"revoke", "reload"})
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -70,7 +73,9 @@ class LocalDoor(Door):
         record.outcome = "allowed"
         if answer.quiet:
             self._context.audit.count(record.event, record.outcome)
-        else:
+        elif record.event in _CHANGES:
             self._context.audit.record(record)
+        else:
+            self._sample(record, ("operator", f"uid:{request.peer.uid}"))
         response = success(record.request_id or "", answer.body)
         return replace(response, text=answer.body["Metrics"]) if scrape else response

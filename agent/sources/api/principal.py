@@ -90,14 +90,14 @@ class Authenticator:
     def authenticate(
         self, request: Request, parameters: Mapping[str, str], record: Record
     ) -> SignedBy:
-        """Who is asking; `record` learns the name that is claimed before it is verified.
+        """Who is asking; `record` learns who is claimed, and who it is once that is verified.
 
         Raises:
             TooMany: guessing; nothing was verified.
             ApiError: missing, unreadable, expired, disabled, unknown, or wrong.
         """
         claimed = authentication.read(request, parameters)
-        record.principal = claimed.access_key_id
+        record.claimed_principal = claimed.access_key_id
         claimed.check_scope(self._region)
         now = self._clock.wall()
         claimed.check_date(now, LIMITS.clock_skew_seconds)
@@ -108,6 +108,7 @@ class Authenticator:
         except (InvalidClientTokenId, AuthException):
             self._failures.count(guess, boottime)
             raise
+        record.principal, record.claimed_principal = credential.access_key_id, None
         digest = hashlib.sha256(bytes.fromhex(claimed.signature)).digest()
         return SignedBy(credential, ReplayMark(digest, claimed.signed_at))
 

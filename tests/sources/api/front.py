@@ -48,7 +48,7 @@ class Front:
         self.lines: list[bytes] = []
         self.memory = ReplayMemory(self.clock, remembered)
         self.store = LeaseStore(config.keys, None, self.memory, self.clock, print)
-        self.audit = Audit(self.lines.append, self.clock, History())
+        self.audit = Audit(lambda line, *_: self.lines.append(line), self.clock, History())
         self.turns = Turns(self.clock)
         self.authenticator = Authenticator(
             credentials.parse(json.dumps(known), "x"), REGION, self.clock

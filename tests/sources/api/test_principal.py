@@ -100,9 +100,9 @@ def test_an_old_request_expires_before_its_key_is_looked_up(door: Door) -> None:
 
 
 def test_an_unknown_key(door: Door) -> None:
-    """InvalidClientTokenId, and the audit knows which key was claimed."""
+    """InvalidClientTokenId, and the audit knows which key was claimed, and that it is a claim."""
     door.fails(sign(push(), replace(ALICE, key="AKIAOTHER")), InvalidClientTokenId)
-    assert door.record.principal == "AKIAOTHER"
+    assert (door.record.principal, door.record.claimed_principal) == (None, "AKIAOTHER")
 
 
 @pytest.mark.parametrize("key", ["AKIAOFF", "AKIAOLD"])

@@ -33,8 +33,9 @@ async def test_a_push_becomes_a_lease() -> None:
     key = json.loads(call.body)["SSHPublicKey"].split(" ")
     assert lease.line == f"{key[0]} {key[1]} {request_id}\n"
     (record,) = front.records()
+    assert len(record.pop("run")) == 8
     assert record == {
-        "time": "2027-01-15T08:00:00.000Z", "event": "push", "outcome": "allowed",
+        "seq": 1, "time": "2027-01-15T08:00:00.000Z", "event": "push", "outcome": "allowed",
         "request_id": request_id, "principal": CREDENTIAL["access_key_id"],
         "source": "127.0.0.1", "user_agent": "x/1", "instance": INSTANCE_ID,
         "os_user": "ec2-user", "key_type": "ssh-ed25519", "fingerprint": lease.key.fingerprint,
@@ -48,7 +49,8 @@ async def test_a_refusal_is_audited() -> None:
     front = Front()
     answer = await front.answer(front.signed(push(), secret="wrong"))
     (record,) = front.records()
-    assert (record["outcome"], record["principal"]) == ("AuthException", Signer().key)
+    assert (record["outcome"], record["claimed_principal"]) == ("AuthException", Signer().key)
+    assert "principal" not in record
     assert record["request_id"] == dict(answer.headers)["x-amzn-RequestId"]
     assert record["reason"] == answer.body["Message"]
     assert front.live() == ()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.config.settings import LIMITS, Config, Keys
+from agent.config.settings import Config, Keys
 from agent.leases.lease import TableFull
 from tests.parts.daemon import CREDENTIAL, INSTANCE_ID
 from tests.parts.signed import Call, push
@@ -130,26 +130,3 @@ async def test_requests_signed_before_a_loss_are_not_taken() -> None:
     assert not front.live()
     front.clock.advance(1)
     assert await front.code(front.signed(push())) == ""
-
-
-@run
-async def test_strangers_do_not_fill_the_log() -> None:
-    """The first are recorded; of a crowd the rest are counted, and a record says how many."""
-    front, crowd = Front(), 500
-    for _ in range(crowd):
-        assert await front.code(Call(), INSIDE) == "MissingAuthenticationToken"
-    assert len(front.lines) == LIMITS.strangers_burst
-    assert front.audit.counts["push", "MissingAuthenticationToken"] == crowd
-    front.audit.dropped(0)
-    missing = crowd - LIMITS.strangers_burst
-    assert front.records()[-1]["reason"] == f"{missing} records were not written"
-    # Whoever is known is always recorded, and so is a stranger from elsewhere.
-    for call, peer in ((front.signed(push()), INSIDE), (Call(), OUTSIDE), (Call(), LOCAL)):
-        before = len(front.lines)
-        await front.answer(call, peer)
-        assert len(front.lines) == before + 1
-    # When the crowd has gone, so has its debt.
-    front.clock.advance(LIMITS.failure_delay_seconds + 1)
-    before = len(front.lines)
-    await front.answer(Call(), INSIDE)
-    assert len(front.lines) == before + 1

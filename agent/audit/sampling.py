@@ -1,0 +1,162 @@
+"""Which decisions of a flood are written one by one, and what is said of the rest.
+
+Each group (a source of strangers, a principal that replays) has a token bucket, and so have all the
+groups of a kind together: neither one source nor a crowd of sources fills the log. What is not
+written is counted, and told of in one record for each kind of flood. No I/O and no clock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agent.config.settings import LIMITS
+
+Decision = tuple[str, str]
+"""A decision's event and outcome."""
+Group = tuple[str, str]
+"""The kind of a flood, and whom it is counted for: ("stranger", "203.0.113.7")."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How many decisions are written: so many at once (burst), then so many a second.
+
+    Attributes:
+        total_burst, total_per_second: the same for all groups of the kind together.
+        groups: how many are told apart; beyond it the one seen longest ago is forgotten.
+        essential: these let somebody in. The first of each group is written whatever the total
+            says, and none gives way to those of other kinds (see LineWriter).
+    """
+
+    burst: float = LIMITS.sampled_burst
+    per_second: float = LIMITS.sampled_per_second
+    total_burst: float = LIMITS.sampled_total_burst
+    total_per_second: float = LIMITS.sampled_total_per_second
+    groups: int = LIMITS.sampled_groups
+    essential: bool = False
+
+
+DEFAULT = Pace()
+PACES: Mapping[str, Pace] = {
+    "given": Pace(
+        LIMITS.given_burst,
+        LIMITS.given_per_second,
+        LIMITS.given_total_burst,
+        LIMITS.given_total_per_second,
+        LIMITS.given_groups,
+        essential=True,
+    ),
+}
+"""The kinds of floods that have a pace of their own; every other kind has the default."""
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Decisions of one kind that were counted and not written one by one.
+
+    Attributes:
+        decisions: how many there were of each event and outcome.
+        groups: those with the most, and how many each; `others`: how many were of other groups.
+        first, last: when the first and the last were made (CLOCK_BOOTTIME, s).
+    """
+
+    kind: str
+    decisions: Mapping[Decision, int]
+    groups: Mapping[str, int]
+    others: int
+    first: float
+    last: float
+
+
+def is_essential(group: Group) -> bool:
+    """Whether what is written of this group let somebody in."""
+    return PACES.get(group[0], DEFAULT).essential
+
+
+class _Kind:
+    """The groups of one kind of flood, and what was not written of them.
+
+    A token bucket is one time: when it will be full again (the generic cell rate algorithm). There
+    may be thousands of them, and each lookup that gives a key asks one.
+    """
+
+    def __init__(self, pace: Pace, now: float) -> None:
+        self._most = pace.groups
+        self._essential = pace.essential
+        self._interval = 1.0 / pace.per_second
+        self._total_interval = 1.0 / pace.total_per_second
+        # How far off that time may be for another token to be there; half of one is for rounding.
+        self._reach = (pace.burst - 0.5) * self._interval
+        self._total_reach = (pace.total_burst - 0.5) * self._total_interval
+        self._total = now
+        self._groups: OrderedDict[str, float] = OrderedDict()
+        self._summed: Counter[str] = Counter()
+        self._decisions: Counter[Decision] = Counter()
+        self.first = self._last = now
+
+    def admit(self, decision: Decision, name: str, now: float) -> bool:
+        """Whether this one is written; if not, it is counted. `now`: CLOCK_BOOTTIME, s."""
+        full = self._groups.get(name)
+        if full is None:
+            first, full = True, now
+            self._add(name, now)
+        else:
+            first = False
+            self._groups.move_to_end(name)
+            full = max(full, now)
+        total = max(self._total, now)
+        enough = full - now < self._reach and total - now < self._total_reach
+        if enough or (first and self._essential):
+            self._groups[name] = full + self._interval
+            self._total = min(total, now + self._total_reach) + self._total_interval
+            return True
+        if not self._decisions:
+            self.first = now
+        self._last = now
+        self._decisions[decision] += 1
+        self._summed[name] += 1
+        return False
+
+    def _add(self, name: str, now: float) -> None:
+        self._groups[name] = now
+        if len(self._groups) > self._most:
+            gone, _ = self._groups.popitem(last=False)
+            self._summed.pop(gone, None)
+
+    @property
+    def summed(self) -> bool:
+        """Whether there is something to tell."""
+        return bool(self._decisions)
+
+    def take(self, kind: str) -> Sum:
+        """What was counted since this was last asked."""
+        decisions, self._decisions = self._decisions, Counter()
+        summed, self._summed = self._summed, Counter()
+        groups = dict(summed.most_common(LIMITS.summed_groups))
+        others = sum(decisions.values()) - sum(groups.values())
+        return Sum(kind, decisions, groups, others, self.first, self._last)
+
+
+class Sampler:
+    """Says which decisions are written, and sums up the others."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, _Kind] = {}
+
+    def admit(self, decision: Decision, group: Group, now: float) -> bool:
+        """Whether this decision is written; if not, it is counted. `now`: CLOCK_BOOTTIME, s."""
+        name, member = group
+        kind = self._kinds.get(name)
+        if kind is None:
+            kind = self._kinds[name] = _Kind(PACES.get(name, DEFAULT), now)
+        return kind.admit(decision, member, now)
+
+    def take_sums(self, before: float) -> list[Sum]:
+        """The sums that began at `before` (CLOCK_BOOTTIME, s) or earlier; each is told once."""
+        return [
+            kind.take(name)
+            for name, kind in self._kinds.items()
+            if kind.summed and kind.first <= before
+        ]

@@ -1,0 +1,152 @@
+"""What the doors record one by one, and what is left to be summed up: who floods, with what."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from agent.audit.record import Record
+from agent.config.settings import LIMITS, Config, Keys, Rate
+from agent.sources.api.local import Answer
+from tests.parts.daemon import CREDENTIAL
+from tests.parts.signed import LOOPBACK, Call, push
+from tests.sources.api.front import LOCAL, FailingStore, Front, pushing, run
+
+OUTSIDE = replace(LOOPBACK, source="203.0.113.7")
+KEY = CREDENTIAL["access_key_id"]
+CROWD = 10 * LIMITS.sampled_burst
+
+
+async def flood(front: Front, call: Call, peer: Any = LOOPBACK) -> dict[str, Any]:
+    """Send the same again and again; what a record says of those that have none of their own."""
+    for _ in range(CROWD):
+        await front.answer(call, peer)
+    front.audit.report_summed(0.0)
+    return front.records()[-1]
+
+
+@run
+async def test_strangers_do_not_fill_the_log() -> None:
+    """The first are recorded; of a crowd the rest are counted, and a record says how many."""
+    front = Front()
+    summed = await flood(front, Call(), OUTSIDE)
+    assert len(front.lines) == LIMITS.sampled_burst + 1
+    assert (summed["kind"], summed["groups"]) == (
+        "stranger", {"203.0.113.7": CROWD - LIMITS.sampled_burst},
+    )  # fmt: skip
+    assert front.audit.counts["push", "MissingAuthenticationToken"] == CROWD
+    # A push is recorded all the same, and so is a stranger from elsewhere.
+    for call, peer in ((front.signed(push()), OUTSIDE), (Call(), LOOPBACK), (Call(), LOCAL)):
+        before = len(front.lines)
+        await front.answer(call, peer)
+        assert len(front.lines) == before + 1
+
+
+@run
+async def test_strangers_of_many_sources_do_not_fill_the_log() -> None:
+    """A crowd in which each has an address of its own has one bound."""
+    front = Front()
+    for number in range(2 * LIMITS.sampled_total_burst):
+        source = f"10.{number // 250}.0.{number % 250}"
+        await front.answer(Call(), replace(LOOPBACK, source=source))
+    assert len(front.lines) == LIMITS.sampled_total_burst
+    assert await front.code(front.signed(push())) == ""
+    assert front.records()[-1]["outcome"] == "allowed"
+
+
+@run
+async def test_whoever_claims_an_access_key_is_a_stranger() -> None:
+    """A flood under somebody's name is counted for its source, and sums up none of theirs."""
+    front = Front(known=[CREDENTIAL, {**CREDENTIAL, "access_key_id": "AKIAOTHER"}])
+    claim = front.signed(push(), secret="wrong")
+    summed = await flood(front, claim, OUTSIDE)
+    assert list(summed["groups"]) == ["203.0.113.7"]
+    for record in front.records()[:-1]:
+        assert "principal" not in record
+        assert record["claimed_principal"] == KEY
+    assert await front.code(front.signed(push(InstanceOSUser="no/user"))) == "InvalidArgsException"
+    assert front.records()[-1]["principal"] == KEY
+
+
+@run
+async def test_a_captured_request_that_is_replayed_does_not_fill_the_log() -> None:
+    """The push has its record; of its replays the first have."""
+    front = Front()
+    summed = await flood(front, front.signed(push()))
+    assert len(front.lines) == 1 + LIMITS.sampled_burst + 1
+    assert (summed["kind"], summed["decisions"], summed["groups"]) == (
+        "replay",
+        {"push/allowed": CROWD - 1 - LIMITS.sampled_burst},
+        {KEY: CROWD - 1 - LIMITS.sampled_burst},
+    )
+    assert await front.code(front.signed(push())) == ""
+    assert "replay" not in front.records()[-1]
+
+
+@run
+async def test_pushes_above_the_rate_do_not_fill_the_log() -> None:
+    """Those that were taken have their records; of the throttled ones the first have."""
+    front = Front(pushing(rate=Rate(per_credential=5)))
+    for _ in range(CROWD):
+        await front.answer(front.signed(push()))
+    outcomes = [record["outcome"] for record in front.records()]
+    assert outcomes == ["allowed"] * 5 + ["ThrottlingException"] * LIMITS.sampled_burst
+    front.audit.report_summed(0.0)
+    assert front.records()[-1]["kind"] == "throttled"
+
+
+@run
+async def test_refusals_of_a_credential_do_not_fill_the_log() -> None:
+    """Each push that is refused counts for whoever sent it, and for nobody else."""
+    other = {**CREDENTIAL, "access_key_id": "AKIAOTHER"}
+    front = Front(
+        pushing(rate=Rate(per_credential=10_000, total=10_000)), known=[CREDENTIAL, other]
+    )
+    for _ in range(CROWD):
+        await front.answer(front.signed(push(InstanceOSUser="no/user")))
+    assert len(front.lines) == LIMITS.sampled_burst
+    await front.answer(front.signed(push(InstanceOSUser="no/user"), key="AKIAOTHER"))
+    assert front.records()[-1]["principal"] == "AKIAOTHER"
+    front.audit.report_summed(0.0)
+    assert front.records()[-1]["kind"] == "refused"
+
+
+@pytest.mark.parametrize("peer", [OUTSIDE, LOCAL], ids=["network", "local"])
+def test_requests_that_nothing_was_read_of_do_not_fill_the_log(peer: Any) -> None:
+    """While no push can be taken nobody is verified, so everybody is a stranger."""
+
+    @run
+    async def test() -> None:
+        """Flood a front without a store."""
+        front = Front(store=FailingStore(unusable=True))
+        summed = await flood(front, front.signed(push()), peer)
+        assert (summed["kind"], summed["decisions"]) == (
+            "stranger", {"push/ServiceUnavailable": CROWD - LIMITS.sampled_burst},
+        )  # fmt: skip
+
+    test()
+
+
+@run
+async def test_what_an_operator_changes_is_always_recorded() -> None:
+    """Reading again and again is summed up; each revocation has its record."""
+
+    async def done(_: Any, __: bytes, ___: Record) -> Answer:
+        return Answer({})
+
+    front = Front(actions={"Sixtykey.Why": done, "Sixtykey.Revoke": done})
+    await flood(front, Call(headers=(("X-Amz-Target", "Sixtykey.Why"),)), LOCAL)
+    assert len(front.lines) == LIMITS.sampled_burst + 1
+    assert front.records()[-1]["groups"] == {"uid:1000": CROWD - LIMITS.sampled_burst}
+    await flood(front, Call(headers=(("X-Amz-Target", "Sixtykey.Revoke"),)), LOCAL)
+    assert [each["event"] for each in front.records()].count("revoke") == CROWD
+
+
+@run
+async def test_a_denied_user_is_refused_under_the_name_of_who_asked() -> None:
+    """On this host the kernel says who it is, so a refusal names them."""
+    front = Front(Config(keys=Keys(deny_users=("denied",))))
+    assert await front.code(push(InstanceOSUser="denied"), LOCAL) == "AccessDeniedException"
+    assert front.records()[-1]["principal"] == "uid:1000"
