@@ -29,7 +29,7 @@ from agent.leases.store import LeaseStore
 from agent.leases.turns import Turns
 from agent.lookup.answers import Lookups
 from agent.lookup.server import LookupServer
-from agent.operations import Operator
+from agent.operations import Operator, SourceState
 from agent.sources.api import credentials
 from agent.sources.api.credentials import Credentials
 from agent.sources.api.door import Door
@@ -38,6 +38,8 @@ from agent.sources.api.local import LocalDoor
 from agent.sources.api.principal import Authenticator
 from agent.sources.api.service import NetworkDoor
 from agent.sources.context import Context
+from agent.sources.feed.ec2 import Ec2Role
+from agent.sources.feed.server import FeedServer
 from agent.sources.intake import Intake
 from agent.sources.replay import ReplayMemory
 from agent.sources.throttle import Throttle
@@ -80,19 +82,23 @@ class Daemon:
         """
         _raise_descriptor_limit()
         sockets = listeners.all_listeners(self._config, self._environ)
-        lookups = LookupServer(Lookups(self._store.table, self._context.clock, self._audit))
+        ec2 = None if self._config.ec2 is None else Ec2Role(self._context, self._intake)
+        lookups = LookupServer(Lookups(self._store.table, self._context.clock, self._audit, ec2))
+        feed = FeedServer({} if ec2 is None else {"ec2": ec2})
         self._intake.explain(await self._store.open())
         # Serve lookups before rebuilding the replay memory; pushes wait in the kernel meanwhile.
         lookups.start(sockets["lookup"])
         await self._store.load_marks()
-        doors, servers = self._open_doors(sockets)
+        doors, servers = self._open_doors(sockets, {} if ec2 is None else {"ec2": ec2.told})
+        if "source" in sockets:
+            feed.start(sockets["source"])
         self._announce(sockets)
         tending = [asyncio.create_task(self._watch()), asyncio.create_task(self._tend(servers))]
         await self._stopping.wait()
         self._notifier.stopping()
         for door in doors:
             door.drain()
-        await asyncio.gather(*(server.stop() for server in servers))
+        await asyncio.gather(feed.stop(), *(server.stop() for server in servers))
         for task in tending:
             task.cancel()
         await lookups.stop()
@@ -101,7 +107,7 @@ class Daemon:
         self._lines.flush()
 
     def _open_doors(
-        self, sockets: Mapping[str, socket.socket]
+        self, sockets: Mapping[str, socket.socket], sources: Mapping[str, SourceState]
     ) -> tuple[list[Door], list[HttpServer]]:
         """Serve the push socket, and the network where there is a listener for it."""
         throttle = Throttle(self._config.push.rate, self._context.clock.boottime())
@@ -109,7 +115,7 @@ class Daemon:
         network = HttpServer(door.answer, self._count_refused, self._tls)
         reloader = _Reloader(self._config, self._authenticator, network)
         operator = Operator(
-            self._context, self._store, reloader.reload, _addresses(sockets, self._tls)
+            self._context, self._store, reloader.reload, _addresses(sockets, self._tls), sources
         )
         desk = LocalDoor(self._context, self._intake, throttle, operator.actions())
         local = HttpServer(desk.answer, self._count_refused)
@@ -223,7 +229,8 @@ def _addresses(
     sockets: Mapping[str, socket.socket], context: Optional[ssl.SSLContext]
 ) -> dict[str, str]:
     """Where each socket listens, by name: a path, or an address and a port."""
-    found = {name: sockets[name].getsockname() for name in ("lookup", "push")}
+    names = ("lookup", "push", "source")
+    found = {name: sockets[name].getsockname() for name in names if name in sockets}
     if "https" in sockets:
         host, port = sockets["https"].getsockname()[:2]
         scheme = "http" if context is None else "https"

@@ -36,6 +36,7 @@ class Record:
         reason: for people: the error's message, or why a lookup gave nothing.
         claimed_os_user: whom a request named that was refused before it was read.
         process: the sshd process that an admission is about: its id and its start.
+        upstream_id: the request id that the source of an offer has for it, as EC2's #Request.
     """
 
     event: str
@@ -55,6 +56,7 @@ class Record:
     replay: Optional[bool] = None
     claimed_os_user: Optional[str] = None
     process: Optional[str] = None
+    upstream_id: Optional[str] = None
 
     def as_dict(self, wall: float) -> dict[str, object]:
         """The record's fields, with its time; `wall` is in seconds since the Unix epoch."""

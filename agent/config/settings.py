@@ -197,6 +197,70 @@ class Limits:
     # Sources whose failures are counted; beyond it the one seen longest ago is forgotten.
     failure_sources: int = 10_000
 
+    # EC2's metadata, all that one user's keys may take, and one block of them. An honest block has
+    # below 2 KiB; 128 keys, the most that one user has here by default, are a quarter of it.
+    metadata_bytes: int = 1024 * 1024
+    metadata_block_bytes: int = 16 * 1024
+    # Blocks that are looked at. Checking this many signatures takes a tenth of a second.
+    metadata_blocks: int = 2048
+    # Whatever EC2 says, a key lives this long from when it was seen first.
+    metadata_key_seconds: float = 60.0
+    # How far the end that EC2 gives a key may lie beyond that: what SigV4 allows a clock.
+    metadata_ahead_seconds: float = 15 * 60.0
+    # Blocks whose end is remembered, so that none lives twice; for the time that SigV4 allows.
+    metadata_seen: int = 10_000
+    # Certificates in the signer's chain. EC2 sends four.
+    certificates: int = 8
+    # How far ahead of this host's clock an OCSP answer may have been made.
+    ocsp_skew_seconds: float = 60.0
+
+    # Any other item of the metadata; the largest, a chain of certificates, has 8 KiB.
+    metadata_item_bytes: int = 64 * 1024
+    # One request to it, as AWS's own scripts have it; an honest one takes 1 to 5 ms.
+    metadata_seconds: float = 1.0
+    # How long IMDSv2 is asked to let a token live: the longest that it allows.
+    metadata_token_seconds: int = 21_600
+    # After the signer's certificate was refused, or a signature did not verify: how long to wait
+    # before it is fetched again. Once more for each push would be a flood of requests.
+    signer_retry_seconds: float = 5.0
+    # OCSP answers that are fetched; EC2 has three.
+    ocsp_answers: int = 16
+
+    # How long before their end a token and a signer are fetched anew, so that no login has to wait.
+    metadata_ahead_of_end_seconds: float = 15 * 60.0
+    # How often the metadata service is looked at: while it can be asked, and, each time twice as
+    # long, from the first to the last while it cannot.
+    metadata_watch_seconds: float = 60.0
+    metadata_retry_seconds: float = 1.0
+
+    # The source socket: a source says who it is within this time, or is not spoken with.
+    hello_seconds: float = 5.0
+    # Connections to it: two sources, one of each being replaced, and somebody's attempts by hand.
+    source_connections: int = 8
+    # What is on its way to a source that does not read; then it is dropped.
+    source_backlog_bytes: int = 64 * 1024
+    # A source that owes an answer for so long hangs: it is dropped, and may come again.
+    source_answer_seconds: float = 30.0
+    # How long a source waits before it connects again; twice as long each time, up to the longest,
+    # where a connection did not even last for that.
+    reconnect_seconds: float = 1.0
+    longest_reconnect_seconds: float = 10.0
+    # How long a lookup that found no live key waits for a source. sshd's helper gives up after 1 s;
+    # half of that is left to it.
+    pull_seconds: float = 0.5
+    # Lookups that wait at one time; half of all that there may be, so that others are served.
+    pull_waiting: int = 128
+    # Answers that a source may owe, late ones included; then it is asked nothing more.
+    pull_questions: int = 64
+    # Questions that fail in a row before no lookup waits any more; and for how long: twice as long
+    # each time, from the first to the last.
+    pull_failures: int = 5
+    pull_rest_seconds: float = 2.0
+    pull_longest_rest_seconds: float = 60.0
+
+    # Offers of one source that were refused and are not told again, however often they come.
+    refused_offers: int = 1024
+
     # An SSH public key's blob. RSA of 8192 bits has 1,047 bytes.
     key_blob_bytes: int = 2048
     # RSA above this costs every verifier too much and serves nobody.

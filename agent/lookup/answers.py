@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from typing import Optional
+from typing import Optional, Protocol
 
 from agent.audit.record import Audit, Record
 from agent.config.settings import LIMITS
@@ -32,13 +33,32 @@ def parse(line: bytes) -> tuple[str, Optional[str]]:
     return os_user.decode("utf-8", "surrogateescape"), named
 
 
+class PullSource(Protocol):
+    """Where keys may be that nobody has brought yet."""
+
+    def ask(self, os_user: str, fingerprint: Optional[str]) -> Optional[asyncio.Future[None]]:
+        """Done when the table has what the source has, and soon in any case; None: do not wait."""
+
+
 class Lookups:
     """Answers lookups from the table, and audits those that matter."""
 
-    def __init__(self, table: LeaseTable, clock: Clock, audit: Audit) -> None:
+    def __init__(
+        self, table: LeaseTable, clock: Clock, audit: Audit, source: Optional[PullSource] = None
+    ) -> None:
+        self._source = source
         self._table = table
         self._clock = clock
         self._audit = audit
+
+    def pull(self, line: bytes) -> Optional[asyncio.Future[None]]:
+        """What to wait for before answering: nothing, when a live key fits. Raises Malformed."""
+        if self._source is None:
+            return None
+        os_user, fingerprint = parse(line)
+        if any(lease.is_for(fingerprint) for lease in self._table.of(os_user)):
+            return None
+        return self._source.ask(os_user, fingerprint)
 
     def answer(self, line: bytes, uid: int) -> bytes:
         """The authorized_keys lines for a lookup line. Raises Malformed.

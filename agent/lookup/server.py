@@ -2,7 +2,8 @@
 
 The client sends `USER[ SP FINGERPRINT]LF`, and is answered with zero or more authorized_keys lines
 and the end of the stream. Anything malformed is closed without a byte. A lookup reads the table in
-memory and nothing else: no disk, no network, no lock.
+memory and nothing else: no disk, no network, no lock. Only one that finds no live key there may
+wait for a source that is asked for more (feed/questions.py), half a second at most.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class LookupConnection:
         self._connections = connections
         self._loop = asyncio.get_running_loop()
         self._inbox = self._outbox = b""
+        self._pulling: Optional[asyncio.Future[None]] = None
         # The helper gives up after a second; so it has one to ask, and to read its answer.
         self._deadline = self._loop.call_later(LIMITS.lookup_seconds, self.close)
         connections.add(self)
@@ -48,6 +50,8 @@ class LookupConnection:
         """End it now."""
         self._deadline.cancel()
         self._connections.discard(self)
+        if self._pulling is not None:
+            self._pulling.cancel()
         self._loop.remove_reader(self._sock)
         self._loop.remove_writer(self._sock)
         self._sock.close()
@@ -65,7 +69,7 @@ class LookupConnection:
             raise
         if answered:
             self._writable()
-        else:
+        elif self._pulling is None:
             self._loop.add_reader(self._sock, self._readable)
 
     def _receive(self) -> bool:
@@ -74,9 +78,24 @@ class LookupConnection:
         self._inbox += data
         if data and b"\n" not in self._inbox and len(self._inbox) < LIMITS.lookup_bytes:
             return False
-        self._outbox = self._lookups.answer(self._inbox, peer_uid(self._sock))
         self._loop.remove_reader(self._sock)
+        self._pulling = self._lookups.pull(self._inbox)
+        if self._pulling is not None:
+            self._pulling.add_done_callback(self._pulled)
+            return False
+        self._outbox = self._lookups.answer(self._inbox, peer_uid(self._sock))
         return True
+
+    def _pulled(self, _: asyncio.Future[None]) -> None:
+        """The source has answered, or not in time: what is in the table now is the answer."""
+        if self not in self._connections:
+            return
+        try:
+            self._outbox = self._lookups.answer(self._inbox, peer_uid(self._sock))
+        except (OSError, Malformed):
+            self.close()
+        else:
+            self._writable()
 
     def _writable(self) -> None:
         try:

@@ -19,12 +19,17 @@ STATUS: dict[str, Any] = {
     "ClockStepped": -3600.0,
     "Memory": 33_554_432,
     "Journal": {"Path": "/x", "Problem": None},
+    "Sources": {
+        "ec2": {"Attached": True, "Problem": None, "Waiting": 0},
+        "other": {"Attached": False, "Problem": "not connected", "Waiting": 0},
+    },
     "Leases": {"Total": 3, "ByUser": {"alice": 2, "bob": 1}},
     "Counters": {
         "push": {"allowed": 3, "AuthException": 1},
         "lookup": {"given": 4, "none": 123_456_789},
         "revoke": {"allowed": 1},
         "http": {"BadRequest": 7},
+        "source": {"answered": 5},
     },
 }
 
@@ -51,6 +56,9 @@ def test_prometheus_reads_what_was_counted() -> None:
     assert read["sixtykey_http_refused_total", (("outcome", "BadRequest"),)] == 7
     assert read["sixtykey_operations_total", (("action", "revoke"), ("outcome", "allowed"))] == 1
     assert read["sixtykey_journal_usable", ()] == 1
+    assert read["sixtykey_source_usable", (("source", "ec2"),)] == 1
+    assert read["sixtykey_source_usable", (("source", "other"),)] == 0
+    assert read["sixtykey_source_questions_total", (("outcome", "answered"),)] == 5
 
 
 def test_a_journal_out_of_use_shows() -> None:
