@@ -18,8 +18,9 @@ from agent.audit.lines import LineHandler, LineWriter
 from agent.audit.record import Audit, Record
 from agent.config.document import Problems
 from agent.config.identity import Identity
-from agent.config.settings import LIMITS, Config, Push
-from agent.host import attempts, listeners, tls
+from agent.config.limits import LIMITS
+from agent.config.settings import Config
+from agent.host import attempts, listeners
 from agent.host.clock import SystemClock
 from agent.host.memory import give_back
 from agent.host.systemd import Notifier
@@ -27,17 +28,20 @@ from agent.leases.journal import Journal
 from agent.leases.journal_file import is_in_memory
 from agent.leases.store import LeaseStore
 from agent.leases.turns import Turns
+from agent.lookup import handouts
+from agent.lookup.admission import Admissions
 from agent.lookup.answers import Lookups
 from agent.lookup.server import LookupServer
-from agent.operations import Operator
-from agent.sources.api import credentials
-from agent.sources.api.credentials import Credentials
+from agent.operations import Operator, SourceState
+from agent.reloading import Reloader, load_credentials, load_tls
 from agent.sources.api.door import Door
 from agent.sources.api.http_server import HttpServer
 from agent.sources.api.local import LocalDoor
 from agent.sources.api.principal import Authenticator
 from agent.sources.api.service import NetworkDoor
 from agent.sources.context import Context
+from agent.sources.feed.ec2 import Ec2Role
+from agent.sources.feed.server import FeedServer
 from agent.sources.intake import Intake
 from agent.sources.replay import ReplayMemory
 from agent.sources.throttle import Throttle
@@ -67,8 +71,10 @@ class Daemon:
         memory = ReplayMemory(clock)
         self._store = LeaseStore(config.keys, journal, memory, clock, log.warning, in_memory)
         self._intake = Intake(self._context, self._store, memory)
-        self._authenticator = Authenticator(_load_credentials(config), identity.region, clock)
-        self._tls = _load_tls(config.push)
+        self._authenticator = Authenticator(load_credentials(config), identity.region, clock)
+        self._tls = load_tls(config.push)
+        folder = os.path.join(os.path.dirname(config.lookup.socket), handouts.FOLDER)
+        self._handouts = handouts.HandOuts(folder)
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -80,19 +86,24 @@ class Daemon:
         """
         _raise_descriptor_limit()
         sockets = listeners.all_listeners(self._config, self._environ)
-        lookups = LookupServer(Lookups(self._store.table, self._context.clock, self._audit))
+        ec2 = None if self._config.ec2 is None else Ec2Role(self._context, self._intake)
+        lookups = self._lookup_server(ec2)
+        feed = FeedServer({} if ec2 is None else {"ec2": ec2})
+        self._open_handouts()
         self._intake.explain(await self._store.open())
         # Serve lookups before rebuilding the replay memory; pushes wait in the kernel meanwhile.
         lookups.start(sockets["lookup"])
         await self._store.load_marks()
-        doors, servers = self._open_doors(sockets)
+        doors, servers = self._open_doors(sockets, {} if ec2 is None else {"ec2": ec2.told})
+        if "source" in sockets:
+            feed.start(sockets["source"])
         self._announce(sockets)
         tending = [asyncio.create_task(self._watch()), asyncio.create_task(self._tend(servers))]
         await self._stopping.wait()
         self._notifier.stopping()
         for door in doors:
             door.drain()
-        await asyncio.gather(*(server.stop() for server in servers))
+        await asyncio.gather(feed.stop(), *(server.stop() for server in servers))
         # While lookups are still answered: whoever logs in need not wait for a slow log.
         await self._drain_log()
         for task in tending:
@@ -101,16 +112,30 @@ class Daemon:
         self._store.close()
         self._end_audit()
 
+    def _open_handouts(self) -> None:
+        """Without the folder no one-time key is given; every other key is."""
+        try:
+            self._handouts.open()
+        except OSError as error:
+            log.warning("one-time keys are not given: %s", error)
+
+    def _lookup_server(self, ec2: Optional[Ec2Role]) -> LookupServer:
+        clock, audit = self._context.clock, self._audit
+        return LookupServer(
+            Lookups(self._store.table, clock, audit, self._handouts, ec2),
+            Admissions(self._store, self._handouts, clock, audit),
+        )
+
     def _open_doors(
-        self, sockets: Mapping[str, socket.socket]
+        self, sockets: Mapping[str, socket.socket], sources: Mapping[str, SourceState]
     ) -> tuple[list[Door], list[HttpServer]]:
         """Serve the push socket, and the network where there is a listener for it."""
         throttle = Throttle(self._config.push.rate, self._context.clock.boottime())
         door = NetworkDoor(self._context, self._intake, throttle, self._authenticator)
         network = HttpServer(door.answer, self._count_refused, self._tls)
-        reloader = _Reloader(self._config, self._authenticator, network)
+        reloader = Reloader(self._config, self._authenticator, network)
         operator = Operator(
-            self._context, self._store, reloader.reload, _addresses(sockets, self._tls)
+            self._context, self._store, reloader.reload, _addresses(sockets, self._tls), sources
         )
         desk = LocalDoor(self._context, self._intake, throttle, operator.actions())
         local = HttpServer(desk.answer, self._count_refused)
@@ -131,20 +156,20 @@ class Daemon:
         self._notifier.ready(f"Serving {instance}, {where}")
         attempts.succeed(self._environ)
 
-    def _handle_signals(self, reloader: _Reloader) -> None:
+    def _handle_signals(self, reloader: Reloader) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
 
         loop.add_signal_handler(signal.SIGHUP, self._start_reload, reloader)
 
-    def _start_reload(self, reloader: _Reloader) -> None:
+    def _start_reload(self, reloader: Reloader) -> None:
         task = asyncio.get_running_loop().create_task(self._reload(reloader))
         # The loop holds its tasks weakly: without this one might be collected before it ends.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _reload(self, reloader: _Reloader) -> None:
+    async def _reload(self, reloader: Reloader) -> None:
         """SIGHUP: credentials and TLS files anew; if anything is wrong with them, none of it."""
         self._notifier.reloading()
         try:
@@ -175,6 +200,7 @@ class Daemon:
             # In turn: a journal that is opened anew gets the table as no push is changing it.
             async with self._context.turns:
                 self._intake.explain(await self._store.tend())
+            self._handouts.tend()
             if any(server.crowd_has_gone() for server in servers):
                 give_back()
 
@@ -201,46 +227,12 @@ class Daemon:
         self._audit.record(Record(event, outcome, instance=instance, reason=reason))
 
 
-class _Reloader:
-    """Reads credentials and TLS files anew while the daemon runs."""
-
-    def __init__(self, config: Config, authenticator: Authenticator, network: HttpServer) -> None:
-        self._config = config
-        self._authenticator = authenticator
-        self._network = network
-        self._turn = asyncio.Lock()
-
-    async def reload(self) -> None:
-        """Use what the files say now. Raises Problems; then all stays as it was.
-
-        They are read in a thread, so that lookups go on. One reload after the other: what was read
-        last is what counts.
-        """
-        async with self._turn:
-            loop = asyncio.get_running_loop()
-            known, context = await loop.run_in_executor(None, self._read)
-            self._authenticator.replace(known)
-            self._network.tls = context
-
-    def _read(self) -> tuple[Credentials, Optional[ssl.SSLContext]]:
-        return _load_credentials(self._config), _load_tls(self._config.push)
-
-
-def _load_credentials(config: Config) -> Credentials:
-    if config.push.http is None:
-        return Credentials(())
-    return credentials.load(config.push.credentials, config.keys)
-
-
-def _load_tls(push: Push) -> Optional[ssl.SSLContext]:
-    return None if push.http is None or push.http.tls is None else tls.context(push.http.tls)
-
-
 def _addresses(
     sockets: Mapping[str, socket.socket], context: Optional[ssl.SSLContext]
 ) -> dict[str, str]:
     """Where each socket listens, by name: a path, or an address and a port."""
-    found = {name: sockets[name].getsockname() for name in ("lookup", "push")}
+    names = ("lookup", "push", "source")
+    found = {name: sockets[name].getsockname() for name in names if name in sockets}
     if "https" in sockets:
         host, port = sockets["https"].getsockname()[:2]
         scheme = "http" if context is None else "https"

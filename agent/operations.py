@@ -20,7 +20,7 @@ from agent import __version__
 from agent.audit.metrics import prometheus
 from agent.audit.record import Record
 from agent.config.document import Problems
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from agent.leases.lease import Lease, NotDurable
 from agent.leases.store import LeaseStore
 from agent.sources.api.errors import (
@@ -37,11 +37,15 @@ from agent.sources.context import Context
 Body = dict[str, Any]
 
 
+# How a source is: Attached, Problem (None: lookups wait for it), Waiting (how many do).
+SourceState = Callable[[], dict[str, Any]]
+
+
 class Operator:
     """What an operator can ask a running daemon.
 
     `reload` reads credentials and TLS files anew, or raises Problems and leaves the old ones;
-    `listeners` says, by name, where the daemon listens.
+    `listeners` says, by name, where the daemon listens; `sources`, how each configured source is.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Operator:
         store: LeaseStore,
         reload: Callable[[], Awaitable[None]],
         listeners: Mapping[str, str],
+        sources: Optional[Mapping[str, SourceState]] = None,
     ) -> None:
         self._context = context
         self._config = context.config
@@ -58,6 +63,7 @@ class Operator:
         self._store = store
         self._reload = reload
         self._listeners = dict(listeners)
+        self._sources = dict(sources or {})
         self._started = context.clock.boottime()
         self._wall_at_boot = context.clock.wall() - context.clock.boottime()
         self._asked: dict[tuple[str, str], float] = {}
@@ -132,6 +138,7 @@ class Operator:
             "Leases": {"Total": sum(users.values()), "ByUser": users},
             "Counters": counters,
             "Journal": self._journal(),
+            "Sources": {name: told() for name, told in self._sources.items()},
             "Memory": _resident_bytes(),
         }
 

@@ -19,7 +19,8 @@ MAX_FUNCTION = 40
 # the longest name that is its own or a folder above it; every module of agent/ is of one.
 _CORE = {"agent.config", "agent.host", "agent.leases", "agent.audit"}
 _API = {*_CORE, "agent.sources", "agent.sources.api"}
-_DAEMON = {*_API, "agent", "agent.lookup", "agent.operations"}
+_FEED = {"agent.sources.feed", "agent.sources.feed.messages"}
+_DAEMON = {*_API, *_FEED, "agent", "agent.lookup", "agent.operations", "agent.reloading"}
 LAYERS: dict[str, set[str]] = {
     "agent.config": set(),
     "agent.host": {"agent.config"},
@@ -29,6 +30,14 @@ LAYERS: dict[str, set[str]] = {
     # What every source shares; none knows another.
     "agent.sources": _CORE,
     "agent.sources.api": {*_CORE, "agent.sources"},
+    # The daemon's side of the source socket, and what is said there on both sides.
+    "agent.sources.feed": {*_CORE, *_FEED, "agent.sources"},
+    "agent.sources.feed.messages": set(),
+    # sixtykeyd-ec2: a process of its own, with nothing of the daemon's but the settings.
+    "agent.sources.metadata": {
+        "agent", "agent.config", "agent.host", "agent.sources.feed.messages",
+    },
+    "agent.reloading": _API,
     "agent.operations": {*_API, "agent"},
     "agent.daemon": _DAEMON,
     "agent.__main__": {*_DAEMON, "agent.daemon"},
@@ -38,7 +47,7 @@ LAYERS: dict[str, set[str]] = {
     "agent.sshd_setup": set(),
     # The version.
     "agent": set(),
-}
+}  # fmt: skip
 
 # Cores have no I/O and no clock of their own: bytes in, value or exception out.
 CORES = [
@@ -46,7 +55,11 @@ CORES = [
     "agent.sources.api.sigv4", "agent.sources.api.actions", "agent.sources.api.service",
     "agent.sources.api.errors", "agent.sources.api.local", "agent.sources.api.door",
     "agent.sources.api.translation", "agent.sources.intake", "agent.sources.throttle",
-    "agent.sources.replay", "agent.host.bucket",
+    "agent.sources.replay", "agent.host.bucket", "agent.sources.feed.messages",
+    "agent.sources.feed.breaker", "agent.sources.metadata.blocks",
+    "agent.sources.metadata.certificates", "agent.sources.metadata.ocsp",
+    "agent.sources.metadata.signer", "agent.sources.metadata.place",
+    "agent.sources.metadata.sightings",
 ]  # fmt: skip
 IO_MODULES = {
     "asyncio", "os", "pathlib", "select", "socket", "sqlite3", "ssl", "subprocess", "time",

@@ -14,10 +14,10 @@ from typing import Any, Optional
 
 import cachetools
 
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from agent.leases.lease import Lease
 
-_EVENTS = frozenset({"push", "lookup", "revoke"})
+_EVENTS = frozenset({"push", "lookup", "revoke", "admission"})
 
 
 class _Entry:
@@ -65,6 +65,7 @@ class History:
         self._misses: cachetools.LRUCache[str, _Miss] = cachetools.LRUCache(users)
         self._leases: cachetools.LRUCache[str, deque[Lease]] = cachetools.LRUCache(users)
         self._revoked: cachetools.LRUCache[str, float] = cachetools.LRUCache(users)
+        self._used: cachetools.LRUCache[str, tuple[float, str]] = cachetools.LRUCache(users)
 
     def note(self, record: dict[str, Any], line: bytes, now: float) -> None:
         """Remember an audit record that explains a login. `now`: CLOCK_BOOTTIME, s.
@@ -106,6 +107,10 @@ class History:
     def record_revocation(self, lease: Lease, now: float) -> None:
         """The lease was ended at `now` (CLOCK_BOOTTIME, s), before its time."""
         self._revoked[lease.request_id] = now
+
+    def record_use(self, lease: Lease, source: str, now: float) -> None:
+        """The one-time lease was used at `now` (CLOCK_BOOTTIME, s) by a login from `source`."""
+        self._used[lease.request_id] = (now, source)
 
     def of(self, os_user: str, now: float) -> list[dict[str, Any]]:
         """The user's recent decisions as audit records, newest first, with `age` and `times`."""
@@ -173,6 +178,10 @@ class History:
         )
 
     def _end(self, lease: Lease, now: float) -> str:
+        used = self._used.get(lease.request_id)
+        if used is not None:
+            at, source = used
+            return f"used once already, {now - at:.0f} s ago, by the login from {source}"
         revoked = self._revoked.get(lease.request_id)
         if revoked is not None:
             return f"revoked {now - revoked:.0f} s ago"

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Optional
 
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 
 Label = tuple[str, str]
 # A line's number, its bytes, and its label.

@@ -36,8 +36,15 @@ def _gauges(status: Mapping[str, Any]) -> list[str]:
         _gauge("resident_memory_bytes", "The daemon's memory.", status["Memory"]),
         _gauge("clock_stepped_seconds", stepped, status["ClockStepped"]),
         _gauge("journal_usable", usable, float(status["Journal"]["Problem"] is None)),
+        _sources(status.get("Sources", {})),
         _family("leases", "gauge", "Live keys, by OS user.", users),
     ]
+
+
+def _sources(sources: Mapping[str, Mapping[str, Any]]) -> str:
+    usable = "Whether lookups wait for what a source may have."
+    samples = [({"source": name}, how["Problem"] is None) for name, how in sorted(sources.items())]
+    return _family("source_usable", "gauge", usable, samples)
 
 
 def _counters(counters: Mapping[str, Mapping[str, int]]) -> list[str]:
@@ -52,6 +59,7 @@ def _counters(counters: Mapping[str, Mapping[str, int]]) -> list[str]:
     return [
         _counter("pushes", "Pushes, by outcome.", counters.get("push", {})),
         _counter("lookups", "Questions of sshd, by outcome.", counters.get("lookup", {})),
+        _counter("source_questions", "Questions to sources.", counters.get("source", {})),
         _counter("http_refused", "What was no request.", counters.get("http", {})),
         _by_event("audit_summed", summed, counters.get("summed", {})),
         _by_event("audit_dropped", dropped, counters.get("dropped", {})),

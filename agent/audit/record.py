@@ -19,7 +19,7 @@ from typing import Callable, Optional
 from agent.audit.history import History
 from agent.audit.lines import Dropped
 from agent.audit.sampling import Decision, Group, Sampler, Sum, is_essential
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from agent.host.clock import Clock
 
 # Made once; a record has no circles to look for.
@@ -45,6 +45,7 @@ class Record:
         claimed_os_user: whom a request named that was refused before it was read.
         process: the sshd process that an admission is about: its id and its start.
         claimed_principal: the access key ID that a refused request named, which nobody verified.
+        upstream_id: the request id that the source of an offer has for it, as EC2's #Request.
     """
 
     event: str
@@ -65,6 +66,7 @@ class Record:
     claimed_os_user: Optional[str] = None
     claimed_principal: Optional[str] = None
     process: Optional[str] = None
+    upstream_id: Optional[str] = None
 
 
 @dataclass

@@ -11,7 +11,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 
 Decision = tuple[str, str]
 """A decision's event and outcome."""

@@ -64,6 +64,7 @@ def _lines(status: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("uptime", duration(status["Uptime"])),
         *((name, where) for name, where in status["Listeners"].items()),
         ("journal", f"NOT USABLE: {journal['Problem']}" if journal["Problem"] else kept),
+        *((name, _source(how)) for name, how in status.get("Sources", {}).items()),
         ("live keys", _counted(status["Leases"]["Total"], users)),
         ("pushes", _counters(counters, "push")),
         ("lookups", _counters(counters, "lookup")),
@@ -77,6 +78,10 @@ def _lines(status: Mapping[str, Any]) -> list[tuple[str, str]]:
     if abs(status["ClockStepped"]) >= _STEP:
         lines.append(("clock", f"was set by {status['ClockStepped']:+.0f} s since the start"))
     return lines
+
+
+def _source(how: Mapping[str, Any]) -> str:
+    return f"NOT ASKED: {how['Problem']}" if how["Problem"] else "asked for keys that nobody pushed"
 
 
 def _counters(counters: Mapping[str, Any], event: str) -> str:

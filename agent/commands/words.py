@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _CREDENTIALS = "sixtykey credentials list shows what each access key may do"
 _JOURNAL = "sixtykey status says what is wrong with the journal"
+# What a source refuses by itself has no code of the API's.
+REFUSED_BY_SOURCE = "Refused"
 # What to do about a refusal, by its code.
 _HINTS = {
     "InvalidClientTokenId": "the client uses an access key that this host does not know: "
@@ -24,8 +26,13 @@ _HINTS = {
     "NotAuthorized": f"allow.sources: {_CREDENTIALS}",
     "ServiceException": _JOURNAL,
     "ServiceUnavailable": _JOURNAL,
+    REFUSED_BY_SOURCE: "only what EC2 has signed for this host, just now by this host's clock, is "
+    "taken: docs/ec2.md says what is verified",
     "InternalFailure": "a defect of sixtykeyd: journalctl -u sixtykeyd shows it; please report it",
 }
+
+
+_PLACES = {"unix": "on this host", "ec2": "through EC2's own API"}
 
 
 def words(record: Record, host: Record) -> tuple[str, str]:
@@ -47,16 +54,18 @@ def words(record: Record, host: Record) -> tuple[str, str]:
 def _push(record: Record) -> str:
     by = who(record.get("principal") or _claimant(record))
     source = record.get("source")
-    place = "on this host" if source == "unix" else f"from {source}"
+    place = _PLACES.get(str(source), f"from {source}")
     client = f" ({record['user_agent'][:60]})" if record.get("user_agent") else ""
     key = f"key {record['fingerprint']} " if record.get("fingerprint") else "a key "
     head = f"{key}pushed by {by} {place}{client}"
+    upstream = f", its own id there {record['upstream_id']}" if record.get("upstream_id") else ""
     if record["outcome"] == "allowed":
         again = (
             ", the same request again: its time is not prolonged" if record.get("replay") else ""
         )
-        return f"{head}: accepted{again} (request {record.get('request_id')})"
-    return f"{head}: refused, {record['outcome']}: {record.get('reason')}"
+        return f"{head}: accepted{again} (request {record.get('request_id')}{upstream})"
+    code = "" if record["outcome"] == REFUSED_BY_SOURCE else f", {record['outcome']}"
+    return f"{head}: refused{code}: {record.get('reason')}{upstream and f' ({upstream[2:]})'}"
 
 
 def _claimant(record: Record) -> str:

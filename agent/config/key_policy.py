@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Optional
 
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 
 # The options of authorized_keys without an argument (sshd(8), AUTHORIZED_KEYS FILE FORMAT), in the
 # order in which they are written: `restrict` first, since sshd reads from left to right, then by

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from agent.host.systemd import Notifier
 
 

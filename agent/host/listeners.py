@@ -12,7 +12,8 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 from agent.config.document import Problems
-from agent.config.settings import LIMITS, Config, Http
+from agent.config.limits import LIMITS
+from agent.config.settings import Config, Http
 from agent.host.systemd import listen_fds
 
 log = logging.getLogger("sixtykeyd")
@@ -23,7 +24,9 @@ class CannotListen(Exception):
 
 
 def all_listeners(config: Config, environ: MutableMapping[str, str]) -> dict[str, socket.socket]:
-    """The sockets by name: lookup, push, and https or http when there is a network listener.
+    """The sockets by name: lookup, push, https when there is a network listener, source.
+
+    The last one is there when systemd has passed it in, or when a source is configured.
 
     Raises:
         CannotListen: one of them cannot be had.
@@ -36,6 +39,8 @@ def all_listeners(config: Config, environ: MutableMapping[str, str]) -> dict[str
             passed["lookup"] = unix(config.lookup.socket, config.lookup.group)
         if "push" not in passed:
             passed["push"] = unix(config.push.socket, config.push.group)
+        if "source" not in passed and config.ec2 is not None:
+            passed["source"] = unix(config.source.socket, config.source.group)
         http = config.push.http
         if "https" in passed and http is None:
             raise Problems(

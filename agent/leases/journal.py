@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional
 
-from agent.config.settings import LIMITS, Keys
+from agent.config.limits import LIMITS
+from agent.config.settings import Keys
 from agent.leases import journal_before, journal_file, journal_place, journal_rows
 from agent.leases.consumption import Consumption
 from agent.leases.journal_file import Identity

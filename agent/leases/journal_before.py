@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 
-from agent.config.settings import LIMITS, Keys
+from agent.config.limits import LIMITS
+from agent.config.settings import Keys
 from agent.leases.journal_rows import Layout, Numbered, lease_of, unsealed
 from agent.leases.lease import AcceptedMark, Horizon, Lease, ReplayMark
 

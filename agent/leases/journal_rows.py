@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
-from agent.config.settings import LIMITS, Keys
+from agent.config.limits import LIMITS
+from agent.config.settings import Keys
 from agent.leases.consumption import Consumption
 from agent.leases.keys import KeyRejected, PublicKey
 from agent.leases.lease import AcceptedMark, Horizon, Lease, ReplayMark

@@ -17,7 +17,7 @@ from functools import cached_property
 
 import paramiko
 
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _WHITE_SPACE = re.compile(r"[ \t]+")

@@ -14,7 +14,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Callable, Optional, TypeVar
 
-from agent.config.settings import LIMITS, Keys
+from agent.config.limits import LIMITS
+from agent.config.settings import Keys
 from agent.host.clock import Clock
 from agent.host.memory import check_reserve
 from agent.leases.consumption import Consumption

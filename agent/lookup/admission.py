@@ -98,6 +98,7 @@ class Admissions:
             raise Refused(f"{refused}") from None
         record.outcome = "admitted"
         self._audit.record(record)
+        self._audit.history.record_use(lease, address, now)
 
     def _fitting(self, hand_out: HandOut, ids: tuple[str, ...], address: str) -> Lease:
         """The lease that sshd went by: the first of its lines whose `from=` lets the address in."""

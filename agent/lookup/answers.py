@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from typing import Optional
+from typing import Optional, Protocol
 
 from agent.audit.record import Audit, Record
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from agent.host.clock import Clock
+from agent.leases.lease import Lease
 from agent.leases.table import LeaseTable
+from agent.lookup.handouts import HandOuts, NotHandedOut
 
 # A user name is whatever sshd says (%u): the host's own names need not fit the API's pattern. The
 # fingerprint is sshd's %f, of either FingerprintHash (sshd_config(5)).
@@ -32,23 +35,60 @@ def parse(line: bytes) -> tuple[str, Optional[str]]:
     return os_user.decode("utf-8", "surrogateescape"), named
 
 
+class PullSource(Protocol):
+    """Where keys may be that nobody has brought yet."""
+
+    def ask(self, os_user: str, fingerprint: Optional[str]) -> Optional[asyncio.Future[None]]:
+        """Done when the table has what the source has, and soon in any case; None: do not wait."""
+
+
 class Lookups:
     """Answers lookups from the table, and audits those that matter."""
 
-    def __init__(self, table: LeaseTable, clock: Clock, audit: Audit) -> None:
+    def __init__(
+        self,
+        table: LeaseTable,
+        clock: Clock,
+        audit: Audit,
+        handouts: HandOuts,
+        source: Optional[PullSource] = None,
+    ) -> None:
+        self._source = source
+        self._handouts = handouts
         self._table = table
         self._clock = clock
         self._audit = audit
 
-    def answer(self, line: bytes, uid: int) -> bytes:
+    def pull(self, line: bytes) -> Optional[asyncio.Future[None]]:
+        """What to wait for before answering: nothing, when a live key fits. Raises Malformed."""
+        if self._source is None:
+            return None
+        os_user, fingerprint = parse(line)
+        if any(lease.is_for(fingerprint) for lease in self._table.of(os_user)):
+            return None
+        return self._source.ask(os_user, fingerprint)
+
+    def answer(self, line: bytes, pid: int, uid: int) -> bytes:
         """The authorized_keys lines for a lookup line. Raises Malformed.
+
+        `pid` and `uid` are the helper's. A one-time key is given only to sshd's own helper, and
+        only once it is written down which sshd process it goes to.
 
         A login of a user for whom nothing was pushed is counted and not recorded: it happens with
         every ordinary login of the host.
         """
         os_user, fingerprint = parse(line)
-        given = [lease for lease in self._table.of(os_user) if lease.is_for(fingerprint)]
+        fitting = [lease for lease in self._table.of(os_user) if lease.is_for(fingerprint)]
+        given = [lease for lease in fitting if lease.uses is None]
         now = self._clock.boottime()
+        if fitting and not given:
+            try:
+                given = self._hand_out(fitting, os_user, fingerprint, pid)
+            except NotHandedOut as error:
+                self._refuse(os_user, fingerprint, uid, f"a one-time key is not given: {error}")
+                return b""
+        else:
+            self._handouts.record_other(pid)
         for lease in given:
             record = Record(
                 "lookup",
@@ -64,6 +104,20 @@ class Lookups:
             self._explain(os_user, fingerprint, uid, now)
         return "".join(lease.line for lease in given).encode()
 
+    def _hand_out(
+        self, leases: list[Lease], os_user: str, fingerprint: Optional[str], pid: int
+    ) -> list[Lease]:
+        """The one-time leases of a key, once it is written down who gets them.
+
+        Raises NotHandedOut: PAM could not tell later that this login used one of them.
+        """
+        if fingerprint is None:
+            raise NotHandedOut("AuthorizedKeysCommand in sshd_config must end with %u %f")
+        process = self._handouts.login_process(pid)
+        ids = tuple(lease.request_id for lease in leases)
+        self._handouts.record(process, os_user, leases[0].key.fingerprint, ids)
+        return leases
+
     def _explain(self, os_user: str, fingerprint: Optional[str], uid: int, now: float) -> None:
         history = self._audit.history
         reason = history.explain(os_user, fingerprint, now)
@@ -71,6 +125,9 @@ class Lookups:
             self._audit.count("lookup", "none")
             history.record_miss(os_user, fingerprint, now)
             return
+        self._refuse(os_user, fingerprint, uid, reason)
+
+    def _refuse(self, os_user: str, fingerprint: Optional[str], uid: int, reason: str) -> None:
         record = Record(
             "lookup",
             "none",
@@ -79,4 +136,4 @@ class Lookups:
             fingerprint=fingerprint,
             reason=reason,
         )
-        self._audit.sample(record, ("unmatched", os_user), now)
+        self._audit.sample(record, ("unmatched", os_user), self._clock.boottime())

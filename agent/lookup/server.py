@@ -3,7 +3,8 @@
 The client sends `USER[ SP FINGERPRINT]LF`, and is answered with zero or more authorized_keys lines,
 an empty line as the end mark, and the end of the stream. Without the mark a daemon that was killed
 would look like one that knows no key. Anything malformed is closed without a byte. A lookup reads
-the table in memory and nothing else: no disk, no network, no lock.
+the table in memory and nothing else: no disk, no network, no lock. Only one that finds no live key
+may wait for a source that is asked for more (feed/questions.py), half a second at most.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import logging
 import socket
 from typing import Optional
 
-from agent.config.settings import LIMITS
-from agent.host.peercred import peer_uid
+from agent.config.limits import LIMITS
+from agent.host.peercred import peer_process
+from agent.lookup.admission import Admissions, Question
 from agent.lookup.answers import Lookups, Malformed
 
 log = logging.getLogger("sixtykeyd")
@@ -30,13 +32,20 @@ class LookupConnection:
     """
 
     def __init__(
-        self, sock: socket.socket, lookups: Lookups, connections: set[LookupConnection]
+        self,
+        sock: socket.socket,
+        lookups: Lookups,
+        admissions: Admissions,
+        connections: set[LookupConnection],
     ) -> None:
         self._sock = sock
         self._lookups = lookups
+        self._admissions = admissions
         self._connections = connections
         self._loop = asyncio.get_running_loop()
         self._inbox = self._outbox = b""
+        self._pulling: Optional[asyncio.Future[None]] = None
+        self._admitting: Optional[asyncio.Task[bytes]] = None
         # The helper gives up after a second; so it has one to ask, and to read its answer.
         self._deadline = self._loop.call_later(LIMITS.lookup_seconds, self.close)
         connections.add(self)
@@ -51,6 +60,8 @@ class LookupConnection:
         """End it now."""
         self._deadline.cancel()
         self._connections.discard(self)
+        if self._pulling is not None:
+            self._pulling.cancel()
         self._loop.remove_reader(self._sock)
         self._loop.remove_writer(self._sock)
         self._sock.close()
@@ -68,7 +79,7 @@ class LookupConnection:
             raise
         if answered:
             self._writable()
-        else:
+        elif self._pulling is None and self._admitting is None:
             self._loop.add_reader(self._sock, self._readable)
 
     def _receive(self) -> bool:
@@ -77,9 +88,45 @@ class LookupConnection:
         self._inbox += data
         if data and b"\n" not in self._inbox and len(self._inbox) < LIMITS.lookup_bytes:
             return False
-        self._outbox = self._lookups.answer(self._inbox, peer_uid(self._sock)) + END_MARK
         self._loop.remove_reader(self._sock)
+        question = Question.parse(self._inbox)
+        if question is not None:
+            self._loop.remove_reader(self._sock)
+            self._admit(question)
+            return False
+        self._pulling = self._lookups.pull(self._inbox)
+        if self._pulling is not None:
+            self._pulling.add_done_callback(self._pulled)
+            return False
+        self._outbox = self._lookups.answer(self._inbox, *peer_process(self._sock)) + END_MARK
         return True
+
+    def _admit(self, question: Question) -> None:
+        """Answer PAM's account phase, once a use is written down."""
+        answering = self._admissions.answer(question, *peer_process(self._sock))
+        self._admitting = self._loop.create_task(answering)
+        self._admitting.add_done_callback(self._admitted)
+
+    def _admitted(self, task: asyncio.Task[bytes]) -> None:
+        if self not in self._connections:
+            return  # whoever asked has gone; what was written down stays
+        if task.cancelled() or task.exception() is not None:
+            log.error("a login was not admitted: %r", task)
+            self.close()  # without an answer the login is refused
+            return
+        self._outbox = task.result() + END_MARK
+        self._writable()
+
+    def _pulled(self, _: asyncio.Future[None]) -> None:
+        """The source has answered, or not in time: what is in the table now is the answer."""
+        if self not in self._connections:
+            return
+        try:
+            self._outbox = self._lookups.answer(self._inbox, *peer_process(self._sock)) + END_MARK
+        except (OSError, Malformed):
+            self.close()
+        else:
+            self._writable()
 
     def _writable(self) -> None:
         try:
@@ -96,8 +143,9 @@ class LookupConnection:
 class LookupServer:
     """Serves the lookup socket."""
 
-    def __init__(self, lookups: Lookups) -> None:
+    def __init__(self, lookups: Lookups, admissions: Admissions) -> None:
         self._lookups = lookups
+        self._admissions = admissions
         self._connections: set[LookupConnection] = set()
         self._listener: Optional[socket.socket] = None
 
@@ -141,7 +189,7 @@ class LookupServer:
             sock.setblocking(False)
             if len(self._connections) >= LIMITS.lookup_connections:
                 self._make_room()
-            LookupConnection(sock, self._lookups, self._connections)
+            LookupConnection(sock, self._lookups, self._admissions, self._connections)
 
     def _make_room(self) -> None:
         """The oldest gives way: a helper that is alive has long had its answer."""

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Optional
 
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from agent.host.clock import Clock
 from agent.leases.lease import AcceptedMark, Horizon, ReplayMark
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import cachetools
 
-from agent.config.settings import LIMITS, Rate
+from agent.config.limits import LIMITS
+from agent.config.settings import Rate
 from agent.host.bucket import Bucket
 
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from agent.audit.history import History
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from tests.parts.leases import make_lease
 
 

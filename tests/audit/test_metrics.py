@@ -19,6 +19,10 @@ STATUS: dict[str, Any] = {
     "ClockStepped": -3600.0,
     "Memory": 33_554_432,
     "Journal": {"Path": "/x", "Problem": None},
+    "Sources": {
+        "ec2": {"Attached": True, "Problem": None, "Waiting": 0},
+        "other": {"Attached": False, "Problem": "not connected", "Waiting": 0},
+    },
     "Leases": {"Total": 3, "ByUser": {"alice": 2, "bob": 1}},
     "Counters": {
         "push": {"allowed": 3, "AuthException": 1},
@@ -27,6 +31,7 @@ STATUS: dict[str, Any] = {
         "http": {"BadRequest": 7},
         "summed": {"push": 4000, "lookup": 12},
         "dropped": {"push": 9},
+        "source": {"answered": 5},
     },
 }
 
@@ -56,6 +61,9 @@ def test_prometheus_reads_what_was_counted() -> None:
     assert read["sixtykey_audit_dropped_total", (("event", "push"),)] == 9
     assert read["sixtykey_operations_total", (("action", "revoke"), ("outcome", "allowed"))] == 1
     assert read["sixtykey_journal_usable", ()] == 1
+    assert read["sixtykey_source_usable", (("source", "ec2"),)] == 1
+    assert read["sixtykey_source_usable", (("source", "other"),)] == 0
+    assert read["sixtykey_source_questions_total", (("outcome", "answered"),)] == 5
 
 
 def test_a_journal_out_of_use_shows() -> None:

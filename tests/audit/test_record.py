@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agent.audit.history import History
 from agent.audit.lines import Dropped
 from agent.audit.record import Audit, Record
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from tests.parts.clock import ManualClock
 
 REFUSED = Record("push", "AuthException", source="203.0.113.7")

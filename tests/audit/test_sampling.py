@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.audit.sampling import DEFAULT, PACES, Sampler
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 
 REFUSED, GIVEN = ("push", "AuthException"), ("lookup", "given")
 

@@ -10,7 +10,8 @@ import pytest
 from agent.config import file as config_file
 from agent.config.document import Problems
 from agent.config.key_policy import KEY_OPTIONS, longest_line, most_per_user
-from agent.config.settings import KEY_TYPES, LIMITS, Keys
+from agent.config.limits import LIMITS
+from agent.config.settings import KEY_TYPES, Keys
 from agent.helper import authorized_keys
 from agent.leases.keys import PublicKey
 from tests.parts.daemon import RunningDaemon

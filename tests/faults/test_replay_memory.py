@@ -11,7 +11,8 @@ from typing import Any, Callable
 
 import pytest
 
-from agent.config.settings import LIMITS, Keys
+from agent.config.limits import LIMITS
+from agent.config.settings import Keys
 from agent.leases.journal import Journal
 from agent.leases.lease import AcceptedMark
 from tests.faults.load import MANY, push_one, served

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from tests.faults.load import MANY, Refused, Watch, descriptors, push_one, pusher, served
 from tests.parts.daemon import RunningDaemon
 from tests.parts.host import work_directory

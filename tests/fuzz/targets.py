@@ -10,7 +10,8 @@ from typing import Callable
 
 from agent.config import file as config_file
 from agent.config.document import Problems
-from agent.config.settings import KEY_TYPES, LIMITS
+from agent.config.limits import LIMITS
+from agent.config.settings import KEY_TYPES
 from agent.leases.keys import KeyRejected, PublicKey
 from agent.lookup import answers as lookup
 from agent.sources.api import authentication, credentials, query, sigv4

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from agent.host import attempts
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from agent.config import settings as config
+from agent.config.limits import LIMITS
 from agent.host.memory import check_reserve
 from agent.leases import store as store_module
 from agent.leases.lease import NotDurable
@@ -39,9 +40,7 @@ def test_without_it_no_push_is_taken_and_it_is_said(monkeypatch: pytest.MonkeyPa
     lease = make_lease("alice")
     asyncio.run(store.add(lease))
     store.check()
-    monkeypatch.setattr(
-        store_module, "LIMITS", replace(config.LIMITS, memory_reserve_bytes=NOBODY_HAS)
-    )
+    monkeypatch.setattr(store_module, "LIMITS", replace(LIMITS, memory_reserve_bytes=NOBODY_HAS))
     with pytest.raises(NotDurable, match="no memory left"):
         store.check()
     asyncio.run(store.tend())

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import settings as config
+from agent.config.limits import LIMITS
 from agent.leases.lease import AcceptedMark, Horizon, NotDurable
 from tests.parts.journals import NOW, Disk
 from tests.parts.leases import accepted, ed25519_key, make_lease, mark
@@ -73,7 +74,7 @@ def test_what_has_ended_leaves_the_file(disk: Disk) -> None:
     """Leases go by boot time at their end; marks by the wall clock, when their date is past."""
     journal = disk.open()
     journal.record(make_lease(mark=mark(1, 5_000.0)))
-    skew = config.LIMITS.clock_skew_seconds
+    skew = LIMITS.clock_skew_seconds
     journal.forget(1059.9, 5_000.0 + skew, Horizon())
     found = disk.reopen()
     assert len(found.leases) == len(disk.marks) == 1
@@ -112,7 +113,7 @@ def test_another_boot_counts_as_a_loss_until_then(disk: Disk) -> None:
 
 def test_no_journal_counts_as_a_loss_before_now(disk: Disk) -> None:
     """Nobody knows who removed it, nor what it knew; what is found stays so on the next start."""
-    lost = Horizon(lost_at=NOW - config.LIMITS.restart_seconds)
+    lost = Horizon(lost_at=NOW - LIMITS.restart_seconds)
     assert disk.reopen().horizon == lost
     assert disk.reopen().horizon == lost
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from agent.leases.lease import AcceptedMark, Horizon, Lease
 from tests.parts.journals import BOOT, NOW, Disk
 from tests.parts.leases import ed25519_key, mark

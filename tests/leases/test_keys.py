@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.config.settings import KEY_TYPES, LIMITS
+from agent.config.limits import LIMITS
+from agent.config.settings import KEY_TYPES
 from agent.leases.keys import KeyRejected, PublicKey
 from tests.parts.keys import KeyPair, _ssh_keygen, make_key
 
@@ -21,9 +22,7 @@ KINDS = {
     "ed25519": ("ed25519", None, 256),
     "rsa 2048": ("rsa", 2048, 2048),
     "rsa 4096": ("rsa", 4096, 4096),
-    "nistp256": ("ecdsa", 256, 256),
-    "nistp384": ("ecdsa", 384, 384),
-    "nistp521": ("ecdsa", 521, 521),
+    **{f"nistp{bits}": ("ecdsa", bits, bits) for bits in (256, 384, 521)},
 }
 
 

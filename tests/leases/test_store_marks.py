@@ -9,7 +9,7 @@ from typing import Optional
 
 import pytest
 
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from agent.leases.journal import Journal
 from agent.leases.lease import AcceptedMark, Horizon, Lease, NotDurable
 from agent.leases.store import LeaseStore

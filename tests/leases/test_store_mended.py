@@ -11,7 +11,7 @@ from typing import Callable
 
 import pytest
 
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from agent.leases.lease import NotDurable
 from agent.sources.replay import TooOld
 from tests.parts.leases import mark

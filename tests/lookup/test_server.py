@@ -16,10 +16,13 @@ from hypothesis import strategies as st
 from agent.audit.history import History
 from agent.audit.record import Audit
 from agent.config import settings as config
-from agent.config.settings import LIMITS
-from agent.leases.table import LeaseTable
+from agent.config.limits import LIMITS
+from agent.leases.store import LeaseStore
+from agent.lookup.admission import Admissions
 from agent.lookup.answers import Lookups, Malformed, parse
+from agent.lookup.handouts import HandOuts
 from agent.lookup.server import END_MARK, LookupServer
+from agent.sources.replay import ReplayMemory
 from tests.parts.clock import ManualClock
 from tests.parts.leases import make_lease
 
@@ -82,11 +85,17 @@ class Desk:
     def __init__(self, path: Path) -> None:
         self.path = str(path)
         self.clock = ManualClock()
-        self.table = LeaseTable(config.Keys(per_user=1000), self.clock)
+        memory = ReplayMemory(self.clock)
+        self.store = LeaseStore(config.Keys(per_user=1000), None, memory, self.clock, print)
+        self.table = self.store.table
+        self.handouts = HandOuts(str(path.with_name("handed")))
         self.records: list[bytes] = []
         self.history = History()
         self.audit = Audit(lambda line, *_: self.records.append(line), self.clock, self.history)
-        self.server = LookupServer(Lookups(self.table, self.clock, self.audit))
+        self.server = LookupServer(
+            Lookups(self.table, self.clock, self.audit, self.handouts),
+            Admissions(self.store, self.handouts, self.clock, self.audit),
+        )
 
     async def ask(self, data: bytes, *, end: bool = False) -> bytes:
         """Send bytes (and the end of the stream), and read to the end; the lines before its mark.

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.config.settings import LIMITS, Rate
+from agent.config.limits import LIMITS
+from agent.config.settings import Rate
 from agent.host.bucket import Bucket
 from agent.sources.throttle import FailurePace, Throttle, TooMany
 

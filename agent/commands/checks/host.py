@@ -9,7 +9,7 @@ import time
 from typing import Any, Optional
 
 from agent.commands.checks.finding import Finding, Host, fault, note, unknown
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 
 # The kernel's clock is not disciplined by anybody (adjtimex(2)).
 _TIME_ERROR = 5

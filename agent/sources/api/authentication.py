@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Optional
 
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from agent.sources.api.errors import (
     IncompleteSignature,
     InvalidParameterCombination,

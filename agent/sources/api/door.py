@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from typing import Optional, Protocol
 
 from agent.audit.record import Record
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from agent.leases.keys import PublicKey
 from agent.leases.lease import NotDurable, ReplayMark
 from agent.sources.api.actions import SendSSHPublicKey, claimed_os_user

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from typing import Callable, Optional, Protocol
 
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from agent.sources.api.errors import ApiError, RequestTimeout
 from agent.sources.api.message import Peer, Request, Response
 from agent.sources.api.wire import Message, Wire

@@ -17,7 +17,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from agent.host.peercred import peer_uid
 from agent.sources.api.errors import ApiError, ServiceUnavailable
 from agent.sources.api.http import Connection

@@ -10,7 +10,7 @@ from typing import Optional, Protocol
 
 from agent.audit.record import Record
 from agent.config.key_policy import KeyPolicy
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from agent.host.clock import Clock
 from agent.leases.lease import ReplayMark
 from agent.sources.api import authentication

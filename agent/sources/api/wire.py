@@ -14,7 +14,7 @@ from typing import Optional, Union
 
 import h11
 
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from agent.sources.api.errors import BadRequest, HeadersTooLarge, LengthRequired, PayloadTooLarge
 from agent.sources.api.message import Response
 

@@ -11,7 +11,8 @@ from typing import Any, Callable, Optional
 from agent.audit.history import History
 from agent.audit.record import Audit
 from agent.config.identity import Identity
-from agent.config.settings import LIMITS, Config, Push
+from agent.config.limits import LIMITS
+from agent.config.settings import Config, Push
 from agent.leases.lease import Lease, NotDurable
 from agent.leases.store import LeaseStore
 from agent.leases.turns import Turns

@@ -12,7 +12,7 @@ from typing import Any, Callable, Optional
 
 import pytest
 
-from agent.config.settings import LIMITS, Limits
+from agent.config.limits import LIMITS, Limits
 from agent.sources.api import http, http_server, wire
 from agent.sources.api.http_server import HttpServer
 from agent.sources.api.message import Request, Response, success

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from agent.audit.record import Record
-from agent.config.settings import LIMITS, Config, Keys, Rate
+from agent.config.limits import LIMITS
+from agent.config.settings import Config, Keys, Rate
 from agent.sources.api.local import Answer
 from tests.parts.daemon import CREDENTIAL
 from tests.parts.signed import LOOPBACK, Call, push

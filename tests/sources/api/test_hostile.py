@@ -15,7 +15,7 @@ from typing import Optional
 
 import pytest
 
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from tests.parts.certificates import Authority
 from tests.parts.daemon import PATIENCE, RunningDaemon
 from tests.parts.helper import ask_helper

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from agent.sources.api.errors import ApiError, BadRequest, PayloadTooLarge
 from agent.sources.api.message import Response
 from agent.sources.api.wire import Message, Wire

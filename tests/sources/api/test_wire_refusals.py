@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from agent.sources.api.errors import BadRequest, HeadersTooLarge, LengthRequired, PayloadTooLarge
 from agent.sources.api.wire import Wire
 from tests.sources.api.test_wire import CHUNKED, HEAD, PLAIN, message

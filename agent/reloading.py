@@ -1,0 +1,51 @@
+"""The files that are read again while the daemon runs: credentials and TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Optional
+
+from agent.config.settings import Config, Push
+from agent.host import tls
+from agent.sources.api import credentials
+from agent.sources.api.credentials import Credentials
+from agent.sources.api.http_server import HttpServer
+from agent.sources.api.principal import Authenticator
+
+
+class Reloader:
+    """Reads credentials and TLS files anew while the daemon runs."""
+
+    def __init__(self, config: Config, authenticator: Authenticator, network: HttpServer) -> None:
+        self._config = config
+        self._authenticator = authenticator
+        self._network = network
+        self._turn = asyncio.Lock()
+
+    async def reload(self) -> None:
+        """Use what the files say now. Raises Problems; then all stays as it was.
+
+        They are read in a thread, so that lookups go on. One reload after the other: what was read
+        last is what counts.
+        """
+        async with self._turn:
+            loop = asyncio.get_running_loop()
+            known, context = await loop.run_in_executor(None, self._read)
+            self._authenticator.replace(known)
+            self._network.tls = context
+
+    def _read(self) -> tuple[Credentials, Optional[ssl.SSLContext]]:
+        return load_credentials(self._config), load_tls(self._config.push)
+
+
+def load_credentials(config: Config) -> Credentials:
+    """The credentials; none without a network listener. Raises Problems."""
+    if config.push.http is None:
+        return Credentials(())
+    return credentials.load(config.push.credentials, config.keys)
+
+
+def load_tls(push: Push) -> Optional[ssl.SSLContext]:
+    """The TLS files, where there are any. Raises Problems."""
+    return None if push.http is None or push.http.tls is None else tls.context(push.http.tls)

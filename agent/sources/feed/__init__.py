@@ -1,0 +1,1 @@
+"""The source socket: what the processes with a network of their own offer the daemon."""

@@ -1,0 +1,64 @@
+"""A breaker: after a run of failures nothing is tried for a while, then once, then again."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+from agent.config.limits import LIMITS
+from agent.host.clock import Clock
+
+
+class Breaker:
+    """Closed: everything is tried. Open: nothing, until its rest is over; then one attempt decides.
+
+    Args:
+        report: is told in words when it opens and when it closes; not of what is between.
+    """
+
+    def __init__(self, clock: Clock, report: Callable[[str], None]) -> None:
+        self._clock = clock
+        self._report = report
+        self._failures = 0
+        self._rest = 0.0
+        self._until = 0.0
+        self._trying = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it keeps attempts away, or all but one."""
+        return self._rest > 0.0
+
+    def admits(self) -> bool:
+        """Whether an attempt may be made now; its outcome must then be told."""
+        if not self.is_open:
+            return True
+        if self._trying or self._clock.boottime() < self._until:
+            return False
+        self._trying = True
+        return True
+
+    def succeed(self) -> None:
+        """An attempt went well."""
+        if self.is_open:
+            self._report("it answers again")
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was: there is somebody else to be asked."""
+        self._failures, self._rest, self._trying = 0, 0.0, False
+
+    def fail(self, why: str) -> None:
+        """An attempt failed."""
+        self._failures += 1
+        if self._failures < LIMITS.pull_failures:
+            return
+        if not self.is_open:
+            self._report(
+                f"{self._failures} questions in a row failed, the last one because: {why}; no "
+                "lookup waits for it until it answers again"
+            )
+        self._rest = min(
+            max(self._rest * 2, LIMITS.pull_rest_seconds), LIMITS.pull_longest_rest_seconds
+        )
+        self._until = self._clock.boottime() + self._rest
+        self._trying = False

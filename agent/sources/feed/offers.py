@@ -1,0 +1,128 @@
+"""What a source offers, through the intake: a lease, nothing new, or a refusal, told once."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+
+import cachetools
+
+from agent.audit.record import Record
+from agent.config.limits import LIMITS
+from agent.leases.keys import KeyRejected
+from agent.leases.lease import NotDurable, ReplayMark, TableFull
+from agent.sources.context import Context
+from agent.sources.feed.messages import Offered, Refusal
+from agent.sources.intake import Intake, NotThisHost, Offer, UserDenied
+from agent.sources.replay import ReplayMemoryFull, TooOld
+
+log = logging.getLogger("sixtykeyd")
+
+# What the audit calls each refusal: the names that the API has for the same.
+_CODES: dict[type[Exception], str] = {
+    KeyRejected: "InvalidArgsException",
+    UserDenied: "AccessDeniedException",
+    NotThisHost: "EC2InstanceNotFoundException",
+    TooOld: "RequestExpired",
+    ReplayMemoryFull: "ThrottlingException",
+    TableFull: "ThrottlingException",
+    NotDurable: "ServiceException",
+}
+
+
+class Offers:
+    """Takes offers, one after the other; `source` names them in leases and in the audit."""
+
+    def __init__(self, context: Context, intake: Intake, source: str) -> None:
+        self._context = context
+        self._intake = intake
+        self._source = source
+        self._refused: cachetools.LRUCache[tuple[str, str], bool] = cachetools.LRUCache(
+            LIMITS.refused_offers
+        )
+
+        self._users: cachetools.LRUCache[str, str] = cachetools.LRUCache(LIMITS.refused_offers)
+
+    async def take(self, offered: Offered, received: float) -> None:
+        """Make a lease of it, unless it is one already or was one.
+
+        Args:
+            received: when it was said to have so many seconds left (CLOCK_BOOTTIME, s).
+        """
+        record = Record(
+            "push",
+            "allowed",
+            request_id=str(uuid.uuid4()),
+            principal=offered.caller or self._source,
+            source=self._source,
+            upstream_id=offered.request_id,
+            instance=offered.instance,
+            os_user=offered.os_user,
+        )
+        try:
+            await self._take(offered, received, record)
+        except tuple(_CODES) as error:
+            record.outcome, record.reason = _CODES[type(error)], str(error)
+            self._refuse(record, offered.digest)
+
+    def refuse(self, refusal: Refusal, os_user: str) -> None:
+        """Record what the source itself has refused, of which it tells once."""
+        record = Record(
+            "push",
+            "Refused",
+            request_id=str(uuid.uuid4()),
+            principal=refusal.caller,
+            source=self._source,
+            upstream_id=refusal.request_id,
+            os_user=os_user,
+            fingerprint=refusal.fingerprint,
+            reason=refusal.reason,
+        )
+        self._sample(record)
+
+    async def _take(self, offered: Offered, received: float, record: Record) -> None:
+        context = self._context
+        mark = ReplayMark(bytes.fromhex(offered.digest), offered.dated)
+        async with context.turns:
+            if self._intake.recall(mark) is not None:
+                self._check_user(offered)
+                return
+            left = offered.left - (context.clock.boottime() - received)
+            if left <= 0.0:
+                return
+            offer = Offer(
+                offered.os_user,
+                offered.instance,
+                offered.key,
+                str(record.principal),
+                self._source,
+                str(record.request_id),
+                lifetime=left,
+                mark=mark,
+            )
+            candidate = self._intake.check(offer)
+            key = candidate.key
+            record.key_type, record.fingerprint = key.type, key.fingerprint
+            record.public_key = key.base64
+            await self._intake.take(candidate)
+        self._users[offered.digest] = offered.os_user
+        context.audit.record(record)
+
+    def _check_user(self, offered: Offered) -> None:
+        """What is signed does not say for whom it is: one push is a key for one user, the first.
+
+        Whoever could answer in the place of EC2's metadata might show a push to one user as another
+        one's. Raises UserDenied, where it is still known whose it was.
+        """
+        if self._users.get(offered.digest, offered.os_user) != offered.os_user:
+            raise UserDenied("This push was taken for another OS user.")
+
+    def _refuse(self, record: Record, digest: str) -> None:
+        """Tell of it once for as long as it is the same: it comes again with each login."""
+        if (digest, record.outcome) not in self._refused:
+            self._refused[digest, record.outcome] = True
+            self._sample(record)
+
+    def _sample(self, record: Record) -> None:
+        now = self._context.clock.boottime()
+        self._context.audit.sample(record, (self._source, str(record.os_user)), now)

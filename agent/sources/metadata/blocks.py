@@ -1,0 +1,211 @@
+"""The blocks of text in which EC2 hands over pushed keys: bytes in, blocks or refusals out.
+
+    #Timestamp=<end of the key's time, seconds since the Unix epoch>
+    #Instance=i-...
+    #Caller=<ARN of who pushed>
+    #Request=<request id>
+    <public key: type base64 [comment]>
+    <signature in base64, one or more lines>
+    <empty line, or the end>
+
+Signed is every `#` line and the key's, in their order, each with its line feed (what AWS's own host
+scripts rely on: docs/ec2.md). Blocks are told apart before anything in them is looked at, so a bad
+one never hides a good one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Optional, Union
+
+from agent.config.limits import LIMITS
+from agent.sources.metadata.refusal import Refused
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
+_SPACE = re.compile(r"[ \t]+")
+_SECONDS = re.compile(r"[1-9][0-9]{0,11}", re.ASCII)
+_INSTANCE = re.compile(r"i-[0-9a-f]{8,32}", re.ASCII)
+_CALLER = re.compile(r"[\x21-\x7e]{1,2048}", re.ASCII)
+_REQUEST = re.compile(r"[0-9a-f-]{8,64}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of the right form. Nothing in it is true before its signature has been verified.
+
+    Attributes:
+        signed: the exact bytes that the signature is over.
+        expires: when the key's time ends, in seconds since the Unix epoch.
+        key: type and base64, without the comment.
+        caller, request: None when they are absent or not of the usual form.
+    """
+
+    signed: bytes
+    signature: bytes
+    expires: int
+    instance: str
+    key: str
+    caller: Optional[str] = None
+    request: Optional[str] = None
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what is signed, in hexadecimal: one block, however often it is fetched."""
+        return hashlib.sha256(self.signed).hexdigest()
+
+    @cached_property
+    def fingerprint(self) -> Optional[str]:
+        """`SHA256:…` as sshd's %f says it; None for what is no key's base64."""
+        try:
+            blob = base64.b64decode(self.key.partition(" ")[2], validate=True)
+        except (binascii.Error, ValueError):
+            return None
+        digest = hashlib.sha256(blob).digest()
+        return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A piece of text that is no block. `digest` is that of its bytes."""
+
+    reason: str
+    digest: str
+    fingerprint: Optional[str] = None
+
+
+def read(body: bytes, complete: bool = True) -> Iterator[Union[Block, Rejected]]:
+    """The blocks of an answer, in their order.
+
+    Args:
+        body: what was received; with `complete` False, more was there than may be read.
+    """
+    pieces = list(_pieces(body))
+    if pieces and not complete:
+        pieces[-1].fault = f"more than {LIMITS.metadata_bytes} bytes of keys: this one is cut off"
+    for piece in pieces[: LIMITS.metadata_blocks]:
+        try:
+            yield _block(piece)
+        except Refused as refused:
+            yield _rejected(str(refused), b"\n".join(piece.lines))
+    if len(pieces) > LIMITS.metadata_blocks:
+        reason = f"more than {LIMITS.metadata_blocks} blocks: the others are not looked at"
+        yield _rejected(reason, b"")
+
+
+def _rejected(reason: str, text: bytes) -> Rejected:
+    return Rejected(reason, hashlib.sha256(text).hexdigest())
+
+
+@dataclass
+class _Piece:
+    """Lines that belong together. `fault`: what is wrong with how they end, if anything is."""
+
+    lines: list[bytes]
+    fault: Optional[str] = None
+
+
+def _pieces(body: bytes) -> Iterator[_Piece]:
+    """What stands between empty lines.
+
+    A `#` line after one that is none begins a new piece too: a block without its empty line does
+    not take the next one along.
+    """
+    piece: list[bytes] = []
+    lines = body.split(b"\n")
+    last = lines.pop()  # empty, unless the last line has no line feed
+    for line in lines:
+        if not line.strip(b" \t\r"):
+            if piece:
+                yield _Piece(piece)
+            piece = []
+        elif line.startswith(b"#") and piece and not piece[-1].startswith(b"#"):
+            yield _Piece(piece, "the block has no empty line at its end")
+            piece = [line]
+        else:
+            piece.append(line)
+    if last:
+        yield _Piece([*piece, last], "the block's last line has no line feed: it was cut off")
+    elif piece:
+        yield _Piece(piece)
+
+
+def _block(piece: _Piece) -> Block:
+    """The block that a piece is. Raises Refused."""
+    lines = piece.lines
+    _check_text(lines)
+    if piece.fault is not None:
+        raise Refused(piece.fault)
+    count = next((n for n, line in enumerate(lines) if not line.startswith(b"#")), len(lines))
+    heads, key, signature = lines[:count], lines[count : count + 1], lines[count + 1 :]
+    words = _SPACE.split(key[0].decode()) if key else []
+    if not heads or len(words) < 2 or not signature:
+        raise Refused("the block is not # lines, then a key, then a signature, in this order")
+    named = _named(heads)
+    return Block(
+        signed=b"".join(line + b"\n" for line in heads + key),
+        signature=_signature(signature),
+        expires=int(_one(named, "Timestamp", _SECONDS)),
+        instance=_one(named, "Instance", _INSTANCE),
+        key=" ".join(words[:2]),
+        caller=_perhaps(named, "Caller", _CALLER),
+        request=_perhaps(named, "Request", _REQUEST),
+    )
+
+
+def _check_text(lines: list[bytes]) -> None:
+    """Raise Refused for what is no text."""
+    text = b"\n".join(lines)
+    if len(text) > LIMITS.metadata_block_bytes:
+        raise Refused(f"the block is longer than {LIMITS.metadata_block_bytes} bytes")
+    if b"\r" in text:
+        raise Refused("the block has carriage returns: its lines were changed on the way")
+    if _CONTROL.search(text):
+        raise Refused("the block has control characters")
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        raise Refused("the block is not UTF-8") from None
+
+
+def _named(heads: list[bytes]) -> dict[str, list[str]]:
+    """Values by name; lines that say no name of ours matter to the signature alone."""
+    named: dict[str, list[str]] = {}
+    for line in heads:
+        name, _, value = line[1:].decode().partition("=")
+        named.setdefault(name, []).append(value)
+    return named
+
+
+def _one(named: dict[str, list[str]], name: str, form: re.Pattern[str]) -> str:
+    """The value that must be there, once. Raises Refused."""
+    values = named.get(name, [])
+    if len(values) != 1:
+        raise Refused(f"the block has {len(values) or 'no'} #{name} lines, and must have one")
+    if not form.fullmatch(values[0]):
+        raise Refused(f"the block's #{name} is not of the right form")
+    return values[0]
+
+
+def _perhaps(named: dict[str, list[str]], name: str, form: re.Pattern[str]) -> Optional[str]:
+    """The value that may be there, once. Raises Refused for two of them."""
+    values = named.get(name, [])
+    if len(values) > 1:
+        raise Refused(f"the block has {len(values)} #{name} lines, and may have one")
+    return values[0] if values and form.fullmatch(values[0]) else None
+
+
+def _signature(lines: list[bytes]) -> bytes:
+    text = b"".join(lines)
+    try:
+        signature = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise Refused("the block's signature is not base64") from None
+    if base64.b64encode(signature) != text:
+        raise Refused("the block's signature is not base64")
+    return signature

@@ -1,0 +1,126 @@
+"""EC2's instance metadata, version 2 (IMDSv2): what is asked of it, and what is kept.
+
+Paths are those that AWS's own host scripts ask for; EC2 documents none of those below
+managed-ssh-keys. Source for the token: EC2 User Guide, "How Instance Metadata Service Version 2
+works".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from typing import Optional
+
+from agent.config.limits import LIMITS
+from agent.host.clock import Clock
+from agent.sources.metadata.http import Answer, Away, Connection
+from agent.sources.metadata.place import signer_name
+from agent.sources.metadata.refusal import shown
+
+_TOKEN = re.compile(rb"[\x21-\x7e]{1,1024}")
+_FINGERPRINT = re.compile(rb"[0-9A-Fa-f]{40,64}")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which instance this is, as the metadata says, and the name of who signs its keys."""
+
+    instance: str
+    signer: str
+
+
+class Metadata:
+    """Asks the metadata service. Every method raises Away when it cannot be had."""
+
+    def __init__(self, connection: Connection, clock: Clock) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._token: Optional[str] = None
+        self._token_ends = 0.0
+        self._place: Optional[Place] = None
+
+    async def keys(self, os_user: str) -> Optional[Answer]:
+        """The text with the blocks of the user's keys; None when there are none.
+
+        `os_user` must be one by the API's pattern: it becomes part of a path.
+        """
+        return await self._get(f"managed-ssh-keys/active-keys/{os_user}/", LIMITS.metadata_bytes)
+
+    async def place(self, anew: bool = False) -> Place:
+        """Which instance this is; asked once, or `anew`. Raises Refused for what is not of EC2."""
+        if self._place is None or anew:
+            instance = await self._text("instance-id/")
+            zone = await self._text("placement/availability-zone/")
+            domain = await self._text("services/domain/")
+            self._place = Place(instance, signer_name(zone, domain))
+        return self._place
+
+    async def chain(self) -> bytes:
+        """The signer's certificate and those above it, in PEM."""
+        return (await self._item("managed-ssh-keys/signer-cert/")).body
+
+    async def ocsp_answers(self) -> list[bytes]:
+        """The OCSP answers that EC2 sends along, in DER; what is none is left out.
+
+        They are named by a hash of their certificate, which EC2 has changed without notice once:
+        the names decide nothing here.
+        """
+        listed = (await self._item("managed-ssh-keys/signer-ocsp/")).body.split()
+        names = [name.decode() for name in listed if _FINGERPRINT.fullmatch(name)]
+        answers = []
+        for name in names[: LIMITS.ocsp_answers]:
+            item = await self._get(f"managed-ssh-keys/signer-ocsp/{name}")
+            try:
+                answers.append(base64.b64decode(b"" if item is None else item.body))
+            except (binascii.Error, ValueError):
+                continue
+        return answers
+
+    async def renew_token(self, before: float) -> None:
+        """Have a new token where there is none, or where it ends within `before` seconds."""
+        if self._token is None or self._clock.boottime() + before >= self._token_ends:
+            seconds = LIMITS.metadata_token_seconds
+            answer = await self._connection.request(
+                "PUT",
+                "/latest/api/token",
+                {"X-aws-ec2-metadata-token-ttl-seconds": str(seconds), "Content-Length": "0"},
+                LIMITS.metadata_item_bytes,
+            )
+            if answer.status != 200 or not _TOKEN.fullmatch(answer.body):
+                raise Away(f"it gave no token, but status {answer.status}")
+            self._token = answer.body.decode()
+            self._token_ends = self._clock.boottime() + seconds
+
+    async def _text(self, path: str) -> str:
+        body = (await self._item(path)).body
+        try:
+            return body.decode("ascii").strip()
+        except UnicodeDecodeError:
+            raise Away(f"its {path} is {shown(body)}") from None
+
+    async def _item(self, path: str) -> Answer:
+        item = await self._get(path)
+        if item is None or not item.complete:
+            raise Away(f"it has no {path}, or too long a one")
+        return item
+
+    async def _get(self, path: str, most: int = LIMITS.metadata_item_bytes) -> Optional[Answer]:
+        """An item; None when there is none."""
+        for _ in range(2):
+            await self.renew_token(0.0)
+            answer = await self._connection.request(
+                "GET",
+                f"/latest/meta-data/{path}",
+                {"X-aws-ec2-metadata-token": self._token or ""},
+                most,
+            )
+            if answer.status != 401:
+                break
+            self._token = None
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise Away(f"it answered with status {answer.status}")
+        return answer

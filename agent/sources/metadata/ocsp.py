@@ -1,0 +1,139 @@
+"""OCSP answers that were sent along: each certificate but the root must have one that says good.
+
+Source: RFC 6960. An answer counts only with the signature of the certificate's issuer, or of a
+responder that this very issuer has certified for OCSP; a parser alone would take anybody's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cryptography import x509
+from cryptography.x509 import ocsp
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from agent.config.limits import LIMITS
+from agent.sources.metadata import certificates
+from agent.sources.metadata.refusal import Refused
+
+
+def check(path: Sequence[x509.Certificate], answers: Sequence[bytes], now: float) -> float:
+    """None of these certificates is revoked, as far as their issuers say.
+
+    Args:
+        path: from the signer's certificate to the root's, each issued by the next.
+        answers: OCSP responses in DER, of whichever certificates.
+        now: seconds since the Unix epoch.
+    Returns:
+        Until when this holds, in seconds since the Unix epoch.
+    Raises:
+        Refused: one has no answer, or one that does not say good or cannot be believed.
+    """
+    parsed = [answer for raw in answers for answer in _parse(raw)]
+    return min(_check(pair[0], pair[1], parsed, now) for pair in zip(path, path[1:]))
+
+
+def _parse(raw: bytes) -> Iterator[ocsp.OCSPResponse]:
+    """The answer, if it is one with a single certificate in it."""
+    try:
+        answer = ocsp.load_der_ocsp_response(raw)
+        if answer.response_status is ocsp.OCSPResponseStatus.SUCCESSFUL:
+            # Parsed late by cryptography: now is when its errors are expected.
+            list(answer.extensions), list(answer.single_extensions), answer.serial_number
+            list(answer.certificates)
+            yield answer
+    except Exception:  # noqa: BLE001 - cryptography raises half a dozen types here
+        return
+
+
+def _check(
+    certificate: x509.Certificate,
+    issuer: x509.Certificate,
+    answers: Sequence[ocsp.OCSPResponse],
+    now: float,
+) -> float:
+    who = certificates.common_name(certificate)
+    about = [answer for answer in answers if _is_about(answer, certificate, issuer)]
+    if not about:
+        raise Refused(f"no OCSP answer is about the certificate of {who}")
+    return min(_check_answer(answer, issuer, who, now) for answer in about)
+
+
+def _is_about(
+    answer: ocsp.OCSPResponse, certificate: x509.Certificate, issuer: x509.Certificate
+) -> bool:
+    """Whether its CertID is the certificate's: issuer's name, issuer's key, and number."""
+    try:
+        builder = ocsp.OCSPRequestBuilder()
+        asked = builder.add_certificate(certificate, issuer, answer.hash_algorithm).build()
+    except Exception:  # noqa: BLE001 - a hash that cryptography does not know
+        return False
+    return (asked.issuer_name_hash, asked.issuer_key_hash, asked.serial_number) == (
+        answer.issuer_name_hash,
+        answer.issuer_key_hash,
+        answer.serial_number,
+    )
+
+
+def _check_answer(
+    answer: ocsp.OCSPResponse, issuer: x509.Certificate, who: str, now: float
+) -> float:
+    """The answer is genuine, current and good; until when. Raises Refused."""
+    until = _check_genuine(answer, issuer, who, now)
+    if any(each.critical for each in [*answer.extensions, *answer.single_extensions]):
+        raise Refused(f"the OCSP answer about {who} has an extension that is not understood here")
+    begins = certificates.moment(answer, "this_update") - LIMITS.ocsp_skew_seconds
+    ends = certificates.moment(answer, "next_update")
+    if not begins <= now < ends:
+        raise Refused(f"the OCSP answer about {who} is not of this time")
+    if answer.certificate_status is ocsp.OCSPCertStatus.REVOKED:
+        raise Refused(f"the certificate of {who} is revoked")
+    if answer.certificate_status is not ocsp.OCSPCertStatus.GOOD:
+        raise Refused(f"the OCSP answer about {who} does not say that it is good")
+    return min(until, ends)
+
+
+def _check_genuine(
+    answer: ocsp.OCSPResponse, issuer: x509.Certificate, who: str, now: float
+) -> float:
+    """Issuer or delegate signed it; until when the delegate may (RFC 6960 4.2.2.2)."""
+    signer, until = issuer, float("inf")
+    if not _names(answer, issuer):
+        delegates = [each for each in answer.certificates if _names(answer, each)]
+        if not delegates:
+            raise Refused(f"the OCSP answer about {who} is signed by somebody unknown")
+        signer = delegates[0]
+        _check_delegate(signer, issuer, who, now)
+        until = certificates.moment(signer, "not_valid_after")
+    certificates.check_signature(
+        signer,
+        answer.signature,
+        answer.tbs_response_bytes,
+        answer.signature_algorithm_oid,
+        f"the signature in the OCSP answer about {who}",
+    )
+    return until
+
+
+def _names(answer: ocsp.OCSPResponse, certificate: x509.Certificate) -> bool:
+    """Whether the answer says that this certificate's holder signed it."""
+    if answer.responder_key_hash is not None:
+        key = x509.SubjectKeyIdentifier.from_public_key(certificates.public_key(certificate))
+        return answer.responder_key_hash == key.digest
+    name = answer.responder_name
+    return name is not None and name == certificate.subject
+
+
+def _check_delegate(
+    delegate: x509.Certificate, issuer: x509.Certificate, who: str, now: float
+) -> None:
+    """The issuer itself has certified it for OCSP. Raises Refused."""
+    certificates.check_issued(delegate, issuer)
+    purposes = certificates.extension(delegate, x509.ExtendedKeyUsage)
+    if purposes is None or ExtendedKeyUsageOID.OCSP_SIGNING not in purposes:
+        raise Refused(f"the OCSP answer about {who} is signed by somebody who may not")
+    usage = certificates.extension(delegate, x509.KeyUsage)
+    if usage is not None and not usage.digital_signature:
+        raise Refused(f"the OCSP answer about {who} is signed by somebody who may not")
+    certificates.check_known(delegate)
+    certificates.check_current(delegate, now)

@@ -1,0 +1,169 @@
+"""sixtykeyd-ec2 at work: connected to the daemon's source socket, it answers what that asks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Optional
+
+from agent.config import patterns
+from agent.config.limits import LIMITS
+from agent.host.clock import Clock
+from agent.sources.feed.messages import (
+    MAX_BYTES,
+    Answer,
+    Ask,
+    FromSource,
+    Health,
+    Hello,
+    Violation,
+    encode,
+    from_daemon,
+)
+from agent.sources.metadata.http import Away
+from agent.sources.metadata.refusal import Refused
+from agent.sources.metadata.source import Source
+
+log = logging.getLogger("sixtykeyd-ec2")
+
+# Refused blocks that are told of in one answer; from EC2 there is hardly ever one.
+MOST_REFUSALS = 16
+
+
+class Process:
+    """Keeps one connection to the daemon, and looks at the metadata service now and then.
+
+    Made within the running event loop. `socket`: the path of the daemon's source socket.
+    """
+
+    def __init__(self, source: Source, socket: str, clock: Clock) -> None:
+        self._source = source
+        self._clock = clock
+        self._socket = socket
+        self._writer: Optional[asyncio.StreamWriter] = None
+        self._problem: Optional[str] = "the metadata service has not been asked yet"
+        self._look = asyncio.Event()
+        self._said = ""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        watching = asyncio.create_task(self._watch())
+        try:
+            pause = LIMITS.reconnect_seconds
+            while True:
+                began, most = self._clock.boottime(), LIMITS.longest_reconnect_seconds
+                connected = await self._serve_once()
+                # Two of these would put each other out of their one place, again and again.
+                brief = connected and self._clock.boottime() < began + most
+                pause = min(pause * 2, most) if brief else LIMITS.reconnect_seconds
+                await asyncio.sleep(pause)
+        finally:
+            for task in (watching, *self._tasks):
+                task.cancel()
+
+    async def _serve_once(self) -> bool:
+        """Connect, and answer until the daemon goes away; whether it was there."""
+        try:
+            reader, self._writer = await asyncio.open_unix_connection(self._socket, limit=MAX_BYTES)
+        except OSError as error:
+            self._say_once(f"no connection to {self._socket}: {error.strerror}")
+            return False
+        try:
+            self._send(Hello("ec2"))
+            self._source.forget_told()
+            self._send(_health(self._problem))
+            self._say_once(f"connected to {self._socket}")
+            while line := await reader.readline():
+                self._take(line)
+            self._say_once("the daemon has closed the connection")
+        except (OSError, ValueError) as error:
+            self._say_once(f"the connection to the daemon is given up: {error}")
+        finally:
+            self._writer.transport.abort()
+            self._writer = None
+        return True
+
+    def _take(self, line: bytes) -> None:
+        """Begin to answer a line from the daemon. Raises Violation."""
+        message = from_daemon(line)
+        if not isinstance(message, Ask):
+            raise Violation("it is not for this source")
+        task = asyncio.get_running_loop().create_task(self._answer(message))
+        # The loop holds its tasks weakly: without this one might be collected before it ends.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, ask: Ask) -> None:
+        try:
+            patterns.os_user_current(ask.os_user)
+            offers, refusals = await self._source.answer(ask.os_user, ask.fingerprint)
+        except (Away, Refused) as error:
+            self._look.set()
+            self._send(Answer(ask.number, failed=str(error)))
+        except Exception:  # a defect of ours must not leave the question open
+            log.exception("question %d failed", ask.number)
+            self._send(Answer(ask.number, failed="a defect of sixtykeyd-ec2"))
+        else:
+            self._send(fitting(Answer(ask.number, offers, refusals)))
+
+    async def _watch(self) -> None:
+        """See whether the metadata can be asked, and fetch beforehand what every answer needs."""
+        rest = LIMITS.metadata_retry_seconds
+        while True:
+            try:
+                await self._source.probe()
+                self._change_health(None)
+                await self._prepare()
+                pause, rest = LIMITS.metadata_watch_seconds, LIMITS.metadata_retry_seconds
+            except (Away, Refused) as error:
+                self._change_health(str(error))
+                pause, rest = rest, min(rest * 2, LIMITS.metadata_watch_seconds)
+            try:
+                await asyncio.wait_for(self._look.wait(), pause)
+            except asyncio.TimeoutError:
+                continue
+            self._look.clear()
+
+    async def _prepare(self) -> None:
+        """What fails here fails again, and is told, when a key has to be verified."""
+        try:
+            await self._source.prepare(LIMITS.metadata_ahead_of_end_seconds)
+        except Refused as refused:
+            self._say_once(f"keys that are pushed now are refused: {refused}")
+        except Away:
+            pass  # EC2 shows a signer only where a key was pushed
+
+    def _change_health(self, problem: Optional[str]) -> None:
+        if problem != self._problem:
+            self._problem = problem
+            log.warning("the metadata service: %s", problem or "can be asked")
+            self._send(_health(problem))
+
+    def _send(self, message: FromSource) -> None:
+        """Say it, if there is somebody to say it to. Lines are few, and each is bounded."""
+        if self._writer is not None:
+            self._writer.write(encode(message))
+
+    def _say_once(self, words: str) -> None:
+        if words != self._said:
+            self._said = words
+            log.warning("%s", words)
+
+
+def _health(problem: Optional[str]) -> Health:
+    return Health(True) if problem is None else Health(False, problem)
+
+
+def fitting(answer: Answer) -> Answer:
+    """As much of the answer as goes into one line: what comes first is what matters."""
+    offers, refusals = list(answer.offers), list(answer.refusals)[:MOST_REFUSALS]
+    while True:
+        fits = Answer(answer.number, offers, refusals)
+        try:
+            encode(fits)
+        except Violation:
+            # A quarter less each time; one of each always fits.
+            del offers[max(1, len(offers) * 3 // 4) :], refusals[max(1, len(refusals) * 3 // 4) :]
+            continue
+        return fits

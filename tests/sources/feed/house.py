@@ -1,0 +1,171 @@
+"""The daemon's side of the source socket in this process: server, role, intake, table, lookups."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+from agent.audit.history import History
+from agent.audit.record import Audit
+from agent.config.identity import Identity
+from agent.config.settings import Config, Keys
+from agent.leases.store import LeaseStore
+from agent.leases.turns import Turns
+from agent.lookup.admission import Admissions
+from agent.lookup.answers import Lookups
+from agent.lookup.handouts import HandOuts
+from agent.lookup.server import END_MARK, LookupServer
+from agent.sources.context import Context
+from agent.sources.feed.ec2 import Ec2Role
+from agent.sources.feed.messages import Answer, FromSource, Health, Hello, Offered, encode
+from agent.sources.feed.server import FeedServer
+from agent.sources.intake import Intake
+from agent.sources.replay import ReplayMemory
+from tests.parts.clock import ManualClock
+from tests.parts.daemon import INSTANCE_ID, REGION, ZONE
+from tests.parts.leases import ed25519_line
+
+PATIENCE = 30.0
+"""Seconds to wait for a line before that is called a failure."""
+
+
+class Peer:
+    """A source: it says lines, and hears what it is asked."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+
+    def say(self, *messages: FromSource) -> None:
+        """Say these."""
+        for message in messages:
+            self.writer.write(encode(message))
+
+    async def hear(self) -> dict[str, Any]:
+        """The next line; fails when there is none."""
+        line = await asyncio.wait_for(self._reader.readline(), PATIENCE)
+        assert line, "the connection was closed"
+        heard = json.loads(line)
+        assert isinstance(heard, dict)
+        return heard
+
+    async def is_closed(self) -> bool:
+        """Wait for the end; whether it comes without a word."""
+        try:
+            return await asyncio.wait_for(self._reader.read(), PATIENCE) == b""
+        except ConnectionResetError:
+            return True
+
+
+class House:
+    """All that a source has to do with."""
+
+    def __init__(self, folder: Path, keys: Optional[Keys] = None) -> None:
+        self.clock = ManualClock()
+        self.records: list[dict[str, Any]] = []
+        self.audit = Audit(self._write, self.clock, History())
+        config = Config(keys=keys or Keys(), journal=None)
+        self.memory = ReplayMemory(self.clock)
+        self.store = LeaseStore(config.keys, None, self.memory, self.clock, print)
+        identity = Identity(INSTANCE_ID, ZONE, REGION)
+        turns = Turns(self.clock)
+        self.context = Context(config, identity, self.clock, self.audit, turns)
+        self.role = Ec2Role(self.context, Intake(self.context, self.store, self.memory))
+        handouts = HandOuts(str(folder / "handed"))
+        lookups = Lookups(self.store.table, self.clock, self.audit, handouts, self.role)
+        admissions = Admissions(self.store, handouts, self.clock, self.audit)
+        self.lookups = LookupServer(lookups, admissions)
+        self.allowed: tuple[str, ...] = ("ec2", "fleet")
+        self.hello_seconds = 30.0
+        self.paths = {name: str(folder / f"{name}.sock") for name in ("source", "lookup")}
+        self.feed = FeedServer({})
+
+    def _write(self, line: bytes, *_: object) -> None:
+        self.records.append(json.loads(line))
+
+    def pushes(self) -> list[dict[str, Any]]:
+        """The audit's records of pushes."""
+        return [each for each in self.records if each["event"] == "push"]
+
+    def start(self) -> None:
+        """Listen."""
+        self.feed = FeedServer({"ec2": self.role}, lambda _: self.allowed, self.hello_seconds)
+        for name, server in (("source", self.feed), ("lookup", self.lookups)):
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(self.paths[name])
+            server.start(listener)
+
+    async def connect(self) -> Peer:
+        """Somebody who has not said anything yet."""
+        return Peer(*await asyncio.open_unix_connection(self.paths["source"]))
+
+    async def attach(self) -> Peer:
+        """A source that is well."""
+        peer = await self.connect()
+        peer.say(Hello("ec2"), Health(True))
+        while self.role.told()["Problem"] is not None:
+            await asyncio.sleep(0.001)
+        return peer
+
+    async def look_up(self, line: str) -> bytes:
+        """What sshd's helper is answered."""
+        reader, writer = await asyncio.open_unix_connection(self.paths["lookup"])
+        writer.write(line.encode())
+        try:
+            answer = await asyncio.wait_for(reader.read(), PATIENCE)
+            assert answer in {b"", END_MARK} or answer.endswith(b"\n" + END_MARK)
+            return answer[: -len(END_MARK)]
+        finally:
+            writer.close()
+
+    def offered(self, number: int = 1, **more: Any) -> Offered:
+        """A key that lives for a minute from now; it differs with the number."""
+        fields: dict[str, Any] = {
+            "os_user": "alice",
+            "instance": INSTANCE_ID,
+            "key": ed25519_line(number),
+            "left": 60.0,
+            "digest": f"{number:064x}",
+            "dated": self.clock.wall(),
+            "caller": "arn:aws:iam::123456789012:user/a",
+            "request_id": "0d8f4a1e",
+        }
+        return Offered(**{**fields, **more})
+
+    async def offer(self, peer: Peer, *offers: Offered, line: str = "alice\n") -> bytes:
+        """A lookup, to which the source answers with these offers; what sshd is answered."""
+        looking = asyncio.ensure_future(self.look_up(line))
+        asked = await peer.hear()
+        peer.say(Answer(asked["ask"], offers))
+        return await looking
+
+
+@asynccontextmanager
+async def house(folder: Path, **settings: Any) -> AsyncIterator[House]:
+    """A house that is open inside the block. `settings` are attributes of it, set beforehand."""
+    made = House(folder, settings.pop("keys", None))
+    for name, value in settings.items():
+        setattr(made, name, value)
+    made.start()
+    try:
+        yield made
+    finally:
+        await made.feed.stop()
+        await made.lookups.stop()
+        made.store.close()
+        await asyncio.sleep(0)
+
+
+def at_house(folder: Path, course: Callable[[House], Awaitable[Any]], **settings: Any) -> None:
+    """Run a course of events at a house."""
+
+    async def run() -> None:
+        async with house(folder, **settings) as made:
+            await course(made)
+
+    asyncio.run(run())

@@ -1,0 +1,81 @@
+"""The breaker: a run of failures opens it, one attempt after a rest decides, each is told once."""
+
+from __future__ import annotations
+
+from agent.config.limits import LIMITS
+from agent.sources.feed.breaker import Breaker
+from tests.parts.clock import ManualClock
+
+
+def broken(clock: ManualClock, said: list[str]) -> Breaker:
+    """One that has just opened."""
+    breaker = Breaker(clock, said.append)
+    for number in range(LIMITS.pull_failures):
+        assert breaker.admits()
+        breaker.fail(f"reason {number}")
+    return breaker
+
+
+def test_a_run_of_failures_opens_it_and_is_told_once() -> None:
+    """With the last of the reasons, and nothing is tried until its rest is over."""
+    said: list[str] = []
+    clock = ManualClock()
+    breaker = broken(clock, said)
+    assert breaker.is_open
+    assert not breaker.admits()
+    assert len(said) == 1
+    assert f"reason {LIMITS.pull_failures - 1}" in said[0]
+    clock.advance(LIMITS.pull_rest_seconds)
+    assert breaker.admits()
+    breaker.fail("still")
+    assert len(said) == 1
+
+
+def test_a_success_between_failures_begins_anew() -> None:
+    """Only failures in a row count."""
+    said: list[str] = []
+    breaker = Breaker(ManualClock(), said.append)
+    for _ in range(3):
+        for _ in range(LIMITS.pull_failures - 1):
+            breaker.fail("x")
+        breaker.succeed()
+    assert not breaker.is_open
+    assert said == []
+
+
+def test_one_attempt_after_the_rest_decides() -> None:
+    """While that one is on its way there is no other; its success is told."""
+    said: list[str] = []
+    clock = ManualClock()
+    breaker = broken(clock, said)
+    clock.advance(LIMITS.pull_rest_seconds)
+    assert breaker.admits()
+    assert not breaker.admits()
+    breaker.succeed()
+    assert not breaker.is_open
+    assert breaker.admits()
+    assert len(said) == 2
+    assert "answers again" in said[1]
+
+
+def test_each_rest_is_twice_as_long_up_to_a_minute() -> None:
+    """A source that is away for hours costs one lookup its half second each minute."""
+    clock = ManualClock()
+    breaker, rests = broken(clock, []), []
+    for _ in range(8):
+        waited = 0.0
+        while not breaker.admits():
+            clock.advance(1)
+            waited += 1
+        rests.append(waited)
+        breaker.fail("still")
+    assert rests == [2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_another_source_begins_with_a_closed_one() -> None:
+    """What the one before it did is not held against it, and nobody is told."""
+    said: list[str] = []
+    breaker = broken(ManualClock(), said)
+    breaker.reset()
+    assert breaker.admits()
+    assert len(said) == 1

@@ -1,0 +1,192 @@
+"""Lookups and the source: who waits for it, who never does, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pytest
+
+from agent.config.limits import LIMITS
+from agent.sources.feed.messages import Answer, Health, Hello
+from tests.parts.leases import make_lease
+from tests.sources.feed.house import House, at_house
+
+OTHER = "SHA256:" + "A" * 43
+
+
+def test_a_lookup_that_finds_a_live_key_asks_nobody(tmp_path: Path) -> None:
+    """All of the user's keys, or the one that sshd names: the table alone answers."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        lease = make_lease("alice", at=at.clock.boottime())
+        at.store.table.add(lease)
+        for line in ("alice\n", f"alice {lease.key.fingerprint}\n"):
+            assert await at.look_up(line) == lease.line.encode()
+        looking = asyncio.ensure_future(at.look_up(f"alice {OTHER}\n"))
+        assert await peer.hear() == {"ask": 1, "os_user": "alice", "fingerprint": OTHER}
+        peer.say(Answer(1))
+        assert await looking == b""
+        peer.writer.close()
+
+    at_house(tmp_path, course)
+
+
+@pytest.mark.parametrize("name", ["-x", "..", "a/b", "änne", "a" * 33, "DOM\\user", "1"])
+def test_no_name_is_asked_for_that_nobody_can_push_for(tmp_path: Path, name: str) -> None:
+    """It would become part of a path; and the next name is asked for as question 1."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        assert await at.look_up(f"{name}\n") == b""
+        looking = asyncio.ensure_future(at.look_up("ec2-user\n"))
+        assert await peer.hear() == {"ask": 1, "os_user": "ec2-user", "fingerprint": None}
+        peer.say(Answer(1))
+        await looking
+        peer.writer.close()
+
+    at_house(tmp_path, course)
+
+
+def test_without_a_source_nobody_waits(tmp_path: Path) -> None:
+    """None attached, one that is not well, and one that has gone."""
+
+    async def course(at: House) -> None:
+        assert at.role.ask("alice", None) is None
+        assert await at.look_up("alice\n") == b""
+        peer = await at.connect()
+        peer.say(Hello("ec2"), Health(False, "no route"))
+        while at.role.told()["Problem"] != "no route":
+            await asyncio.sleep(0.001)
+        assert await at.look_up("alice\n") == b""
+        peer.say(Health(True))
+        while at.role.told()["Problem"]:
+            await asyncio.sleep(0.001)
+        looking = asyncio.ensure_future(at.look_up("alice\n"))
+        assert (await peer.hear())["ask"] == 1
+        peer.writer.close()
+        assert await looking == b""
+        assert at.role.ask("alice", None) is None
+
+    at_house(tmp_path, course)
+
+
+def test_many_lookups_of_one_user_are_few_questions(tmp_path: Path) -> None:
+    """Twelve logins at once: one question, and one more for those who came after it was sent."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        looking = [asyncio.ensure_future(at.look_up("alice\n")) for _ in range(12)]
+        while at.role.told()["Waiting"] < 12:
+            await asyncio.sleep(0.001)
+        first = await peer.hear()
+        peer.say(Answer(first["ask"], [at.offered()]))
+        second = await peer.hear()
+        assert (first["ask"], second["ask"]) == (1, 2)
+        peer.say(Answer(second["ask"], [at.offered()]))
+        answers = await asyncio.gather(*looking)
+        assert len(set(answers)) == 1
+        assert answers[0]
+        peer.writer.close()
+
+    at_house(tmp_path, course)
+
+
+def test_a_source_that_is_silent_costs_half_a_second_and_then_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Five lookups wait in vain, of which the log has one line; no other waits until it answers."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        for _ in range(LIMITS.pull_failures):
+            assert await at.look_up("alice\n") == b""
+        assert at.role.told()["Problem"] == "too many questions failed in a row"
+        assert at.role.ask("alice", None) is None
+        for number in range(1, LIMITS.pull_failures + 1):
+            peer.say(Answer(number))
+            assert (await peer.hear())["ask"] == number
+        at.clock.advance(LIMITS.pull_rest_seconds)
+        looking = asyncio.ensure_future(at.look_up("alice\n"))
+        asked = await peer.hear()
+        peer.say(Answer(asked["ask"], [at.offered()]))
+        assert await looking != b""
+        assert at.role.told()["Problem"] is None
+        peer.writer.close()
+
+    with caplog.at_level(logging.WARNING):
+        at_house(tmp_path, course)
+    said = [each for each in caplog.messages if "in a row" in each or "answers again" in each]
+    assert len(said) == 2
+
+
+def test_an_answer_that_comes_too_late_is_a_lease_all_the_same(tmp_path: Path) -> None:
+    """ssh's next attempt finds it, without waiting."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        assert await at.look_up("alice\n") == b""
+        peer.say(Answer((await peer.hear())["ask"], [at.offered()]))
+        while not at.store.table.of("alice"):
+            await asyncio.sleep(0.001)
+        assert await at.look_up("alice\n") != b""
+        peer.writer.close()
+
+    at_house(tmp_path, course)
+
+
+def test_a_helper_that_has_gone_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Its connection ends with its second, and its place among those who wait is free."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        _, writer = await asyncio.open_unix_connection(at.paths["lookup"])
+        writer.write(b"alice\n")
+        asked = await peer.hear()
+        assert at.role.told()["Waiting"] == 1
+        writer.transport.abort()
+        peer.say(Answer(asked["ask"]))
+        while at.role.told()["Waiting"]:
+            await asyncio.sleep(0.001)
+        assert not at.lookups._connections
+        peer.writer.close()
+
+    at_house(tmp_path, course)
+
+
+def test_a_crowd_that_waits_keeps_no_other_lookup_out(tmp_path: Path) -> None:
+    """As many as may wait do; a lookup that has its key in the table is answered among them."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        lease = make_lease("bob", at=at.clock.boottime())
+        at.store.table.add(lease)
+        crowd = [
+            asyncio.ensure_future(at.look_up(f"user{number}\n"))
+            for number in range(LIMITS.pull_waiting + 20)
+        ]
+        while at.role.told()["Waiting"] < LIMITS.pull_questions:
+            await asyncio.sleep(0.001)
+        assert await at.look_up("bob\n") == lease.line.encode()
+        assert set(await asyncio.gather(*crowd)) == {b""}
+        peer.writer.close()
+
+    at_house(tmp_path, course)
+
+
+def test_what_was_asked_is_counted(tmp_path: Path) -> None:
+    """Answered, failed and not asked, for the metrics."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        for failed in ("", "it is away"):
+            looking = asyncio.ensure_future(at.look_up("alice\n"))
+            peer.say(Answer((await peer.hear())["ask"], failed=failed))
+            await looking
+        assert at.audit.counts["source", "answered"] == 1
+        assert at.audit.counts["source", "failed"] == 1
+        peer.writer.close()
+
+    at_house(tmp_path, course)

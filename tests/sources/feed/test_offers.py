@@ -1,0 +1,212 @@
+"""What becomes of an offer: a lease like any other, one for each push, none for what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.config.settings import Keys
+from agent.sources.feed.messages import Answer
+from tests.parts.leases import ed25519_key, ed25519_line, make_lease
+from tests.sources.feed.house import House, at_house
+
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def test_an_offer_is_a_lease_and_the_waiting_lookup_gets_it(tmp_path: Path) -> None:
+    """In sshd's line stands an id of our own; the audit knows who pushed, and EC2's id."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        offered = at.offered(left=42.5)
+        line = (await at.offer(peer, offered)).decode()
+        key, own = line.strip().rsplit(" ", 1)
+        assert key == offered.key
+        assert UUID.fullmatch(own)
+        (lease,) = at.store.table.of("alice")
+        assert lease.expires_at == at.clock.boottime() + 42.5
+        assert (lease.principal, lease.source) == (offered.caller, "ec2")
+        (record,) = at.pushes()
+        assert (record["outcome"], record["request_id"]) == ("allowed", own)
+        assert (record["upstream_id"], record["principal"]) == ("0d8f4a1e", offered.caller)
+        assert record["fingerprint"] == lease.key.fingerprint
+        peer.writer.close()
+
+    at_house(tmp_path, course)
+
+
+def test_the_hosts_own_lifetime_is_shorter(tmp_path: Path) -> None:
+    """keys.lifetime tightens what EC2 gives."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        await at.offer(peer, at.offered())
+        (lease,) = at.store.table.of("alice")
+        assert lease.expires_at == at.clock.boottime() + 10
+        peer.writer.close()
+
+    at_house(tmp_path, course, keys=Keys(lifetime=10))
+
+
+def test_the_same_push_is_one_lease(tmp_path: Path) -> None:
+    """Fetched again it neither lives longer nor becomes another one; it is recorded once."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        first = await at.offer(peer, at.offered())
+        (lease,) = at.store.table.of("alice")
+        at.clock.advance(20)
+        other = "alice SHA256:" + "A" * 43 + "\n"
+        assert await at.offer(peer, at.offered(left=60.0), line=other) == b""
+        assert at.store.table.of("alice") == (lease,)
+        assert await at.look_up("alice\n") == first
+        assert len(at.pushes()) == 1
+        peer.writer.close()
+
+    at_house(tmp_path, course)
+
+
+def test_a_revoked_key_does_not_come_back(tmp_path: Path) -> None:
+    """Though the metadata shows it for its whole minute."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        assert await at.offer(peer, at.offered())
+        await at.store.revoke(at.store.table.of("alice"))
+        assert await at.offer(peer, at.offered()) == b""
+        assert at.store.table.of("alice") == ()
+        peer.writer.close()
+
+    at_house(tmp_path, course)
+
+
+def test_one_push_is_a_key_for_one_user(tmp_path: Path) -> None:
+    """What is signed does not name the user: shown again as root's it is refused, and told once."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        assert await at.offer(peer, at.offered())
+        for _ in range(2):
+            stolen = at.offered(os_user="root")
+            assert await at.offer(peer, stolen, line="root\n") == b""
+        assert at.store.table.of("root") == ()
+        (record,) = [each for each in at.pushes() if each["os_user"] == "root"]
+        assert record["outcome"] == "AccessDeniedException"
+        assert "another OS user" in record["reason"]
+        peer.writer.close()
+
+    at_house(tmp_path, course)
+
+
+def test_what_was_pushed_before_a_loss_is_not_taken(tmp_path: Path) -> None:
+    """The journal was lost with what it knew of revocations: nothing as old counts as new."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        at.memory.lose(at.clock.boottime())
+        assert await at.offer(peer, at.offered(dated=at.clock.wall() - 1)) == b""
+        assert at.pushes()[0]["outcome"] == "RequestExpired"
+        at.clock.advance(1)
+        assert await at.offer(peer, at.offered(2)) != b""
+        peer.writer.close()
+
+    at_house(tmp_path, course)
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "another instance": ({"instance": "i-00000000000000001"}, "EC2InstanceNotFoundException"),
+    "a type that is not taken": ({"key": "ecdsa-sha2-nistp256 AAAA"}, "InvalidArgsException"),
+    "no key": ({"key": "ssh-ed25519 AAAA"}, "InvalidArgsException"),
+    "options": ({"key": f'from="*" {ed25519_line(1)}'}, "InvalidArgsException"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_the_hosts_policy_holds_for_offers(tmp_path: Path, what: str) -> None:
+    """A source cannot offer what nobody may push; it is recorded once, however often it comes."""
+    changes, outcome = REFUSED[what]
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        for number in (2, 3, 4):
+            good = at.offered(number)
+            wanted = f"alice {make_lease(key=ed25519_key(number)).key.fingerprint}\n"
+            line = await at.offer(peer, at.offered(**changes), good, line=wanted)
+            assert line.decode().startswith(good.key)
+        refused = [each for each in at.pushes() if each["outcome"] != "allowed"]
+        assert [each["outcome"] for each in refused] == [outcome]
+        peer.writer.close()
+
+    at_house(tmp_path, course)
+
+
+def test_nobody_gets_a_key_whom_the_host_denies(tmp_path: Path) -> None:
+    """keys.deny_users holds whatever EC2's own API allows."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        assert await at.offer(peer, at.offered(os_user="root"), line="root\n") == b""
+        assert at.pushes()[0]["outcome"] == "AccessDeniedException"
+        peer.writer.close()
+
+    at_house(tmp_path, course, keys=Keys(deny_users=("root",)))
+
+
+def test_a_source_offers_for_whom_it_was_asked(tmp_path: Path) -> None:
+    """Nothing of an answer counts that has a key for somebody else in it."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        looking = asyncio.ensure_future(at.look_up("alice\n"))
+        asked = await peer.hear()
+        peer.say(Answer(asked["ask"], [at.offered(1), at.offered(2, os_user="root")]))
+        assert await peer.is_closed()
+        assert await looking == b""
+        assert at.store.table.live() == []
+        peer.writer.close()
+
+    at_house(tmp_path, course)
+
+
+def test_a_full_table_takes_none_and_evicts_none(tmp_path: Path) -> None:
+    """It is taken when it comes again and there is room."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        lease = make_lease("alice", at=at.clock.boottime(), lifetime=5)
+        at.store.table.add(lease)
+        other = "alice SHA256:" + "A" * 43 + "\n"
+        await at.offer(peer, at.offered(), line=other)
+        assert at.store.table.of("alice") == (lease,)
+        assert at.pushes()[0]["outcome"] == "ThrottlingException"
+        at.clock.advance(5)
+        assert await at.offer(peer, at.offered(left=55.0)) != b""
+        peer.writer.close()
+
+    at_house(tmp_path, course, keys=Keys(per_user=1))
+
+
+def test_the_seconds_that_an_answer_waits_are_not_given_back(tmp_path: Path) -> None:
+    """While another push has its turn, the time of an offer goes on."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        looking = asyncio.ensure_future(at.look_up("alice\n"))
+        async with at.context.turns:
+            asked = await peer.hear()
+            peer.say(Answer(asked["ask"], [at.offered(1), at.offered(2, left=3.0)]))
+            await looking
+            at.clock.advance(7)
+        while not at.store.table.of("alice"):
+            await asyncio.sleep(0.001)
+        (lease,) = at.store.table.of("alice")
+        assert lease.expires_at == at.clock.boottime() + 53
+        assert lease.mark is not None
+        assert lease.mark.digest.hex() == f"{1:064x}"
+        peer.writer.close()
+
+    at_house(tmp_path, course)

@@ -1,0 +1,217 @@
+"""What is asked of a source: once for many, never twice for one, and not waited for too long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Callable, Optional
+
+import pytest
+
+from agent.config.limits import LIMITS
+from agent.sources.feed.breaker import Breaker
+from agent.sources.feed.messages import Ask, Violation
+from agent.sources.feed.questions import Questions
+from tests.parts.clock import ManualClock
+
+SOON = 0.05
+"""Seconds that lookups wait where a test wants to see the end of it."""
+
+
+class Asked:
+    """Questions to nobody: what was sent, and whether it was found to hang."""
+
+    def __init__(self, seconds: float) -> None:
+        self.sent: list[Ask] = []
+        self.hangs = 0
+        self.said: list[str] = []
+        self.clock = ManualClock()
+        self.breaker = Breaker(self.clock, self.said.append)
+        self.questions = Questions(self.sent.append, self._hang, self.breaker, seconds)
+
+    def _hang(self) -> None:
+        self.hangs += 1
+
+    def ask(
+        self, os_user: str = "alice", fingerprint: Optional[str] = None
+    ) -> asyncio.Future[None]:
+        """Ask, and be let wait."""
+        waiting = self.questions.ask(os_user, fingerprint)
+        assert waiting is not None
+        return waiting
+
+
+def run(course: Callable[[Asked], Awaitable[None]], seconds: float = 30.0) -> None:
+    """Run a course of events in an event loop of its own."""
+
+    async def inside() -> None:
+        asked = Asked(seconds)
+        await course(asked)
+        asked.questions.close()
+        await asyncio.sleep(0)
+        assert asked.questions.waiting == 0
+
+    asyncio.run(inside())
+
+
+def test_a_question_is_sent_and_its_answer_ends_the_wait() -> None:
+    """With the user's name and the fingerprint that sshd asks for."""
+
+    async def course(asked: Asked) -> None:
+        waiting = asked.ask("alice", "SHA256:x")
+        assert asked.sent == [Ask(1, "alice", "SHA256:x")]
+        assert asked.questions.user_of(1) == "alice"
+        assert not waiting.done()
+        asked.questions.finish(1)
+        assert waiting.done()
+
+    run(course)
+
+
+def test_whoever_comes_later_is_not_given_an_older_answer() -> None:
+    """A key may have been pushed since that was made. All who come meanwhile share one question."""
+
+    async def course(asked: Asked) -> None:
+        first = asked.ask("alice", "SHA256:x")
+        later = [asked.ask("alice", name) for name in ("SHA256:y", "SHA256:y", "SHA256:z")]
+        assert len(asked.sent) == 1
+        asked.questions.finish(1)
+        assert first.done()
+        assert not any(each.done() for each in later)
+        assert asked.sent[1:] == [Ask(2, "alice", None)]
+        asked.questions.finish(2)
+        assert all(each.done() for each in later)
+
+    run(course)
+
+
+def test_users_do_not_wait_for_each_other() -> None:
+    """Each has a question of its own on its way."""
+
+    async def course(asked: Asked) -> None:
+        alice, bob = asked.ask("alice"), asked.ask("bob")
+        asked.questions.finish(2)
+        assert bob.done()
+        assert not alice.done()
+
+    run(course)
+
+
+def test_no_lookup_waits_longer_than_its_time() -> None:
+    """Neither for its own question nor for one that it shares; a later answer is still taken."""
+
+    async def course(asked: Asked) -> None:
+        await asyncio.wait_for(asked.ask("alice"), 10)
+        assert asked.questions.user_of(1) == "alice"
+        second = asked.ask("alice")
+        assert [each.number for each in asked.sent] == [1, 2]
+        asked.questions.finish(1)
+        assert not second.done()
+        await asyncio.wait_for(second, 10)
+
+    run(course, SOON)
+
+
+def test_only_what_was_asked_can_be_answered() -> None:
+    """Once; and not what another source was asked."""
+
+    async def course(asked: Asked) -> None:
+        asked.ask("alice")
+        with pytest.raises(Violation):
+            asked.questions.user_of(2)
+        asked.questions.finish(1)
+        with pytest.raises(Violation):
+            asked.questions.user_of(1)
+
+    run(course)
+
+
+def test_a_source_that_goes_lets_everybody_go() -> None:
+    """Who waits for its answer, and who waits to ask."""
+
+    async def course(asked: Asked) -> None:
+        waiting = [asked.ask("alice"), asked.ask("alice"), asked.ask("bob")]
+        asked.questions.close()
+        assert all(each.done() for each in waiting)
+        with pytest.raises(Violation):
+            asked.questions.user_of(1)
+
+    run(course)
+
+
+def test_the_number_of_those_who_wait_is_bounded() -> None:
+    """Whoever comes then is answered at once, without; and one who leaves makes room."""
+
+    async def course(asked: Asked) -> None:
+        waiting = [asked.ask() for _ in range(LIMITS.pull_waiting)]
+        assert asked.questions.waiting == LIMITS.pull_waiting
+        assert asked.questions.ask("bob", None) is None
+        waiting[-1].cancel()
+        await asyncio.sleep(0)
+        assert asked.questions.ask("bob", None) is not None
+
+    run(course)
+
+
+def test_a_source_owes_so_many_answers_and_no_more() -> None:
+    """Then nothing further is asked, and nobody waits."""
+
+    async def course(asked: Asked) -> None:
+        for number in range(LIMITS.pull_questions):
+            asked.ask(f"user{number}")
+        assert asked.questions.ask("one-more", None) is None
+        assert len(asked.sent) == LIMITS.pull_questions
+
+    run(course)
+
+
+def test_failures_in_a_row_open_the_breaker() -> None:
+    """Time-outs and answers that say so alike; then nobody waits but the one whose turn it is."""
+
+    async def course(asked: Asked) -> None:
+        for number in range(1, LIMITS.pull_failures):
+            asked.ask()
+            asked.questions.finish(number, "it is away")
+        await asyncio.wait_for(asked.ask(), 10)
+        assert len(asked.said) == 1
+        assert f"no answer within {SOON} s" in asked.said[0]
+        assert asked.questions.ask("alice", None) is None
+        asked.clock.advance(LIMITS.pull_rest_seconds)
+        attempt = asked.ask("bob")
+        assert asked.questions.ask("bob", None) is None
+        assert asked.questions.ask("alice", None) is None
+        asked.questions.finish(LIMITS.pull_failures + 1)
+        assert attempt.done()
+        assert not asked.breaker.is_open
+        assert len(asked.said) == 2
+
+    run(course, SOON)
+
+
+def test_whoever_waited_to_ask_goes_when_the_breaker_opens() -> None:
+    """What was to be asked next is not asked then."""
+
+    async def course(asked: Asked) -> None:
+        for number in range(1, LIMITS.pull_failures):
+            asked.ask()
+            asked.questions.finish(number, "it is away")
+        asked.ask()
+        following = asked.ask()
+        asked.questions.finish(LIMITS.pull_failures, "it is away")
+        assert following.done()
+        assert len(asked.sent) == LIMITS.pull_failures
+
+    run(course)
+
+
+def test_a_source_that_never_answers_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told so, once for each answer that it owes for too long."""
+    limits = type("Shorter", (type(LIMITS),), {"source_answer_seconds": 2 * SOON})()
+    monkeypatch.setattr("agent.sources.feed.questions.LIMITS", limits)
+
+    async def course(asked: Asked) -> None:
+        asked.ask()
+        while not asked.hangs:
+            await asyncio.sleep(SOON / 5)
+
+    run(course, SOON)

@@ -1,0 +1,233 @@
+"""Who may speak on the source socket, and what becomes of whoever does not behave there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+
+from agent.config.limits import LIMITS
+from agent.sources.feed.messages import MAX_BYTES, Answer, Deliver, Health, Hello, Refusal, Reply
+from agent.sources.feed.server import allowed_roles
+from tests.sources.feed.house import House, at_house
+
+
+def test_a_source_says_who_it_is_and_is_asked(tmp_path: Path) -> None:
+    """Not before it has said that it is well, and not after it has said that it is not."""
+
+    async def course(at: House) -> None:
+        peer = await at.connect()
+        peer.say(Hello("ec2"))
+        while not at.role.told()["Attached"]:
+            await asyncio.sleep(0.001)
+        assert at.role.ask("alice", None) is None
+        peer.say(Health(True))
+        while at.role.told()["Problem"]:
+            await asyncio.sleep(0.001)
+        assert at.role.ask("alice", None) is not None
+        assert await peer.hear() == {"ask": 1, "os_user": "alice", "fingerprint": None}
+        peer.say(Health(False, "no route"))
+        while at.role.told()["Problem"] != "no route":
+            await asyncio.sleep(0.001)
+        assert at.role.ask("bob", None) is None
+        peer.writer.close()
+
+    at_house(tmp_path, course)
+
+
+@pytest.mark.parametrize("role", ["ec2", "fleet"])
+def test_a_role_must_fit_the_user(tmp_path: Path, role: str) -> None:
+    """The kernel says whose process it is: another user's is closed without a word."""
+
+    async def course(at: House) -> None:
+        peer = await at.connect()
+        peer.say(Hello(role), Health(True))
+        assert await peer.is_closed()
+        assert not at.role.told()["Attached"]
+        peer.writer.close()
+
+    at_house(tmp_path, course, allowed=tuple({"ec2", "fleet"} - {role}))
+
+
+def test_each_user_may_be_one_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """sixtykey-ec2 is ec2, sixtykey-fleet is fleet; root and the daemon's own are both."""
+    names = {7: "sixtykey-ec2", 8: "sixtykey-fleet", 9: "sixtykey-lookup", 10: "alice"}
+
+    def entry(uid: int) -> object:
+        if uid not in names:
+            raise KeyError(uid)
+        return type("Entry", (), {"pw_name": names[uid]})
+
+    monkeypatch.setattr(pwd, "getpwuid", entry)
+    assert allowed_roles(0) == allowed_roles(os.geteuid()) == ("ec2", "fleet")
+    assert (allowed_roles(7), allowed_roles(8)) == (("ec2",), ("fleet",))
+    assert allowed_roles(9) == allowed_roles(10) == allowed_roles(11) == ()
+
+
+def test_a_role_that_is_not_configured_is_closed(tmp_path: Path) -> None:
+    """This host belongs to no fleet."""
+
+    async def course(at: House) -> None:
+        peer = await at.connect()
+        peer.say(Hello("fleet"))
+        assert await peer.is_closed()
+        peer.writer.close()
+
+    at_house(tmp_path, course)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"health":"well"}\n', b"GET / HTTP/1.1\r\n\r\n", b"\n", b"x" * (MAX_BYTES + 10) + b"\n",
+        b'{"hello":"ec2","hello":"ec2","version":1}\n', b'{"hello":"ec2","version":2}\n',
+    ],
+)  # fmt: skip
+def test_whoever_does_not_say_hello_first_is_closed(tmp_path: Path, line: bytes) -> None:
+    """Whatever else it says."""
+
+    async def course(at: House) -> None:
+        peer = await at.connect()
+        peer.writer.write(line)
+        assert await peer.is_closed()
+        peer.writer.close()
+
+    at_house(tmp_path, course)
+
+
+BAD_LINES = [
+    b'{"hello":"ec2","version":1}\n',
+    b'{"deliver":1,"message":"QQ=="}\n',
+    b'{"answer":1,"offers":[],"refusals":[]}\n',
+    b'{"answer":1,"offers":[],"offers":[],"refusals":[]}\n',
+    b'{"health":"well","more":1}\n',
+    b"nonsense\n",
+    b"x" * (MAX_BYTES + 10) + b"\n",
+]
+
+
+@pytest.mark.parametrize("line", BAD_LINES, ids=lambda line: line[:30].decode())
+def test_a_source_that_says_what_it_may_not_is_dropped(
+    tmp_path: Path, line: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A second hello, another role's words, an answer to nothing, no message: the log says why."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        peer.writer.write(line)
+        assert await peer.is_closed()
+        assert at.role.told() == {
+            "Attached": False, "Problem": "sixtykeyd-ec2 is not connected", "Waiting": 0
+        }  # fmt: skip
+        peer.writer.close()
+
+    with caplog.at_level(logging.WARNING):
+        at_house(tmp_path, course)
+    assert any("source ec2 (uid " in each and "dropped" in each for each in caplog.messages)
+
+
+def test_a_newer_source_replaces_the_older(tmp_path: Path) -> None:
+    """Nobody waits for the old one's answer, and what it says after that is not heard."""
+
+    async def course(at: House) -> None:
+        old = await at.attach()
+        waiting = at.role.ask("alice", None)
+        assert waiting is not None
+        await old.hear()
+        new = await at.connect()
+        new.say(Hello("ec2"), Health(True))
+        await waiting
+        assert await old.is_closed()
+        while at.role.told()["Problem"]:
+            await asyncio.sleep(0.001)
+        assert at.role.ask("alice", None) is not None
+        assert (await new.hear())["os_user"] == "alice"
+        for peer in (old, new):
+            peer.writer.close()
+
+    at_house(tmp_path, course)
+
+
+def test_who_says_nothing_is_closed_after_a_while(tmp_path: Path) -> None:
+    """And does not keep others out meanwhile."""
+
+    async def course(at: House) -> None:
+        silent = await at.connect()
+        half = await at.connect()
+        half.writer.write(b'{"hello":')
+        assert await silent.is_closed()
+        assert await half.is_closed()
+        for peer in (silent, half):
+            peer.writer.close()
+
+    at_house(tmp_path, course, hello_seconds=0.1)
+
+
+def test_a_crowd_of_silent_ones_keeps_no_source_out(tmp_path: Path) -> None:
+    """The oldest that has not said who it is gives way; a live source never does."""
+
+    async def course(at: House) -> None:
+        first = await at.attach()
+        crowd = [await at.connect() for _ in range(3 * LIMITS.source_connections)]
+        assert await crowd[0].is_closed()
+        assert at.role.ask("alice", None) is not None
+        assert (await first.hear())["ask"] == 1
+        second = await at.connect()
+        second.say(Hello("ec2"), Health(True))
+        assert await first.is_closed()
+        for peer in (first, second, *crowd):
+            peer.writer.close()
+
+    at_house(tmp_path, course)
+
+
+def test_a_source_that_does_not_read_is_dropped(tmp_path: Path) -> None:
+    """What it is told waits in memory only up to a bound."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        link = at.feed._live["ec2"]
+        said = 0
+        while at.role.told()["Attached"]:
+            link.send(Reply(1, b"x" * 1000))
+            said += 1
+            await asyncio.sleep(0)
+            assert said < 10_000
+        peer.writer.close()
+
+    at_house(tmp_path, course)
+
+
+def test_a_refusal_is_about_whom_it_was_asked(tmp_path: Path) -> None:
+    """An answer may tell of refusals without any offer; they are recorded for that user."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        looking = asyncio.ensure_future(at.look_up("alice\n"))
+        asked = await peer.hear()
+        peer.say(Answer(asked["ask"], [], [Refusal("no good", "0d8f4a1e", "arn:x", "SHA256:x")]))
+        assert await looking == b""
+        (record,) = at.pushes()
+        assert (record["outcome"], record["os_user"]) == ("Refused", "alice")
+        assert (record["reason"], record["source"]) == ("no good", "ec2")
+        assert (record["upstream_id"], record["principal"]) == ("0d8f4a1e", "arn:x")
+        peer.writer.close()
+
+    at_house(tmp_path, course)
+
+
+def test_what_is_a_fleets_is_not_ec2s(tmp_path: Path) -> None:
+    """Messages of the other role are refused before anybody looks into them."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        peer.say(Deliver(1, b"x"))
+        assert await peer.is_closed()
+        peer.writer.close()
+
+    at_house(tmp_path, course)

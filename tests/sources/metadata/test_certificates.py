@@ -1,0 +1,260 @@
+"""The signer's certificates, made by openssl: whose they are, who issued them, what they allow."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+import time
+from pathlib import Path
+from typing import Callable
+
+import pytest
+from cryptography import x509
+
+from agent.sources.metadata import certificates
+from agent.sources.metadata.refusal import Refused
+from tests.parts.ec2_signer import AUTHORITY, LEAF, NAME, Ec2Signer
+from tests.parts.host import tool
+
+# Certificates are made while the tests run; all of them are there in an hour.
+NOW = time.time() + 3600.0
+DAY = 86400.0
+
+
+def parsed(signer: Ec2Signer, *names: str) -> list[x509.Certificate]:
+    """Certificates by their names."""
+    return [certificates.parse(signer.pem(name).read_bytes()) for name in names]
+
+
+def path(
+    signer: Ec2Signer, *names: str, roots: tuple[str, ...] = ("root",), now: float = NOW
+) -> list[x509.Certificate]:
+    """What the chain of these certificates is found to be."""
+    chain = certificates.load(signer.chain(*names))
+    return certificates.path(chain, parsed(signer, *roots), NAME, now)
+
+
+def openssl_takes(signer: Ec2Signer, *names: str, roots: tuple[str, ...] = ("root",)) -> bool:
+    """What OpenSSL's own program says of the same chain, as strict as it can be told to be."""
+    trusted, sent = signer.folder / "trusted.pem", signer.folder / "sent.pem"
+    trusted.write_bytes(signer.chain(*roots))
+    sent.write_bytes(signer.chain(*(names or ("signer", "intermediate", "cross", "old-root"))))
+    leaf = signer.pem(names[0] if names else "signer")
+    done = subprocess.run(
+        [
+            tool("openssl", "openssl"), "verify", "-x509_strict", "-purpose", "sslserver",
+            "-verify_hostname", NAME, "-no-CApath", "-no-CAstore", "-CAfile", str(trusted),
+            "-untrusted", str(sent), str(leaf),
+        ],
+        capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+    return done.returncode == 0
+
+
+def test_the_path_ends_at_the_first_configured_root(signer: Ec2Signer) -> None:
+    """The new root or the old one that signed it: whichever is trusted, as far as it is needed."""
+    assert path(signer) == parsed(signer, "signer", "intermediate", "root")
+    old = path(signer, roots=("old-root",))
+    assert old == parsed(signer, "signer", "intermediate", "cross", "old-root")
+    assert path(signer, roots=("old-root", "root")) == path(signer)
+    assert path(signer, "signer", "intermediate") == path(signer)
+
+
+def test_no_other_root_will_do(signer: Ec2Signer) -> None:
+    """None at all, one that issued nothing here, and one that merely has the same name."""
+    signer.issue("impostor", "impostor", AUTHORITY, subject="/CN=Root 1")
+    for roots in ((), ("impostor",), ("signer",)):
+        with pytest.raises(Refused, match="no configured root"):
+            path(signer, roots=roots)
+    assert path(signer, roots=("impostor", "root")) == path(signer)
+
+
+def test_an_administrator_may_trust_less(signer: Ec2Signer) -> None:
+    """The intermediate in place of the root: then nothing else that the root issued is trusted."""
+    assert path(signer, roots=("intermediate",)) == parsed(signer, "signer", "intermediate")
+
+
+def test_certificates_come_in_the_order_of_their_issuers(signer: Ec2Signer) -> None:
+    """One that is missing or out of place is not searched for."""
+    for names in (("signer", "cross", "intermediate"), ("signer", "root"), ("signer", "signer")):
+        with pytest.raises(Refused, match="not its issuer's"):
+            path(signer, *names)
+    with pytest.raises(Refused, match="is for 'RSA 2048 M01'"):
+        path(signer, "intermediate", "cross")
+
+
+def test_validity_is_that_of_the_moment(signer: Ec2Signer) -> None:
+    """Of each certificate in the path, the root's too."""
+    for now in (NOW - DAY, NOW + 31 * DAY):
+        with pytest.raises(Refused, match="not valid at this time"):
+            path(signer, now=now)
+    signer.issue("brief", "brief", AUTHORITY, subject="/CN=Root 1", key="root", days=1)
+    assert path(signer, roots=("brief",))
+    with pytest.raises(Refused, match="'Root 1' is not valid at this time"):
+        path(signer, roots=("brief",), now=NOW + 2 * DAY)
+
+
+def other_name(signer: Ec2Signer) -> None:
+    """Another region's signer."""
+    signer.issue_signer("leaf", NAME.replace("us-east-2", "us-east-1"))
+
+
+def other_domain(signer: Ec2Signer) -> None:
+    """What let anybody in, in 2020."""
+    signer.issue_signer("leaf", NAME + ".evil.example")
+
+
+def other_san(signer: Ec2Signer) -> None:
+    """The common name alone is right."""
+    signer.issue_signer("leaf", NAME, "www.evil.example")
+
+
+def wildcard(signer: Ec2Signer) -> None:
+    """A name that stands for many."""
+    signer.issue_signer("leaf", NAME, "*." + NAME.partition(".")[2])
+
+
+def two_names(signer: Ec2Signer) -> None:
+    """Two common names, of which one is right."""
+    signer.issue(
+        "leaf", "intermediate", f"{LEAF}\nsubjectAltName=DNS:{NAME}",
+        subject=f"/CN=evil.example/CN={NAME}", key="signer",
+    )  # fmt: skip
+
+
+def changed_leaf(old: str, new: str) -> Callable[[Ec2Signer], None]:
+    """A signer's certificate with other extensions."""
+
+    def make(signer: Ec2Signer) -> None:
+        extensions = f"{LEAF}\nsubjectAltName=DNS:{NAME}".replace(old, new)
+        signer.issue("leaf", "intermediate", extensions, subject=f"/CN={NAME}", key="signer")
+
+    return make
+
+
+def old_algorithm(signer: Ec2Signer) -> None:
+    """SHA-1 signs nothing any more."""
+    signer.issue(
+        "leaf", "intermediate", f"{LEAF}\nsubjectAltName=DNS:{NAME}", subject=f"/CN={NAME}",
+        key="signer", options=["-sha1"],
+    )  # fmt: skip
+
+
+LEAVES = {
+    "another name": (other_name, "is for"),
+    "another domain": (other_domain, "is for"),
+    "another SAN": (other_san, "alternative name"),
+    "a wildcard": (wildcard, "alternative name"),
+    "two common names": (two_names, "is for"),
+    "an authority's": (changed_leaf("CA:false", "CA:true"), "an authority's"),
+    "not for signatures": (changed_leaf("digitalSignature,", ""), "not for signatures"),
+    "a client's": (changed_leaf("serverAuth,", ""), "not a TLS server's"),
+    "for no purpose": (changed_leaf("extendedKeyUsage=serverAuth,clientAuth", ""), "TLS server's"),
+    "something critical": (
+        changed_leaf("subjectAltName", "1.2.3.4=critical,ASN1:NULL\nsubjectAltName"),
+        "1.2.3.4, which is not understood",
+    ),
+    "a policy's limit": (
+        changed_leaf("subjectAltName", "policyConstraints=requireExplicitPolicy:0\nsubjectAltName"),
+        "2.5.29.36, which is not understood",
+    ),
+    "SHA-1": (old_algorithm, "algorithm"),
+}
+
+
+@pytest.mark.parametrize("what", LEAVES)
+def test_a_certificate_that_is_not_the_signers_is_refused(signer: Ec2Signer, what: str) -> None:
+    """One thing is wrong with it at a time; everything else is as it should be."""
+    make, reason = LEAVES[what]
+    make(signer)
+    with pytest.raises(Refused, match=reason):
+        path(signer, "leaf", "intermediate")
+
+
+AUTHORITIES = {
+    "no authority": AUTHORITY.replace("CA:true", "CA:false").replace("keyCertSign,", ""),
+    "not said to be one": "keyUsage=critical,keyCertSign",
+    "not critically": AUTHORITY.replace("basicConstraints=critical,", "basicConstraints="),
+    "not for certificates": AUTHORITY.replace("keyCertSign,", ""),
+    "not for servers": AUTHORITY + "\nextendedKeyUsage=emailProtection",
+    "limited to names": AUTHORITY + "\nnameConstraints=critical,permitted;DNS:amazonaws.com",
+}
+
+
+@pytest.mark.parametrize("what", AUTHORITIES)
+def test_an_authority_must_be_allowed_to_issue(signer: Ec2Signer, what: str) -> None:
+    """An intermediate that may not, or within limits that are not understood here, may not."""
+    signer.issue("middle", "root", AUTHORITIES[what], subject="/CN=Middle", key="intermediate")
+    signer.issue_signer("leaf", NAME, issuer="middle")
+    with pytest.raises(Refused, match="'Middle'"):
+        path(signer, "leaf", "middle")
+
+
+def test_a_chain_may_be_limited_in_length(signer: Ec2Signer) -> None:
+    """An authority below one that allows none is refused (here: below the intermediate)."""
+    signer.issue("deeper", "intermediate", AUTHORITY, subject="/CN=Deeper", key="old-root")
+    signer.issue_signer("leaf", NAME, issuer="deeper")
+    with pytest.raises(Refused, match="longer than"):
+        path(signer, "leaf", "deeper", "intermediate")
+    signer.issue("deeper", "cross", AUTHORITY, subject="/CN=Deeper", key="old-root")
+    signer.issue_signer("leaf", NAME, issuer="deeper")
+    assert len(path(signer, "leaf", "deeper")) == 3
+
+
+def test_a_chain_is_not_longer_than_any_real_one(signer: Ec2Signer) -> None:
+    """Nobody makes us check a thousand signatures."""
+    with pytest.raises(Refused, match="more than 8"):
+        certificates.load(signer.chain(*["signer"] * 9))
+
+
+@pytest.mark.parametrize("pem", [b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\n"])
+def test_without_certificates_there_is_no_signer(pem: bytes) -> None:
+    """Whatever else stands in the answer."""
+    with pytest.raises(Refused, match="no signer's certificate"):
+        certificates.load(pem)
+
+
+@pytest.mark.filterwarnings("ignore:.*serial number")
+@pytest.mark.parametrize("name", ["signer", "intermediate"])
+def test_a_change_of_any_byte_is_found(signer: Ec2Signer, name: str) -> None:
+    """No byte of a certificate can be changed, in or outside of what is signed."""
+    der = ssl.PEM_cert_to_DER_cert(signer.pem(name).read_text("ascii"))
+    roots, files = parsed(signer, "root"), {"signer": b"", "intermediate": b""}
+    for position in range(len(der)):
+        changed = bytearray(der)
+        changed[position] ^= 1 << position % 8
+        for each in files:
+            files[each] = signer.chain(each)
+        files[name] = ssl.DER_cert_to_PEM_cert(bytes(changed)).encode()
+        with pytest.raises(Refused):
+            certificates.path(certificates.load(b"".join(files.values())), roots, NAME, NOW)
+
+
+def test_openssl_takes_whatever_is_taken_here(signer: Ec2Signer) -> None:
+    """The program is a second opinion: nothing that it refuses passes, in all the cases above."""
+    assert openssl_takes(signer)
+    for make, _ in LEAVES.values():
+        make(signer)
+        for roots in (("root",), ("old-root",)):
+            try:
+                path(signer, "leaf", "intermediate", "cross", roots=roots)
+            except Refused:
+                continue
+            assert openssl_takes(signer, "leaf", "intermediate", "cross", roots=roots)
+    for extensions in AUTHORITIES.values():
+        signer.issue("middle", "root", extensions, subject="/CN=Middle", key="intermediate")
+        signer.issue_signer("leaf", NAME, issuer="middle")
+        try:
+            path(signer, "leaf", "middle")
+        except Refused:
+            continue
+        assert openssl_takes(signer, "leaf", "middle")
+
+
+def test_the_systems_own_roots_are_read() -> None:
+    """What EC2's real chain ends in is among the certificates of this host, where it has any."""
+    bundle = Path("/etc/ssl/certs/ca-certificates.crt")
+    if not bundle.exists():
+        pytest.skip("this host has no roots: install ca-certificates")
+    found = [certificates.parse(m[0]) for m in certificates.PEM.finditer(bundle.read_bytes())]
+    assert "'Amazon Root CA 1'" in {certificates.common_name(each) for each in found}

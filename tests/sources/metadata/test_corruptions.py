@@ -1,0 +1,212 @@
+"""Every single corruption, through a real HTTP server: told with its reason, the others stand."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import pytest
+
+from agent.config.limits import LIMITS
+from agent.sources.metadata.source import Source
+from tests.parts.ec2_signer import CALLER, NAME, REQUEST
+from tests.parts.leases import ed25519_line
+from tests.sources.metadata.serving import Service
+
+KEY, GOOD, LATER = (ed25519_line(number) for number in (1, 2, 3))
+
+BLOCKS: dict[str, tuple[Callable[[Service], bytes], str]] = {
+    "signature": (
+        lambda ec2: ec2.block(KEY).replace(b"\n\n", b"\n").rstrip(b"=\n")[:-8] + b"AAAAAAA=\n\n",
+        "signature",
+    ),
+    "signed by another": (
+        lambda ec2: ec2.block(KEY).replace(b"#Caller=arn", b"#Caller=Arn"),
+        "signature does not verify",
+    ),
+    "instance": (
+        lambda ec2: ec2.block(KEY, instance="i-00000000000000001"),
+        "for 'i-00000000000000001', not for this instance",
+    ),
+    "time": (lambda ec2: ec2.block(KEY, left=-1.0), "its time ended at"),
+    "time of another year": (lambda ec2: ec2.block(KEY, left=4e6), "too far ahead"),
+    "order of lines": (
+        lambda ec2: b"\n".join(
+            ec2.block(KEY).split(b"\n")[1::-1] + ec2.block(KEY).split(b"\n")[2:]
+        ),
+        "signature does not verify",
+    ),
+    "key before its lines": (
+        lambda ec2: KEY.encode() + b"\n" + ec2.block(KEY).replace(KEY.encode() + b"\n", b""),
+        "in this order",
+    ),
+    "CRLF": (lambda ec2: ec2.block(KEY).replace(b"\n", b"\r\n"), "carriage returns"),
+    "no empty line": (lambda ec2: ec2.block(KEY)[:-1], "no empty line at its end"),
+}
+
+
+@pytest.mark.parametrize("what", BLOCKS)
+def test_a_bad_block_is_refused_and_leaves_the_others_standing(ec2: Service, what: str) -> None:
+    """Between two good ones, both of which are offered."""
+    make, reason = BLOCKS[what]
+    bad = make(ec2)
+    ec2.data.set_keys("alice", ec2.block(GOOD), bad, ec2.block(LATER))
+    offers, refusals = ec2.ask()
+    assert [each.key for each in offers] == [GOOD, LATER]
+    assert reason in refusals[-1].reason
+
+
+def test_a_block_without_a_final_line_feed_is_refused(ec2: Service) -> None:
+    """It may have been cut off; the one before it is offered."""
+    ec2.data.set_keys("alice", ec2.block(GOOD), ec2.block(KEY).rstrip(b"\n"))
+    (offer,), (refusal,) = ec2.ask()
+    assert offer.key == GOOD
+    assert "no line feed" in refusal.reason
+
+
+def test_a_megabyte_of_blocks_is_read_no_further(ec2: Service) -> None:
+    """What stands before its end counts; what is behind it is not fetched."""
+    rubbish = b"#Timestamp=1\n" + b"A" * 8000 + b"\n\n"
+    many = rubbish * (LIMITS.metadata_bytes // len(rubbish) + 1)
+    ec2.data.set_keys("alice", ec2.block(GOOD), many, ec2.block(KEY))
+    (offer,), refusals = ec2.ask()
+    assert offer.key == GOOD
+    assert refusals[-1].reason.startswith(f"more than {LIMITS.metadata_bytes} bytes")
+
+
+def test_one_bad_signature_beside_the_good_one_hides_nothing(ec2: Service) -> None:
+    """The same lines twice, of which the second are signed badly, or the first."""
+    good = ec2.block(GOOD)
+    head, _, _ = good.rpartition(GOOD.encode())
+    bad = head + GOOD.encode() + b"\n" + b"QUFB\n\n"
+    for both in ((good, bad), (bad, good)):
+        ec2.data.set_keys("alice", *both)
+        (offer,), (refusal,) = ec2.ask()
+        assert offer.key == GOOD
+        assert "does not verify" in refusal.reason
+
+
+def test_what_was_verified_of_a_refused_block_is_told(ec2: Service) -> None:
+    """Whose push it was, where the signature says so; nothing that anybody could have written."""
+    ec2.data.set_keys("alice", ec2.block(KEY, left=-1.0))
+    (_, (ended,)) = ec2.ask()
+    assert (ended.caller, ended.request_id) == (CALLER, REQUEST)
+    ec2.data.set_keys("alice", ec2.block(KEY).replace(b"#Caller=arn", b"#Caller=Arn"))
+    (_, (forged,)) = ec2.ask()
+    assert (forged.caller, forged.request_id) == (None, None)
+    assert forged.fingerprint == ended.fingerprint is not None
+
+
+def test_a_refused_block_is_told_once(ec2: Service) -> None:
+    """However often it is fetched; and again to a daemon that has been started anew."""
+
+    async def course(source: Source) -> None:
+        ec2.data.set_keys("alice", ec2.block(KEY, left=-1.0))
+        assert len((await source.answer("alice", None))[1]) == 1
+        assert await source.answer("alice", None) == ([], [])
+        source.forget_told()
+        assert len((await source.answer("alice", None))[1]) == 1
+
+    ec2.run(course)
+
+
+def other_cn(ec2: Service) -> None:
+    """Another region's signer."""
+    ec2.signer.issue_signer("leaf", NAME.replace("us-east-2", "us-east-1"))
+    ec2.data.set_signer(ec2.signer, "leaf", "intermediate", "cross", "old-root")
+
+
+def other_san(ec2: Service) -> None:
+    """The right common name, and another alternative name."""
+    ec2.signer.issue_signer("leaf", NAME, "www.evil.example")
+    ec2.data.set_signer(ec2.signer, "leaf", "intermediate", "cross", "old-root")
+
+
+def other_domain(ec2: Service) -> None:
+    """A signer of the right name in somebody's domain."""
+    ec2.signer.issue_signer("leaf", NAME + ".evil.example")
+    ec2.data.set_signer(ec2.signer, "leaf", "intermediate", "cross", "old-root")
+
+
+def with_answer(answer: Callable[[Service], bytes]) -> Callable[[Service], None]:
+    """The signer's OCSP answer is this one."""
+
+    def change(ec2: Service) -> None:
+        answers = {"intermediate": ec2.signer.answer("intermediate", "cross")}
+        if made := answer(ec2):
+            answers["signer"] = made
+        ec2.data.set_signer(ec2.signer, answers=answers)
+
+    return change
+
+
+def stale(ec2: Service) -> bytes:
+    """Good for a minute, two minutes ago."""
+    made = ec2.signer.answer("signer", "intermediate", days=None, options=["-nmin", "1"])
+    ec2.clock.advance(120)
+    return made
+
+
+def of_another(ec2: Service) -> bytes:
+    """A good answer about another certificate of the same issuer."""
+    ec2.signer.issue_signer("other", NAME)
+    return ec2.signer.answer("other", "intermediate")
+
+
+SIGNERS: dict[str, tuple[Callable[[Service], None], str]] = {
+    "CN": (other_cn, "is for"),
+    "SAN": (other_san, "alternative name"),
+    "domain": (other_domain, "is for"),
+    "chain": (
+        lambda ec2: ec2.data.set_signer(ec2.signer, "signer", "old-root"),
+        "is not its issuer's",
+    ),
+    "a chain that is cut": (
+        lambda ec2: ec2.data.set_signer(ec2.signer, "signer"),
+        "no configured root",
+    ),
+    "OCSP missing": (with_answer(lambda _: b""), "no OCSP answer is about"),
+    "OCSP stale": (with_answer(stale), "not of this time"),
+    "OCSP revoked": (
+        with_answer(lambda ec2: ec2.signer.answer("signer", "intermediate", status="R")),
+        "is revoked",
+    ),
+    "OCSP for another certificate": (with_answer(of_another), "no OCSP answer is about"),
+}
+
+
+@pytest.mark.parametrize("what", SIGNERS)
+def test_a_signer_that_is_not_to_be_trusted_has_signed_nothing(ec2: Service, what: str) -> None:
+    """Each block is refused for the signer's fault; once that is mended, they are offered."""
+    change, reason = SIGNERS[what]
+
+    async def course(source: Source) -> None:
+        change(ec2)
+        ec2.data.set_keys("alice", ec2.block(KEY), ec2.block(GOOD))
+        offers, refusals = await source.answer("alice", None)
+        assert offers == []
+        assert len(refusals) == 2
+        assert all(reason in each.reason for each in refusals)
+        ec2.data.set_signer(ec2.signer)
+        ec2.clock.advance(LIMITS.signer_retry_seconds)
+        offers, _ = await source.answer("alice", None)
+        assert len(offers) == 2
+
+    ec2.run(course)
+
+
+def test_a_signer_that_has_gone_bad_signs_nothing_more(ec2: Service) -> None:
+    """What was found good holds no longer than its OCSP answer, and is then asked for again."""
+
+    async def course(source: Source) -> None:
+        ec2.data.set_keys("alice", ec2.block(KEY))
+        assert len((await source.answer("alice", None))[0]) == 1
+        with_answer(lambda ec2: ec2.signer.answer("signer", "intermediate", status="R", days=20))(
+            ec2
+        )
+        ec2.clock.advance(8 * 86400)
+        ec2.data.set_keys("alice", ec2.block(GOOD))
+        offers, (refusal,) = await source.answer("alice", None)
+        assert offers == []
+        assert "OCSP" in refusal.reason or "revoked" in refusal.reason
+
+    ec2.run(course)

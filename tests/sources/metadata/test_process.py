@@ -1,0 +1,90 @@
+"""sixtykeyd-ec2 as a command: how it starts, what it says, and how it ends."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from agent.sources.feed.messages import MAX_BYTES, Answer, Offered, Refusal, encode
+from agent.sources.metadata.process import MOST_REFUSALS, fitting
+from tests.parts.ec2_process import RunningEc2
+from tests.parts.ec2_signer import Ec2Signer
+from tests.parts.host import ROOT
+from tests.sources.metadata.whole import host
+
+
+def run(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    command = [sys.executable, "-m", "agent.sources.metadata", "--config", str(config), *words]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({}, "no ec2 section"), ({"ec2": {"roots": "relative"}}, "ec2.roots"),
+        ({"ec2": {"other": 1}}, "ec2.other"), ({"nonsense": 1}, "nonsense"),
+    ],
+)  # fmt: skip
+def test_a_wrong_configuration_is_status_2(
+    tmp_path: Path, settings: dict[str, object], reason: str
+) -> None:
+    """With what has to be changed, as sixtykeyd has it: systemd does not try that again."""
+    config = tmp_path / "config.yaml"
+    identity = {"instance": {"id": "i-0f1e2d3c4b5a69788"}}
+    config.write_text(yaml.safe_dump({**identity, **settings}))
+    done = run(config)
+    assert done.returncode == 2
+    assert reason in done.stderr
+
+
+def test_it_needs_neither_paramiko_nor_anything_of_the_daemon() -> None:
+    """What faces the network is small: no key parser, no table, no journal."""
+    program = (
+        "import sys, agent.sources.metadata.__main__\n"
+        "print(*[name for name in sys.modules if name.split('.')[0] in {'paramiko', 'nacl'} or "
+        "name.startswith(('agent.leases', 'agent.audit', 'agent.lookup', 'agent.sources.api'))])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.strip() == ""
+
+
+def test_it_says_its_version_and_its_options(tmp_path: Path) -> None:
+    """Like every command here."""
+    assert run(tmp_path / "x", "--version").stdout.startswith("sixtykeyd-ec2 ")
+    assert "--config FILE" in run(tmp_path / "x", "--help").stdout
+
+
+def test_it_ends_when_it_is_told_to(signer: Ec2Signer) -> None:
+    """With status 0, and without a complaint."""
+    with host(signer) as made, RunningEc2(made.daemon) as source:
+        assert source.process is not None
+        source.process.send_signal(signal.SIGTERM)
+        assert source.process.wait(30) == 0
+        assert "Traceback" not in source.log()
+        assert source.log().count("connected to") == 1
+
+
+def test_what_does_not_go_into_a_line_is_left_out() -> None:
+    """The first offers stand; the daemon reads no longer line."""
+    offers = [
+        Offered("alice", "i-00000000", "ssh-rsa " + "A" * 1400, 60.0, f"{n:064x}", 0.0, "c" * 2000)
+        for n in range(100)
+    ]
+    refusals = [Refusal("r" * 300) for _ in range(100)]
+    fits = fitting(Answer(1, offers, refusals))
+    assert len(encode(fits)) <= MAX_BYTES
+    assert fits.offers[0] == offers[0]
+    assert 10 < len(fits.offers) < 100
+    assert len(fitting(Answer(1, offers[:3], refusals)).refusals) == MOST_REFUSALS
+    assert fitting(Answer(2, offers[:3])) == Answer(2, offers[:3], [])

@@ -1,0 +1,216 @@
+"""From blocks in the metadata to offers, through a real HTTP server: what is taken, and once."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.config.limits import LIMITS
+from agent.leases.keys import PublicKey
+from agent.sources.metadata.http import Away
+from agent.sources.metadata.refusal import Refused
+from agent.sources.metadata.source import Source
+from tests.parts.daemon import INSTANCE_ID
+from tests.parts.ec2_signer import CALLER, NAME, REQUEST, Ec2Signer
+from tests.parts.leases import ed25519_line
+from tests.sources.metadata.serving import Service
+
+KEY, OTHER = ed25519_line(1), ed25519_line(2)
+KEYS_OF_ALICE = "GET /latest/meta-data/managed-ssh-keys/active-keys/alice/"
+
+
+def test_a_verified_block_is_offered(ec2: Service) -> None:
+    """With all that it says, and the seconds that its key has left."""
+    ec2.data.set_keys("alice", ec2.block(f"{KEY} somebody@somewhere"))
+    (offer,), refusals = ec2.ask()
+    assert refusals == []
+    assert (offer.os_user, offer.instance, offer.key) == ("alice", INSTANCE_ID, KEY)
+    assert (offer.caller, offer.request_id) == (CALLER, REQUEST)
+    assert 58.0 < offer.left <= 60.0
+    assert offer.dated == int(ec2.clock.wall() + 60.0) - 60.0
+
+
+def test_a_user_without_keys_costs_one_request(ec2: Service) -> None:
+    """Once token and place are known; and nothing of the signer is fetched for it."""
+
+    async def course(source: Source) -> None:
+        assert await source.answer("nobody", None) == ([], [])
+        before = len(ec2.data.requests())
+        assert await source.answer("alice", None) == ([], [])
+        assert ec2.data.requests()[before:] == [KEYS_OF_ALICE]
+
+    ec2.run(course)
+    assert not any("signer" in each for each in ec2.data.requests())
+
+
+def test_a_push_costs_one_request_once_the_signer_is_known(ec2: Service) -> None:
+    """Certificates and OCSP answers are fetched and checked for the first push only."""
+
+    async def course(source: Source) -> None:
+        ec2.data.set_keys("alice", ec2.block(KEY))
+        await source.answer("alice", None)
+        before = len(ec2.data.requests())
+        ec2.data.set_keys("alice", ec2.block(OTHER))
+        ((offer,), _) = await source.answer("alice", None)
+        assert offer.key == OTHER
+        assert ec2.data.requests()[before:] == [KEYS_OF_ALICE]
+
+    ec2.run(course)
+
+
+def test_a_block_that_is_fetched_again_is_the_same_offer(ec2: Service) -> None:
+    """Its mark stays, its time runs on, and when that is over nobody is told of a refusal."""
+
+    async def course(source: Source) -> None:
+        ec2.data.set_keys("alice", ec2.block(KEY))
+        ((first,), _) = await source.answer("alice", None)
+        ec2.clock.advance(30)
+        ((again,), _) = await source.answer("alice", None)
+        assert (again.digest, again.dated) == (first.digest, first.dated)
+        assert again.left == pytest.approx(first.left - 30)
+        ec2.clock.advance(31)
+        assert await source.answer("alice", None) == ([], [])
+
+    ec2.run(course)
+
+
+def test_the_wanted_key_comes_first(ec2: Service) -> None:
+    """Where there are too many for one line, the one that sshd asks for is among those told."""
+
+    async def course(source: Source) -> None:
+        ec2.data.set_keys("alice", ec2.block(KEY), ec2.block(OTHER))
+        offers, _ = await source.answer("alice", None)
+        assert [each.key for each in offers] == [KEY, OTHER]
+        sha256 = "SHA256:gOPgXFWkBoXrFVwpjf0SBo3P1kFs+IvH5q/vnQhNpFw"
+        wanted, _ = await source.answer("alice", sha256)
+        assert [each.key for each in wanted] == [KEY, OTHER]
+        wanted, _ = await source.answer("alice", _fingerprint(OTHER))
+        assert [each.key for each in wanted] == [OTHER, KEY]
+
+    ec2.run(course)
+
+
+def _fingerprint(line: str) -> str:
+    key = PublicKey.parse(line, types=frozenset({"ssh-ed25519"}), rsa_min_bits=2048)
+    return key.fingerprint
+
+
+def test_a_new_signer_is_noticed_by_its_signature(ec2: Service) -> None:
+    """EC2 changes its certificate: the first push that the old one does not verify finds it."""
+
+    async def course(source: Source) -> None:
+        ec2.data.set_keys("alice", ec2.block(KEY))
+        assert len((await source.answer("alice", None))[0]) == 1
+        ec2.clock.advance(3600)
+        newer = Ec2Signer(ec2.signer.folder / "newer")
+        ec2.roots = str(newer.pem("root"))
+        ec2.data.set_signer(newer)
+        ec2.data.set_keys("alice", newer.block(OTHER, expires=ec2.clock.wall() + 60))
+        ((offer,), refusals) = await source.answer("alice", None)
+        assert (offer.key, refusals) == (OTHER, [])
+
+    ec2.run(course)
+
+
+def test_a_bad_signature_does_not_fetch_the_signer_each_time(ec2: Service) -> None:
+    """Once in a while: a block that stands there for a minute is no flood of requests."""
+
+    async def course(source: Source) -> None:
+        ec2.data.set_keys("alice", ec2.block(KEY).replace(b"#Caller=", b"#Caller=x"))
+        for _ in range(20):
+            assert not (await source.answer("alice", None))[0]
+            ec2.clock.advance(1)
+        fetched = [each for each in ec2.data.requests() if each.endswith("signer-cert/")]
+        assert len(fetched) == 1 + 19 // int(LIMITS.signer_retry_seconds)
+
+    ec2.run(course)
+
+
+def test_everything_is_checked_again_when_an_answer_expires(ec2: Service) -> None:
+    """A week later the OCSP answers of today prove nothing; new ones are fetched and used."""
+
+    async def course(source: Source) -> None:
+        ec2.data.set_keys("alice", ec2.block(KEY))
+        assert len((await source.answer("alice", None))[0]) == 1
+        ec2.clock.advance(8 * 86400)
+        ec2.data.set_keys("alice", ec2.block(OTHER))
+        (offers, (refusal,)) = await source.answer("alice", None)
+        assert offers == []
+        assert "is not of this time" in refusal.reason
+        pairs = (("signer", "intermediate"), ("intermediate", "cross"))
+        answers = {name: ec2.signer.answer(name, by, days=20) for name, by in pairs}
+        ec2.data.set_signer(ec2.signer, answers=answers)
+        assert not (await source.answer("alice", None))[0]
+        ec2.clock.advance(LIMITS.signer_retry_seconds)
+        assert len((await source.answer("alice", None))[0]) == 1
+
+    ec2.run(course)
+
+
+def test_what_was_prepared_is_not_fetched_for_a_login(ec2: Service) -> None:
+    """The signer is there before the first push, and anew before it ends."""
+
+    async def course(source: Source) -> None:
+        await source.probe()
+        await source.prepare(LIMITS.metadata_ahead_of_end_seconds)
+        before = len(ec2.data.requests())
+        ec2.data.set_keys("alice", ec2.block(KEY))
+        assert len((await source.answer("alice", None))[0]) == 1
+        assert ec2.data.requests()[before:] == [KEYS_OF_ALICE]
+        ec2.clock.advance(7 * 86400 - 600)
+        pairs = (("signer", "intermediate"), ("intermediate", "cross"))
+        answers = {name: ec2.signer.answer(name, by, days=20) for name, by in pairs}
+        ec2.data.set_signer(ec2.signer, answers=answers)
+        await source.prepare(LIMITS.metadata_ahead_of_end_seconds)
+        ec2.clock.advance(1200)
+        before = len(ec2.data.requests())
+        ec2.data.set_keys("alice", ec2.block(OTHER))
+        assert len((await source.answer("alice", None))[0]) == 1
+        assert ec2.data.requests()[before:] == [KEYS_OF_ALICE]
+
+    ec2.run(course)
+
+
+def test_the_metadata_of_another_host_is_not_asked_for_keys(ec2: Service) -> None:
+    """Neither at first nor when it changes: it is said, and no key of it is looked at."""
+    foreign = "i-00000000000000001"
+    ec2.data.set_keys("alice", ec2.block(KEY, instance=foreign))
+
+    async def course(source: Source) -> None:
+        await source.probe()
+        ec2.data.write("instance-id", foreign)
+        with pytest.raises(Refused, match=f"that of '{foreign}', and this host is {INSTANCE_ID}"):
+            await source.probe()
+        with pytest.raises(Refused, match="that of"):
+            await source.answer("alice", None)
+
+    ec2.run(course)
+    with pytest.raises(Refused, match="that of"):
+        ec2.ask()
+    assert KEYS_OF_ALICE not in ec2.data.requests()
+
+
+@pytest.mark.parametrize("zone", ["us-east-2-bos-1a", "us-east-2-wl1-bos-wlz-1"])
+def test_local_and_wavelength_zones_work(ec2: Service, zone: str) -> None:
+    """The signer is that of their region."""
+    ec2.data.write("placement/availability-zone", zone)
+    ec2.data.set_keys("alice", ec2.block(KEY))
+    assert len(ec2.ask()[0]) == 1
+
+
+@pytest.mark.parametrize("how", [{"status": 500}, {"status": 403}, {"drop": True}])
+def test_a_service_that_fails_is_away(ec2: Service, how: dict[str, object]) -> None:
+    """Which is not the same as one that has no keys."""
+    ec2.data.behave(**how)
+    with pytest.raises(Away):
+        ec2.ask()
+
+
+def test_the_signers_name_is_that_of_zone_and_domain(ec2: Service) -> None:
+    """Another region, another domain: another signer, whose name this one does not have."""
+    ec2.data.set_keys("alice", ec2.block(KEY))
+    ec2.data.write("placement/availability-zone", "us-east-1a")
+    (_, (refusal,)) = ec2.ask()
+    assert f"is for '{NAME}', not for managed-ssh-signer.us-east-1.amazonaws.com" in refusal.reason
+    ec2.data.write("services/domain", "evil.example")
+    with pytest.raises(Refused, match="domain is"):
+        ec2.ask()

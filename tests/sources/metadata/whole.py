@@ -1,0 +1,67 @@
+"""A host as EC2 has them: metadata, sixtykeyd-ec2, sixtykeyd; each a process but the metadata."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Optional
+
+from tests.parts.daemon import RunningDaemon, merged
+from tests.parts.ec2_process import RunningEc2, ec2_settings
+from tests.parts.ec2_signer import Ec2Signer
+from tests.parts.host import ROOT, work_directory
+from tests.parts.metadata import MetadataFolder, MetadataServer
+
+
+class Host:
+    """What a test of the whole takes hold of."""
+
+    def __init__(
+        self, folder: Path, data: MetadataFolder, signer: Ec2Signer, daemon: RunningDaemon
+    ) -> None:
+        self.folder = folder
+        self.data = data
+        self.signer = signer
+        self.daemon = daemon
+
+    def command(self, *words: str) -> str:
+        """What the operator's command prints."""
+        done = subprocess.run(
+            [sys.executable, "-m", "agent.cli", *words, "--socket", self.daemon.push_socket],
+            cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert not done.stderr, done.stderr
+        return done.stdout
+
+    def why(self, os_user: str) -> str:
+        """What `sixtykey why` tells."""
+        return self.command("why", os_user)
+
+    def status(self) -> dict[str, Any]:
+        """What `sixtykey status --json` tells."""
+        told = json.loads(self.command("status", "--json"))
+        assert isinstance(told, dict)
+        return told
+
+
+@contextmanager
+def host(signer: Ec2Signer, config: Optional[Mapping[str, Any]] = None) -> Iterator[Host]:
+    """A host whose metadata shows this signer, with a daemon, and no sixtykeyd-ec2 yet."""
+    with work_directory() as folder:
+        data = MetadataFolder(folder / "metadata")
+        data.set_signer(signer)
+        with MetadataServer(data.folder) as server:
+            settings = merged(ec2_settings(folder, server, signer), config or {})
+            with RunningDaemon(folder, config=settings) as daemon:
+                yield Host(folder, data, signer, daemon)
+
+
+@contextmanager
+def complete(signer: Ec2Signer, config: Optional[Mapping[str, Any]] = None) -> Iterator[Host]:
+    """The same with sixtykeyd-ec2, connected and well."""
+    with host(signer, config) as made, RunningEc2(made.daemon):
+        yield made
