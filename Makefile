@@ -16,7 +16,7 @@ TOOLS := sshd=openssh-server ssh=openssh-client curl=curl git=git node=nodejs np
 	/usr/include/stdio.h=libc6-dev clang=clang readelf=binutils strace=strace valgrind=valgrind $(ARM64)
 
 .DEFAULT_GOAL := test
-.PHONY: demo test test-floors test-newest bench helper lint screenshots packages e2e fuzz clean .venv
+.PHONY: demo test once test-floors test-newest bench helper lint screenshots packages e2e fuzz clean .venv
 .DELETE_ON_ERROR:
 
 demo: .venv/ready-demo
@@ -33,6 +33,10 @@ ifeq ($(strip $(PYTEST_ARGS)),)
 else
 	$(VENV)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
 endif
+
+# A hundred rounds of eight racing logins with a one-time key, the daemon killed at random; as root.
+once: .venv/ready-test
+	SIXTYKEY_ROUNDS=100 $(VENV)/python -m pytest tests/e2e/test_one_time.py
 
 # The oldest Python and the oldest version of every dependency (tests/floors.txt), and the newest of
 # all: the main job's first test, and every other test but those of load, whose outcome no version changes.

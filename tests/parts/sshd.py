@@ -78,7 +78,8 @@ def sshd_version(sshd: str) -> tuple[int, int]:
 class RunningSshd(Part):
     """sshd on 127.0.0.1, listening inside the `with` block, for keys that the daemon gives out.
 
-    `settings` are lines of sshd_config that come before, and so win over, those below. Without
+    `settings` are lines of sshd_config that come before, and so win over, those below; `prefix`
+    is a command that runs sshd. Without
     `lookup_socket` there is no AuthorizedKeysCommand; `install` puts one in place, by default the
     helper in Python. Raises RuntimeError with sshd's log when it does not listen.
     """
@@ -89,6 +90,7 @@ class RunningSshd(Part):
         lookup_socket: Optional[str],
         *,
         settings: Sequence[str] = (),
+        prefix: Sequence[str] = (),
         install: Optional[Install] = None,
     ) -> None:
         self.directory = directory
@@ -96,6 +98,7 @@ class RunningSshd(Part):
         self.port = 0
         self.known_hosts = directory / "known_hosts"
         self._settings = list(settings)
+        self._prefix = list(prefix)
         self._install = install
         self._sshd = tool("sshd", "openssh-server")
         self._log_file = directory / "sshd.log"
@@ -146,7 +149,7 @@ class RunningSshd(Part):
             self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {host_key.line}\n")
             with self._log_file.open("wb") as log:
                 self._process = subprocess.Popen(
-                    [self._sshd, "-D", "-e", "-f", str(config)],
+                    [*self._prefix, self._sshd, "-D", "-e", "-f", str(config)],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 )  # fmt: skip
             if self._listens():
