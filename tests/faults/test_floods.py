@@ -1,0 +1,99 @@
+"""Floods that last: memory and lookups are watched while they do, and not only afterwards."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Optional
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.faults.load import MANY, Watch, push_one
+from tests.parts import flood
+from tests.parts.certificates import Authority
+from tests.parts.daemon import RunningDaemon, merged
+from tests.parts.helper import ask_helper
+from tests.parts.host import work_directory
+
+# What the daemon may take at the height of a flood (MiB, resident): the unit's limit is above it.
+MOST_MIB = 96.0
+SECONDS = 6.0
+ONE = ["127.0.0.2"]
+MANY_SOURCES = [f"127.0.0.{host}" for host in range(2, 10)]
+# Asyncio's debug mode keeps a stack trace for each handle: it is not what is measured here.
+PLAIN = {"PYTHONASYNCIODEBUG": ""}
+
+
+@contextmanager
+def flooded(files: Optional[tuple[Path, Path]] = None) -> Iterator[RunningDaemon]:
+    """A daemon to be flooded; with these certificate and key it speaks TLS."""
+    config = MANY
+    if files is not None:
+        tls = {"certificate": str(files[0]), "private_key": str(files[1])}
+        config = merged(MANY, {"push": {"http": {"tls": tls}}})
+    with work_directory() as folder, ExitStack() as stack:
+        yield stack.enter_context(RunningDaemon(folder, config=config, environment=PLAIN))
+
+
+@pytest.fixture(name="daemon", params=["plain", "tls"])
+def _daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningDaemon]:
+    with flooded(Authority(tmp_path).issue("server") if request.param == "tls" else None) as daemon:
+        yield daemon
+
+
+@pytest.fixture(name="rsa_daemon")
+def _rsa_daemon(tmp_path: Path) -> Iterator[RunningDaemon]:
+    key = rsa.generate_private_key(65537, 4096)
+    with flooded(Authority(tmp_path).issue("server", key=key)) as daemon:
+        yield daemon
+
+
+def peak_mib(daemon: RunningDaemon) -> float:
+    """The most memory that the daemon has had resident since it started (proc(5), VmHWM)."""
+    status = Path(f"/proc/{daemon.pid}/status").read_text("ascii")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+def watch_flood(daemon: RunningDaemon, kind: str, each: int, sources: list[str]) -> flood.Sent:
+    """Ask for a live key again and again while a flood lasts; what the flood came to.
+
+    The real helper gives up after one second, so each key that it prints came within that time.
+    """
+    pushed = push_one(daemon)
+    answers, memory = [], []
+    with flood.flooding(kind, daemon.http_port, SECONDS, each, sources) as flooding:
+        while flooding.poll() is None:
+            lines = ask_helper(daemon.lookup_socket, "alice")
+            answers.append([line.split()[2] for line in lines])
+            memory.append(peak_mib(daemon))
+        came_to = flood.result(flooding)
+    print(came_to, len(answers), sum(a != [pushed.request_id] for a in answers), max(memory))
+    assert len(answers) > 5
+    assert answers == [[pushed.request_id]] * len(answers)
+    assert max(memory) < MOST_MIB
+    return came_to
+
+
+@pytest.mark.parametrize(("each", "sources"), [(60, ONE), (60, MANY_SOURCES)], ids=["1", "8"])
+@pytest.mark.parametrize("kind", ["pipelined"])
+def test_pipelining_without_a_pause(
+    daemon: RunningDaemon, kind: str, each: int, sources: list[str]
+) -> None:
+    """Requests sent without a pause stay in the kernel until those before them are answered."""
+    watch = Watch(daemon)
+    kind += "-tls" if "tls:" in daemon.config_file.read_text() else ""
+    came_to = watch_flood(daemon, kind, each, sources)
+    print(came_to, peak_mib(daemon))
+    watch.check(memory=None)
+
+
+@pytest.mark.parametrize("sources", [ONE, MANY_SOURCES], ids=["1", "8"])
+def test_handshakes_without_a_pause(rsa_daemon: RunningDaemon, sources: list[str]) -> None:
+    """A ClientHello costs its sender nothing, and the daemon a signature of some milliseconds."""
+    came_to = watch_flood(rsa_daemon, "handshakes", 60, sources)
+    print(came_to)
