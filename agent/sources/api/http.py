@@ -1,8 +1,8 @@
 """One HTTP connection: its bytes, its deadlines, its course.
 
 A request has ten seconds from its first byte to its last, and a connection may be idle for thirty.
-Bytes are read only while the next request is incomplete and the client reads its answers; all else
-waits in the kernel. So a connection holds one head, one body and one answer at most.
+Bytes are read while there is room for them, and a request is taken when the answer before it is on
+its way; all else waits in the kernel. So a connection holds one head, one body and one answer.
 What the bytes mean is wire.py's, what the request means service.py's, and which connections there
 may be http_server.py's.
 """
@@ -99,7 +99,6 @@ class Connection(asyncio.BufferedProtocol):
         if transport is None or self._wire.ended or self._lingers:
             return
         self._wire.feed(bytes(_BUFFER[:nbytes]))
-        transport.write(self._wire.output())
         if self._idle and self._wire.begun:
             self._idle = False
             self._limit(LIMITS.request_seconds, self._too_slow)
@@ -114,15 +113,12 @@ class Connection(asyncio.BufferedProtocol):
         return True
 
     def pause_writing(self) -> None:
-        """The client does not read: what it sends has to wait, too."""
+        """The client does not read its answer: its next request has to wait."""
         self._writable.clear()
-        if self._transport is not None and not self._lingers:
-            self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """The client reads again."""
+        """The client has read it."""
         self._writable.set()
-        self._changed.set()
 
     def connection_lost(self, exc: Optional[Exception]) -> None:  # noqa: ARG002
         """It is over."""
@@ -176,7 +172,7 @@ class Connection(asyncio.BufferedProtocol):
     async def _shake_hands(self, transport: asyncio.Transport, wire: SecureWire) -> None:
         """Take the handshake's steps, each in its turn. Raises ssl.SSLError when one fails."""
         while not wire.greeted and not self._is_over(transport):
-            self._resume_reading(transport)
+            transport.resume_reading()
             await self._changed.wait()
             async with self._handler.shaking:
                 await asyncio.sleep(0)
@@ -202,7 +198,7 @@ class Connection(asyncio.BufferedProtocol):
                     transport.write(self._wire.send_continue())
             if self._is_over(transport):
                 return None
-            self._resume_reading(transport)
+            transport.resume_reading()
             await self._changed.wait()
         return None
 
@@ -239,8 +235,6 @@ class Connection(asyncio.BufferedProtocol):
 
         Closing with unread data resets the connection, and the client would never see why.
         """
-        if transport.is_closing():
-            return
         self._limit(LIMITS.linger_seconds, self.abort)
         transport.write(self._wire.end())
         self._lingers = True
@@ -265,11 +259,6 @@ class Connection(asyncio.BufferedProtocol):
     def _is_over(self, transport: asyncio.Transport) -> bool:
         """Whether there is nothing more to come, or nobody to tell."""
         return self._ended or self._wire.ended or transport.is_closing()
-
-    def _resume_reading(self, transport: asyncio.Transport) -> None:
-        """Read on: what has arrived is not enough."""
-        if self._writable.is_set():
-            transport.resume_reading()
 
     def _limit(self, seconds: Optional[float], then: Callable[[], None] = lambda: None) -> None:
         """Replace the deadline: `then` happens when it is missed."""

@@ -64,7 +64,7 @@ class SecureWire(Wire):
             self._end.do_handshake()
             self.greeted = True
             self._decrypt()
-        return self.output()
+        return self._outgoing.read()
 
     def describe(self, peer: Peer) -> Peer:
         """The peer, with what the handshake has shown of it."""
@@ -96,16 +96,12 @@ class SecureWire(Wire):
         """The response, whole and encrypted. `close`: it is the last on this connection."""
         return self._encrypt(super().send(response, close))
 
-    def output(self) -> bytes:
-        """What TLS itself has to send, such as the answer to a new key."""
-        return self._outgoing.read()
-
     def end(self) -> bytes:
         """Why the handshake failed; after it, that no more is coming (RFC 8446 section 6.1)."""
         if self._end is not None:
             with contextlib.suppress(ssl.SSLError):
                 self._end.unwrap()
-        return self.output()
+        return self._outgoing.read()
 
     @property
     def _tls(self) -> ssl.SSLObject:
@@ -131,7 +127,7 @@ class SecureWire(Wire):
         with contextlib.suppress(ssl.SSLError):
             while data:
                 data = data[self._tls.write(data) :]
-        return self.output()
+        return self._outgoing.read()
 
 
 def _subject(certificate: dict[str, Any]) -> str:

@@ -147,10 +147,6 @@ class Wire:
         parts.append(self._send(h11.EndOfMessage()))
         return b"".join(parts)
 
-    def output(self) -> bytes:
-        """What there is to send beside answers."""
-        return b""
-
     def end(self) -> bytes:
         """What to send last of all."""
         return b""

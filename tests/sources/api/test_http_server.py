@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import resource
 import socket
@@ -205,6 +206,30 @@ def test_an_error_of_one_connection_is_not_the_listeners(monkeypatch: pytest.Mon
     with serving:
         assert ask(serving.address, PLAIN).status == 200
     assert errors == []
+
+
+def test_a_connection_that_does_not_begin_gives_its_place_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Dropped before it began, or failed to: it is closed, and others are served."""
+    short(monkeypatch, request_seconds=20.0)
+    serving = Serving()
+    begin, fates = serving.loop.connect_accepted_socket, [*[asyncio.Event().wait] * 4, fail]
+
+    async def connect_accepted_socket(*how: Any) -> Any:
+        return await (fates.pop(0)() if fates else begin(*how))
+
+    monkeypatch.setattr(serving.loop, "connect_accepted_socket", connect_accepted_socket)
+    with serving, contextlib.ExitStack() as stack:
+        held = [stack.enter_context(serving.connect()) for _ in range(5)]
+        assert held[0].ends()
+        assert held[4].ends()
+        assert ask(serving.address, PLAIN).status == 200
+
+
+async def fail() -> None:
+    """Have no memory."""
+    raise OSError(errno.ENOMEM, "no memory")
 
 
 def test_a_unix_socket_tells_who_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,7 +152,7 @@ def serial(raw: Raw) -> Any:
 
 
 def test_renewed_files_are_taken(authority: Authority) -> None:
-    """On SIGHUP new connections see the new certificate, and an open one goes on."""
+    """On SIGHUP new connections see the new certificate, and an open one is closed."""
     for daemon in daemon_with(push=settings(authority)):
         address, client = ("127.0.0.1", daemon.http_port), authority.trusting()
         with Raw(address, tls=client) as before:
@@ -161,10 +161,34 @@ def test_renewed_files_are_taken(authority: Authority) -> None:
             with Raw(address, tls=client) as same:
                 assert serial(same) == serial(before)
             daemon.reload()
-            assert before.send(right()).answer().code == ""
+            assert before.ends()
             with Raw(address, tls=client) as after:
                 assert after.send(right()).answer().code == ""
                 assert serial(after) != serial(before)
+
+
+def test_a_client_ca_that_was_replaced_lets_nobody_push(
+    authority: Authority, tmp_path: Path
+) -> None:
+    """Not on a new connection, and not on one that it let in before the reload."""
+    old, new = (Authority(tmp_path, name) for name in ("old", "new"))
+    client_ca = tmp_path / "client-ca.pem"
+    client_ca.write_bytes(old.file.read_bytes())
+    config = merged(settings(authority), {"http": {"tls": {"client_ca": str(client_ca)}}})
+    shown = [authority.trusting(each.issue("deploy")) for each in (old, new)]
+    for daemon in daemon_with(push=config):
+        address = "127.0.0.1", daemon.http_port
+        with Raw(address, tls=shown[0]) as there:
+            assert there.send(right()).answer().code == ""
+            client_ca.write_bytes(new.file.read_bytes())
+            daemon.reload()
+            with contextlib.suppress(OSError):
+                there.send(right())
+            assert there.ends()
+        with pytest.raises((ssl.SSLError, ConnectionResetError, EOFError)):
+            send(daemon, shown[0])
+        assert send(daemon, shown[1]).code == ""
+        assert len(daemon.audit(event="push", outcome="allowed")) == 2
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", None])
