@@ -2,8 +2,9 @@
 
     python -m tests.parts.flood KIND PORT SECONDS EACH SOURCE...
 
-opens EACH connections from each SOURCE (a loopback address) and keeps them busy for SECONDS. At
-the end it prints, as JSON, the connections that it opened and the bytes that it sent and read.
+opens EACH connections from each SOURCE (a loopback address) and keeps them busy for SECONDS; one
+that ends is opened again. At the end it prints, as JSON, the connections that it opened and the
+bytes that it sent and read.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Callable, Union
 
+from agent.config.limits import LIMITS
 from tests.parts.host import ROOT
 
 PIPELINED = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 600
@@ -105,6 +107,38 @@ class Flood:
             self.came_to.read += len(data)
 
 
+class Held(Flood):
+    """Connections that send this once, and then wait for what comes of it."""
+
+    def __init__(self, port: int, data: bytes, *, tls: bool = False) -> None:
+        super().__init__(port, data, tls=tls)
+        self._left: dict[object, bytes] = {}
+
+    def turn(self) -> list[str]:
+        """Send what is left of it on each; the sources of those that have ended."""
+        ended = []
+        for key, events in self._selector.select(0.1):
+            stream = key.fileobj
+            assert isinstance(stream, socket.socket)
+            try:
+                if events & selectors.EVENT_READ:
+                    self._read(stream)
+                left = self._left.get(stream, self._data)
+                sent = stream.send(left) if left else 0
+                self._left[stream] = left[sent:]
+                self.came_to.sent += sent
+                if left[sent:] == b"":
+                    self._selector.modify(stream, selectors.EVENT_READ, key.data)
+            except AGAIN:
+                continue
+            except (OSError, EOFError):
+                self._selector.unregister(stream)
+                self._left.pop(stream, None)
+                stream.close()
+                ended.append(key.data)
+        return ended
+
+
 class Handshakes(Flood):
     """The same ClientHello on connection after connection; each ends when it is answered."""
 
@@ -126,10 +160,22 @@ class Handshakes(Flood):
         return ended
 
 
+# A ClientHello that claims 128 KiB, in records of 4 KiB, as far as a handshake may go.
+_RECORD = b"\x16\x03\x01\x10\x00"
+HALF_HELLO = _RECORD + b"\x01\x02\x00\x00\x03\x03".ljust(4096, b"a")
+HALF_HELLO += (_RECORD.ljust(5 + 4096, b"a") * 3)[: LIMITS.handshake_bytes - len(HALF_HELLO)]
+# The longest head and body, but for the last byte.
+HALF_REQUEST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 16384\r\n"
+HALF_REQUEST += b"".join(b"X-%d: %s\r\n" % (n, b"a" * 256) for n in range(60)) + b"\r\n"
+HALF_REQUEST += b"a" * 16383
 KINDS: dict[str, Callable[[int], Flood]] = {
     "pipelined": lambda port: Flood(port, PIPELINED),
-    "pipelined-deaf": lambda port: Flood(port, PIPELINED, deaf=True),
     "pipelined-tls": lambda port: Flood(port, PIPELINED, tls=True),
+    "deaf": lambda port: Flood(port, PIPELINED, deaf=True),
+    "deaf-tls": lambda port: Flood(port, PIPELINED, tls=True, deaf=True),
+    "half-requests": lambda port: Held(port, HALF_REQUEST),
+    "half-requests-tls": lambda port: Held(port, HALF_REQUEST, tls=True),
+    "half-hellos": lambda port: Held(port, HALF_HELLO),
     "handshakes": lambda port: Handshakes(port, client_hello()),
 }
 
@@ -161,9 +207,9 @@ def result(flood: subprocess.Popen[str]) -> Sent:
 def main(kind: str, port: int, seconds: float, each: int, sources: Sequence[str]) -> None:
     """Flood."""
     flood = KINDS[kind](port)
-    until = time.monotonic() + seconds
     for source in (source for _ in range(each) for source in sources):
         flood.open(source)
+    until = time.monotonic() + seconds
     while time.monotonic() < until:
         for source in flood.turn():
             flood.open(source)
