@@ -67,7 +67,6 @@ class Connection(asyncio.BufferedProtocol):
         self._deadline: Optional[asyncio.TimerHandle] = None
         self._changed = asyncio.Event()
         self._writable = asyncio.Event()
-        self._over = asyncio.Event()
         self._ended = False
         self._idle = False
         self._lingers = False
@@ -129,7 +128,6 @@ class Connection(asyncio.BufferedProtocol):
         self._limit(None)
         self._changed.set()
         self._writable.set()
-        self._over.set()
         self._lost(self)
 
     # What the server asks for.
@@ -210,11 +208,7 @@ class Connection(asyncio.BufferedProtocol):
         response = await self._handler.answer(
             Request(head.method, head.target, head.headers, message.body, self._peer)
         )
-        # While a failed authentication is made to wait, its place may be given away.
         self.busy = False
-        if response.delay:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._over.wait(), response.delay)
         self.waiting_since = self._loop.time()
         if transport.is_closing():
             return False
@@ -254,7 +248,6 @@ class Connection(asyncio.BufferedProtocol):
             # A client that neither reads nor closes is cut off.
             self._limit(LIMITS.linger_seconds, self.abort)
         self._changed.set()
-        self._over.set()
 
     def _is_over(self, transport: asyncio.Transport) -> bool:
         """Whether there is nothing more to come, or nobody to tell."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -196,16 +195,6 @@ def test_a_client_that_does_not_read(monkeypatch: pytest.MonkeyPatch, reads: boo
         else:
             with pytest.raises(EOFError):
                 raw.answer()
-
-
-def test_a_delayed_answer() -> None:
-    """The delay is waited for, and the connection goes on."""
-
-    async def delayed(request: Request) -> Response:
-        return replace(await yes(request), delay=0.1)
-
-    with Serving(delayed) as serving, serving.connect() as raw:
-        assert [raw.send(PLAIN).answer().status for _ in range(2)] == [200, 200]
 
 
 def test_what_arrives_after_the_end_is_not_looked_at() -> None:

@@ -12,7 +12,6 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,22 +113,6 @@ def test_whoever_is_being_answered_keeps_the_place(monkeypatch: pytest.MonkeyPat
         release.set()
         assert [raw.answer().status for raw in busy] == [200] * 4
         assert ask(serving.address, PLAIN).status == 200
-
-
-def test_a_guesser_made_to_wait_keeps_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Delayed answers hold up nobody else: their connections may be dropped meanwhile."""
-    short(monkeypatch, request_seconds=20.0)
-
-    async def slow(request: Request) -> Response:
-        return replace(await yes(request), delay=20.0 if request.body == b"[]" else 0.0)
-
-    with Serving(slow) as serving, contextlib.ExitStack() as stack:
-        wrong = PLAIN.replace(b"{}", b"[]")
-        guessing = [stack.enter_context(serving.connect()).send(wrong) for _ in range(4)]
-        while len(serving.requests) < 4:
-            time.sleep(0.01)
-        assert ask(serving.address, PLAIN).status == 200
-        assert guessing[0].answer().status == 503
 
 
 def test_a_client_that_does_not_read_does_not_end_the_accepting(
