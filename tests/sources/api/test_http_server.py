@@ -137,7 +137,7 @@ def test_a_client_that_does_not_read_does_not_end_the_accepting(
 
 
 @pytest.mark.parametrize("sent", [b"", PLAIN])
-def test_a_client_that_is_gone_before_it_is_accepted(sent: bytes) -> None:
+def test_a_client_that_is_gone_before_it_is_accepted_disturbs_nobody(sent: bytes) -> None:
     """Reset in the queue, with or without a request: nobody stumbles, and the next is served."""
     serving = Serving()
     for _ in range(3):
@@ -149,7 +149,7 @@ def test_a_client_that_is_gone_before_it_is_accepted(sent: bytes) -> None:
         assert {request.peer.source for request in serving.requests} == {"127.0.0.1"}
 
 
-def test_no_descriptor_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_gives_way_when_no_descriptor_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest connection is closed to make room, and accepting goes on."""
     short(monkeypatch, request_seconds=20.0)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -266,7 +266,7 @@ def test_stopping_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> Non
         assert raw.ends()
 
 
-def test_stopping_what_never_started() -> None:
+def test_what_never_started_can_be_stopped() -> None:
     """Nothing to end, and nothing that fails."""
 
     async def stop() -> None:

@@ -52,7 +52,9 @@ def test_tls_tells_who_it_is(authority: Authority, server_side: ssl.SSLContext) 
             assert str(peer.tls).startswith("TLSv1.3 TLS_")
 
 
-def test_a_client_that_ends_tls_in_order(authority: Authority, caplog: Any) -> None:
+def test_a_client_that_ends_tls_in_order_causes_no_warning(
+    authority: Authority, caplog: Any
+) -> None:
     """Its close_notify is nothing to warn about, and a server without a client CA demands none."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(*authority.issue("server"))
@@ -66,7 +68,7 @@ def test_a_client_that_ends_tls_in_order(authority: Authority, caplog: Any) -> N
     assert caplog.text == ""
 
 
-def test_a_refusal_over_tls(authority: Authority, server_side: ssl.SSLContext) -> None:
+def test_a_refusal_is_seen_over_tls(authority: Authority, server_side: ssl.SSLContext) -> None:
     """It is seen, and the connection ends."""
     with Serving(tls=server_side) as serving:
         with serving.connect(tls=authority.trusting()) as raw:
@@ -75,7 +77,7 @@ def test_a_refusal_over_tls(authority: Authority, server_side: ssl.SSLContext) -
         assert serving.refused == ["BadRequest"]
 
 
-def test_what_is_not_tls(server_side: ssl.SSLContext) -> None:
+def test_what_is_not_tls_is_closed_and_counted(server_side: ssl.SSLContext) -> None:
     """A plain request to the TLS listener ends in the handshake, and is counted."""
     with Serving(tls=server_side) as serving, serving.connect() as raw:
         with pytest.raises(EOFError):
@@ -128,7 +130,9 @@ def test_a_handshake_that_is_too_long_ends(
         assert serving.refused == ["HandshakeFailed"]
 
 
-def test_the_longest_request_over_tls(authority: Authority, server_side: ssl.SSLContext) -> None:
+def test_the_longest_request_is_answered_over_tls(
+    authority: Authority, server_side: ssl.SSLContext
+) -> None:
     """Head and body of just the limit, after others that were sent ahead: all are answered."""
     head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nX: " % LIMITS.body_bytes
     longest = head.ljust(LIMITS.head_bytes - 4, b"x") + b"\r\n\r\n" + b"a" * LIMITS.body_bytes

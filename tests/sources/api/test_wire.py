@@ -41,7 +41,7 @@ def state(wire: Wire) -> tuple[bool, bool]:
 
 
 @pytest.mark.parametrize("step", [0, 1, 7])
-def test_a_request_in_any_pieces(step: int) -> None:
+def test_a_request_is_the_same_in_any_pieces(step: int) -> None:
     """Whole, byte by byte or otherwise cut: the same raw target, headers and body."""
     raw = (
         b"POST /b%2f/?A=%41 HTTP/1.1\r\nHost: a:1\r\nX-Two:  b\t c \r\nContent-Length: 2\r\n\r\n{}"
@@ -54,7 +54,7 @@ def test_a_request_in_any_pieces(step: int) -> None:
     )  # fmt: skip
 
 
-def test_a_request_without_a_body() -> None:
+def test_a_request_without_a_length_has_no_body() -> None:
     """No length: the body is empty."""
     got = message(HEAD + b"\r\n")
     assert got is not None
@@ -62,7 +62,7 @@ def test_a_request_without_a_body() -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 10, len(PLAIN) - 4, len(PLAIN) - 1])
-def test_a_request_that_is_not_whole_yet(cut: int) -> None:
+def test_a_request_that_is_not_whole_waits_for_the_rest(cut: int) -> None:
     """Nothing, until the rest arrives; but that it has begun is known."""
     wire = Wire()
     assert state(wire) == (False, False)
@@ -116,7 +116,7 @@ def test_http_1_0_and_close_end_the_connection() -> None:
         assert not wire.keeps_alive
 
 
-def test_expect_100_continue() -> None:
+def test_a_client_that_expects_100_continue_gets_it() -> None:
     """Asked for, it is given once; what is too large is refused instead."""
     wire = Wire()
     wire.feed(HEAD + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
@@ -132,7 +132,7 @@ def test_expect_100_continue() -> None:
         message(HEAD + b"Expect: 100-continue\r\nContent-Length: 99999\r\n\r\n")
 
 
-def test_an_answer_on_the_wire() -> None:
+def test_an_answer_is_written_as_the_reference_has_it() -> None:
     """Status with its words, the reference's content type, a length, then the JSON."""
     wire = Wire()
     wire.feed(PLAIN)
@@ -225,7 +225,7 @@ def test_no_bytes_make_it_stumble(data: bytes, step: int) -> None:
     assert course(step) == course(max(1, len(data)))
 
 
-def test_encrypted_bytes_have_their_room_too() -> None:
+def test_encrypted_bytes_beyond_the_room_are_not_kept() -> None:
     """More than it said it would take is not kept until somebody asks for it."""
     wire = SecureWire(contexts()[0])
     wire.feed(b"\x16" * wire.room)
