@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Optional
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.faults.load import MANY, Watch, push_one
+from tests.faults.load import MANY, PATIENCE, SLACK_MIB, Watch, push_one, resident_mib
 from tests.parts import flood
 from tests.parts.certificates import Authority
 from tests.parts.daemon import RunningDaemon, merged
@@ -117,3 +118,13 @@ def test_handshakes_take_turns_with_lookups(
     came_to = watch_flood(rsa_daemon, kind, sources)
     assert kind == "half-hellos" or came_to.read > 100_000
     watch.check(memory=None)
+
+
+def test_memory_goes_back_when_a_flood_has_ended(rsa_daemon: RunningDaemon) -> None:
+    """Although nobody had to give way: the C library would keep it for the next flood."""
+    before = resident_mib(rsa_daemon.pid)
+    watch_flood(rsa_daemon, "half-hellos", MANY_SOURCES)
+    deadline = time.monotonic() + PATIENCE
+    while (now := resident_mib(rsa_daemon.pid)) > before + SLACK_MIB:
+        assert time.monotonic() < deadline, f"{before:.0f} MiB before, and {now:.0f} now"
+        time.sleep(0.1)

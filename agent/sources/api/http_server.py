@@ -148,6 +148,7 @@ class HttpServer:
         loop = asyncio.get_running_loop()
         starting = loop.create_task(loop.connect_accepted_socket(lambda: connection, sock))
         place = self._places[connection] = _Place(source, connection, starting)
+        self._crowded = self._crowded or len(self._places) > LIMITS.connections_per_source
 
         def started(task: asyncio.Task[Any]) -> None:
             place.starting = None
@@ -158,7 +159,7 @@ class HttpServer:
         starting.add_done_callback(started)
 
     def crowd_has_gone(self) -> bool:
-        """Whether connections had to give way since this was last asked, and are few again."""
+        """Whether there were many connections since this was last asked, and are few again."""
         gone = self._crowded and len(self._places) < LIMITS.connections_per_source // 2
         self._crowded = self._crowded and not gone
         return gone
