@@ -33,9 +33,12 @@ def _name(common: str) -> x509.Name:
 
 
 class Authority:
-    """A certificate authority whose files are in `directory`, beginning with `name`."""
+    """A certificate authority whose files are in `directory`, beginning with `name`.
 
-    def __init__(self, directory: Path, name: str = "ca") -> None:
+    `lifetime` is its own certificate's.
+    """
+
+    def __init__(self, directory: Path, name: str = "ca", lifetime: timedelta = A_DAY) -> None:
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
@@ -45,7 +48,7 @@ class Authority:
             encipher_only=False, decipher_only=False,
         )  # fmt: skip
         certificate = (
-            self._builder(self._name, self._key)
+            self._builder(self._name, self._key, lifetime)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(usage, critical=True)
             .sign(self._key, hashes.SHA256())
