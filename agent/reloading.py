@@ -33,7 +33,8 @@ class Reloader:
             loop = asyncio.get_running_loop()
             known, context = await loop.run_in_executor(None, self._read)
             self._authenticator.replace(known)
-            self._network.tls = context
+            if context is not None:
+                self._network.renew_tls(context)
 
     def _read(self) -> tuple[Credentials, Optional[ssl.SSLContext]]:
         return load_credentials(self._config), load_tls(self._config.push)

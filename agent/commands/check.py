@@ -89,7 +89,7 @@ def look(options: Options, user: Optional[str]) -> Iterable[Finding]:
 
 
 def _daemon(options: Options, config: Config) -> tuple[Optional[dict[str, object]], list[Finding]]:
-    from agent.commands.checks import files, sockets
+    from agent.commands.checks import certificates, files, sockets
     from agent.commands.client import Daemon
 
     daemon = Daemon(options)
@@ -98,7 +98,7 @@ def _daemon(options: Options, config: Config) -> tuple[Optional[dict[str, object
     status, found = sockets.status_of(daemon)
     process = None if status is None else int(str(status["ProcessId"]))
     owner = files.owner(process)
-    found += files.credentials(config, owner) + files.certificates(config)
+    found += files.credentials(config, owner) + certificates.certificates(config)
     found += files.journal(config, owner) + sockets.push_group(config)
     return status, found
 

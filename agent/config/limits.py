@@ -23,6 +23,13 @@ class Limits:
     # Open HTTP connections, over all sources and from one (IPv6: from one /64, or from one uid).
     connections: int = 512
     connections_per_source: int = 64
+    # What a client may send in a TLS handshake: its hello (2 KiB with post-quantum keys) and a
+    # chain of certificates (2 KiB each with RSA of 4096 bits). OpenSSL would keep 200 KiB of it for
+    # each connection; as it is, an unfinished handshake costs 84 KiB.
+    handshake_bytes: int = 16 * 1024
+    # What the kernel may hold of one network connection, each way (it takes twice that for its own
+    # records): room for the longest request, and not for the megabytes it gives by default.
+    kernel_bytes: int = 32 * 1024
     # After a refusal, how long what is still on its way is read, so that the client sees why.
     linger_seconds: float = 1.0
     # How long to wait when no descriptor is left for a connection.

@@ -1,7 +1,7 @@
 """Memory: some is kept in reserve, and it goes back to the kernel when a crowd has gone.
 
-Python's collector and the C library keep what they had for the next crowd. After a thousand broken
-TLS handshakes that is as much again as the whole daemon takes.
+Python and the C library keep the memory of one crowd of connections for the next. After a crowd of
+TLS handshakes that is as much again as the daemon takes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def check_reserve(size: int) -> None:
 
 
 def give_back() -> None:
-    """Collect what only circles hold, and trim the heap (malloc_trim(3)). It takes some 15 ms."""
+    """Collect reference cycles, then return free heap to the kernel (malloc_trim(3)): 15 ms."""
     gc.collect()
     # Another C library has no such call; a hardened system may not let ctypes make one.
     with contextlib.suppress(ImportError, AttributeError, OSError, MemoryError):

@@ -20,6 +20,8 @@ def context(tls: Tls) -> ssl.SSLContext:
     made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
     made.set_alpn_protocols(["http/1.1"])
+    # A second handshake within TLS 1.2 would cost a signature that has no turn.
+    made.options |= ssl.OP_NO_RENEGOTIATION
     problems: list[str] = []
     try:
         made.load_cert_chain(tls.certificate, tls.private_key, password="")

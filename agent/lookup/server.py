@@ -175,7 +175,7 @@ class LookupServer:
             asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     def _accept(self) -> None:
-        # So many and no more: whoever was accepted now is heard before it has to give way.
+        # At most half the limit in one turn: a new connection is read before it can be evicted.
         for _ in range(LIMITS.lookup_connections // 2):
             if self._listener is None:
                 return

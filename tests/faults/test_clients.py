@@ -56,7 +56,9 @@ def connect(path: str, send: bytes) -> socket.socket:
 
 
 @pytest.mark.parametrize("said", [b"", b"ali", b"alice\n"], ids=["nothing", "half", "all"])
-def test_ten_thousand_lookup_clients_that_never_read(said: bytes, daemon: RunningDaemon) -> None:
+def test_ten_thousand_clients_that_never_read_stop_no_lookup(
+    said: bytes, daemon: RunningDaemon
+) -> None:
     """They are there together, silent or deaf, and a helper is answered in the midst of them."""
     watch = Watch(daemon)
     pushed = push_one(daemon)
@@ -72,7 +74,7 @@ def test_ten_thousand_lookup_clients_that_never_read(said: bytes, daemon: Runnin
     watch.check()
 
 
-def test_answers_that_nobody_reads(daemon: RunningDaemon) -> None:
+def test_answers_that_nobody_reads_are_dropped_in_time(daemon: RunningDaemon) -> None:
     """Large answers to deaf clients: each is cut off in its second, and its memory comes back."""
     watch = Watch(daemon)
     with pusher(daemon) as one:
@@ -107,7 +109,7 @@ def _garbage(daemon: RunningDaemon, until: float, seed: int) -> None:
                 sock.recv(4096)
 
 
-def test_garbage_at_line_rate_from_one_source(daemon: RunningDaemon) -> None:
+def test_garbage_at_line_rate_stops_no_other_source(daemon: RunningDaemon) -> None:
     """Logins go on, and so does another source, while one sends whatever it can."""
     watch = Watch(daemon)
     until = time.monotonic() + 3.0
@@ -127,7 +129,7 @@ def test_garbage_at_line_rate_from_one_source(daemon: RunningDaemon) -> None:
     watch.check(memory=16.0)
 
 
-def test_helpers_killed_midway(daemon: RunningDaemon) -> None:
+def test_helpers_killed_midway_disturb_nobody(daemon: RunningDaemon) -> None:
     """Sshd that is closed takes its helper with it, at any instant of a helper's life."""
     watch = Watch(daemon)
     pushed = push_one(daemon)

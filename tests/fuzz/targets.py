@@ -39,8 +39,10 @@ def wire(data: bytes) -> None:
     """The HTTP shell: bytes in pieces; the first byte says how large these are."""
     step, data = 1 + data[:1].ljust(1, b"\0")[0], data[1:]
     http = Wire()
-    for start in range(0, len(data), step):
-        http.feed(data[start : start + step])
+    while data:
+        size = min(step, http.room)
+        http.feed(data[:size])
+        data = data[size:]
         while http.ready:
             try:
                 message = http.next_message()
@@ -57,7 +59,7 @@ def wire(data: bytes) -> None:
             if not http.keeps_alive:
                 return
             http.go_on()
-        assert not http.full or len(http._inbox) <= 2 * (LIMITS.head_bytes + LIMITS.body_bytes)
+        assert http.room > 0
 
 
 def signature(data: bytes) -> None:

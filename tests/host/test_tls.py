@@ -35,9 +35,10 @@ def problems_of(settings: Tls) -> tuple[str, ...]:
 
 
 def test_old_versions_are_not_spoken(files: Tls) -> None:
-    """TLS 1.2 and up; no client certificate is asked for without a CA."""
+    """TLS 1.2 and up, no second handshake; no client certificate is asked for without a CA."""
     context = tls.context(files)
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+    assert context.options & ssl.OP_NO_RENEGOTIATION
     assert context.verify_mode == ssl.CERT_NONE
 
 

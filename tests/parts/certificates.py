@@ -6,13 +6,15 @@ import ipaddress
 import ssl
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Union
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+Key = Union[ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey]
+A_DAY = timedelta(days=1)
 _NAMES = x509.SubjectAlternativeName(
     [
         x509.DNSName("localhost"),
@@ -31,9 +33,12 @@ def _name(common: str) -> x509.Name:
 
 
 class Authority:
-    """A certificate authority whose files are in `directory`, beginning with `name`."""
+    """A certificate authority whose files are in `directory`, beginning with `name`.
 
-    def __init__(self, directory: Path, name: str = "ca") -> None:
+    `lifetime` is its own certificate's.
+    """
+
+    def __init__(self, directory: Path, name: str = "ca", lifetime: timedelta = A_DAY) -> None:
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
@@ -43,7 +48,7 @@ class Authority:
             encipher_only=False, decipher_only=False,
         )  # fmt: skip
         certificate = (
-            self._builder(self._name, self._key)
+            self._builder(self._name, self._key, lifetime)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(usage, critical=True)
             .sign(self._key, hashes.SHA256())
@@ -52,7 +57,7 @@ class Authority:
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey
+        self, subject: x509.Name, key: Key, lifetime: timedelta = A_DAY
     ) -> x509.CertificateBuilder:
         now = datetime.now(timezone.utc)
         identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
@@ -63,21 +68,23 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(days=1))
+            .not_valid_before(now + min(lifetime, timedelta(0)) - timedelta(hours=1))
+            .not_valid_after(now + lifetime)
             .add_extension(identifier, critical=False)
             .add_extension(issuer, critical=False)
         )
 
-    def issue(self, name: str) -> tuple[Path, Path]:
+    def issue(
+        self, name: str, *, key: Optional[Key] = None, lifetime: timedelta = A_DAY
+    ) -> tuple[Path, Path]:
         """A certificate for this common name, and its key; it will do for servers and clients.
 
-        Issued again, the files are replaced.
+        Issued again, the files are replaced. `lifetime` is counted from now, and may be negative.
         """
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         certificate = (
-            self._builder(_name(name), key)
+            self._builder(_name(name), key, lifetime)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_NAMES, critical=False)
             .add_extension(x509.ExtendedKeyUsage(both), critical=False)

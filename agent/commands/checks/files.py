@@ -1,4 +1,4 @@
-"""The daemon's own files: configuration, credentials, TLS, and where the journal goes."""
+"""The daemon's own files: configuration, credentials, and where the journal goes."""
 
 from __future__ import annotations
 
@@ -106,25 +106,6 @@ def _unusable(entries: Iterable[Credential]) -> Iterator[Finding]:
         if entry.allow.tags:
             what = f"the access key {entry.access_key_id} may push nothing here: it has allow.tags"
             yield note("credentials-tags", what, "only a fleet's gateway knows tags: remove them")
-
-
-def certificates(config: Config) -> list[Finding]:
-    """The TLS files, as the daemon would load them."""
-    from agent.config.document import Problems
-    from agent.host import tls
-
-    http = config.push.http
-    if http is None or http.tls is None:
-        return []
-    paths = (http.tls.certificate, http.tls.private_key)
-    if os.geteuid() and not all(os.access(path, os.R_OK) for path in paths):
-        return [unknown("tls-unreadable", "you may not read the files of push.http.tls")]
-    try:
-        tls.context(http.tls)
-    except Problems as problems:
-        remedy = "the daemon does not start with these: mend push.http.tls or the files it names"
-        return [fault("tls-wrong", what, remedy) for what in problems.problems]
-    return []
 
 
 def journal(config: Config, daemon: Optional[pwd.struct_passwd]) -> list[Finding]:

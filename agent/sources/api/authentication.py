@@ -20,9 +20,9 @@ from agent.sources.api.message import Request
 from agent.sources.api.query import AUTHENTICATION
 from agent.sources.api.sigv4 import ALGORITHM, Authentication, Scope
 
-# Headers that decide something, so each may be there once and must then be signed.
-SINGLE = (b"x-amz-date", b"x-amz-target", b"x-amz-security-token", b"x-amz-content-sha256")
-_MUST_BE_SIGNED = ("x-amz-date", "x-amz-target", "content-type", "x-amz-security-token")
+# Headers that decide something, so each may be there once and must then be signed. Content-Type
+# decides nothing: some signers leave it unsigned, and AWS accepts that too.
+DECIDING = (b"x-amz-date", b"x-amz-target", b"x-amz-security-token", b"x-amz-content-sha256")
 _HEADER_NAMES = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+(?:;[a-z0-9!#$%&'*+.^_`|~-]+)*", re.ASCII)
 _SIGNATURE = re.compile(r"[0-9a-f]{64}", re.ASCII)
 # SigV4: X-Amz-Expires is at most seven days. The date's own limit comes first here.
@@ -31,7 +31,7 @@ _MOST_EXPIRES = 604_800
 
 def check_single(request: Request) -> None:
     """Raise InvalidQueryParameter when a header that decides something is repeated."""
-    for name in SINGLE:
+    for name in DECIDING:
         if len(request.values(name)) > 1:
             raise InvalidQueryParameter(f"The header {name.decode()} is given twice.")
 
@@ -62,7 +62,7 @@ def read(request: Request, parameters: Mapping[str, str]) -> Authentication:
         authentication = _from_header(request)
     else:
         raise MissingAuthenticationToken
-    _ = authentication.signed_at  # a date that is none is refused here, before what comes later
+    _ = authentication.signed_at  # Parse the date now, so that a bad one is reported first.
     _check_signed(request, authentication)
     return authentication
 
@@ -84,12 +84,12 @@ def _from_header(request: Request) -> Authentication:
         )
     token = request.values(b"x-amz-security-token")
     return _authentication(
-        algorithm,
-        parts["Credential"],
-        parts["SignedHeaders"],
-        parts["Signature"],
-        _date(request),
-        _text(token[0], "X-Amz-Security-Token") if token else None,
+        algorithm=algorithm,
+        credential=parts["Credential"],
+        signed_headers=parts["SignedHeaders"],
+        signature=parts["Signature"],
+        date=_date(request),
+        token=_text(token[0], "X-Amz-Security-Token") if token else None,
     )
 
 
@@ -101,17 +101,18 @@ def _from_query(parameters: Mapping[str, str]) -> Authentication:
     if missing:
         raise IncompleteSignature(f"The query string lacks {', '.join(missing)}.")
     return _authentication(
-        parameters["X-Amz-Algorithm"],
-        parameters["X-Amz-Credential"],
-        parameters["X-Amz-SignedHeaders"],
-        parameters["X-Amz-Signature"],
-        parameters["X-Amz-Date"],
-        parameters.get("X-Amz-Security-Token"),
-        _expires(parameters.get("X-Amz-Expires", str(LIMITS.clock_skew_seconds))),
+        algorithm=parameters["X-Amz-Algorithm"],
+        credential=parameters["X-Amz-Credential"],
+        signed_headers=parameters["X-Amz-SignedHeaders"],
+        signature=parameters["X-Amz-Signature"],
+        date=parameters["X-Amz-Date"],
+        token=parameters.get("X-Amz-Security-Token"),
+        expires=_expires(parameters.get("X-Amz-Expires", str(LIMITS.clock_skew_seconds))),
     )
 
 
 def _authentication(
+    *,
     algorithm: str,
     credential: str,
     signed_headers: str,
@@ -132,15 +133,22 @@ def _authentication(
         raise IncompleteSignature("SignedHeaders must be sorted lower-case names, each once.")
     if not _SIGNATURE.fullmatch(signature):
         raise IncompleteSignature("The signature must be 64 lower-case hexadecimal digits.")
-    return Authentication(scope[0], Scope(*scope[1:]), names, signature, date, token, expires)
+    return Authentication(
+        access_key_id=scope[0],
+        scope=Scope(*scope[1:]),
+        signed_headers=names,
+        signature=signature,
+        date=date,
+        token=token,
+        expires=expires,
+    )
 
 
 def _check_signed(request: Request, authentication: Authentication) -> None:
     """Every header that decides something is signed, and none is signed that is not there."""
     signed = authentication.signed_headers
-    unsigned = [n for n in _MUST_BE_SIGNED if request.values(n.encode()) and n not in signed]
-    if "host" not in signed:
-        unsigned.insert(0, "host")
+    required = ["host", *(name.decode() for name in DECIDING if request.values(name))]
+    unsigned = [name for name in required if name not in signed]
     if unsigned:
         raise IncompleteSignature(f"SignedHeaders must include {', '.join(unsigned)}.")
     absent = [name for name in signed if not request.values(name.encode())]

@@ -1,6 +1,8 @@
 """One HTTP connection: its bytes, its deadlines, its course.
 
 A request has ten seconds from its first byte to its last, and a connection may be idle for thirty.
+Bytes are read while there is room for them, and a request is taken when the answer before it is on
+its way; all else waits in the kernel. So a connection holds one head, one body and one answer.
 What the bytes mean is wire.py's, what the request means service.py's, and which connections there
 may be http_server.py's.
 """
@@ -9,10 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from typing import Callable, Optional, Protocol
 
 from agent.config.limits import LIMITS
 from agent.sources.api.errors import ApiError, RequestTimeout
+from agent.sources.api.http_tls import SecureWire
 from agent.sources.api.message import Peer, Request, Response
 from agent.sources.api.wire import Message, Wire
 
@@ -21,9 +25,14 @@ _BUFFER = memoryview(bytearray(16 * 1024))
 
 
 class Handler(Protocol):
-    """What a connection asks of those above it. `reading`: held while a request is parsed."""
+    """What a connection asks of those above it.
 
-    reading: asyncio.Lock
+    `parsing` is held while a request is parsed, `shaking` while a step of a handshake is taken: one
+    of each in a turn of the event loop, however many have arrived. Lookups have every turn.
+    """
+
+    parsing: asyncio.Lock
+    shaking: asyncio.Lock
 
     async def answer(self, request: Request) -> Response:
         """The response to a whole request; never raises."""
@@ -31,83 +40,94 @@ class Handler(Protocol):
     def refuse(self, error: ApiError) -> Response:
         """The response to what was no request."""
 
-    def peer(self, transport: asyncio.BaseTransport, source: str) -> Peer:
-        """Who is at the other end; `source` is the address that was accepted."""
+    def count_failed_handshake(self) -> None:
+        """Note that a client came to the TLS listener, and no handshake was completed."""
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One client. While `busy`, a whole request is being answered: it must not be dropped then."""
+    """One client. While `busy`, a whole request is being answered: it must not be dropped then.
 
-    def __init__(self, handler: Handler, source: str, lost: Callable[[Connection], None]) -> None:
+    `peer` is who was accepted; with a SecureWire the first thing is the TLS handshake.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        peer: Peer,
+        wire: Wire,
+        lost: Callable[[Connection], None],
+    ) -> None:
         self._handler = handler
-        self._source = source
+        self._peer = peer
+        self._wire = wire
         self._lost = lost
-        self._wire = Wire()
         self._loop = asyncio.get_running_loop()
         self._transport: Optional[asyncio.Transport] = None
-        self._peer: Optional[Peer] = None
         self._task: Optional[asyncio.Task[None]] = None
         self._deadline: Optional[asyncio.TimerHandle] = None
         self._changed = asyncio.Event()
         self._writable = asyncio.Event()
-        self._over = asyncio.Event()
         self._ended = False
         self._idle = False
+        self._lingers = False
+        self._retired = False
         self.busy = False
         self.waiting_since = self._loop.time()
 
     # What the transport tells.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is there, and encrypted where it has to be."""
+        """The connection is there."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what asyncio promises
         self._transport = transport
-        self._peer = self._handler.peer(transport, self._source)
+        # One byte that the client has not read is enough to stop: pause_writing.
+        transport.set_write_buffer_limits(0)
         self._writable.set()
         # The first request's time began when the connection was accepted.
         spent = self._loop.time() - self.waiting_since
         self._limit(LIMITS.request_seconds - spent, self._too_slow)
-        self._task = self._loop.create_task(self._run(transport, self._peer))
+        self._task = self._loop.create_task(self._run(transport))
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        """Where the next read goes."""
-        return _BUFFER
+        """Where the next read goes, as large as what there is room for."""
+        return _BUFFER if self._lingers else _BUFFER[: self._wire.room]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes have arrived."""
-        if self._transport is None or self._ended:
+        transport = self._transport
+        if transport is None or self._wire.ended or self._lingers:
             return
-        if self._idle:
+        self._wire.feed(bytes(_BUFFER[:nbytes]))
+        if self._idle and self._wire.begun:
             self._idle = False
             self._limit(LIMITS.request_seconds, self._too_slow)
-        self._wire.feed(bytes(_BUFFER[:nbytes]))
-        if self._wire.full:
-            self._transport.pause_reading()
+        if not self._wire.room:
+            transport.pause_reading()
         self._changed.set()
 
     def eof_received(self) -> bool:
-        """The client sends no more; over plain TCP it may still read what it asked for."""
+        """The client sends no more; it may still read what it asked for."""
         self._ended = True
         self._changed.set()
-        # TLS cannot be half closed in asyncio, which would warn of every attempt.
-        return self._peer is not None and self._peer.tls is None
+        return True
 
     def pause_writing(self) -> None:
-        """The client does not read."""
+        """The client does not read its answer: its next request has to wait."""
         self._writable.clear()
 
     def resume_writing(self) -> None:
-        """The client reads again."""
+        """The client has read it."""
         self._writable.set()
 
     def connection_lost(self, exc: Optional[Exception]) -> None:  # noqa: ARG002
         """It is over."""
+        if isinstance(self._wire, SecureWire) and not self._wire.greeted:
+            self._handler.count_failed_handshake()
         self._transport = None
         self._ended = True
         self._limit(None)
         self._changed.set()
         self._writable.set()
-        self._over.set()
         self._lost(self)
 
     # What the server asks for.
@@ -120,6 +140,10 @@ class Connection(asyncio.BufferedProtocol):
                 transport.write(self._wire.send(self._handler.refuse(error), close=True))
             self._close(transport)
 
+    def retire(self) -> None:
+        """Close as soon as the request that is being answered has its answer."""
+        self._retired = True
+
     def abort(self) -> None:
         """Close without another word."""
         if self._transport is not None:
@@ -127,25 +151,41 @@ class Connection(asyncio.BufferedProtocol):
 
     # The connection's course.
 
-    async def _run(self, transport: asyncio.Transport, peer: Peer) -> None:
+    async def _run(self, transport: asyncio.Transport) -> None:
         try:
+            if isinstance(self._wire, SecureWire):
+                await self._shake_hands(transport, self._wire)
             while True:
                 message = await self._receive(transport)
-                if message is None or not await self._serve(transport, peer, message):
+                if message is None or not await self._serve(transport, message):
                     break
         except ApiError as error:
             transport.write(self._wire.send(self._handler.refuse(error), close=True))
             await self._linger(transport)
+        except ssl.SSLError:
+            await self._linger(transport)  # the handshake failed, and the client is told why
         finally:
             self._close(transport)
+
+    async def _shake_hands(self, transport: asyncio.Transport, wire: SecureWire) -> None:
+        """Take the handshake's steps, each in its turn. Raises ssl.SSLError when one fails."""
+        while not wire.greeted and not self._is_over(transport):
+            transport.resume_reading()
+            await self._changed.wait()
+            async with self._handler.shaking:
+                await asyncio.sleep(0)
+                self._changed.clear()
+                if not self._is_over(transport):
+                    transport.write(wire.shake_hands())
+        if wire.greeted:
+            self._peer = wire.describe(self._peer)
 
     async def _receive(self, transport: asyncio.Transport) -> Optional[Message]:
         """The next whole request; None when there will be none. Raises ApiError to refuse."""
         while not transport.is_closing():
             self._changed.clear()
             if self._wire.ready:
-                # One request is parsed in each turn of the event loop, however many have arrived.
-                async with self._handler.reading:
+                async with self._handler.parsing:
                     await asyncio.sleep(0)
                     if transport.is_closing():
                         return None
@@ -154,28 +194,25 @@ class Connection(asyncio.BufferedProtocol):
                     return message
                 if self._wire.wants_continue:
                     transport.write(self._wire.send_continue())
-            if self._ended:
+            if self._is_over(transport):
                 return None
+            transport.resume_reading()
             await self._changed.wait()
         return None
 
-    async def _serve(self, transport: asyncio.Transport, peer: Peer, message: Message) -> bool:
+    async def _serve(self, transport: asyncio.Transport, message: Message) -> bool:
         """Answer a request; whether there may be another."""
         self.busy = True
         self._limit(None)
         head = message.head
         response = await self._handler.answer(
-            Request(head.method, head.target, head.headers, message.body, peer)
+            Request(head.method, head.target, head.headers, message.body, self._peer)
         )
-        # While a failed authentication is made to wait, its place may be given away.
         self.busy = False
-        if response.delay:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._over.wait(), response.delay)
         self.waiting_since = self._loop.time()
         if transport.is_closing():
             return False
-        transport.write(self._wire.send(response))
+        transport.write(self._wire.send(response, close=self._retired))
         if not self._writable.is_set():
             self._limit(LIMITS.request_seconds, self.abort)
             await self._writable.wait()
@@ -185,7 +222,6 @@ class Connection(asyncio.BufferedProtocol):
         self._idle = not self._wire.begun
         late = LIMITS.idle_seconds if self._idle else LIMITS.request_seconds
         self._limit(late, self._too_slow)
-        transport.resume_reading()
         return True
 
     async def _linger(self, transport: asyncio.Transport) -> None:
@@ -194,22 +230,28 @@ class Connection(asyncio.BufferedProtocol):
         Closing with unread data resets the connection, and the client would never see why.
         """
         self._limit(LIMITS.linger_seconds, self.abort)
-        if transport.can_write_eof() and not transport.is_closing():
-            with contextlib.suppress(OSError):
-                transport.write_eof()
-            transport.resume_reading()
-            while not self._ended:
-                self._changed.clear()
-                await self._changed.wait()
+        transport.write(self._wire.end())
+        self._lingers = True
+        with contextlib.suppress(OSError):
+            transport.write_eof()
+        transport.resume_reading()
+        while not self._ended and not self._wire.ended:
+            self._changed.clear()
+            await self._changed.wait()
 
     def _close(self, transport: asyncio.Transport) -> None:
         if not transport.is_closing():
+            if not self._lingers:
+                transport.write(self._wire.end())
             transport.close()
         if self._transport is not None:
             # A client that neither reads nor closes is cut off.
             self._limit(LIMITS.linger_seconds, self.abort)
         self._changed.set()
-        self._over.set()
+
+    def _is_over(self, transport: asyncio.Transport) -> bool:
+        """Whether there is nothing more to come, or nobody to tell."""
+        return self._ended or self._wire.ended or transport.is_closing()
 
     def _limit(self, seconds: Optional[float], then: Callable[[], None] = lambda: None) -> None:
         """Replace the deadline: `then` happens when it is missed."""

@@ -11,7 +11,6 @@ import logging
 import select
 import socket
 import ssl
-import sys
 import uuid
 from collections.abc import Awaitable
 from dataclasses import dataclass
@@ -21,7 +20,9 @@ from agent.config.limits import LIMITS
 from agent.host.peercred import peer_uid
 from agent.sources.api.errors import ApiError, ServiceUnavailable
 from agent.sources.api.http import Connection
+from agent.sources.api.http_tls import SecureWire
 from agent.sources.api.message import Peer, Request, Response, one_source, refusal
+from agent.sources.api.wire import Wire
 
 log = logging.getLogger("sixtykeyd")
 
@@ -30,14 +31,14 @@ log = logging.getLogger("sixtykeyd")
 class _Place:
     source: str
     connection: Connection
-    starting: Optional[asyncio.Task[None]] = None
+    starting: Optional[asyncio.Task[Any]]
 
 
 class HttpServer:
     """Serves one listening socket, TCP or Unix.
 
     `answer` answers requests; `refused` is told the code of what was refused before it was one;
-    `tls` may be replaced at any time, and counts for new connections.
+    `tls` encrypts every connection, and is replaced by `renew_tls`.
     """
 
     def __init__(
@@ -48,9 +49,10 @@ class HttpServer:
     ) -> None:
         self._answer = answer
         self._refused = refused
-        self.tls = tls
-        self.reading = asyncio.Lock()
-        # By connection, which knows nothing of its place: no circle for the collector to find.
+        self._tls = tls
+        self.parsing = asyncio.Lock()
+        self.shaking = asyncio.Lock()
+        # Keyed by connection, which has no reference back: avoids a cycle.
         self._places: dict[Connection, _Place] = {}
         self._crowded = False
         self._accepting: Optional[asyncio.Task[None]] = None
@@ -64,8 +66,24 @@ class HttpServer:
             # For every connection: an answer that follows another must not wait until the client
             # has acknowledged that one (asyncio sees to it only where a socket names its protocol).
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                listener.setsockopt(socket.SOL_SOCKET, buffer, LIMITS.kernel_bytes)
         listener.listen(LIMITS.backlog)
         self._accepting = asyncio.get_running_loop().create_task(self._accept(listener))
+
+    def renew_tls(self, context: ssl.SSLContext) -> None:
+        """Encrypt new connections with this, and close the others.
+
+        What let them in, such as a client CA, may no longer hold. A request that is being answered
+        gets its answer first.
+        """
+        self._tls = context
+        for place in list(self._places.values()):
+            error = ServiceUnavailable("The TLS files were read anew. Try again.")
+            if place.connection.busy:
+                place.connection.retire()
+            else:
+                self._drop(place, error)
 
     async def stop(self) -> None:
         """Accept no more, let requests under way be answered, and close."""
@@ -91,19 +109,9 @@ class HttpServer:
         self._refused(error.code)
         return refusal(error, str(uuid.uuid4()))
 
-    def peer(self, transport: asyncio.BaseTransport, source: str) -> Peer:
-        """Who is at the other end; `source` is the address that was accepted."""
-        sock: socket.socket = transport.get_extra_info("socket")
-        if sock.family == socket.AF_UNIX:
-            return Peer(source, uid=peer_uid(sock))
-        cipher = transport.get_extra_info("cipher")
-        certificate: Optional[dict[str, Any]] = transport.get_extra_info("peercert")
-        return Peer(
-            source,
-            tls=None if cipher is None else f"{cipher[1]} {cipher[0]}",
-            certificate=_subject(certificate) if certificate else None,
-            certificate_demanded=self.tls is not None and self.tls.verify_mode != ssl.CERT_NONE,
-        )
+    def count_failed_handshake(self) -> None:
+        """Note that a client came to the TLS listener, and no handshake was completed."""
+        self._refused("HandshakeFailed")
 
     # Places.
 
@@ -123,48 +131,35 @@ class HttpServer:
                 await asyncio.sleep(LIMITS.accept_retry_seconds)
                 continue
             # Noted now: a client that is gone has no address any more, and its request may be here.
-            self._admit(sock, "unix" if sock.family == socket.AF_UNIX else address[0])
+            self._admit(sock, address)
             # However many are waiting: after each one, everybody else has a turn.
             await asyncio.sleep(0)
 
-    def _admit(self, sock: socket.socket, address: str) -> None:
-        source = f"uid:{peer_uid(sock)}" if sock.family == socket.AF_UNIX else one_source(address)
+    def _admit(self, sock: socket.socket, address: Any) -> None:
+        peer, source = _who(sock, address)
         mine = sum(place.source == source for place in self._places.values())
         if (mine >= LIMITS.connections_per_source and not self._make_room(source)) or (
             len(self._places) >= LIMITS.connections and not self._make_room(None)
         ):
             sock.close()
             return
-        connection = Connection(self, address, self._leave)
-        place = self._places[connection] = _Place(source, connection)
-        place.starting = asyncio.get_running_loop().create_task(self._start(sock, connection))
-        # A task that is cancelled before its first step never gets to close anything itself.
-        place.starting.add_done_callback(lambda task: sock.close() if task.cancelled() else None)
-
-    async def _start(self, sock: socket.socket, connection: Connection) -> None:
+        wire = Wire() if self._tls is None else SecureWire(self._tls)
+        connection = Connection(self, peer, wire, self._leave)
         loop = asyncio.get_running_loop()
-        options: dict[str, Any] = {}
-        try:
-            if self.tls is not None:
-                # Whoever is silent costs a socket, and not the memory of a handshake.
-                await asyncio.wait_for(_readable(sock), LIMITS.request_seconds)
-                if not sock.recv(1, socket.MSG_PEEK):
-                    raise ConnectionResetError
-                left = connection.waiting_since + LIMITS.request_seconds - loop.time()
-                options = {"ssl": self.tls, "ssl_handshake_timeout": max(left, 0.1)}
-                if sys.version_info >= (3, 11):
-                    options["ssl_shutdown_timeout"] = LIMITS.linger_seconds
-            await loop.connect_accepted_socket(lambda: connection, sock, **options)
-        except (OSError, asyncio.TimeoutError) as error:  # also a failed or late handshake
-            self._refused(type(error).__name__)
-            sock.close()
-            self._leave(connection)
-        finally:
-            if connection in self._places:
-                self._places[connection].starting = None
+        starting = loop.create_task(loop.connect_accepted_socket(lambda: connection, sock))
+        place = self._places[connection] = _Place(source, connection, starting)
+        self._crowded = self._crowded or len(self._places) > LIMITS.connections_per_source
+
+        def started(task: asyncio.Task[Any]) -> None:
+            place.starting = None
+            if task.cancelled() or task.exception():
+                sock.close()
+                self._leave(connection)
+
+        starting.add_done_callback(started)
 
     def crowd_has_gone(self) -> bool:
-        """Whether connections had to give way since this was last asked, and are few again."""
+        """Whether there were many connections since this was last asked, and are few again."""
         gone = self._crowded and len(self._places) < LIMITS.connections_per_source // 2
         self._crowded = self._crowded and not gone
         return gone
@@ -184,9 +179,7 @@ class HttpServer:
         return True
 
     def _drop(self, place: _Place, error: ApiError) -> None:
-        if place.starting is not None:
-            place.starting.cancel()
-        else:
+        if place.starting is None or not place.starting.cancel():
             place.connection.drop(error)
         self._leave(place.connection)
 
@@ -194,15 +187,12 @@ class HttpServer:
         self._places.pop(connection, None)
 
 
-async def _readable(sock: socket.socket) -> None:
-    """Wait until there is something to read, without reading it."""
-    loop = asyncio.get_running_loop()
-    something: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(sock, something.cancel)
-    try:
-        await asyncio.wait([something])
-    finally:
-        loop.remove_reader(sock)
+def _who(sock: socket.socket, address: Any) -> tuple[Peer, str]:
+    """Who has connected, and what counts as one source: a user here, a network's share there."""
+    if sock.family == socket.AF_UNIX:
+        uid = peer_uid(sock)
+        return Peer("unix", uid=uid), f"uid:{uid}"
+    return Peer(address[0]), one_source(address[0])
 
 
 def _is_waited_for(listener: socket.socket) -> bool:
@@ -210,8 +200,3 @@ def _is_waited_for(listener: socket.socket) -> bool:
     poll = select.poll()
     poll.register(listener, select.POLLIN)
     return bool(poll.poll(0))
-
-
-def _subject(certificate: dict[str, Any]) -> str:
-    """The subject's attributes, as in CN=deploy,O=Example."""
-    return ",".join(f"{name}={value}" for part in certificate["subject"] for name, value in part)

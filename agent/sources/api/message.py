@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Optional
 
@@ -74,15 +74,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """An answer: `body` as JSON, unless there is `text`.
-
-    `delay` is how many seconds the shell waits before it sends it.
-    """
+    """An answer: `body` as JSON, unless there is `text`."""
 
     status: int
     body: dict[str, Any]
     headers: tuple[tuple[str, str], ...] = ()
-    delay: float = field(default=0.0, compare=False)
     text: Optional[str] = None
 
     @property

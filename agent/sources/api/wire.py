@@ -1,7 +1,8 @@
 """HTTP/1.1 on bytes: strict, bounded, and without I/O. h11 parses; this decides what it may see.
 
 h11 is lenient where two parsers could read one message in two ways (bare LF, folded headers, two
-lengths), and bounds only what is incomplete. Here the head is looked at before h11 gets it.
+lengths), and bounds only what is incomplete. Here the head is looked at before h11 gets it, and h11
+gets no byte beyond the message that it is reading.
 Source: RFC 9112; what is refused is what request smuggling is made of (its section 11.2).
 """
 
@@ -19,8 +20,6 @@ from agent.sources.api.errors import BadRequest, HeadersTooLarge, LengthRequired
 from agent.sources.api.message import Response
 
 _END = b"\r\n\r\n"
-# A line feed without its carriage return, a carriage return before anything else, or NUL.
-_BARE = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\0")
 # A header's name that ends with white space, whether or not a colon follows.
 _SPACE_BEFORE_COLON = re.compile(rb"\r\n[^:\r]*[ \t](?=[:\r])")
 _CONTENT_LENGTH = b"\r\ncontent-length:"
@@ -47,16 +46,23 @@ class Message:
 class Wire:
     """One connection's bytes, in both directions.
 
-    Feed it what arrives, ask for the next message, send the answer, and go on to the next: what a
-    pipelining client sent early waits until then.
+    Feed it what arrives, at most `room` bytes at a time; ask for the next message; send its answer;
+    go on to the next. What a pipelining client sent early waits here until then, and no more than
+    one head of it: beside that there is only the body that is being received. `ended` is True once
+    no more can come.
     """
 
     def __init__(self) -> None:
+        self.ended = False
         self._inbox = bytearray()
+        # How far the inbox has been searched for a head; where that ends; whether it is flawed.
+        self._searched = 0
+        self._head_end: Optional[int] = None
+        self._flawed = False
         self._connection = h11.Connection(h11.SERVER)
         self._head: Optional[Head] = None
         self._body = bytearray()
-        self._complete = False
+        self._body_left = 0
 
     @property
     def begun(self) -> bool:
@@ -71,13 +77,15 @@ class Wire:
     @property
     def ready(self) -> bool:
         """Whether `next_message` may get further, or has something to refuse."""
-        too_long = len(self._inbox) > LIMITS.head_bytes
-        return self._head is not None or self._complete or too_long
+        return self._head is not None or not self._incomplete
 
     @property
-    def full(self) -> bool:
-        """Whether more must not be read before the next message was taken."""
-        return len(self._inbox) > LIMITS.head_bytes + LIMITS.body_bytes
+    def room(self) -> int:
+        """How many bytes may be fed; at 0, reading must pause until `next_message` wants more.
+
+        It is never 0 after `next_message` has returned None.
+        """
+        return self._room
 
     @property
     def wants_continue(self) -> bool:
@@ -90,10 +98,11 @@ class Wire:
         return self._connection.our_state is h11.DONE and self._connection.their_state is h11.DONE
 
     def feed(self, data: bytes) -> None:
-        """Bytes have arrived."""
-        seen = max(0, len(self._inbox) - len(_END) + 1)
+        """Bytes have arrived. Raises ValueError when there are more of them than `room`."""
+        if len(data) > self._room:
+            raise ValueError(f"{len(data)} bytes, and room for {self._room}")
         self._inbox += data
-        self._look(seen)
+        self._find_head()
 
     def next_message(self) -> Optional[Message]:
         """The request, once it is complete; None while it is not.
@@ -105,17 +114,17 @@ class Wire:
             if self._head is None:
                 self._read_head()
             if self._head is not None and self._read_body():
-                return Message(self._head, bytes(self._body))
+                body, self._body = bytes(self._body), bytearray()
+                return Message(self._head, body)
         except h11.RemoteProtocolError as error:
             raise BadRequest(f"The request is not well-formed HTTP: {error}.") from None
         return None
 
     def go_on(self) -> None:
         """The answer has been sent: the next request may begin."""
-        self._inbox[:0] = self._connection.trailing_data[0]
-        self._connection = h11.Connection(h11.SERVER)
-        self._head, self._body = None, bytearray()
-        self._look(0)
+        self._connection.start_next_cycle()
+        self._head = None
+        self._find_head()
 
     def send_continue(self) -> bytes:
         """100 Continue (RFC 9110 section 10.1.1)."""
@@ -138,41 +147,67 @@ class Wire:
         parts.append(self._send(h11.EndOfMessage()))
         return b"".join(parts)
 
+    def end(self) -> bytes:
+        """What to send last of all."""
+        return b""
+
+    @property
+    def _incomplete(self) -> bool:
+        """Whether more must arrive before there can be a message, or a refusal."""
+        if self._head is not None:
+            return len(self._inbox) < self._body_left
+        return self._head_end is None and not self._flawed and self._room > 0
+
+    @property
+    def _room(self) -> int:
+        # The longest head, and the one byte that makes it too long.
+        return LIMITS.head_bytes + 1 - len(self._inbox)
+
     def _send(
         self, event: Union[h11.InformationalResponse, h11.Response, h11.Data, h11.EndOfMessage]
     ) -> bytes:
         return self._connection.send(event) or b""
 
-    def _look(self, start: int) -> None:
-        """Note whether a head is complete, or cannot become one, from `start` of the inbox on."""
-        found = self._inbox.find(_END, start) >= 0 or _BARE.search(self._inbox, start) is not None
-        self._complete = found or (self._complete and start > 0)
+    def _find_head(self) -> None:
+        """Search what is new in the inbox for the head's end, and for what no head may have."""
+        if self._head is not None or self._head_end is not None:
+            return  # What is new belongs to a body, or to a later request.
+        found = self._inbox.find(_END, max(0, self._searched - len(_END) + 1))
+        stop = len(self._inbox) if found < 0 else found + len(_END)
+        if found >= 0:
+            self._head_end = stop
+        elif self._inbox.endswith(b"\r"):
+            stop -= 1  # Its line feed may follow.
+        self._flawed |= _has_bare(self._inbox, self._searched, stop)
+        self._searched = stop
 
     def _read_head(self) -> None:
         """Take the head, if all of it has arrived."""
-        end = self._inbox.find(_END)
-        size = end + len(_END) if end >= 0 else len(self._inbox)
+        size = len(self._inbox) if self._head_end is None else self._head_end
         if size > LIMITS.head_bytes:
             raise HeadersTooLarge(f"The request line and headers exceed {LIMITS.head_bytes} bytes.")
-        if end < 0:
-            if _BARE.search(self._inbox):
-                raise BadRequest("The request has a bare line feed or carriage return, or a NUL.")
+        if self._flawed:
+            raise BadRequest("The request has a bare line feed or carriage return, or a NUL.")
+        if self._head_end is None:
             return
         raw = bytes(self._inbox[:size])
         del self._inbox[:size]
+        self._searched, self._head_end = 0, None
         _check_head(raw)
         self._connection.receive_data(raw)
         event = self._connection.next_event()
         assert isinstance(event, h11.Request)  # noqa: S101 - what h11 makes of a whole head
         # Noted before it is checked: a HEAD request is refused without a body too.
         self._head = Head(event.method, event.target, tuple((n, v) for n, v in event.headers))
-        _check_framing(self._head)
+        self._body_left = _check_framing(self._head)
 
     def _read_body(self) -> bool:
         """Take what has arrived of the body; whether it is complete."""
-        if self._inbox:  # no bytes would mean the end of the stream to h11
-            self._connection.receive_data(bytes(self._inbox))
-            self._inbox.clear()
+        part = bytes(self._inbox[: self._body_left])
+        del self._inbox[: len(part)]
+        self._body_left -= len(part)
+        if part:  # no bytes would mean the end of the stream to h11
+            self._connection.receive_data(part)
         event = self._connection.next_event()
         while isinstance(event, h11.Data):
             self._body += event.data
@@ -184,19 +219,25 @@ def _start(status: int, headers: list[tuple[str, str]]) -> h11.Response:
     return h11.Response(status_code=status, headers=headers, reason=HTTPStatus(status).phrase)
 
 
+def _has_bare(data: bytearray, start: int, stop: int) -> bool:
+    """Whether a line feed or carriage return stands alone there, or a NUL."""
+    line_ends = data.count(b"\r\n", start, stop)
+    return (
+        data.count(b"\n", start, stop) != line_ends
+        or data.count(b"\r", start, stop) != line_ends
+        or data.find(b"\0", start, stop) >= 0
+    )
+
+
 def _check_head(raw: bytes) -> None:
     """Refuse what h11 would let pass. `raw` ends with the empty line."""
-    line_ends = raw.count(b"\r\n")
-    # Counted, which takes a tenth of what the pattern does.
-    if not raw.count(b"\r") == raw.count(b"\n") == line_ends or b"\0" in raw:
-        raise BadRequest("The request has a bare line feed or carriage return, or a NUL.")
-    if line_ends - 2 > LIMITS.header_count:
+    if raw.count(b"\r\n") - 2 > LIMITS.header_count:
         raise HeadersTooLarge(f"The request has more than {LIMITS.header_count} headers.")
     if b"\r\n " in raw or b"\r\n\t" in raw:
         raise BadRequest("The request has a folded header.")
     if _SPACE_BEFORE_COLON.search(raw):
         raise BadRequest("The request has white space before a colon.")
-    # h11 would make one of two that are alike, or of a list.
+    # h11 merges repeated equal lengths and accepts lists; refuse both.
     _, *lengths = raw.lower().split(_CONTENT_LENGTH)
     if len(lengths) > 1:
         raise BadRequest("The request says twice how long its body is.")
@@ -204,8 +245,8 @@ def _check_head(raw: bytes) -> None:
         raise BadRequest("Content-Length must be one number.")
 
 
-def _check_framing(head: Head) -> None:
-    """One way to tell where the body ends, and one host.
+def _check_framing(head: Head) -> int:
+    """One way to tell where the body ends, and one host; the body's length in bytes.
 
     Transfer-Encoding is refused (RFC 9112 section 6.1 allows it): every AWS client sends a length,
     tiny chunks cost a thousand times what they weigh, and parsers disagree about them.
@@ -213,13 +254,14 @@ def _check_framing(head: Head) -> None:
     # Its body means nothing, and what follows a success is no HTTP (RFC 9110 section 9.3.6).
     if head.method == b"CONNECT":
         raise BadRequest("CONNECT is for proxies.")
-    lengths = [value for name, value in head.headers if name == b"content-length"]
+    lengths = [int(value) for name, value in head.headers if name == b"content-length"]
     encoded = any(name == b"transfer-encoding" for name, _ in head.headers)
     if lengths and encoded:
         raise BadRequest("The request says in two ways how long its body is.")
     if encoded:
         raise LengthRequired
-    if lengths and int(lengths[0]) > LIMITS.body_bytes:
+    if lengths and lengths[0] > LIMITS.body_bytes:
         raise PayloadTooLarge(f"The request body exceeds {LIMITS.body_bytes} bytes.")
     if not any(name == b"host" and value for name, value in head.headers):
         raise BadRequest("The request has no Host header.")
+    return lengths[0] if lengths else 0

@@ -13,7 +13,7 @@ from typing import Any, Callable, Optional
 import pytest
 
 from agent.config.limits import LIMITS, Limits
-from agent.sources.api import http, http_server, wire
+from agent.sources.api import http, http_server, http_tls, wire
 from agent.sources.api.http_server import HttpServer
 from agent.sources.api.message import Request, Response, success
 from tests.parts.part import Part
@@ -38,7 +38,7 @@ def short(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Limits:
             **changes,
         },
     )
-    for module in (http, http_server, wire):
+    for module in (http, http_server, http_tls, wire):
         monkeypatch.setattr(module, "LIMITS", limits)
     return limits
 

@@ -103,7 +103,7 @@ def test_head_is_answered_without_a_body(daemon: RunningDaemon) -> None:
         assert raw.send(right()).answer().code == ""
 
 
-def test_a_push_in_every_way_of_http(daemon: RunningDaemon) -> None:
+def test_a_push_is_taken_in_every_way_of_http(daemon: RunningDaemon) -> None:
     """Kept alive, pipelined, expecting 100, in HTTP/1.0: each is the one push that it says."""
     with Raw(address(daemon)) as raw:
         requests = [right() for _ in range(5)]
@@ -117,7 +117,7 @@ def test_a_push_in_every_way_of_http(daemon: RunningDaemon) -> None:
         assert raw.ends()
 
 
-def test_ten_seconds_for_a_request(daemon: RunningDaemon) -> None:
+def test_a_request_has_ten_seconds(daemon: RunningDaemon) -> None:
     """In real time: a dripping client is told 408; a silent one is closed; idle ones are kept."""
     with Raw(address(daemon)) as drip, Raw(address(daemon)) as silent, Raw(address(daemon)) as idle:
         assert idle.send(right()).answer().code == ""
@@ -266,7 +266,7 @@ def pushes(daemon: RunningDaemon, authority: Optional[Authority]) -> bool:
     return ask(address(daemon), data, tls=authority.trusting()).code == ""
 
 
-def test_all_places_taken_by_many_addresses(daemon: RunningDaemon) -> None:
+def test_the_oldest_give_way_when_all_places_are_taken(daemon: RunningDaemon) -> None:
     """512 unfinished connections from as many addresses as it takes: the oldest give way."""
     with contextlib.ExitStack() as stack:
         for number in range(LIMITS.connections + 20):
@@ -278,7 +278,7 @@ def test_all_places_taken_by_many_addresses(daemon: RunningDaemon) -> None:
         assert ask_helper(daemon.lookup_socket, "crowded")
 
 
-def test_what_the_crowds_left_behind(daemon: RunningDaemon, encrypted: RunningDaemon) -> None:
+def test_crowds_leave_no_word_on_stderr(daemon: RunningDaemon, encrypted: RunningDaemon) -> None:
     """No word of it on stderr: a log that strangers can fill is one more thing to attack."""
     for each in (daemon, encrypted):
         before, served, after = each.log().partition("sixtykeyd: serving ")

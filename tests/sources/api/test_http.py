@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from agent.sources.api.http import Connection
-from agent.sources.api.message import Request, Response
+from agent.sources.api.message import Peer, Request, Response
+from agent.sources.api.wire import Wire
 from tests.parts.raw import Raw
 from tests.sources.api.serving import PLAIN, Serving, short, yes
 
@@ -26,7 +27,7 @@ def drip(raw: Raw, data: bytes) -> int:
     return len(data)
 
 
-def test_requests_on_one_connection() -> None:
+def test_requests_on_one_connection_are_answered_in_turn() -> None:
     """Answered one after the other; each is what was sent."""
     with Serving() as serving, serving.connect() as raw:
         for body in (b"{}", b"[]"):
@@ -36,7 +37,7 @@ def test_requests_on_one_connection() -> None:
         assert serving.requests[0].target == b"/"
 
 
-def test_pipelined_requests() -> None:
+def test_pipelined_requests_are_answered_in_order() -> None:
     """Sent at once, answered in order, and no more of them read in advance than fits."""
 
     async def number(request: Request) -> Response:
@@ -50,7 +51,7 @@ def test_pipelined_requests() -> None:
         assert [raw.answer().body["body"] for _ in bodies] == bodies
 
 
-def test_a_silent_client(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_client_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Closed when its time is over, without a word: it asked nothing."""
     short(monkeypatch)
     with Serving() as serving, serving.connect() as raw:
@@ -58,7 +59,9 @@ def test_a_silent_client(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("after", [b"", PLAIN])
-def test_a_dripping_client(monkeypatch: pytest.MonkeyPatch, after: bytes) -> None:
+def test_a_dripping_client_is_refused_in_time(
+    monkeypatch: pytest.MonkeyPatch, after: bytes
+) -> None:
     """A request that does not arrive in time is 408, the first one or a later one."""
     short(monkeypatch)
     with Serving() as serving, serving.connect() as raw:
@@ -80,7 +83,7 @@ def test_empty_lines_buy_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
         assert raw.answer().status in (400, 408)
 
 
-def test_a_body_that_does_not_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_does_not_arrive_is_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The deadline is the whole request's, body included."""
     short(monkeypatch)
     with Serving() as serving, serving.connect() as raw:
@@ -89,7 +92,7 @@ def test_a_body_that_does_not_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
         assert serving.requests == []
 
 
-def test_an_idle_client(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_client_is_closed_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     """After an answer the connection is kept for a while, and then closed without a word."""
     short(monkeypatch)
     with Serving() as serving, serving.connect() as raw:
@@ -127,7 +130,7 @@ def test_whoever_goes_on_sending_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> 
         assert drip(raw, b"a" * 1000) < 1000
 
 
-def test_expect_100_continue() -> None:
+def test_a_client_that_expects_100_continue_gets_it() -> None:
     """The client that waits for it gets it before it sends the body; too large a body, not."""
     head = PLAIN[:-2].replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")
     with Serving() as serving, serving.connect() as raw:
@@ -139,7 +142,7 @@ def test_expect_100_continue() -> None:
 
 
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
-def test_the_last_request_of_a_connection(version: bytes) -> None:
+def test_the_last_request_of_a_connection_ends_it(version: bytes) -> None:
     """HTTP/1.0, and whoever says close, is answered and closed."""
     request = PLAIN.replace(b"HTTP/1.1", b"HTTP/" + version)
     request = request.replace(b"Host", b"Connection: close\r\nHost")
@@ -159,7 +162,7 @@ def test_a_client_that_sends_no_more_is_still_answered() -> None:
         assert len(serving.requests) == 1
 
 
-def test_a_client_that_is_gone_before_its_answer() -> None:
+def test_a_client_that_is_gone_before_its_answer_disturbs_nobody() -> None:
     """What it asked for is carried out; nobody stumbles over the answer."""
 
     async def slowly(request: Request) -> Response:
@@ -177,7 +180,9 @@ def test_a_client_that_is_gone_before_its_answer() -> None:
 
 
 @pytest.mark.parametrize("reads", [False, True])
-def test_a_client_that_does_not_read(monkeypatch: pytest.MonkeyPatch, reads: bool) -> None:
+def test_a_client_that_does_not_read_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch, reads: bool
+) -> None:
     """It is cut off when its time is over; if it reads after all, it goes on."""
     short(monkeypatch, request_seconds=20.0 if reads else 0.4)
 
@@ -196,26 +201,16 @@ def test_a_client_that_does_not_read(monkeypatch: pytest.MonkeyPatch, reads: boo
                 raw.answer()
 
 
-def test_a_delayed_answer() -> None:
-    """The delay is waited for, and the connection goes on."""
-
-    async def delayed(request: Request) -> Response:
-        return replace(await yes(request), delay=0.1)
-
-    with Serving(delayed) as serving, serving.connect() as raw:
-        assert [raw.send(PLAIN).answer().status for _ in range(2)] == [200, 200]
-
-
 def test_what_arrives_after_the_end_is_not_looked_at() -> None:
     """Asyncio may hand over a last read when the connection is lost already."""
 
     async def after_the_end() -> None:
         lost: list[bool] = []
-        connection = Connection(None, "127.0.0.1", lambda _: lost.append(True))  # type: ignore[arg-type]
+        handler: Any = None
+        connection = Connection(handler, Peer("a"), Wire(), lambda _: lost.append(True))
         connection.connection_lost(None)
         connection.buffer_updated(8)
         connection.abort()
         assert lost == [True]
-        assert connection.eof_received() is False
 
     asyncio.run(after_the_end())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import resource
 import socket
@@ -11,7 +12,6 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,22 +115,6 @@ def test_whoever_is_being_answered_keeps_the_place(monkeypatch: pytest.MonkeyPat
         assert ask(serving.address, PLAIN).status == 200
 
 
-def test_a_guesser_made_to_wait_keeps_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Delayed answers hold up nobody else: their connections may be dropped meanwhile."""
-    short(monkeypatch, request_seconds=20.0)
-
-    async def slow(request: Request) -> Response:
-        return replace(await yes(request), delay=20.0 if request.body == b"[]" else 0.0)
-
-    with Serving(slow) as serving, contextlib.ExitStack() as stack:
-        wrong = PLAIN.replace(b"{}", b"[]")
-        guessing = [stack.enter_context(serving.connect()).send(wrong) for _ in range(4)]
-        while len(serving.requests) < 4:
-            time.sleep(0.01)
-        assert ask(serving.address, PLAIN).status == 200
-        assert guessing[0].answer().status == 503
-
-
 def test_a_client_that_does_not_read_does_not_end_the_accepting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -153,7 +137,7 @@ def test_a_client_that_does_not_read_does_not_end_the_accepting(
 
 
 @pytest.mark.parametrize("sent", [b"", PLAIN])
-def test_a_client_that_is_gone_before_it_is_accepted(sent: bytes) -> None:
+def test_a_client_that_is_gone_before_it_is_accepted_disturbs_nobody(sent: bytes) -> None:
     """Reset in the queue, with or without a request: nobody stumbles, and the next is served."""
     serving = Serving()
     for _ in range(3):
@@ -165,7 +149,7 @@ def test_a_client_that_is_gone_before_it_is_accepted(sent: bytes) -> None:
         assert {request.peer.source for request in serving.requests} == {"127.0.0.1"}
 
 
-def test_no_descriptor_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_gives_way_when_no_descriptor_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest connection is closed to make room, and accepting goes on."""
     short(monkeypatch, request_seconds=20.0)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -205,6 +189,30 @@ def test_an_error_of_one_connection_is_not_the_listeners(monkeypatch: pytest.Mon
     with serving:
         assert ask(serving.address, PLAIN).status == 200
     assert errors == []
+
+
+def test_a_connection_that_does_not_begin_gives_its_place_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Dropped before it began, or failed to: it is closed, and others are served."""
+    short(monkeypatch, request_seconds=20.0)
+    serving = Serving()
+    begin, fates = serving.loop.connect_accepted_socket, [*[asyncio.Event().wait] * 4, fail]
+
+    async def connect_accepted_socket(*how: Any) -> Any:
+        return await (fates.pop(0)() if fates else begin(*how))
+
+    monkeypatch.setattr(serving.loop, "connect_accepted_socket", connect_accepted_socket)
+    with serving, contextlib.ExitStack() as stack:
+        held = [stack.enter_context(serving.connect()) for _ in range(5)]
+        assert held[0].ends()
+        assert held[4].ends()
+        assert ask(serving.address, PLAIN).status == 200
+
+
+async def fail() -> None:
+    """Have no memory."""
+    raise OSError(errno.ENOMEM, "no memory")
 
 
 def test_a_unix_socket_tells_who_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +266,7 @@ def test_stopping_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> Non
         assert raw.ends()
 
 
-def test_stopping_what_never_started() -> None:
+def test_what_never_started_can_be_stopped() -> None:
     """Nothing to end, and nothing that fails."""
 
     async def stop() -> None:

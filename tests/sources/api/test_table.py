@@ -11,6 +11,7 @@ from tests.parts.daemon import RunningDaemon, merged
 from tests.parts.helper import ask_helper
 from tests.parts.host import work_directory
 from tests.parts.raw import Answer, ask
+from tests.parts.signed import push, sign_by_hand
 from tests.sources.api.plan import CREDENTIALS, SPOILERS, Plan, Spoiler, fresh_source, spoiled
 
 UNBOUND = {"per_credential": 100_000, "total": 100_000}
@@ -62,8 +63,15 @@ def test_a_right_push_is_taken(daemon: RunningDaemon) -> None:
         assert line.split()[2] == answer.request_id
 
 
+def test_a_signer_that_leaves_content_type_unsigned_is_served(daemon: RunningDaemon) -> None:
+    """As by AWS: the header decides nothing. X-Amz-Target does, and is demanded."""
+    assert send(daemon, sign_by_hand(push()).raw()).code == ""
+    unsigned = sign_by_hand(push(), signed=("content-type", "host", "x-amz-date"))
+    expect(send(daemon, unsigned.raw()), "IncompleteSignature")
+
+
 @pytest.mark.parametrize("spoiler", SPOILERS, ids=str)
-def test_a_row(daemon: RunningDaemon, spoiler: Spoiler) -> None:
+def test_each_mistake_has_its_own_error(daemon: RunningDaemon, spoiler: Spoiler) -> None:
     """Wrong in just this way: just this error, audited so, and nobody let in."""
     before = ask_helper(daemon.lookup_socket, "ec2-user")
     answer = send(daemon, spoiled(spoiler))

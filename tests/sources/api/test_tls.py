@@ -59,7 +59,7 @@ def send(daemon: RunningDaemon, tls: ssl.SSLContext, data: Optional[bytes] = Non
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_tls_1_2_and_up(
+def test_tls_1_2_and_up_are_spoken(
     daemon: RunningDaemon, authority: Authority, version: ssl.TLSVersion
 ) -> None:
     """A push is taken, and the audit names version and cipher."""
@@ -110,13 +110,15 @@ def test_http_to_the_tls_listener_is_refused(daemon: RunningDaemon) -> None:
         raw.send(right()).answer()
 
 
-def test_a_refusal_over_tls(daemon: RunningDaemon, authority: Authority) -> None:
+def test_a_refusal_is_seen_over_tls(daemon: RunningDaemon, authority: Authority) -> None:
     """Errors are the reference's there too."""
     wrong = Plan(signer=Signer(secret="wrong")).call().raw()
     expect(send(daemon, authority.trusting(), wrong), "AuthException")
 
 
-def test_a_client_with_a_known_certificate(mutual: RunningDaemon, authority: Authority) -> None:
+def test_a_client_with_a_known_certificate_is_served(
+    mutual: RunningDaemon, authority: Authority
+) -> None:
     """Taken, and named in the audit."""
     answer = send(mutual, authority.trusting(authority.issue("deploy")))
     assert answer.code == ""
@@ -124,14 +126,16 @@ def test_a_client_with_a_known_certificate(mutual: RunningDaemon, authority: Aut
     assert record["client_certificate"] == "organizationName=Example,commonName=deploy"
 
 
-def test_a_client_without_a_certificate(mutual: RunningDaemon, authority: Authority) -> None:
+def test_a_client_without_a_certificate_is_refused(
+    mutual: RunningDaemon, authority: Authority
+) -> None:
     """InvalidClientTokenId, where it can be read; whatever else it sends that is signed."""
     expect(send(mutual, authority.trusting()), "InvalidClientTokenId")
     wrong = Plan(signer=Signer(secret="wrong")).call().raw()
     expect(send(mutual, authority.trusting(), wrong), "InvalidClientTokenId")
 
 
-def test_a_certificate_of_another_authority(
+def test_a_certificate_of_another_authority_is_refused(
     mutual: RunningDaemon, authority: Authority, tmp_path: Path
 ) -> None:
     """The handshake fails: HTTP is never reached."""
@@ -152,7 +156,7 @@ def serial(raw: Raw) -> Any:
 
 
 def test_renewed_files_are_taken(authority: Authority) -> None:
-    """On SIGHUP new connections see the new certificate, and an open one goes on."""
+    """On SIGHUP new connections see the new certificate, and an open one is closed."""
     for daemon in daemon_with(push=settings(authority)):
         address, client = ("127.0.0.1", daemon.http_port), authority.trusting()
         with Raw(address, tls=client) as before:
@@ -161,10 +165,34 @@ def test_renewed_files_are_taken(authority: Authority) -> None:
             with Raw(address, tls=client) as same:
                 assert serial(same) == serial(before)
             daemon.reload()
-            assert before.send(right()).answer().code == ""
+            assert before.ends()
             with Raw(address, tls=client) as after:
                 assert after.send(right()).answer().code == ""
                 assert serial(after) != serial(before)
+
+
+def test_a_client_ca_that_was_replaced_lets_nobody_push(
+    authority: Authority, tmp_path: Path
+) -> None:
+    """Not on a new connection, and not on one that it let in before the reload."""
+    old, new = (Authority(tmp_path, name) for name in ("old", "new"))
+    client_ca = tmp_path / "client-ca.pem"
+    client_ca.write_bytes(old.file.read_bytes())
+    config = merged(settings(authority), {"http": {"tls": {"client_ca": str(client_ca)}}})
+    shown = [authority.trusting(each.issue("deploy")) for each in (old, new)]
+    for daemon in daemon_with(push=config):
+        address = "127.0.0.1", daemon.http_port
+        with Raw(address, tls=shown[0]) as there:
+            assert there.send(right()).answer().code == ""
+            client_ca.write_bytes(new.file.read_bytes())
+            daemon.reload()
+            with contextlib.suppress(OSError):
+                there.send(right())
+            assert there.ends()
+        with pytest.raises((ssl.SSLError, ConnectionResetError, EOFError)):
+            send(daemon, shown[0])
+        assert send(daemon, shown[1]).code == ""
+        assert len(daemon.audit(event="push", outcome="allowed")) == 2
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", None])
@@ -219,7 +247,7 @@ def test_tls_off_loopback_needs_no_such_word(authority: Authority) -> None:
         assert send(daemon, authority.trusting()).code == ""
 
 
-def test_unusable_files_at_start(tmp_path: Path) -> None:
+def test_unusable_files_stop_the_start(tmp_path: Path) -> None:
     """Exit 2, and every file is named at once."""
     tls = {
         "certificate": str(tmp_path / "none.pem"), "private_key": str(tmp_path / "none.key"),
@@ -247,7 +275,7 @@ os.execv(sys.executable, [sys.executable, "-m", "agent", "--config", sys.argv[3]
     ("family", "name", "words"),
     [(socket.AF_INET, "0.0.0.0", "not loopback"), (socket.AF_UNIX, "https.sock", "not TCP")],
 )
-def test_a_socket_that_systemd_passes_in(family: int, name: str, words: str) -> None:
+def test_a_socket_that_systemd_passes_in_is_checked_too(family: int, name: str, words: str) -> None:
     """What would not be bound is not taken from systemd either: exit 2, and why."""
     with work_directory() as directory:
         daemon = RunningDaemon(directory)

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from agent.config.limits import LIMITS
 from agent.sources.api.errors import ApiError, BadRequest, PayloadTooLarge
+from agent.sources.api.http_tls import SecureWire
 from agent.sources.api.message import Response
 from agent.sources.api.wire import Message, Wire
+from tests.sources.api.far_end import contexts
 
 OK = Response(200, {"Success": True}, (("x-amzn-RequestId", "id"),))
 HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"
@@ -22,8 +24,10 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 def message(data: bytes, step: int = 0) -> Optional[Message]:
     """What a wire makes of these bytes, all at once or `step` bytes at a time."""
     wire = Wire()
-    for start in range(0, len(data), step or len(data)):
-        wire.feed(data[start : start + (step or len(data))])
+    while data:
+        size = min(step or len(data), wire.room)
+        wire.feed(data[:size])
+        data = data[size:]
         if wire.ready:
             got = wire.next_message()
             if got is not None:
@@ -37,7 +41,7 @@ def state(wire: Wire) -> tuple[bool, bool]:
 
 
 @pytest.mark.parametrize("step", [0, 1, 7])
-def test_a_request_in_any_pieces(step: int) -> None:
+def test_a_request_is_the_same_in_any_pieces(step: int) -> None:
     """Whole, byte by byte or otherwise cut: the same raw target, headers and body."""
     raw = (
         b"POST /b%2f/?A=%41 HTTP/1.1\r\nHost: a:1\r\nX-Two:  b\t c \r\nContent-Length: 2\r\n\r\n{}"
@@ -50,7 +54,7 @@ def test_a_request_in_any_pieces(step: int) -> None:
     )  # fmt: skip
 
 
-def test_a_request_without_a_body() -> None:
+def test_a_request_without_a_length_has_no_body() -> None:
     """No length: the body is empty."""
     got = message(HEAD + b"\r\n")
     assert got is not None
@@ -58,7 +62,7 @@ def test_a_request_without_a_body() -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 10, len(PLAIN) - 4, len(PLAIN) - 1])
-def test_a_request_that_is_not_whole_yet(cut: int) -> None:
+def test_a_request_that_is_not_whole_waits_for_the_rest(cut: int) -> None:
     """Nothing, until the rest arrives; but that it has begun is known."""
     wire = Wire()
     assert state(wire) == (False, False)
@@ -85,15 +89,18 @@ def test_pipelined_requests_come_one_after_the_other() -> None:
     assert wire.next_message() is None
 
 
-def test_too_much_in_advance_is_not_read() -> None:
-    """A client that does not wait for answers is stopped at head and body once more."""
+def test_no_more_is_taken_in_advance_than_the_longest_head() -> None:
+    """What a client sends before its answer fills the room, and not one byte goes beyond it."""
     wire = Wire()
     wire.feed(PLAIN)
     assert wire.next_message() is not None
-    wire.feed(b"a" * (LIMITS.head_bytes + LIMITS.body_bytes))
-    assert not wire.full
+    assert wire.room == LIMITS.head_bytes + 1
+    wire.feed(b"a" * LIMITS.head_bytes)
+    assert wire.room == 1
+    with pytest.raises(ValueError, match="room for 1"):
+        wire.feed(b"aa")
     wire.feed(b"a")
-    assert wire.full
+    assert wire.room == 0
 
 
 def test_http_1_0_and_close_end_the_connection() -> None:
@@ -109,7 +116,7 @@ def test_http_1_0_and_close_end_the_connection() -> None:
         assert not wire.keeps_alive
 
 
-def test_expect_100_continue() -> None:
+def test_a_client_that_expects_100_continue_gets_it() -> None:
     """Asked for, it is given once; what is too large is refused instead."""
     wire = Wire()
     wire.feed(HEAD + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
@@ -125,7 +132,7 @@ def test_expect_100_continue() -> None:
         message(HEAD + b"Expect: 100-continue\r\nContent-Length: 99999\r\n\r\n")
 
 
-def test_an_answer_on_the_wire() -> None:
+def test_an_answer_is_written_as_the_reference_has_it() -> None:
     """Status with its words, the reference's content type, a length, then the JSON."""
     wire = Wire()
     wire.feed(PLAIN)
@@ -216,3 +223,12 @@ def test_no_bytes_make_it_stumble(data: bytes, step: int) -> None:
         return seen
 
     assert course(step) == course(max(1, len(data)))
+
+
+def test_encrypted_bytes_beyond_the_room_are_not_kept() -> None:
+    """More than it said it would take is not kept until somebody asks for it."""
+    wire = SecureWire(contexts()[0])
+    wire.feed(b"\x16" * wire.room)
+    assert wire.room == 0
+    with pytest.raises(ValueError, match="room for 0"):
+        wire.feed(b"a")

@@ -47,7 +47,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("step", [0, 1])
 @pytest.mark.parametrize("raw", REFUSED.values(), ids=list(REFUSED))
-def test_what_could_be_read_in_two_ways(raw: bytes, step: int) -> None:
+def test_what_could_be_read_in_two_ways_is_refused(raw: bytes, step: int) -> None:
     """BadRequest, whole or byte by byte."""
     with pytest.raises(BadRequest):
         message(raw, step)
@@ -62,7 +62,7 @@ def test_a_bare_line_feed_is_refused_before_the_head_ends() -> None:
         wire.next_message()
 
 
-def test_a_head_of_just_the_limit() -> None:
+def test_a_head_passes_up_to_its_limit() -> None:
     """16 KiB of head pass, one byte more does not, complete or not."""
     filler = LIMITS.head_bytes - len(HEAD) - len(b"X: \r\n\r\n")
     assert message(HEAD + b"X: " + b"a" * filler + b"\r\n\r\n") is not None
@@ -71,14 +71,14 @@ def test_a_head_of_just_the_limit() -> None:
             message(HEAD + raw)
 
 
-def test_a_target_without_an_end() -> None:
+def test_a_target_without_an_end_is_refused() -> None:
     """The request line is bounded too."""
     with pytest.raises(HeadersTooLarge):
         message(b"POST /" + b"a" * LIMITS.head_bytes)
 
 
 @pytest.mark.parametrize(("more", "passes"), [(63, True), (64, False)])
-def test_the_number_of_headers(more: int, passes: bool) -> None:
+def test_the_number_of_headers_is_limited(more: int, passes: bool) -> None:
     """64 pass, 65 do not."""
     raw = HEAD + b"".join(b"X-%d: a\r\n" % number for number in range(more)) + b"\r\n"
     if passes:
@@ -88,7 +88,7 @@ def test_the_number_of_headers(more: int, passes: bool) -> None:
             message(raw)
 
 
-def test_a_body_of_just_the_limit() -> None:
+def test_a_body_passes_up_to_its_limit() -> None:
     """16 KiB of body pass; one byte more is refused by what the head says, before it arrives."""
     body = b"a" * LIMITS.body_bytes
     assert message(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body) is not None

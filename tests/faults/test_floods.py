@@ -1,0 +1,130 @@
+"""Floods that last: memory and lookups are watched while they do, and not only afterwards."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Optional
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.faults.load import MANY, PATIENCE, SLACK_MIB, Watch, push_one, resident_mib
+from tests.parts import flood
+from tests.parts.certificates import Authority
+from tests.parts.daemon import RunningDaemon, merged
+from tests.parts.helper import ask_helper
+from tests.parts.host import work_directory
+
+# What the daemon may take at the height of a flood (MiB, resident): the unit's limit is above it.
+MOST_MIB = 96.0
+SECONDS = 4.0
+EACH = 60
+ONE = ["127.0.0.2"]
+MANY_SOURCES = [f"127.0.0.{host}" for host in range(2, 10)]
+# Asyncio's debug mode keeps a stack trace for each handle: it is not what is measured here.
+PLAIN = {"PYTHONASYNCIODEBUG": ""}
+
+
+@contextmanager
+def flooded(files: Optional[tuple[Path, Path]] = None) -> Iterator[RunningDaemon]:
+    """A daemon to be flooded; with these certificate and key it speaks TLS."""
+    config = MANY
+    if files is not None:
+        tls = {"certificate": str(files[0]), "private_key": str(files[1])}
+        config = merged(MANY, {"push": {"http": {"tls": tls}}})
+    with work_directory() as folder, ExitStack() as stack:
+        yield stack.enter_context(RunningDaemon(folder, config=config, environment=PLAIN))
+
+
+@pytest.fixture(name="daemon", params=["plain", "tls"])
+def _daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningDaemon]:
+    with flooded(Authority(tmp_path).issue("server") if request.param == "tls" else None) as daemon:
+        yield daemon
+
+
+@pytest.fixture(name="rsa_daemon")
+def _rsa_daemon(tmp_path: Path) -> Iterator[RunningDaemon]:
+    key = rsa.generate_private_key(65537, 4096)
+    with flooded(Authority(tmp_path).issue("server", key=key)) as daemon:
+        yield daemon
+
+
+def encrypted(daemon: RunningDaemon) -> str:
+    """What the kind of a flood ends with that this daemon understands."""
+    return "-tls" if "tls:" in daemon.config_file.read_text("utf-8") else ""
+
+
+def peak_mib(daemon: RunningDaemon) -> float:
+    """The most memory that the daemon has had resident since it started (proc(5), VmHWM)."""
+    status = Path(f"/proc/{daemon.pid}/status").read_text("ascii")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+def watch_flood(daemon: RunningDaemon, kind: str, sources: list[str]) -> flood.Sent:
+    """Ask for a live key again and again while a flood lasts; what the flood came to.
+
+    The real helper gives up after one second, so each key that it prints came within that time.
+    """
+    pushed = push_one(daemon)
+    answers, memory = [], []
+    with flood.flooding(kind, daemon.http_port, SECONDS, EACH, sources) as flooding:
+        while flooding.poll() is None:
+            lines = ask_helper(daemon.lookup_socket, "alice")
+            answers.append([line.split()[2] for line in lines])
+            memory.append(peak_mib(daemon))
+        came_to = flood.result(flooding)
+    print(kind, len(sources), came_to, f"{len(answers)} lookups, {max(memory):.1f} MiB")
+    assert len(answers) > 5
+    assert answers == [[pushed.request_id]] * len(answers)
+    assert max(memory) < MOST_MIB
+    assert came_to.connections >= EACH * len(sources)
+    return came_to
+
+
+@pytest.mark.parametrize("sources", [ONE, MANY_SOURCES], ids=["1", "8"])
+def test_requests_sent_without_a_pause_wait_in_the_kernel(
+    daemon: RunningDaemon, sources: list[str]
+) -> None:
+    """From one address and from many: those before them are answered first."""
+    watch = Watch(daemon)
+    came_to = watch_flood(daemon, "pipelined" + encrypted(daemon), sources)
+    assert came_to.read > 100_000
+    assert came_to.sent > len(sources) * 1_000_000
+    watch.check(memory=None)
+
+
+@pytest.mark.parametrize("kind", ["deaf", "half-requests"])
+def test_what_unfinished_business_is_held_for_all_connections(
+    daemon: RunningDaemon, kind: str
+) -> None:
+    """Answers that nobody reads, and the longest requests without their last byte."""
+    came_to = watch_flood(daemon, kind + encrypted(daemon), MANY_SOURCES)
+    assert came_to.sent > EACH * len(MANY_SOURCES) * 32_000
+
+
+@pytest.mark.parametrize("kind", ["handshakes", "half-hellos"])
+@pytest.mark.parametrize("sources", [ONE, MANY_SOURCES], ids=["1", "8"])
+def test_handshakes_take_turns_with_lookups(
+    rsa_daemon: RunningDaemon, kind: str, sources: list[str]
+) -> None:
+    """A ClientHello costs its sender nothing, and the daemon a signature of some milliseconds."""
+    watch = Watch(rsa_daemon)
+    came_to = watch_flood(rsa_daemon, kind, sources)
+    assert kind == "half-hellos" or came_to.read > 100_000
+    watch.check(memory=None)
+
+
+def test_memory_goes_back_when_a_flood_has_ended(rsa_daemon: RunningDaemon) -> None:
+    """Although nobody had to give way: the C library would keep it for the next flood."""
+    before = resident_mib(rsa_daemon.pid)
+    watch_flood(rsa_daemon, "half-hellos", MANY_SOURCES)
+    deadline = time.monotonic() + PATIENCE
+    while (now := resident_mib(rsa_daemon.pid)) > before + SLACK_MIB:
+        assert time.monotonic() < deadline, f"{before:.0f} MiB before, and {now:.0f} now"
+        time.sleep(0.1)

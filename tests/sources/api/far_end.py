@@ -1,0 +1,100 @@
+"""The client's end of a connection, in memory: what it sends, in pieces, and what it was answered.
+
+Plain or encrypted; in both it does not wait for answers before it sends on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Optional
+
+from agent.config.limits import LIMITS
+from tests.parts.certificates import Authority
+
+
+@cache
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The server's context and the client's."""
+    with tempfile.TemporaryDirectory() as folder:
+        authority = Authority(Path(folder))
+        server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        server.load_cert_chain(*authority.issue("server"))
+        return server, authority.trusting()
+
+
+class FarEnd:
+    """A client. `sending` is what it has said and the server has not read."""
+
+    def __init__(self, *, secure: bool) -> None:
+        self.sending = bytearray()
+        self._heard = b""
+        self._unsaid = b""
+        self._tls: Optional[ssl.SSLObject] = None
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        if secure:
+            self._tls = contexts()[1].wrap_bio(
+                self._incoming, self._outgoing, server_hostname="localhost"
+            )
+            self.hear(b"")
+
+    def request(self, number: int, size: int, filler: int) -> None:
+        """Ask with a body of so many bytes that begins with a number, and so long a head."""
+        body = f"{number:06}".encode().ljust(size, b".")
+        head = f"POST / HTTP/1.1\r\nHost: a\r\nX: {'x' * filler}\r\nContent-Length: {len(body)}"
+        self.say(head.encode() + b"\r\n\r\n" + body)
+
+    def say(self, data: bytes) -> None:
+        """Send this, once the handshake is complete."""
+        if self._tls is None:
+            self.sending += data
+        else:
+            self._unsaid += data
+            self.hear(b"")
+
+    @property
+    def has_said_all(self) -> bool:
+        """Whether nothing waits for the handshake."""
+        return not self._unsaid
+
+    def finish(self) -> None:
+        """Say that no more is coming, where there is a way to say so."""
+        if self._tls is not None:
+            with contextlib.suppress(ssl.SSLError):
+                self._tls.unwrap()
+            self.sending += self._outgoing.read()
+
+    def hear(self, data: bytes) -> None:
+        """Bytes from the server."""
+        if self._tls is None:
+            self._heard += data
+            return
+        self._incoming.write(data)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self._tls.do_handshake()
+            if self._unsaid:
+                self._tls.write(self._unsaid)
+                self._unsaid = b""
+            while data := self._tls.read(65536):
+                self._heard += data
+        self.sending += self._outgoing.read()
+
+    def answers(self) -> list[int]:
+        """The numbers in the answers that have arrived whole; each is told once."""
+        found = []
+        while b"\r\n\r\n" in self._heard:
+            head, _, rest = self._heard.partition(b"\r\n\r\n")
+            length = int(head.partition(b"Content-Length: ")[2].partition(b"\r")[0])
+            if len(rest) < length:
+                break
+            found.append(int(rest[:length]))
+            self._heard = rest[length:]
+        return found
+
+
+# The longest request that is taken, beside which a few more lines find room in the head.
+LONGEST_BODY = LIMITS.body_bytes
+LONGEST_FILLER = LIMITS.head_bytes - 100

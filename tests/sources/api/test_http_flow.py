@@ -1,0 +1,172 @@
+"""A connection as a machine, over a real socket: whatever its client does, it holds little.
+
+The client sends ahead, reads or does not read; the answers come late. Nothing is lost or reordered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from agent.sources.api.errors import ApiError
+from agent.sources.api.http import Connection
+from agent.sources.api.http_tls import SecureWire
+from agent.sources.api.message import Peer, Request, Response
+from agent.sources.api.wire import Wire
+from tests.sources.api.far_end import LONGEST_BODY, LONGEST_FILLER, FarEnd, contexts
+from tests.sources.api.test_wire_flow import MOST, MOST_ENCRYPTED, held
+
+# An answer, far longer than the kernel takes for a client that does not read.
+ANSWER = 20_000
+
+
+class _Desk:
+    """Answers in order, as many as it has been allowed to (http.Handler)."""
+
+    def __init__(self) -> None:
+        self.parsing, self.shaking = asyncio.Lock(), asyncio.Lock()
+        self.allowed = asyncio.Semaphore(0)
+        self.asked: list[int] = []
+
+    async def answer(self, request: Request) -> Response:
+        """The request's number, in the length that it asks for."""
+        self.asked.append(int(request.body[:6]))
+        await self.allowed.acquire()
+        return Response(200, {}, text=str(self.asked[-1]).ljust(ANSWER))
+
+    def refuse(self, error: ApiError) -> Response:
+        """Nothing here is to be refused."""
+        raise AssertionError(error)
+
+    def count_failed_handshake(self) -> None:
+        """A client may leave before it has begun."""
+
+
+class PlainConnection(RuleBasedStateMachine):
+    """A client at one end of a pair of sockets, and a connection at the other."""
+
+    secure = False
+    most = MOST
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.loop.set_debug(False)  # which looks for the source of every step
+        self.client = FarEnd(secure=self.secure)
+        self.sent = 0
+        self.answered: list[int] = []
+        self.run(self.connect())
+
+    async def connect(self) -> None:
+        """Open the pair."""
+        self.desk = _Desk()
+        self.wire = SecureWire(contexts()[0]) if self.secure else Wire()
+        self.connection = Connection(self.desk, Peer("a"), self.wire, lambda _: None)
+        self.socket, theirs = socket.socketpair()
+        self.socket.setblocking(False)
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        await self.loop.connect_accepted_socket(lambda: self.connection, theirs)
+
+    def run(self, work: Any) -> None:
+        """Do this, and whatever the connection does about it."""
+
+        async def settle() -> None:
+            await work
+            for _ in range(10):
+                await asyncio.sleep(0)
+
+        self.loop.run_until_complete(settle())
+
+    @rule(
+        sizes=st.lists(st.sampled_from([6, 900, LONGEST_BODY]), min_size=1, max_size=10),
+        filler=st.sampled_from([0, 700, LONGEST_FILLER]),
+    )
+    def ask(self, sizes: list[int], filler: int) -> None:
+        """The client has requests to send."""
+        for size in sizes:
+            self.client.request(self.sent, size, filler)
+            self.sent += 1
+
+    @rule(size=st.sampled_from([1, 100, 5000, 1_000_000]))
+    def send(self, size: int) -> None:
+        """It sends what the kernel takes of them, up to so much."""
+
+        async def sending() -> None:
+            with contextlib.suppress(BlockingIOError):
+                taken = self.socket.send(self.client.sending[:size])
+                del self.client.sending[:taken]
+
+        self.run(sending())
+
+    @rule(size=st.sampled_from([1, 5000, 1_000_000]))
+    def read(self, size: int) -> None:
+        """It reads so much of its answers."""
+
+        async def reading() -> None:
+            with contextlib.suppress(BlockingIOError):
+                self.client.hear(self.socket.recv(size))
+                self.answered += self.client.answers()
+
+        self.run(reading())
+
+    @precondition(lambda self: self.desk.allowed._value < 100)
+    @rule(count=st.integers(1, 5))
+    def answer(self, count: int) -> None:
+        """The desk may answer so many more."""
+
+        async def allowing() -> None:
+            for _ in range(count):
+                self.desk.allowed.release()
+
+        self.run(allowing())
+
+    @invariant()
+    def little_is_held(self) -> None:
+        """One head, one body, one answer; what else was sent waits in the kernel."""
+        assert self.connection._transport is not None, "it was closed"
+        unread = self.connection._transport.get_write_buffer_size()
+        assert held(self.wire) <= self.most
+        assert unread <= ANSWER + 1000
+
+    @invariant()
+    def all_is_in_order(self) -> None:
+        """Requests are answered one after the other, each once."""
+        assert self.desk.asked == list(range(len(self.desk.asked)))
+        assert self.answered == list(range(len(self.answered)))
+
+    def teardown(self) -> None:
+        """When the client reads and the desk answers, every request gets its answer."""
+        rounds = 0
+        try:
+            while len(self.answered) < self.sent and rounds < 10_000:
+                self.send(1_000_000)
+                self.read(1_000_000)
+                self.answer(1)
+                rounds += 1
+            self.all_is_in_order()
+            assert len(self.answered) == self.sent
+        finally:
+            self.socket.close()
+            self.run(asyncio.sleep(0))
+            self.loop.close()
+        assert self.connection._transport is None
+
+
+class SecureConnection(PlainConnection):
+    """The same within TLS."""
+
+    secure = True
+    most = MOST_ENCRYPTED
+
+
+TestPlainConnection = PlainConnection.TestCase
+TestSecureConnection = SecureConnection.TestCase
+TestPlainConnection.settings = TestSecureConnection.settings = settings(
+    max_examples=30, stateful_step_count=30
+)
