@@ -94,7 +94,8 @@ class Admissions:
             )
         except (Refused, NotDurable) as refused:
             record.reason = str(refused)
-            self._audit.record(record)
+            group = ("refused login", hand_out.os_user)
+            self._audit.sample(record, group, self._clock.boottime())
             raise Refused(f"{refused}") from None
         record.outcome = "admitted"
         self._audit.record(record)

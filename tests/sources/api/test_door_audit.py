@@ -146,6 +146,19 @@ async def test_what_an_operator_changes_is_always_recorded() -> None:
 
 
 @run
+async def test_the_longest_record_fits_into_a_line_of_journald() -> None:
+    """journald splits what is longer than 48 KiB (LineMax=, journald.conf(5)); this is below 32."""
+    front = Front()
+    wide = "\U0001f511" * 1500
+    call = push(InstanceId=wide, InstanceOSUser=wide)
+    body = call.body.decode("unicode-escape").encode("utf-16", "surrogatepass").decode("utf-16")
+    call = replace(call, body=body.encode()).plus("User-Agent", "\\" * 8000)
+    assert len(call.body) < LIMITS.body_bytes
+    assert await front.code(front.signed(call)) == "InvalidArgsException"
+    assert 24 * 1024 < len(front.lines[-1]) < 32 * 1024
+
+
+@run
 async def test_a_denied_user_is_refused_under_the_name_of_who_asked() -> None:
     """On this host the kernel says who it is, so a refusal names them."""
     front = Front(Config(keys=Keys(deny_users=("denied",))))

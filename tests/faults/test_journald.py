@@ -1,0 +1,110 @@
+"""What docs/audit.md says of journald, tried with the real one: whole, numbered, sealed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.load import MANY, pusher
+from tests.parts.daemon import RunningDaemon
+from tests.parts.host import IS_ROOT, ROOT, work_directory
+from tests.parts.journald import Journald
+
+# CI is root, or has it by sudo, and fails instead.
+pytestmark = pytest.mark.skipif(not IS_ROOT, reason="mounting a file system needs root")
+
+PAGE = ROOT / "docs" / "audit.md"
+UNIT = ROOT / "systemd" / "sixtykeyd.service"
+PUSHES = 200
+
+
+@pytest.fixture(name="folder")
+def _folder() -> Iterator[Path]:
+    with work_directory() as folder:
+        yield folder
+
+
+def run_daemon(folder: Path, journald: Journald) -> None:
+    """A daemon whose streams this journald reads: a start, some pushes, a stop."""
+    with RunningDaemon(folder, config=MANY, prefix=journald.catching("sixtykeyd")) as daemon:
+        with pusher(daemon) as one:
+            for _ in range(PUSHES):
+                one.push("alice")
+        assert daemon.stop() == 0
+    journald.run("journalctl", "--sync")
+
+
+def read(journald: Journald) -> list[str]:
+    """The daemon's lines, as the page reads them."""
+    done = journald.run("journalctl", "-t", "sixtykeyd", "-o", "cat")
+    return done.stdout.splitlines(keepends=True)
+
+
+def find_gaps(lines: list[str]) -> list[str]:
+    """What the script of the page says of these."""
+    (script,) = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input="".join(lines), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout.splitlines()
+
+
+def test_every_record_arrives_in_journald(folder: Path) -> None:
+    """Each is there, in order; the page's script finds nothing missing, until something is."""
+    with Journald() as journald:
+        run_daemon(folder, journald)
+        lines = read(journald)
+    assert sum('"event": "push"' in line for line in lines) == PUSHES
+    assert find_gaps(lines) == []
+    records = [line for line in lines if line.startswith('{"time"')]
+    missing = find_gaps(records[:10] + records[12:])
+    assert [re.sub("[0-9a-f]{8}", "X", line) for line in missing] == ["run X: 11 to 12 are missing"]
+
+
+def test_a_run_that_was_killed_has_no_end(folder: Path) -> None:
+    """The page's script tells it from one that was stopped."""
+    with Journald() as journald:
+        run_daemon(folder, journald)
+        command = journald.catching("sixtykeyd")
+        with RunningDaemon(folder, config=MANY, prefix=command) as daemon:
+            with pusher(daemon) as one:
+                one.push("alice")
+            daemon.kill()
+        journald.run("journalctl", "--sync")
+        (line,) = find_gaps(read(journald))
+    assert re.fullmatch(r"run [0-9a-f]{8}: has no end", line)
+
+
+def test_the_unit_takes_journalds_rate_limit_away() -> None:
+    """What journald dropped by itself would be whatever came, also who was let in."""
+    assert "\nLogRateLimitIntervalSec=0\n" in UNIT.read_text("utf-8")
+
+
+def test_a_sealed_journal_shows_a_record_that_was_changed(folder: Path) -> None:
+    """--verify with the key passes as long as nothing was touched, and fails after one byte was."""
+    with Journald("Seal=yes", interval="1s") as journald:
+        key = journald.path("run/verify-key").read_text("ascii").strip()
+        verify = ("journalctl", "--verify", f"--verify-key={key}")
+        run_daemon(folder, journald)
+        # A second later it is sealed, with the next entry.
+        time.sleep(2)
+        run_daemon(folder, journald)
+        done = journald.run(*verify)
+        assert done.returncode == 0, done.stderr
+        assert "PASS" in done.stderr
+        (file,) = journald.path("var/log/journal").glob("*/system.journal")
+        data = bytearray(file.read_bytes())
+        place = data.index(b'"os_user": "alice"')
+        with file.open("r+b") as journal:
+            journal.seek(place + len(b'"os_user": "'))
+            journal.write(b"A")
+        done = journald.run(*verify)
+        assert done.returncode != 0
+        assert "FAIL" in done.stderr
