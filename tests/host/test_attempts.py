@@ -39,7 +39,7 @@ def test_the_first_start_and_one_after_success_wait_for_nothing(unit: Unit) -> N
 
 def test_starts_that_fail_wait_longer_and_longer(unit: Unit) -> None:
     """Twice as long each time, up to the most; one that serves ends it."""
-    waits = []
+    waits: list[float] = []
     while len(waits) < 12:
         _, seconds = attempts.begin(unit.environ, unit.now)
         unit.now += seconds
