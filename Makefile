@@ -121,7 +121,8 @@ packages:
 # Booted Debian hosts with the packages on them; as root. HOSTS chooses some of them.
 HOSTS ?=
 e2e: packages .venv/ready-test
-	.ci/need sesearch=setools semodule_link=semodule-utils mmdebstrap=mmdebstrap systemd-nspawn=systemd-container ip=iproute2 nsenter=util-linux \
+	.ci/need sesearch=setools semodule=policycoreutils matchpathcon=selinux-utils strace=strace \
+	    mmdebstrap=mmdebstrap systemd-nspawn=systemd-container ip=iproute2 nsenter=util-linux \
 	    ssh=openssh-client ssh-keygen=openssh-client
 	$(VENV)/python -m tests.e2e.hosts $(HOSTS)
 

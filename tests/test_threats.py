@@ -8,7 +8,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "threats.md"
-NAMED = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
+# A test, or a step on booted hosts.
+NAMED = re.compile(r"`(tests/(?:[\w/]+\.py::test_|e2e/hosts/\w+\.py::)\w+)`")
+HOSTS = ROOT / "tests" / "e2e" / "hosts"
 
 
 def lines() -> list[str]:
@@ -18,11 +20,17 @@ def lines() -> list[str]:
     return [row for row in rows if not row.startswith(("| attempt", "| ---"))]
 
 
-def names_in(file: Path) -> set[str]:
-    """The names of a file's tests."""
-    tree = ast.parse(file.read_text("utf-8"))
+def is_there(named: str) -> bool:
+    """Whether a file has that test; a step has to be taken on some host, too."""
+    file, _, name = named.partition("::")
+    tree = ast.parse((ROOT / file).read_text("utf-8"))
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    return {node.name for node in tree.body if isinstance(node, functions)}
+    found = [node for node in tree.body if isinstance(node, functions) and node.name == name]
+    if not file.startswith("tests/e2e/hosts/"):
+        return found != []
+    steps = "report.step" in "".join(ast.unparse(node) for node in found)
+    call = f"{Path(file).stem}.{name}(host"
+    return steps and any(call in path.read_text("utf-8") for path in HOSTS.glob("*.py"))
 
 
 def test_every_line_names_a_test() -> None:
@@ -33,5 +41,12 @@ def test_every_line_names_a_test() -> None:
 
 def test_every_test_that_is_named_is_there() -> None:
     """A test that was renamed or removed takes its line with it."""
-    named = [match.groups() for line in lines() for match in NAMED.finditer(line)]
-    assert [(file, name) for file, name in named if name not in names_in(ROOT / file)] == []
+    named = [match[1] for line in lines() for match in NAMED.finditer(line)]
+    assert [name for name in named if not is_there(name)] == []
+
+
+def test_a_step_that_no_host_takes_is_not_there() -> None:
+    """A function that is called by nobody tries nothing, and one without a step proves nothing."""
+    assert is_there("tests/e2e/hosts/installing.py::sandbox")
+    assert not is_there("tests/e2e/hosts/installing.py::install")
+    assert not is_there("tests/e2e/hosts/installing.py::no_such_step")

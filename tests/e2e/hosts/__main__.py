@@ -13,6 +13,7 @@ from typing import Callable, NamedTuple
 
 from agent import __version__
 from tests.e2e.hosts import (
+    apparmor,
     conflicts,
     faults,
     installing,
@@ -47,6 +48,7 @@ def debian(host: Host) -> None:
         installing.sockets(host)
         journey.local_push(host)
         journey.https_push(host)
+        apparmor.profile(host)
         faults.check(host)
         journey.https_off(host)
         installing.secrets(host)

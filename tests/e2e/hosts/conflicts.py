@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 from tests.e2e.hosts import installing
 from tests.e2e.hosts.host import Host
@@ -118,7 +119,27 @@ def places(host: Host) -> None:
         expect(done.returncode == 1 and "Nonsense" in done.stderr, done.stderr)
         seen.append(done.stderr.splitlines()[0])
         restore(host)
+    disabled_while_invalid(host)
     host.machine.run(SETUP, "enable")
+
+
+def disabled_while_invalid(host: Host) -> None:
+    """Nothing can be reloaded then: what is said must be what is, for whoever believes it."""
+    with host.report.step("disable with an invalid sshd_config says that sshd still asks") as seen:
+        key = host.client.key("still")
+        host.machine.run(SETUP, "enable")
+        time.sleep(1)
+        status, body = host.push("alice", key)
+        expect(status == 200, f"{body}")
+        host.machine.shell("echo 'Nonsense yes' >> /etc/ssh/sshd_config")
+        done = host.machine.run(SETUP, "disable", check=False)
+        expect(done.returncode == 1 and "was not reloaded" in done.stderr, done.stderr)
+        expect("left as it is" not in done.stderr, done.stderr)
+        expect(host.client.login("alice", key) == "alice", "the sshd that runs has changed")
+        host.machine.shell("sed -i '$d' /etc/ssh/sshd_config; systemctl reload ssh; sleep 1")
+        expect(host.client.login("alice", key) == "", "reloaded, sshd still asks")
+        seen.append(done.stderr.splitlines()[0])
+        restore(host)
 
 
 def chained(host: Host, seen: list[str]) -> None:

@@ -1,0 +1,76 @@
+"""Step: the AppArmor profile allows what the daemon does, and hardly more.
+
+A kernel without AppArmor cannot enforce it: there the profile is compiled by the host's own parser,
+with its own abstractions, and its rules are held against what a daemon really touched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from tests.e2e.hosts import trace
+from tests.e2e.hosts.host import Host
+from tests.e2e.hosts.report import expect
+
+PROFILE = "/etc/apparmor.d/usr.sbin.sixtykeyd"
+# The parser's own expansion of each rule, and its permissions: the bits of apparmor.h.
+_RULE = re.compile(r"^rule: (\S+)  ->  .* \(0x([0-9a-f]+)/", re.MULTILINE)
+_BITS = {"x": 1, "w": 2, "r": 4, "k": 0x20, "m": 0x40}
+_OTHERS = 14
+# What a daemon that was taken over would like.
+FORBIDDEN = [
+    ("/etc/shadow", "r"), ("/etc/sixtykey/credentials.yaml", "w"), ("/root/.ssh/id_ed25519", "r"),
+    ("/home/alice/.ssh/authorized_keys", "w"), ("/etc/ssh/ssh_host_ed25519_key", "r"),
+    ("/bin/sh", "x"), ("/usr/bin/dash", "x"), ("/usr/bin/python3", "x"), ("/tmp/x", "w"),
+    ("/run/sixtykey/x", "w"), ("/usr/lib/sixtykey/agent/daemon.py", "w"), ("/dev/sda", "r"),
+    ("/run/dbus/system_bus_socket", "w"),
+]  # fmt: skip
+
+
+class Rule(NamedTuple):
+    """A compiled file rule: which paths, and its permissions for files of others."""
+
+    paths: re.Pattern[str]
+    permissions: int
+
+
+def profile(host: Host) -> None:
+    """Compile, compare, and look whether it is in force."""
+    with host.report.step("AppArmor: the profile compiles, and fits what the daemon does") as seen:
+        said = host.machine.run("apparmor_parser", "-Q", "-K", "-D", "rule-exprs", PROFILE)
+        rules = [
+            Rule(re.compile(paths), int(bits, 16) >> _OTHERS)
+            for paths, bits in _RULE.findall(said.stdout + said.stderr)
+        ]
+        touched = trace.record(host, host.work.parent)
+        expect(len(rules) > 80 and len(touched) > 200, f"{len(rules)} rules, {len(touched)} paths")
+        denied = [access for access in sorted(touched) if not allowed(rules, *access)]
+        expect(denied == [], f"the profile would deny: {denied}")
+        granted = [wish for wish in FORBIDDEN if allowed(rules, *wish)]
+        expect(granted == [], f"the profile allows: {granted}")
+        seen.append(
+            f"{len(rules)} rules allow {len(touched)} accesses; {len(FORBIDDEN)} others stay denied"
+        )
+        seen.append(in_force(host))
+
+
+def allowed(rules: Iterable[Rule], path: str, wanted: str) -> bool:
+    """Whether the rules together allow it. The start itself is systemd's, not the profile's."""
+    if (path, wanted) == (trace.PROGRAM, "x"):
+        return True
+    granted = 0
+    for rule in rules:
+        if rule.paths.fullmatch(path):
+            granted |= rule.permissions
+    return all(granted & _BITS[letter] for letter in wanted)
+
+
+def in_force(host: Host) -> str:
+    """Where the host's kernel can, the daemon is confined; else that is said."""
+    if host.machine.run("aa-enabled", "--quiet", check=False).returncode:
+        return "no AppArmor in this kernel: not enforced here"
+    label = host.machine.shell(f"cat /proc/{host.main_pid()}/attr/current")
+    expect(label == "sixtykeyd (enforce)", f"the daemon is {label}")
+    return f"the daemon is confined: {label}"
