@@ -5,6 +5,8 @@ an empty line as the end mark, and the end of the stream. Without the mark a dae
 would look like one that knows no key. Anything malformed is closed without a byte. A lookup reads
 the table in memory and nothing else: no disk, no network, no lock. Only one that finds no live key
 may wait for a source that is asked for more (feed/questions.py), half a second at most.
+
+PAM's account program asks here too, in another form of line: see admission.py.
 """
 
 from __future__ import annotations
@@ -27,43 +29,34 @@ END_MARK = b"\n"
 class LookupConnection:
     """One helper: a line in, lines out, and the end.
 
-    On the bare socket: most helpers have sent their line by the time they are accepted, and are
-    answered then and there, which costs half of what asyncio's transports do.
+    On the bare socket, and answered where it was accepted: most helpers have sent their line by
+    then, and take their answer at once. Only one that has not is waited for.
     """
 
     def __init__(
-        self,
-        sock: socket.socket,
-        lookups: Lookups,
-        admissions: Admissions,
-        connections: set[LookupConnection],
+        self, sock: socket.socket, lookups: Lookups, admissions: Admissions, waiting: Waiting
     ) -> None:
         self._sock = sock
         self._lookups = lookups
         self._admissions = admissions
-        self._connections = connections
-        self._loop = asyncio.get_running_loop()
-        self._inbox = self._outbox = b""
+        self._waiting = waiting
+        # What has to be done before there is an answer; most are answered at once.
         self._pulling: Optional[asyncio.Future[None]] = None
         self._admitting: Optional[asyncio.Task[bytes]] = None
-        # The helper gives up after a second; so it has one to ask, and to read its answer.
-        self._deadline = self._loop.call_later(LIMITS.lookup_seconds, self.close)
-        connections.add(self)
+        self._inbox = self._outbox = b""
+        self._deadline: Optional[asyncio.TimerHandle] = None
         self._readable()
-
-    @property
-    def when(self) -> float:
-        """When this connection ends at the latest (the event loop's time, s)."""
-        return self._deadline.when()
 
     def close(self) -> None:
         """End it now."""
-        self._deadline.cancel()
-        self._connections.discard(self)
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._waiting.pop(self, None)
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._sock)
+            loop.remove_writer(self._sock)
         if self._pulling is not None:
             self._pulling.cancel()
-        self._loop.remove_reader(self._sock)
-        self._loop.remove_writer(self._sock)
         self._sock.close()
 
     def _readable(self) -> None:
@@ -80,35 +73,50 @@ class LookupConnection:
         if answered:
             self._writable()
         elif self._pulling is None and self._admitting is None:
-            self._loop.add_reader(self._sock, self._readable)
+            self._wait().add_reader(self._sock, self._readable)
+        else:
+            self._wait().remove_reader(self._sock)
 
     def _receive(self) -> bool:
         """Take what has arrived; whether there is an answer now. Raises Malformed, OSError."""
-        data = self._sock.recv(LIMITS.lookup_bytes)
+        data = self._sock.recv(LIMITS.lookup_bytes, socket.MSG_DONTWAIT)
         self._inbox += data
         if data and b"\n" not in self._inbox and len(self._inbox) < LIMITS.lookup_bytes:
             return False
-        self._loop.remove_reader(self._sock)
         question = Question.parse(self._inbox)
         if question is not None:
-            self._loop.remove_reader(self._sock)
             self._admit(question)
             return False
         self._pulling = self._lookups.pull(self._inbox)
         if self._pulling is not None:
             self._pulling.add_done_callback(self._pulled)
             return False
-        self._outbox = self._lookups.answer(self._inbox, *peer_process(self._sock)) + END_MARK
+        self._look_up()
         return True
+
+    def _look_up(self) -> None:
+        answer = self._lookups.answer(self._inbox, *peer_process(self._sock))
+        self._outbox = answer + END_MARK
+
+    def _pulled(self, _: asyncio.Future[None]) -> None:
+        """The source has answered, or not in time: what is in the table now is the answer."""
+        if self not in self._waiting:
+            return
+        try:
+            self._look_up()
+        except (OSError, Malformed):
+            self.close()
+        else:
+            self._writable()
 
     def _admit(self, question: Question) -> None:
         """Answer PAM's account phase, once a use is written down."""
         answering = self._admissions.answer(question, *peer_process(self._sock))
-        self._admitting = self._loop.create_task(answering)
+        self._admitting = asyncio.get_running_loop().create_task(answering)
         self._admitting.add_done_callback(self._admitted)
 
     def _admitted(self, task: asyncio.Task[bytes]) -> None:
-        if self not in self._connections:
+        if self not in self._waiting:
             return  # whoever asked has gone; what was written down stays
         if task.cancelled() or task.exception() is not None:
             log.error("a login was not admitted: %r", task)
@@ -117,27 +125,38 @@ class LookupConnection:
         self._outbox = task.result() + END_MARK
         self._writable()
 
-    def _pulled(self, _: asyncio.Future[None]) -> None:
-        """The source has answered, or not in time: what is in the table now is the answer."""
-        if self not in self._connections:
-            return
-        try:
-            self._outbox = self._lookups.answer(self._inbox, *peer_process(self._sock)) + END_MARK
-        except (OSError, Malformed):
-            self.close()
-        else:
-            self._writable()
-
     def _writable(self) -> None:
         try:
             while self._outbox:
-                self._outbox = self._outbox[self._sock.send(self._outbox) :]
+                self._outbox = self._outbox[self._sock.send(self._outbox, socket.MSG_DONTWAIT) :]
         except BlockingIOError:
-            self._loop.add_writer(self._sock, self._writable)
+            loop = self._wait()
+            loop.remove_reader(self._sock)
+            loop.add_writer(self._sock, self._writable)
             return
         except OSError:
             pass  # it has gone, as sshd's helper does when sshd has gone
         self.close()
+
+    def _wait(self) -> asyncio.AbstractEventLoop:
+        """Give it a second, as long as the helper has, to ask and to read; the event loop."""
+        loop = asyncio.get_running_loop()
+        if self._deadline is None:
+            if len(self._waiting) >= LIMITS.lookup_connections:
+                make_room(self._waiting)
+            self._deadline = loop.call_later(LIMITS.lookup_seconds, self.close)
+            self._waiting[self] = None
+        return loop
+
+
+Waiting = dict[LookupConnection, None]
+"""Connections that are waited for, the oldest first."""
+
+
+def make_room(waiting: Waiting) -> None:
+    """The oldest gives way: a helper that is alive has long had its answer."""
+    if waiting:
+        next(iter(waiting)).close()
 
 
 class LookupServer:
@@ -146,7 +165,7 @@ class LookupServer:
     def __init__(self, lookups: Lookups, admissions: Admissions) -> None:
         self._lookups = lookups
         self._admissions = admissions
-        self._connections: set[LookupConnection] = set()
+        self._waiting: Waiting = {}
         self._listener: Optional[socket.socket] = None
 
     def start(self, listener: socket.socket) -> None:
@@ -167,7 +186,7 @@ class LookupServer:
         asyncio.get_running_loop().remove_reader(self._listener)
         self._listener.close()
         self._listener = None
-        while self._connections:
+        while self._waiting:
             await asyncio.sleep(LIMITS.drain_poll_seconds)
 
     def _listen(self) -> None:
@@ -186,20 +205,12 @@ class LookupServer:
             except OSError as error:
                 self._cannot_accept(error)
                 return
-            sock.setblocking(False)
-            if len(self._connections) >= LIMITS.lookup_connections:
-                self._make_room()
-            LookupConnection(sock, self._lookups, self._admissions, self._connections)
-
-    def _make_room(self) -> None:
-        """The oldest gives way: a helper that is alive has long had its answer."""
-        if self._connections:
-            min(self._connections, key=lambda connection: connection.when).close()
+            LookupConnection(sock, self._lookups, self._admissions, self._waiting)
 
     def _cannot_accept(self, error: OSError) -> None:
         """No descriptor or no memory left (accept(2)): make room, and try again in a moment."""
         log.warning("cannot accept a lookup: %s", error.strerror)
-        self._make_room()
+        make_room(self._waiting)
         loop = asyncio.get_running_loop()
         if self._listener is not None:
             loop.remove_reader(self._listener)

@@ -11,7 +11,7 @@ import pytest
 from agent.audit.metrics import prometheus
 from agent.audit.record import Record, Unwritten
 from agent.audit.sampling import PACES
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from tests.audit.test_metrics import STATUS
 from tests.parts.host import ROOT
 

@@ -222,7 +222,7 @@ def test_whoever_is_silent_is_cut_off_and_gives_way(tmp_path: Path) -> None:
             sock.setblocking(False)
             await asyncio.get_running_loop().sock_connect(sock, at.path)
         assert await at.ask(b"alice\n") == lease.line.encode()
-        assert len(at.server._connections) <= LIMITS.lookup_connections
+        assert len(at.server._waiting) <= LIMITS.lookup_connections
         assert await asyncio.get_running_loop().sock_recv(silent[-1], 1) == b""
         for sock in silent:
             sock.close()
@@ -244,7 +244,7 @@ def test_whoever_does_not_read_is_cut_off(tmp_path: Path) -> None:
             await asyncio.get_running_loop().sock_connect(sock, at.path)
             await asyncio.get_running_loop().sock_sendall(sock, b"alice\n")
         assert (await at.ask(b"alice\n")).count(b"\n") == 1000
-        while at.server._connections:
+        while at.server._waiting:
             await asyncio.sleep(0.05)
         for sock in deaf:
             sock.close()

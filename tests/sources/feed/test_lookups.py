@@ -150,7 +150,7 @@ def test_a_helper_that_has_gone_leaves_nothing_behind(tmp_path: Path) -> None:
         peer.say(Answer(asked["ask"]))
         while at.role.told()["Waiting"]:
             await asyncio.sleep(0.001)
-        assert not at.lookups._connections
+        assert not at.lookups._waiting
         peer.writer.close()
 
     at_house(tmp_path, course)
