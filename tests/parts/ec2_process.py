@@ -14,15 +14,14 @@ from typing import Any, Optional
 from tests.parts.daemon import PATIENCE, RunningDaemon
 from tests.parts.ec2_signer import Ec2Signer
 from tests.parts.host import ROOT, helper_group
-from tests.parts.metadata import MetadataServer
 from tests.parts.part import Part
 
 
-def ec2_settings(folder: Path, server: MetadataServer, signer: Ec2Signer) -> dict[str, Any]:
-    """What a daemon's configuration needs to be asked about EC2's metadata."""
+def ec2_settings(folder: Path, url: str, signer: Ec2Signer) -> dict[str, Any]:
+    """What a daemon's configuration needs so that it asks for what a metadata service has."""
     return {
         "source": {"socket": str(folder / "source.sock"), "group": helper_group()},
-        "ec2": {"metadata": server.url, "roots": str(signer.pem("root"))},
+        "ec2": {"metadata": url, "roots": str(signer.pem("root"))},
     }
 
 

@@ -13,16 +13,19 @@ import base64
 import json
 import secrets
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Optional, Union
 
 from tests.parts.daemon import INSTANCE_ID, ZONE
 from tests.parts.ec2_signer import DOMAIN, Ec2Signer
+from tests.parts.host import ROOT
+from tests.parts.part import Part
 
 TOKEN_SECONDS = "X-aws-ec2-metadata-token-ttl-seconds"
 TOKEN = "X-aws-ec2-metadata-token"
@@ -175,16 +178,48 @@ class MetadataServer(ThreadingHTTPServer):
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop listening; connections that are open end by themselves."""
         self.shutdown()
         self.server_close()
         self._thread.join()
+
+
+class MetadataProcess(Part):
+    """The same in a process of its own, so that it takes no time from whoever measures."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: Optional[subprocess.Popen[bytes]] = None
+        self.url = ""
+
+    def begin(self) -> None:
+        """Start."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.parts.metadata", str(self._folder)],
+            cwd=ROOT, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        self.url = self._process.stdout.readline().decode().strip()
+        if not self.url:
+            raise RuntimeError("the metadata service does not start")
+
+    def finish(self) -> None:
+        """Stop."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+
+
+def install_metadata_helper(folder: Path, url: str, roots: Path) -> Path:
+    """Put the helper into `folder` that asks a metadata service by itself; return its path."""
+    text = (ROOT / "tests" / "parts" / "metadata_helper.sh").read_text("utf-8")
+    trusted = folder / "roots.pem"
+    trusted.write_bytes(roots.read_bytes())
+    helper = folder / "metadata-helper"
+    helper.write_text(text.replace("@URL@", url).replace("@ROOTS@", str(trusted)))
+    helper.chmod(0o755)
+    return helper
 
 
 def main() -> None:

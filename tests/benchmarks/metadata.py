@@ -1,0 +1,204 @@
+"""Keys out of EC2's metadata, beside a shell helper that asks the same service by itself."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Callable, Optional
+
+from agent.lookup.server import END_MARK
+from tests.benchmarks.figures import Figure, figure
+from tests.benchmarks.pairs import Pairs, Spread
+from tests.benchmarks.serving import PLAIN, daemon
+from tests.parts.daemon import RunningDaemon
+from tests.parts.ec2_process import RunningEc2, ec2_settings, lookup
+from tests.parts.ec2_signer import Ec2Signer
+from tests.parts.host import login_user, work_directory
+from tests.parts.keys import KeyPair, make_key
+from tests.parts.leases import ed25519_line
+from tests.parts.metadata import MetadataFolder, MetadataProcess, install_metadata_helper
+from tests.parts.sshd import RunningSshd, install_compiled
+
+ANSWER_SECONDS = 0.001
+"""How long the metadata service takes for each answer, besides what it has to do."""
+HOST_KEYS, LOGINS = 6, 6
+LOOKUPS, FIRST, SHELL = 200, 10, 20
+
+
+class Site:
+    """A host's metadata, and a daemon that is configured for it."""
+
+    def __init__(
+        self, data: MetadataFolder, url: str, signer: Ec2Signer, served: RunningDaemon
+    ) -> None:
+        self.data = data
+        self.url = url
+        self.signer = signer
+        self.daemon = served
+
+    def install_shell(self, folder: Path) -> Path:
+        """The helper that asks the metadata by itself."""
+        return install_metadata_helper(folder, self.url, self.signer.pem("root"))
+
+    def push(self, os_user: str, key: str) -> None:
+        """What EC2's own API would do: one block, whose minute begins now."""
+        self.data.set_keys(os_user, self.signer.block(key))
+
+
+@contextmanager
+def site() -> Iterator[Site]:
+    """A metadata service that answers in a millisecond, with nothing pushed yet."""
+    with work_directory() as folder:
+        signer, data = Ec2Signer(folder / "signer"), MetadataFolder(folder / "metadata")
+        data.set_signer(signer)
+        data.behave(delay=ANSWER_SECONDS)
+        with MetadataProcess(data.folder) as service:
+            settings = ec2_settings(folder, service.url, signer)
+            with daemon(**settings) as served:
+                yield Site(data, service.url, signer, served)
+
+
+def login(sshd: RunningSshd, user: str, key: KeyPair) -> float:
+    """Milliseconds of a login. Raises RuntimeError when it is refused."""
+    start = time.perf_counter()
+    done = sshd.login(user, key)
+    if not done.accepted:
+        raise RuntimeError(f"login: {done.message}\n{sshd.log()}")
+    return (time.perf_counter() - start) * 1000
+
+
+def logins(at: Site, folder: Path, user: str) -> dict[str, list[float]]:
+    """Milliseconds of logins: with a key just pushed, and with one in a file of the same sshd.
+
+    Then with a key just pushed for the shell helper to find, on an sshd of its own.
+
+    sshd rounds each step up to a delay that depends on its host key (OpenSSH, auth2.c): whoever
+    calls this calls it several times.
+    """
+    filed = make_key(folder, "filed")
+    (folder / "authorized_keys").write_text(filed.line + "\n")
+    settings = [f"AuthorizedKeysFile {folder / 'authorized_keys'}", "StrictModes no"]
+    start = partial(RunningSshd, settings=settings)
+    path = at.daemon.lookup_socket
+    (folder / "ours").mkdir(mode=0o755)
+    (folder / "shell").mkdir(mode=0o755)
+    taken: dict[str, list[float]] = {"ours": [], "filed": [], "shell": []}
+    with (
+        start(folder / "ours", path, install=install_compiled) as ours,
+        start(folder / "shell", path, install=at.install_shell) as shell,
+    ):
+        for number in range(-1, LOGINS):
+            found = {"filed": login(ours, user, filed)}
+            for name, sshd in (("ours", ours), ("shell", shell)):
+                key = make_key(folder, f"{name}-{number}")
+                at.push(user, key.line)
+                found[name] = login(sshd, user, key)
+            for name, value in found.items():
+                if number >= 0:
+                    taken[name].append(value)
+    return taken
+
+
+@figure
+def metadata_login_vs_authorized_keys_file() -> Figure:
+    """Every login with a push that nobody has seen before; the signer is known after the first."""
+    taken: dict[str, list[float]] = {"ours": [], "filed": [], "shell": []}
+    with (
+        work_directory() as folder,
+        site() as at,
+        RunningEc2(at.daemon, environment=PLAIN),
+        login_user() as user,
+    ):
+        for number in range(HOST_KEYS):
+            place = folder / str(number)
+            place.mkdir(mode=0o755)
+            for name, values in logins(at, place, user).items():
+                taken[name] += values
+    pairs = Pairs.of(
+        [each / 1000 for each in taken["ours"]], [each / 1000 for each in taken["filed"]]
+    )
+    shell, filed = Spread.of(taken["shell"]), statistics.median(taken["filed"])
+    above = statistics.median(taken["ours"]) - filed
+    detail = {
+        **pairs.detail(),
+        "shell_ms": vars(shell),
+        "above_ms": round(above, 3),
+        "shell_above_ms": round(shell.median - filed, 3),
+        # Where nothing is above at all, a tenth of a millisecond stands for it.
+        "times_less": round((shell.median - filed) / max(above, 0.1), 1),
+        "host_keys": HOST_KEYS,
+    }
+    return Figure(
+        "metadata_login_vs_authorized_keys_file", pairs.ratio, "ratio", "AuthorizedKeysFile", detail
+    )
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Milliseconds that it takes."""
+    start = time.perf_counter()
+    work()
+    return (time.perf_counter() - start) * 1000
+
+
+def ask(at: Site, os_user: str, key: Optional[str] = None) -> None:
+    """A lookup on the daemon's socket; raises RuntimeError unless it gives this key, or none."""
+    answer = lookup(at.daemon, f"{os_user}\n")
+    if not (answer == END_MARK if key is None else answer.startswith(key.encode())):
+        raise RuntimeError(f"the lookup for {os_user} was answered {answer!r}")
+
+
+def run_shell(helper: Path, os_user: str, key: Optional[str] = None) -> None:
+    """The shell helper for a user that there is; raises RuntimeError unless it prints this."""
+    done = subprocess.run(
+        [str(helper), "--socket", "x", os_user], capture_output=True, text=True, check=False
+    )
+    if done.stdout.strip() != (key or ""):
+        raise RuntimeError(f"the shell helper: {done.returncode}, {done.stdout}{done.stderr}")
+
+
+def cached(at: Site, number: int) -> float:
+    """Milliseconds of the lookup that finds a push for the first time, the signer being known."""
+    user, key = f"user{number}", ed25519_line(number)
+    at.push(user, key)
+    return timed(partial(ask, at, user, key))
+
+
+def first(at: Site, number: int) -> float:
+    """Milliseconds of the first lookup of a new sixtykeyd-ec2 that finds a push."""
+    chain = (at.data.folder / "latest/meta-data/managed-ssh-keys/signer-cert").read_bytes()
+    at.data.remove("managed-ssh-keys/signer-cert")
+    with RunningEc2(at.daemon, environment=PLAIN):
+        ask(at, "nobody-yet")
+        at.data.write("managed-ssh-keys/signer-cert", chain)
+        return cached(at, number)
+
+
+@figure
+def metadata_lookup_ms() -> Figure:
+    """A user without keys, as at every ordinary login; beside it pushes, and the shell helper."""
+    detail: dict[str, object] = {}
+    with site() as at, work_directory() as folder:
+        today = [timed(partial(ask, at, "nobody-yet")) for _ in range(LOOKUPS)]
+        detail["first_push_ms"] = vars(Spread.of([first(at, 1000 + n) for n in range(FIRST)]))
+        with RunningEc2(at.daemon, environment=PLAIN):
+            cached(at, 1)
+            detail["cached_push_ms"] = vars(Spread.of([cached(at, 10 + n) for n in range(50)]))
+            none = [timed(partial(ask, at, "nobody-yet")) for _ in range(LOOKUPS)]
+        helper, user = at.install_shell(folder), "root"
+        shell = [timed(partial(run_shell, helper, user)) for _ in range(SHELL)]
+        detail["shell_without_key_ms"] = vars(Spread.of(shell))
+        key = ed25519_line(7)
+        at.push(user, key)
+        shell = [timed(partial(run_shell, helper, user, key)) for _ in range(SHELL)]
+        detail["shell_with_key_ms"] = vars(Spread.of(shell))
+    detail["without_source_ms"] = vars(Spread.of(today))
+    detail["above_ms"] = round(statistics.median(none) - statistics.median(today), 3)
+    value = round(statistics.median(none), 3)
+    detail["ours_ms"] = vars(Spread.of(none))
+    detail["answer_ms"] = ANSWER_SECONDS * 1000
+    return Figure("metadata_lookup_ms", value, "ms", "a lookup that asks no source", detail)
