@@ -63,13 +63,15 @@ build/venv-%/ready: pyproject.toml tests/floors.txt
 	    $(PINS) --editable '.[test]'
 	touch $@
 
-# The compiled helper for this host, as the packages have it: build/authorized-keys.
-helper: build/authorized-keys
+# What sshd and PAM run, compiled for this host as the packages have it, by one rule.
+helper: build/authorized-keys build/pam-account
 
-build/authorized-keys: agent/helper/authorized_keys.c agent/helper/build
+build/authorized-keys: agent/helper/authorized_keys.c
+build/pam-account: agent/helper/pam_account.c
+build/authorized-keys build/pam-account: agent/helper/build
 	.ci/need cc=gcc /usr/include/stdio.h=libc6-dev
 	mkdir -p build
-	agent/helper/build $@ -s
+	SOURCE=$(filter %.c,$^) agent/helper/build $@ -s
 
 # Some ten minutes, on a machine that does nothing else; build/bench.json and a plot beside it.
 bench: .venv/ready-test .venv/ready-bench

@@ -17,13 +17,15 @@ MAX_FUNCTION = 40
 
 # Each layer, and the layers that its modules may reach, directly or through others. A module is of
 # the longest name that is its own or a folder above it; every module of agent/ is of one.
-_CORE = {"agent.config", "agent.host", "agent.leases", "agent.audit"}
+_CORE = {"agent.config", "agent.sshd_files", "agent.host", "agent.leases", "agent.audit"}
 _API = {*_CORE, "agent.sources", "agent.sources.api"}
 _FEED = {"agent.sources.feed", "agent.sources.feed.messages"}
 _DAEMON = {*_API, *_FEED, "agent", "agent.lookup", "agent.operations", "agent.reloading"}
 LAYERS: dict[str, set[str]] = {
     "agent.config": set(),
-    "agent.host": {"agent.config"},
+    # What sshd-setup, the daemon and the commands all read.
+    "agent.sshd_files": set(),
+    "agent.host": {"agent.config", "agent.sshd_files"},
     "agent.leases": {"agent.config", "agent.host"},
     "agent.audit": {"agent.config", "agent.host", "agent.leases"},
     "agent.lookup": _CORE,
@@ -44,7 +46,7 @@ LAYERS: dict[str, set[str]] = {
     "agent.commands": {*_API, "agent", "agent.sshd_setup"},
     "agent.cli": {*_API, "agent", "agent.sshd_setup", "agent.commands"},
     "agent.helper": set(),
-    "agent.sshd_setup": set(),
+    "agent.sshd_setup": {"agent.sshd_files"},
     # The version.
     "agent": set(),
 }  # fmt: skip

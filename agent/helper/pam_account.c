@@ -148,7 +148,10 @@ static bool is_admitted(const char *path) {
     const int64_t end = now() + DEADLINE_MS * 1000;
     struct sockaddr_un where = {.sun_family = AF_UNIX};
     char request[ADDRESS_BYTES + 32], answer[512];
-    if (strlen(path) >= sizeof where.sun_path) return false;
+    if (strlen(path) >= sizeof where.sun_path) {
+        warn("refused: the path of the socket is too long");
+        return false;
+    }
     memcpy(where.sun_path, path, strlen(path));
     write_request(request, sizeof request);
     for (; now() < end; usleep(5000)) {

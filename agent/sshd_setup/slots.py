@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from agent.sshd_setup.directives import directives
+from agent.sshd_files.directives import directives
 from agent.sshd_setup.sshd import Sshd
 
 _OPTION = re.compile(r"AuthorizedKeysCommand\s*[=\s]\s*\S", re.IGNORECASE)

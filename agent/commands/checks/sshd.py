@@ -15,7 +15,7 @@ from typing import Optional
 from agent.commands.checks.finding import Finding, Host, fault, note, unknown
 from agent.commands.checks.helper import INSTALLED, helper, is_ours
 from agent.config.settings import Config
-from agent.sshd_setup.directives import Directive, directives, included
+from agent.sshd_files.directives import Directive, directives, included
 
 _PATHS = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin"
 _SETUP = "/usr/lib/sixtykey/sshd-setup enable"

@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 _KEYWORD = re.compile(r"\s*([A-Za-z]+)(?:\s*=\s*|\s+)(.*?)\s*$")
 # sshd's own limit (servconf.c).
@@ -22,15 +22,20 @@ class Directive(NamedTuple):
     match: str
 
 
-def directives(path: str, match: str = "", depth: int = 0) -> Iterator[Directive]:
+def directives(
+    path: str, match: str = "", depth: int = 0, unread: Optional[list[str]] = None
+) -> Iterator[Directive]:
     """Every directive of a file and of all that it includes, in the order that sshd reads them.
 
-    Keywords are in lower case. A file that cannot be read has none. Source: sshd_config(5).
+    Keywords are in lower case. A file that cannot be read has none; its name, or that of a folder
+    that cannot be listed, goes to `unread`. Source: sshd_config(5).
     """
+    unread = [] if unread is None else unread
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             lines = file.read().splitlines()
     except OSError:
+        unread.append(path)
         return
     for number, line in enumerate(lines, 1):
         parts = _KEYWORD.match(line)
@@ -41,11 +46,25 @@ def directives(path: str, match: str = "", depth: int = 0) -> Iterator[Directive
             match = "" if value.lower() == "all" else f"Match {value}"
         yield Directive(f"{path}:{number}", keyword, value, match)
         if keyword == "include" and depth < _DEPTH:
+            unread += _closed_folders(value)
             for name in included(value):
-                yield from directives(name, match, depth + 1)
+                yield from directives(name, match, depth + 1, unread)
 
 
 def included(value: str) -> list[str]:
     """The files that an Include line names; relative ones are below /etc/ssh (sshd_config(5))."""
-    patterns = value.replace('"', "").split()
-    return [n for p in patterns for n in sorted(glob.glob(os.path.join("/etc/ssh", p)))]
+    return [name for pattern in _patterns(value) for name in sorted(glob.glob(pattern))]
+
+
+def _patterns(value: str) -> list[str]:
+    return [os.path.join("/etc/ssh", pattern) for pattern in value.replace('"', "").split()]
+
+
+def _closed_folders(value: str) -> list[str]:
+    """The folders of an Include line that are there and cannot be listed."""
+    folders = [os.path.dirname(pattern) for pattern in _patterns(value)]
+    return [f for f in folders if os.path.isdir(f) and not _is_open(f)]
+
+
+def _is_open(folder: str) -> bool:
+    return os.access(folder, os.R_OK | os.X_OK, effective_ids=True)

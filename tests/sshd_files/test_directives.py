@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agent.sshd_setup.directives import directives
+from agent.sshd_files.directives import directives
 
 
 def test_directives_know_their_place(tmp_path: Path) -> None:

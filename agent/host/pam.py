@@ -1,0 +1,67 @@
+"""Whether this host can hold a login to one-time keys: sshd's PAM stack has to ask the daemon."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+
+from agent.config.document import Problems
+from agent.sshd_files.directives import directives
+from agent.sshd_files.pam_file import PROGRAM, SERVICE, SOCKET, account_lines, line_faults
+
+_SETUP = "run /usr/lib/sixtykey/sshd-setup enable --one-time"
+
+
+def check_one_time(root: str = "/", socket: str = SOCKET) -> None:
+    """Make sure that a login which was handed a one-time key cannot go on without the daemon's yes.
+
+    `root` is where the host's files are; `socket` is lookup.socket of the configuration. Where this
+    user may not read sshd's configuration, nothing is known of UsePAM, and that is no problem.
+
+    Raises Problems: keys cannot be limited to one use here; the words say why and what to do.
+    """
+    problems = [*program_faults(root), *_stack(root, socket), *_sshd(root)]
+    if problems:
+        raise Problems(f"keys cannot be used once only on this host: {words}" for words in problems)
+
+
+def program_faults(root: str = "/") -> list[str]:
+    """What keeps PAM from running pam-account, or lets others than root change it."""
+    path = os.path.join(root, PROGRAM.lstrip("/"))
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return [f"{path}: {error.strerror} (the package sixtykey brings it)"]
+    if not stat.S_ISREG(status.st_mode) or not status.st_mode & 0o111:
+        return [f"{path} is not an executable file"]
+    if status.st_uid != 0 or status.st_mode & 0o022:
+        return [f"others than root may change {path}"]
+    return []
+
+
+def _stack(root: str, socket: str) -> list[str]:
+    path = os.path.join(root, SERVICE.lstrip("/"))
+    try:
+        faults = line_faults(list(account_lines(path, root)), socket)
+    except OSError as error:
+        return [f"{error.filename}: {error.strerror}"]
+    except ValueError as error:
+        return [str(error)]
+    # Asked twice, the daemon gives the same answer to the same login.
+    return [f"{f.what}: {_SETUP}" for f in faults if f.name != "pam-line-doubled"]
+
+
+def _sshd(root: str) -> Iterator[str]:
+    """What sshd's files say of PAM, as far as they can be read; the first value counts."""
+    unread: list[str] = []
+    said: dict[str, str] = {}
+    for line in directives(os.path.join(root, "etc/ssh/sshd_config"), unread=unread):
+        # A file that cannot be read, before this line, may have said otherwise.
+        if line.keyword in {"usepam", "pamservicename"} and not line.match and not unread:
+            said.setdefault(line.keyword, line.value.strip('"').lower())
+    if said.get("usepam", "yes" if unread else "no") != "yes":
+        yield "sshd does not use PAM: set UsePAM yes in sshd_config, then reload sshd"
+    service = said.get("pamservicename", "sshd")
+    if service != "sshd":
+        yield f"sshd uses PAM's service {service} (PAMServiceName), not sshd"

@@ -1,0 +1,147 @@
+"""PAM's account phase for sshd, line by line, and whether the line for one-time keys does its work.
+
+Source: pam.conf(5), pam_exec(8).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+PROGRAM = "/usr/lib/sixtykey/pam-account"
+SERVICE = "/etc/pam.d/sshd"
+LINE = f"account required pam_exec.so quiet {PROGRAM}"
+SOCKET = "/run/sixtykey/lookup.sock"
+# Where an include is looked for, in this order: pam.d(5).
+_FOLDERS = ("etc/pam.d", "usr/lib/pam.d")
+# libpam's own limit of includes within each other (PAM_SUBSTACK_MAX_LEVEL).
+_DEPTH = 16
+# A control, which may be a list of actions, then a module and its arguments.
+_LINE = re.compile(r"-?(\w+)\s+(\[[^\]]*\]|\S+)\s+(\S+)\s*(.*)")
+# What of pam_exec's own options changes nothing about who is let in. (`type=` could skip the line.)
+_HARMLESS = frozenset({"quiet", "quiet_log", "debug", "seteuid"})
+# After a line with one of these, PAM goes on to the next one, or the login is refused.
+_GOING_ON = frozenset({"required", "requisite", "optional", "substack"})
+_ACTIONS_GOING_ON = frozenset({"ignore", "bad", "die", "ok", "reset"})
+
+
+class PamLine(NamedTuple):
+    """A line of the account phase. `number`: of its first line in the file `path`, from 1."""
+
+    path: str
+    number: int
+    control: str
+    module: str
+    arguments: tuple[str, ...]
+
+    @property
+    def where(self) -> str:
+        """For people."""
+        return f"{self.path}:{self.number}"
+
+    @property
+    def asks_us(self) -> bool:
+        """Whether it runs pam-account at all."""
+        return os.path.basename(self.module) == "pam_exec.so" and PROGRAM in self.arguments
+
+    @property
+    def may_end_phase(self) -> bool:
+        """Whether a line that stands after it could be left out though the login goes on."""
+        if not self.control.startswith("["):
+            return self.control not in _GOING_ON
+        actions = [pair.partition("=")[2].strip("]") for pair in self.control.lower().split()]
+        return any(action not in _ACTIONS_GOING_ON for action in actions if action)
+
+
+class LineFault(NamedTuple):
+    """What is wrong with the line for one-time keys, by a name for programs, in words."""
+
+    name: str
+    what: str
+
+
+def account_lines(path: str, root: str = "/", depth: int = 0) -> Iterator[PamLine]:
+    """The account phase of a file, with what it includes in place; `substack` stays a line.
+
+    Raises OSError: a file of it cannot be read. ValueError: includes are too deep.
+    """
+    if depth > _DEPTH:
+        raise ValueError(f"{path}: files that include each other")
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        text = file.read()
+    for number, line in _joined(text):
+        kind, _, included = line.partition(" ")
+        if kind.lower() == "@include":
+            yield from account_lines(_find(included.strip(), root), root, depth + 1)
+            continue
+        parts = _LINE.fullmatch(line)
+        if parts is None or parts[1].lower() != "account":
+            continue
+        control = parts[2].lower()
+        if control == "include":
+            yield from account_lines(_find(parts[3], root), root, depth + 1)
+        else:
+            yield PamLine(path, number, control, parts[3], tuple(parts[4].split()))
+
+
+def _joined(text: str) -> Iterator[tuple[int, str]]:
+    """Lines with those that a backslash continues, without comments, and the number of each."""
+    start, whole = 0, ""
+    for number, physical in enumerate(text.split("\n"), 1):
+        start = start or number
+        line = physical.partition("#")[0].rstrip()
+        if line.endswith("\\"):
+            whole += line[:-1] + " "
+            continue
+        whole = re.sub(r"\s+", " ", whole + line).strip()
+        if whole:
+            yield start, whole
+        start, whole = 0, ""
+    if whole.strip():
+        yield start, re.sub(r"\s+", " ", whole).strip()
+
+
+def _find(name: str, root: str) -> str:
+    places = [os.path.join(root, folder, name) for folder in _FOLDERS]
+    if name.startswith("/"):
+        places = [os.path.join(root, name.lstrip("/"))]
+    return next((place for place in places if os.path.exists(place)), places[0])
+
+
+def line_faults(lines: Sequence[PamLine], socket: str = SOCKET) -> list[LineFault]:
+    """Why the account phase does not ask the daemon at `socket` once for each login; else none."""
+    ours = [line for line in lines if line.asks_us]
+    if not ours:
+        return [LineFault("pam-line-missing", f"{SERVICE} has no line `{LINE}`")]
+    found = []
+    if len(ours) > 1:
+        places = ", ".join(line.where for line in ours)
+        found.append(LineFault("pam-line-doubled", f"pam-account is run more than once: {places}"))
+    first = ours[0]
+    at = lines.index(first)
+    ending = [line for line in lines[:at] if line.may_end_phase]
+    if ending:
+        what = f"{first.where}: PAM may never come to it, for {ending[0].where} may end the phase"
+        found.append(LineFault("pam-line-misplaced", what))
+    undoing = [line for line in lines[at + 1 :] if "=reset" in line.control]
+    if undoing:
+        what = f"{first.where}: its refusal is undone by the `reset` of {undoing[0].where}"
+        found.append(LineFault("pam-line-misplaced", what))
+    return found + [LineFault("pam-line-wrong", words) for words in _wrong(first, socket)]
+
+
+def _wrong(line: PamLine, socket: str) -> Iterator[str]:
+    """What is wrong in the line itself."""
+    if line.control not in {"required", "requisite"}:
+        yield f"{line.where}: a refusal does not count, for it is not `required`: {line.control}"
+    at = line.arguments.index(PROGRAM)
+    odd = [word for word in line.arguments[:at] if word not in _HARMLESS]
+    if odd:
+        yield f"{line.where}: takes no such option of pam_exec.so here: {' '.join(odd)}"
+    rest = line.arguments[at + 1 :]
+    if rest and (len(rest) != 2 or rest[0] != "--socket"):
+        yield f"{line.where}: pam-account takes [--socket PATH], not {' '.join(rest)}"
+    elif (rest[1] if rest else SOCKET) != socket:
+        yield f"{line.where}: the daemon answers at {socket}: let it end in --socket {socket}"

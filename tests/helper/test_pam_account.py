@@ -1,0 +1,238 @@
+"""pam-account: whom it lets go on unasked, what it asks, and that nothing but a yes lets one on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.parts.helper_kinds import compile_helper
+from tests.parts.pam_account import KINDS, SOURCE, PamAccount
+from tests.parts.stub_lookup import Behaviour, StubLookup, answering, sending
+
+YES = answering(b"yes\n")
+
+
+@pytest.fixture(params=KINDS)
+def pam(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PamAccount]:
+    """The program, as it is shipped and with sanitizers."""
+    with contextlib.closing(PamAccount(tmp_path, request.param)) as made:
+        yield made
+
+
+def test_who_was_handed_nothing_goes_on_unasked(pam: PamAccount) -> None:
+    """Without the folder, with an empty one, and with files of other processes alone."""
+    with StubLookup(pam.directory, answering(b"no\n")) as stub:
+        assert pam.ask().status == 0
+        pam.handed.mkdir()
+        assert pam.ask().status == 0
+        for name in (f"{os.getpid()}-1", f"{os.getpid()}", f"1{os.getpid()}-2", "x", ".new"):
+            (pam.handed / name).touch()
+        done = pam.ask()
+        assert (done.status, done.out, done.warnings) == (0, b"", [])
+        assert stub.asked == []
+
+
+def test_ordinary_logins_do_not_need_the_daemon(pam: PamAccount) -> None:
+    """It is away, and nobody listens: a login with no one-time key goes on, without a word."""
+    pam.handed.mkdir()
+    done = pam.ask()
+    assert (done.status, done.warnings) == (0, [])
+
+
+def test_yes_lets_it_go_on(pam: PamAccount) -> None:
+    """One question, one answer, nothing in the log."""
+    pam.hand_out()
+    with StubLookup(pam.directory, YES) as stub:
+        done = pam.ask()
+    assert (done.status, done.out, done.warnings) == (0, b"", [])
+    assert stub.asked == [b"admit 192.0.2.7\n"]
+
+
+def test_words_refuse_it_and_are_logged(pam: PamAccount) -> None:
+    """One line of syslog (authpriv.warning) has the daemon's words, and steers no terminal."""
+    pam.hand_out()
+    with StubLookup(pam.directory, answering(b"used \x1b[2K once\nalready\n")):
+        done = pam.ask()
+    assert (done.status, done.out) == (1, b"")
+    (line,) = done.warnings
+    assert line.startswith("<84>sixtykey-pam-account[")
+    assert line.endswith("]: refused: used ?[2K once?already")
+
+
+@pytest.mark.parametrize(
+    "behave",
+    [
+        sending(b"yes\n"),
+        sending(b"yes"),
+        sending(b""),
+        sending(b"\n"),
+        sending(b"\n\n"),
+        sending(b"YES\n\n"),
+        sending(b"yes\n\n\n"),
+        sending(b"yes\n\nno\n\n"),
+        sending(b" yes\n\n"),
+        sending(b"yes\0\n\n"),
+        sending(b"yes\n" * 1000 + b"\n"),
+        sending(b"\xff" * 510 + b"\n\n"),
+        None,
+    ],
+)
+def test_whatever_is_not_yes_refuses(pam: PamAccount, behave: Behaviour) -> None:
+    """Cut short, without the end mark, more than yes, far too much, or closed at once."""
+    pam.hand_out()
+    with StubLookup(pam.directory, behave):
+        done = pam.ask()
+    assert (done.status, len(done.warnings)) == (1, 1)
+
+
+def test_a_silent_daemon_refuses_in_the_end(pam: PamAccount) -> None:
+    """It takes the question and says nothing, or drips an answer without an end."""
+    pam.hand_out()
+    over: list[StubLookup] = []
+
+    def drip(connection: socket.socket) -> None:
+        while not over[0].over.wait(0.02):
+            connection.sendall(b"y")
+
+    with StubLookup(pam.directory, lambda _: over[0].over.wait()) as silent:
+        over[:] = [silent]
+        assert pam.ask().status == 1
+    with StubLookup(pam.directory, drip) as dripping:
+        over[:] = [dripping]
+        done = pam.ask()
+    assert done.status == 1
+    assert "does not answer at" in done.warnings[0]
+
+
+def test_a_daemon_that_is_away_refuses(pam: PamAccount) -> None:
+    """No socket, a socket that nobody listens at, a path that is too long for one."""
+    pam.hand_out()
+    done = pam.ask()
+    assert (done.status, len(done.warnings)) == (1, 1)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(pam.directory / "stub.sock"))
+    assert pam.ask().status == 1
+    done = pam.run("--socket", f"{pam.directory}/{'x' * 200}")
+    assert (done.status, len(done.warnings)) == (1, 1)
+
+
+def test_the_next_daemon_is_asked_when_one_ends(pam: PamAccount) -> None:
+    """The first connection ends without an answer, as by a restart; the second says yes."""
+    pam.hand_out()
+    asked: list[int] = []
+
+    def restart(connection: socket.socket) -> None:
+        asked.append(1)
+        if len(asked) > 1:
+            YES(connection)
+
+    with StubLookup(pam.directory, restart):
+        assert pam.ask().status == 0
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("name", [") 1 2 3 4 5", "((x) S 1", "a b) (c", ")))", " "])
+def test_a_parent_that_calls_itself_oddly(pam: PamAccount, name: str) -> None:
+    """A process names itself; its start is found all the same."""
+    own = Path("/proc/self/comm")
+    before = own.read_text()
+    own.write_text(name)
+    try:
+        pam.hand_out()
+        with StubLookup(pam.directory, answering(b"no\n")) as stub:
+            assert pam.ask().status == 1
+        assert len(stub.asked) == 1
+    finally:
+        own.write_text(before)
+
+
+@pytest.mark.parametrize("what", ["file", "link"])
+def test_in_doubt_it_was_handed_one(pam: PamAccount, what: str) -> None:
+    """The folder is none, or the file is a link to nowhere: the daemon is asked."""
+    if what == "file":
+        pam.handed.touch()
+    else:
+        name = pam.hand_out()
+        name.unlink()
+        name.symlink_to("/nonexistent")
+    with StubLookup(pam.directory, answering(b"no\n")) as stub:
+        assert pam.ask().status == 1
+    assert len(stub.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "question"),
+    [
+        ({"SSH_CONNECTION": "2001:db8::1 1 ::1 22"}, "2001:db8::1"),
+        ({"SSH_CONNECTION": "fe80::1%2 1 fe80::2%2 22"}, "fe80::1%2"),
+        ({"SSH_CONNECTION": "198.51.100.1"}, "198.51.100.1"),
+        ({"SSH_CONNECTION": ""}, "-"),
+        ({"SSH_CONNECTION": " 192.0.2.9"}, "-"),
+        ({"SSH_CONNECTION": "192.0.2.9\nadmit 192.0.2.8 1 2 3"}, "-"),
+        ({"SSH_CONNECTION": "UNKNOWN 65535 UNKNOWN 65535"}, "-"),
+        ({"SSH_CONNECTION": "1" * 64}, "-"),
+        ({"SSH_CONNECTION": "1" * 63}, "1" * 63),
+        ({"SSH_CONNECTION": "1" * 100_000}, "-"),
+        ({"SSH_CONNECTION": "%n%s%n 1"}, "-"),
+        ({"PAM_RHOST": "evil\npartial", "SSH_CONNECTION": "192.0.2.9 1"}, "192.0.2.9"),
+        ({"SSH_AUTH_INFO_0": "publickey ssh-ed25519 AAAA\n"}, "192.0.2.7 partial"),
+        ({"SSH_AUTH_INFO_0": "password\npublickey ssh-ed25519 A\n"}, "192.0.2.7 partial"),
+        ({"SSH_AUTH_INFO_0": "password\n"}, "192.0.2.7"),
+        ({"SSH_AUTH_INFO_0": ""}, "192.0.2.7"),
+        ({"SSH_AUTH_INFO_0": "x" * 100_000}, "192.0.2.7"),
+    ],
+)
+def test_what_it_asks(pam: PamAccount, environment: dict[str, str], question: str) -> None:
+    """One line in its own form, whatever the variables hold."""
+    pam.hand_out()
+    with StubLookup(pam.directory, YES) as stub:
+        assert pam.ask(**environment).status == 0
+    assert stub.asked == [f"admit {question}\n".encode()]
+
+
+@pytest.mark.parametrize(
+    ("host", "question"), [("192.0.2.7", "192.0.2.7"), ("a.example", "-"), ("", "-")]
+)
+def test_without_sshs_own_variable_pams_counts(pam: PamAccount, host: str, question: str) -> None:
+    """PAM_RHOST may be a name (UseDNS), which is no address."""
+    pam.hand_out()
+    with StubLookup(pam.directory, YES) as stub:
+        assert pam.ask(["env", "-u", "SSH_CONNECTION"], PAM_RHOST=host, PATH="/bin").status == 0
+    assert stub.asked == [f"admit {question}\n".encode()]
+
+
+@pytest.mark.parametrize("arguments", [("--socket",), ("--help", "me"), ("x",), ("--sock", "/x")])
+def test_a_wrong_command_line_keeps_nobody_out(pam: PamAccount, arguments: tuple[str, ...]) -> None:
+    """It warns, and goes on with the usual socket: this process was handed nothing there."""
+    pam.hand_out()
+    done = pam.run(*arguments)
+    assert (done.status, len(done.warnings)) == (0, 1)
+    assert "the line in /etc/pam.d/sshd is wrong" in done.warnings[0]
+
+
+def test_help_says_where_it_belongs(pam: PamAccount) -> None:
+    """The very line of PAM's file."""
+    assert b"account required pam_exec.so quiet /usr/lib/sixtykey/" in pam.run("--help").out
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_descriptors(pam: PamAccount, closed: str) -> None:
+    """Whatever PAM's module leaves open; no socket is taken for an output."""
+    pam.hand_out()
+    shell = ["/bin/sh", "-c", f'exec "$@" {closed}', "sh"]
+    with StubLookup(pam.directory, YES) as stub:
+        assert pam.ask(shell).status == 0
+    with StubLookup(pam.directory, answering(b"no\n")):
+        done = pam.ask(shell)
+    assert (done.status, len(done.warnings)) == (1, 1)
+    assert stub.asked == [b"admit 192.0.2.7\n"]
+
+
+def test_the_analyzer_of_gcc_finds_nothing(tmp_path: Path) -> None:
+    """Neither do its warnings, which are errors here."""
+    compile_helper(tmp_path / "pam-account", "-fanalyzer", source=SOURCE)

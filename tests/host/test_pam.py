@@ -1,0 +1,100 @@
+"""Whether a host can hold a login to one-time keys: what has to be there, what is said if not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from agent.config.document import Problems
+from agent.host.pam import check_one_time
+from agent.sshd_files.pam_file import LINE, PROGRAM
+from tests.parts.host import IS_ROOT, work_directory
+from tests.parts.pam_host import DEBIAN, STACKS, at, lay_out, with_line
+
+pytestmark = pytest.mark.skipif(not IS_ROOT, reason="pam-account has to be root's")
+
+
+def problems(root: Path) -> str:
+    """What is said of the host, which cannot."""
+    with pytest.raises(Problems) as raised:
+        check_one_time(str(root))
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+def test_a_host_that_can(tmp_path: Path, stack: str) -> None:
+    """With the line, the program and UsePAM yes; a doubled line holds logins to it as well."""
+    lay_out(tmp_path, with_line(stack))
+    check_one_time(str(tmp_path))
+    lay_out(tmp_path, with_line(stack, f"{LINE}\n{LINE}"))
+    check_one_time(str(tmp_path))
+
+
+def test_a_host_without_anything(tmp_path: Path) -> None:
+    """All that is missing is said at once; sshd's files are not there, and so say nothing."""
+    said = problems(tmp_path)
+    assert "pam-account: No such file" in said
+    assert "pam.d/sshd: No such file" in said
+    assert "UsePAM" not in said
+
+
+def test_no_line_and_how_to_get_it(tmp_path: Path) -> None:
+    """The line, and the command that writes it."""
+    lay_out(tmp_path)
+    assert f"has no line `{LINE}`: run /usr/lib/sixtykey/sshd-setup enable" in problems(tmp_path)
+
+
+def test_a_line_after_the_end_of_the_phase(tmp_path: Path) -> None:
+    """It is there, and some logins would never come to it."""
+    lay_out(tmp_path, f"{DEBIAN}{LINE}\n")
+    assert "common-account:1 may end the phase" in problems(tmp_path)
+
+
+@pytest.mark.parametrize(("mode", "uid"), [(0o644, 0), (0o775, 0), (0o757, 0), (0o755, 65534)])
+def test_a_program_that_is_not_roots_alone(tmp_path: Path, mode: int, uid: int) -> None:
+    """PAM runs it as root; who may change it lets in whom they like."""
+    lay_out(tmp_path, with_line(DEBIAN))
+    at(tmp_path, PROGRAM).chmod(mode)
+    os.chown(at(tmp_path, PROGRAM), uid, -1)
+    assert "pam-account" in problems(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "config",
+    ["UsePAM no\n", "usepam = no\nUsePAM yes\n", "", "# UsePAM yes\n", "Port 22\n",
+     "UsePAM yes\nPAMServiceName other\n"],
+)  # fmt: skip
+def test_an_sshd_without_pam(tmp_path: Path, config: str) -> None:
+    """Said in its file, or by its own default, which is no; or PAM's file is another one."""
+    lay_out(tmp_path, with_line(DEBIAN))
+    at(tmp_path, "/etc/ssh/sshd_config").write_text(config)
+    assert "PAM" in problems(tmp_path)
+
+
+def test_the_first_value_counts(tmp_path: Path) -> None:
+    """Also one in an included file; what comes later does not."""
+    lay_out(tmp_path, with_line(DEBIAN))
+    (tmp_path / "more.conf").write_text("UsePAM yes\n")
+    config = at(tmp_path, "/etc/ssh/sshd_config")
+    config.write_text(f"Include {tmp_path}/more.conf\nUsePAM no\n")
+    check_one_time(str(tmp_path))
+
+
+@pytest.mark.parametrize("closed", ["etc/ssh/sshd_config", "drop-ins/50.conf", "drop-ins"])
+def test_sshds_files_that_cannot_be_read_are_no_problem(closed: str) -> None:
+    """As on Red Hat, where they and their folder are root's alone: nothing is known of UsePAM."""
+    with work_directory() as root:
+        root.chmod(0o755)
+        lay_out(root, with_line(DEBIAN))
+        (root / "drop-ins").mkdir()
+        (root / "drop-ins/50.conf").write_text("UsePAM no\n")
+        at(root, "/etc/ssh/sshd_config").write_text(f"Include {root}/drop-ins/*.conf\n")
+        assert "UsePAM" in problems(root)
+        (root / closed).chmod(0)
+        os.seteuid(65534)
+        try:
+            check_one_time(str(root))
+        finally:
+            os.seteuid(0)

@@ -1,0 +1,121 @@
+"""PAM's account phase as libpam reads it, and what is wrong with the line for one-time keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.sshd_files.pam_file import LINE, PROGRAM, account_lines, line_faults
+from tests.parts.pam_host import DEBIAN, RED_HAT, STACKS, lay_out, with_line
+
+
+def names(tmp_path: Path, stack: str, socket: str = "/run/sixtykey/lookup.sock") -> list[str]:
+    """The faults of a stack by name."""
+    service = lay_out(tmp_path, stack)
+    lines = list(account_lines(str(service), str(tmp_path)))
+    return [fault.name for fault in line_faults(lines, socket)]
+
+
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+def test_the_first_account_line_does_its_work(tmp_path: Path, stack: str) -> None:
+    """On Debian and on Red Hat; without it, it is missing."""
+    assert names(tmp_path, with_line(stack)) == []
+    assert names(tmp_path, stack) == ["pam-line-missing"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"account required pam_exec.so {PROGRAM}",
+        f"-account  REQUIRED\t/usr/lib/security/pam_exec.so quiet {PROGRAM}  # for one-time keys",
+        f"ACCOUNT requisite pam_exec.so quiet quiet_log {PROGRAM}",
+        f"account required \\\n  pam_exec.so quiet \\ # it goes on\n {PROGRAM}",
+        f"account required pam_exec.so {PROGRAM} --socket /run/sixtykey/lookup.sock",
+        f"account requisite pam_nologin.so\naccount [success=ok default=die] pam_x.so\n{LINE}",
+        f"account substack common-account\n{LINE}",
+    ],
+)
+def test_other_ways_to_write_it(tmp_path: Path, line: str) -> None:
+    """Whatever libpam takes for the same line, and after lines that do not end the phase."""
+    assert names(tmp_path, with_line(DEBIAN, line)) == []
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "account sufficient pam_localuser.so",
+        "account SUFFICIENT pam_localuser.so",
+        "account [success=done default=ignore] pam_x.so",
+        "account [success=1 default=ignore] pam_x.so",
+        "account [default=ignore success=DONE] pam_x.so",
+        "account nonsense pam_x.so",
+        "@include common-account",
+        "account include password-auth",
+    ],
+)
+def test_a_line_that_pam_may_never_come_to(tmp_path: Path, before: str) -> None:
+    """One before it may end the phase, or jump over it, also from an included file."""
+    stack = with_line(DEBIAN, f"{before}\n{LINE}")
+    assert names(tmp_path, stack) == ["pam-line-misplaced"]
+
+
+def test_a_refusal_that_is_undone(tmp_path: Path) -> None:
+    """`reset` forgets the failures of the lines before it."""
+    undoing = f"{LINE}\naccount [default=reset] pam_permit.so"
+    assert names(tmp_path, with_line(DEBIAN, undoing)) == ["pam-line-misplaced"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"# {LINE}",
+        f"auth required pam_exec.so quiet {PROGRAM}",
+        f"session required pam_exec.so quiet {PROGRAM}",
+        f"account required pam_exec.so quiet {PROGRAM}-not",
+        f"account required pam_echo.so quiet {PROGRAM}",
+        f"account required pam_permit.so \\\n{LINE}",
+        f"account substack ours\n# {LINE}",
+    ],
+)
+def test_what_only_looks_like_it(tmp_path: Path, line: str) -> None:
+    """A comment, another phase, another module or program, an argument of the line before."""
+    assert names(tmp_path, with_line(DEBIAN, line)) == ["pam-line-missing"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"account optional pam_exec.so quiet {PROGRAM}",
+        f"account sufficient pam_exec.so quiet {PROGRAM}",
+        f"account [success=ok default=ignore] pam_exec.so quiet {PROGRAM}",
+        f"account required pam_exec.so type=session {PROGRAM}",
+        f"account required pam_exec.so quiet /bin/true {PROGRAM}",
+        f"account required pam_exec.so quiet {PROGRAM} --socket",
+        f"account required pam_exec.so quiet {PROGRAM} --socket /elsewhere",
+    ],
+)
+def test_a_line_that_does_not_refuse(tmp_path: Path, line: str) -> None:
+    """Its refusal does not count, it is skipped, it runs another program, or asks nobody."""
+    assert names(tmp_path, with_line(DEBIAN, line)) == ["pam-line-wrong"]
+
+
+def test_the_daemons_own_socket(tmp_path: Path) -> None:
+    """Where lookup.socket is another one, the line has to name it."""
+    assert names(tmp_path, with_line(RED_HAT), "/run/other.sock") == ["pam-line-wrong"]
+    named = with_line(RED_HAT, f"{LINE} --socket /run/other.sock")
+    assert names(tmp_path, named, "/run/other.sock") == []
+
+
+def test_a_doubled_line(tmp_path: Path) -> None:
+    """Twice in the file, or once more in an included one."""
+    assert names(tmp_path, with_line(DEBIAN, f"{LINE}\n{LINE}")) == ["pam-line-doubled"]
+    (tmp_path / "etc/pam.d/extra").write_text(f"{LINE}\n")
+    assert names(tmp_path, with_line(DEBIAN, f"{LINE}\n@include extra")) == ["pam-line-doubled"]
+
+
+def test_files_that_include_each_other(tmp_path: Path) -> None:
+    """An end is found, and said."""
+    service = lay_out(tmp_path, "@include sshd\n")
+    with pytest.raises(ValueError, match="include each other"):
+        list(account_lines(str(service), str(tmp_path)))
