@@ -8,6 +8,7 @@ from typing import Optional
 
 from agent.config.settings import Config, Push
 from agent.host import tls
+from agent.host.pam import check_one_time
 from agent.sources.api import credentials
 from agent.sources.api.credentials import Credentials
 from agent.sources.api.http_server import HttpServer
@@ -41,10 +42,16 @@ class Reloader:
 
 
 def load_credentials(config: Config) -> Credentials:
-    """The credentials; none without a network listener. Raises Problems."""
-    if config.push.http is None:
-        return Credentials(())
-    return credentials.load(config.push.credentials, config.keys)
+    """The credentials; none without a network listener.
+
+    Raises Problems: also where a key shall be used once, and this host cannot hold a login to that.
+    """
+    known = Credentials(())
+    if config.push.http is not None:
+        known = credentials.load(config.push.credentials, config.keys)
+    if config.keys.uses == "once" or any(each.keys.uses == "once" for each in known):
+        check_one_time(socket=config.lookup.socket)
+    return known
 
 
 def load_tls(push: Push) -> Optional[ssl.SSLContext]:

@@ -18,7 +18,7 @@ import pytest
 from tests.parts.daemon import RunningDaemon
 from tests.parts.host import IS_ROOT, login_user, tool, work_directory
 from tests.parts.keys import KeyPair, make_key
-from tests.parts.pam import sshd_with_pam
+from tests.parts.pam import pam_namespace, sshd_with_pam
 from tests.parts.pushers import Target, push_with_boto3
 from tests.parts.ssh import Login, login_with_ssh
 from tests.parts.sshd import RunningSshd
@@ -70,8 +70,9 @@ def stage() -> Iterator[Stage]:
             "journal": str(directory / "journal" / "leases.db"),
         }
         (directory / "journal").mkdir(mode=0o700)
-        daemon = stack.enter_context(RunningDaemon(directory, config=config))
-        sshd = stack.enter_context(sshd_with_pam(directory, daemon))
+        prefix = stack.enter_context(pam_namespace(directory))
+        daemon = stack.enter_context(RunningDaemon(directory, config=config, prefix=prefix))
+        sshd = stack.enter_context(sshd_with_pam(directory, prefix))
         yield Stage(daemon, sshd, user, make_key(directory))
 
 
@@ -153,3 +154,10 @@ def test_sessions_over_one_connection_are_one_login(stage: Stage, tmp_path: Path
         master.terminate()
         master.wait()
     assert not stage.log_in().accepted
+
+
+def test_a_host_that_cannot_ask_pam_refuses_one_time_keys() -> None:
+    """Without the line in PAM's stack a key could be used twice: the daemon does not start."""
+    refused = pytest.raises(RuntimeError, match="cannot be used once only on this host")
+    with work_directory() as directory, refused:
+        RunningDaemon(directory, config={"keys": {"uses": "once"}}).start()

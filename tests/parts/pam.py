@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.parts.daemon import RunningDaemon
 from tests.parts.host import ROOT, tool
 from tests.parts.sshd import RunningSshd
 
+PROGRAM = Path("/usr/lib/sixtykey/pam-account")
 SERVICE = """\
 auth required pam_permit.so
 account required pam_exec.so quiet {program} --socket {socket}
@@ -23,35 +21,47 @@ session required pam_permit.so
 
 
 @contextlib.contextmanager
-def pam_account() -> Iterator[Path]:
-    """The compiled program, where nobody but root can change it."""
-    folder = Path(tempfile.mkdtemp(prefix="sixtykey-pam-", dir="/var/lib"))
+def pam_namespace(directory: Path) -> Iterator[list[str]]:
+    """How to run a command that sees another /etc/pam.d, and pam-account where packages have it.
+
+    The mounts are the command's own (mount_namespaces(7)): nobody else on this host sees them.
+    """
+    services, programs = directory / "pam.d", directory / "lib"
+    for folder in (services, programs):
+        folder.mkdir(mode=0o755)
+    line = SERVICE.format(program=PROGRAM, socket=directory / "lookup.sock")
+    for name in ("sshd", "other"):
+        (services / name).write_text(line)
+    subprocess.run(
+        [str(ROOT / "agent" / "helper" / "build"), str(programs / PROGRAM.name)],
+        env={
+            **os.environ,
+            "SOURCE": str(ROOT / "agent" / "helper" / "pam_account.c"),
+            "CC": tool("gcc", "gcc"),
+        },
+        check=True,
+        timeout=60,
+    )
+    made = not PROGRAM.parent.exists()
+    PROGRAM.parent.mkdir(parents=True, exist_ok=True)
+    mounts = f"mount --bind {services} /etc/pam.d && mount --bind {programs} {PROGRAM.parent}"
     try:
-        folder.chmod(0o755)
-        program = folder / "pam-account"
-        source = str(ROOT / "agent" / "helper" / "pam_account.c")
-        subprocess.run(
-            [str(ROOT / "agent" / "helper" / "build"), str(program)],
-            env={**os.environ, "SOURCE": source, "CC": tool("gcc", "gcc")},
-            check=True, timeout=60,
-        )  # fmt: skip
-        yield program
+        yield [
+            tool("unshare", "util-linux"), "--mount", "sh", "-c", f'{mounts} && exec "$@"', "sh"
+        ]  # fmt: skip
     finally:
-        shutil.rmtree(folder)
+        if made:
+            # Another test may be using it as its mount point.
+            with contextlib.suppress(OSError):
+                PROGRAM.parent.rmdir()
 
 
 @contextlib.contextmanager
-def sshd_with_pam(directory: Path, daemon: RunningDaemon) -> Iterator[RunningSshd]:
-    """sshd for this daemon; /etc/pam.d is another one for it alone (mount_namespaces(7))."""
-    with pam_account() as program:
-        services = directory / "pam.d"
-        services.mkdir()
-        line = SERVICE.format(program=program, socket=daemon.lookup_socket)
-        for name in ("sshd", "other"):
-            (services / name).write_text(line)
-        mount = f'mount --bind {services} /etc/pam.d && exec "$@"'
-        prefix = [tool("unshare", "util-linux"), "--mount", "sh", "-c", mount, "sh"]
-        file = directory / "authorized_keys"
-        settings = ["UsePAM yes", "StrictModes no", f"AuthorizedKeysFile {file}"]
-        with RunningSshd(directory, daemon.lookup_socket, settings=settings, prefix=prefix) as sshd:
-            yield sshd
+def sshd_with_pam(directory: Path, prefix: list[str]) -> Iterator[RunningSshd]:
+    """sshd in that namespace, with PAM; ordinary keys stand in `directory`/authorized_keys."""
+    settings = [
+        "UsePAM yes", "StrictModes no", f"AuthorizedKeysFile {directory / 'authorized_keys'}",
+    ]  # fmt: skip
+    socket = str(directory / "lookup.sock")
+    with RunningSshd(directory, socket, settings=settings, prefix=prefix) as sshd:
+        yield sshd

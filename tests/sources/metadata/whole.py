@@ -55,7 +55,7 @@ def host(signer: Ec2Signer, config: Optional[Mapping[str, Any]] = None) -> Itera
         data = MetadataFolder(folder / "metadata")
         data.set_signer(signer)
         with MetadataServer(data.folder) as server:
-            settings = merged(ec2_settings(folder, server, signer), config or {})
+            settings = merged(ec2_settings(folder, server.url, signer), config or {})
             with RunningDaemon(folder, config=settings) as daemon:
                 yield Host(folder, data, signer, daemon)
 
