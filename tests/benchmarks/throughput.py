@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess
@@ -16,14 +17,16 @@ from tests.benchmarks.load import lookups, requests
 from tests.benchmarks.pairs import Spread
 from tests.benchmarks.serving import daemon, floor
 from tests.faults.load import pusher
+from tests.parts.daemon import RunningDaemon
 from tests.parts.host import free_port, work_directory
-from tests.parts.leases import ed25519_line
+from tests.parts.leases import ed25519_key, ed25519_line
 from tests.parts.raw import Raw
 from tests.parts.signed import push, sign
 
 ROUNDS = 20
 LOOKUPS, PUSHES = 500, 200
 Round = Callable[[], float]
+_USERS = itertools.count()
 
 
 def rates(name: str, beside: str, ours: Round, peer: Round, rounds: int = ROUNDS) -> Figure:
@@ -51,18 +54,35 @@ def signed_pushes(count: int, user: str = "user") -> list[bytes]:
     ]
 
 
+def fresh_keys(served: RunningDaemon, count: int) -> list[bytes]:
+    """Push so many keys, each for a user of its own; sshd's questions for them."""
+    keys = {f"user{next(_USERS)}": ed25519_key() for _ in range(count)}
+    with Raw(served.push_socket) as raw:
+        for user, key in keys.items():
+            call = push(InstanceOSUser=user, SSHPublicKey=f"{key.type} {key.base64}")
+            if raw.send(call.raw()).answer().status != 200:
+                raise RuntimeError("a push was refused")
+    return [f"{user} {key.fingerprint}\n".encode() for user, key in keys.items()]
+
+
 @figure
 def lookups_vs_floor() -> Figure:
-    """One key found, by its fingerprint as sshd asks, beside an asyncio protocol's constant."""
+    """A key found by its fingerprint, as sshd asks, beside an asyncio protocol's constant.
+
+    Each key is asked for once, so each answer has a record of its own in the audit: what is asked
+    again and again is only counted there, and costs less.
+    """
     with daemon() as served, floor("lookups") as constant:
-        with pusher(served) as one:
-            one.push("ec2-user")
-        line = [b"ec2-user\n"]
+
+        def ours() -> float:
+            return lookups(served.lookup_socket, fresh_keys(served, LOOKUPS), LOOKUPS)
+
+        question = [b"user1 SHA256:" + b"A" * 43 + b"\n"]
         return rates(
             "lookups_vs_floor",
             "asyncio protocol, constant",
-            lambda: lookups(served.lookup_socket, line, LOOKUPS),
-            lambda: lookups(constant, line, LOOKUPS),
+            ours,
+            lambda: lookups(constant, question, LOOKUPS),
         )
 
 
