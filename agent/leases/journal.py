@@ -118,10 +118,12 @@ class Journal:
         """Hold this and nothing else, in today's form; then it is sound. Raises NotDurable."""
         with self._transaction() as database:
             journal_rows.make(database, self._boot_id)
-            journal_rows.put(database, leases)
-            journal_rows.put_marks(database, marks)
+            journal_rows.put_all(database, leases, marks)
             journal_rows.put_horizon(database, horizon)
             journal_rows.put_consumed(database, consumed)
+        with suppress(sqlite3.Error):
+            # The log is as long as all of it now; on tmpfs that is memory.
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._layout = journal_rows.LAYOUT
         self._files = journal_file.identities(self._path)
         self.sound = True
@@ -130,10 +132,10 @@ class Journal:
         """Make a lease, and the mark of its push, durable. Raises NotDurable."""
         self._check_sound()
         with self._transaction() as database:
-            journal_rows.put(database, [lease])
+            journal_rows.put(database, lease)
             if lease.mark is not None:
                 mark = AcceptedMark(lease.mark, lease.request_id, lease.principal)
-                journal_rows.put_marks(database, [mark])
+                journal_rows.put_mark(database, mark)
 
     def consume(self, lease: Lease, used: Consumption) -> None:
         """Put a use in the place of a one-time lease, at once. Raises NotDurable."""

@@ -71,9 +71,9 @@ def make(database: sqlite3.Connection, boot_id: str) -> None:
     put_horizon(database, Horizon())
 
 
-def put(database: sqlite3.Connection, leases: Iterable[Lease]) -> None:
-    """Write leases, without their marks. Raises sqlite3.Error."""
-    database.executemany(_PUT, (sealed(_row(lease)) for lease in leases))
+def put(database: sqlite3.Connection, lease: Lease) -> None:
+    """Write a lease, without its mark. Raises sqlite3.Error."""
+    database.execute(_PUT, _lease_row(lease))
 
 
 def put_consumed(database: sqlite3.Connection, consumed: Iterable[Consumption]) -> None:
@@ -81,10 +81,17 @@ def put_consumed(database: sqlite3.Connection, consumed: Iterable[Consumption]) 
     database.executemany(_PUT_CONSUMED, (sealed(tuple(each)) for each in consumed))
 
 
-def put_marks(database: sqlite3.Connection, marks: Iterable[AcceptedMark]) -> None:
-    """Write marks of accepted pushes. Raises sqlite3.Error."""
-    rows = (sealed((*each.mark, each.request_id, each.principal)) for each in marks)
-    database.executemany(_PUT_MARK, rows)
+def put_mark(database: sqlite3.Connection, mark: AcceptedMark) -> None:
+    """Write the mark of an accepted push. Raises sqlite3.Error."""
+    database.execute(_PUT_MARK, _mark_row(mark))
+
+
+def put_all(
+    database: sqlite3.Connection, leases: Iterable[Lease], marks: Iterable[AcceptedMark]
+) -> None:
+    """Write any number of both. Raises sqlite3.Error."""
+    database.executemany(_PUT, map(_lease_row, leases))
+    database.executemany(_PUT_MARK, map(_mark_row, marks))
 
 
 def put_horizon(database: sqlite3.Connection, horizon: Horizon) -> None:
@@ -169,12 +176,16 @@ def lease_of(
         raise sqlite3.DatabaseError(str(error)) from None
 
 
-def _row(lease: Lease) -> Row:
-    return (
+def _lease_row(lease: Lease) -> Row:
+    return sealed((
         lease.os_user, lease.slot, lease.key.type, lease.key.base64, lease.request_id,
         lease.principal, lease.source, lease.pushed_at, lease.expires_at,
         lease.uses, ",".join(lease.options), lease.pinned_source,
-    )  # fmt: skip
+    ))  # fmt: skip
+
+
+def _mark_row(mark: AcceptedMark) -> Row:
+    return sealed((*mark.mark, mark.request_id, mark.principal))
 
 
 def _conditions(

@@ -213,6 +213,7 @@ class LeaseStore:
         if found is None:
             raise NotDurable("what was accepted before cannot be read")
         self._memory.resume(found.horizon)
+        self._memory.forget()  # what ended meanwhile takes nobody's place
         self._marks_read = True
         return damaged
 
