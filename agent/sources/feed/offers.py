@@ -125,4 +125,4 @@ class Offers:
 
     def _sample(self, record: Record) -> None:
         now = self._context.clock.boottime()
-        self._context.audit.sample(record, (self._source, str(record.os_user)), now)
+        self._context.audit.sample(record, ("offered", str(record.os_user)), now)

@@ -8,6 +8,7 @@ that is ocsp.py. docs/decisions/ec2-verification.md says why this is not left to
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable, Sequence
 from datetime import timezone
@@ -51,16 +52,19 @@ def load(pem: bytes) -> list[x509.Certificate]:
 
 
 def parse(pem: bytes) -> x509.Certificate:
-    """One certificate, all of it. Raises whatever cryptography does."""
-    found = x509.load_pem_x509_certificate(pem)
+    """One certificate in PEM, all of it. Raises whatever cryptography does."""
+    der = base64.b64decode(b"".join(pem.split(b"-----")[2].split()), validate=True)
+    found = x509.load_der_x509_certificate(der)
     # Parsed late by cryptography: now is when its errors are expected.
     list(found.subject), list(found.issuer), list(found.extensions), found.public_key()
-    # What is not signed says nothing of its own: the algorithm is the one that stands in what is
+    # One spelling for one certificate, since some versions verify what they have encoded anew. And
+    # what is not signed says nothing of its own: the algorithm is the one that stands in what is
     # signed (RFC 5280 4.1.1.2), and the signature a whole number of bytes.
     signed = found.tbs_certificate_bytes
-    rest = found.public_bytes(Encoding.DER).partition(signed)[2]
-    if rest[: 2 + rest[1]] not in signed or not rest.endswith(b"\0" + found.signature):
-        raise ValueError("something stands outside of what is signed")
+    rest = der.partition(signed)[2]
+    outside = rest[: 2 + rest[1]] not in signed or not rest.endswith(b"\0" + found.signature)
+    if outside or found.public_bytes(Encoding.DER) != der:
+        raise ValueError("spelled in another way, or with something outside of what is signed")
     return found
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -41,7 +42,8 @@ def _parse(raw: bytes) -> Iterator[ocsp.OCSPResponse]:
             # Parsed late by cryptography: now is when its errors are expected.
             list(answer.extensions), list(answer.single_extensions), answer.serial_number
             list(answer.certificates)
-            yield answer
+            if answer.public_bytes(Encoding.DER) == raw:
+                yield answer
     except Exception:  # noqa: BLE001 - cryptography raises half a dozen types here
         return
 

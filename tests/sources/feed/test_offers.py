@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agent.config.settings import Keys
+from agent.leases.consumption import Consumption
 from agent.sources.feed.messages import Answer
 from tests.parts.leases import ed25519_key, ed25519_line, make_lease
 from tests.sources.feed.house import House, at_house
@@ -82,6 +83,26 @@ def test_a_revoked_key_does_not_come_back(tmp_path: Path) -> None:
         peer.writer.close()
 
     at_house(tmp_path, course)
+
+
+def test_a_key_that_was_used_up_does_not_come_back(tmp_path: Path) -> None:
+    """With `keys.uses: once` a push through EC2's own API is good for one login too."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        await at.offer(peer, at.offered())
+        (lease,) = at.store.table.of("alice")
+        assert lease.uses == 1
+        now = at.clock.boottime()
+        used = Consumption(lease.request_id, "1:2", "192.0.2.1", now, lease.expires_at)
+        await at.store.consume(lease, used)
+        await at.offer(peer, at.offered())
+        assert at.store.table.of("alice") == ()
+        await at.offer(peer, at.offered(2))
+        assert len(at.store.table.of("alice")) == 1
+        peer.writer.close()
+
+    at_house(tmp_path, course, keys=Keys(uses="once"))
 
 
 def test_one_push_is_a_key_for_one_user(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Optional
 
 from tests.parts.daemon import RunningDaemon, merged
@@ -21,10 +20,11 @@ class Host:
     """What a test of the whole takes hold of."""
 
     def __init__(
-        self, folder: Path, data: MetadataFolder, signer: Ec2Signer, daemon: RunningDaemon
+        self, data: MetadataFolder, url: str, signer: Ec2Signer, daemon: RunningDaemon
     ) -> None:
-        self.folder = folder
+        self.folder = daemon.directory
         self.data = data
+        self.url = url
         self.signer = signer
         self.daemon = daemon
 
@@ -57,7 +57,7 @@ def host(signer: Ec2Signer, config: Optional[Mapping[str, Any]] = None) -> Itera
         with MetadataServer(data.folder) as server:
             settings = merged(ec2_settings(folder, server.url, signer), config or {})
             with RunningDaemon(folder, config=settings) as daemon:
-                yield Host(folder, data, signer, daemon)
+                yield Host(data, server.url, signer, daemon)
 
 
 @contextmanager
