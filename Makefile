@@ -27,9 +27,9 @@ test: .venv/ready-test
 	.ci/need --soft $(TOOLS)
 	PYTHON=/usr/bin/python3 .ci/need --soft python3:ensurepip=python3-venv
 ifeq ($(strip $(PYTEST_ARGS)),)
-	# Every line and branch of agent/sources/ by its own tests; then all the others.
-	$(VENV)/python -m pytest $(WORKERS) --cov=agent.sources --cov-branch --cov-fail-under=100 tests/sources
-	$(VENV)/python -m pytest $(WORKERS) --ignore=tests/sources
+	# Every line and branch of agent/sources/api/ by its own tests; then all the others.
+	$(VENV)/python -m pytest $(WORKERS) --cov=agent.sources.api --cov-branch --cov-fail-under=100 tests/sources/api
+	$(VENV)/python -m pytest $(WORKERS) --ignore=tests/sources/api
 else
 	$(VENV)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
 endif

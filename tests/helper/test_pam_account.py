@@ -99,7 +99,10 @@ def test_a_silent_daemon_refuses_in_the_end(pam: PamAccount) -> None:
         while not over[0].over.wait(0.02):
             connection.sendall(b"y")
 
-    with StubLookup(pam.directory, lambda _: over[0].over.wait()) as silent:
+    def wait(_: socket.socket) -> None:
+        over[0].over.wait()
+
+    with StubLookup(pam.directory, wait) as silent:
         over[:] = [silent]
         assert pam.ask().status == 1
     with StubLookup(pam.directory, drip) as dripping:

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from agent.config import settings as config
-from agent.config.settings import LIMITS
+from agent.config.limits import LIMITS
 from agent.leases.journal import Journal
 from agent.leases.lease import Lease, NotDurable, ReplayMark
 from agent.leases.store import LeaseStore
