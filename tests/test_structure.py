@@ -43,8 +43,12 @@ LAYERS: dict[str, set[str]] = {
     "agent.operations": {*_API, "agent"},
     "agent.daemon": _DAEMON,
     "agent.__main__": {*_DAEMON, "agent.daemon"},
-    "agent.commands": {*_API, "agent", "agent.sshd_setup"},
-    "agent.cli": {*_API, "agent", "agent.sshd_setup", "agent.commands"},
+    "agent.fleet": {"agent.config", "agent.host"},
+    # The intake's errors by name: for the daemon's side of a fleet, and for gateways.
+    "agent.fleet.refusals": {*_CORE, "agent.sources", "agent.fleet"},
+    "agent.fleet.gateway": {*_API, "agent", "agent.fleet", "agent.fleet.refusals"},
+    "agent.commands": {*_API, "agent", "agent.fleet", "agent.sshd_setup"},
+    "agent.cli": {*_API, "agent", "agent.fleet", "agent.sshd_setup", "agent.commands"},
     "agent.helper": set(),
     "agent.sshd_setup": {"agent.sshd_files"},
     # The version.
@@ -62,6 +66,10 @@ CORES = [
     "agent.sources.metadata.certificates", "agent.sources.metadata.ocsp",
     "agent.sources.metadata.signer", "agent.sources.metadata.place",
     "agent.sources.metadata.sightings",
+    "agent.fleet.signing", "agent.fleet.documents",
+    "agent.fleet.fields", "agent.fleet.messages", "agent.fleet.nkeys", "agent.fleet.jwt",
+    "agent.fleet.roles", "agent.fleet.tokens", "agent.fleet.certificates", "agent.fleet.membership",
+    "agent.fleet.enrolment", "agent.fleet.servers", "agent.fleet.authority",
 ]  # fmt: skip
 IO_MODULES = {
     "asyncio", "os", "pathlib", "select", "socket", "sqlite3", "ssl", "subprocess", "time",

@@ -1,0 +1,185 @@
+"""Where a gateway's offers go: as signed leases to the one host that they name, over the bus."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Callable, Optional, Protocol
+
+import cachetools
+
+from agent.config.fleet_limits import FLEET
+from agent.config.limits import LIMITS
+from agent.config.settings import Keys
+from agent.fleet import messages, refusals
+from agent.fleet.certificates import HostCertificate
+from agent.fleet.documents import Rejected
+from agent.fleet.messages import NONCE_BYTES, Acknowledgement, LeaseMessage, Mark
+from agent.fleet.signing import PrivateKey, PublicKey
+from agent.host.clock import Clock
+from agent.leases.keys import PublicKey as SshKey
+from agent.leases.lease import ReplayMark
+from agent.leases.turns import Turns
+from agent.sources.intake import Candidate, NotReady, NotThisHost, Offer
+
+_LIFETIME = 60
+
+
+class NobodyThere(Exception):
+    """No host of that name is connected."""
+
+
+class NoAnswer(Exception):
+    """The host's answer did not come in time, or the bus cannot be used."""
+
+
+class Caller(Protocol):
+    """Asks hosts over the bus."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a connection."""
+
+    async def ask(self, subject: str, message: bytes) -> bytes:
+        """The answer to a message. Raises NobodyThere and NoAnswer."""
+
+
+@dataclass(frozen=True)
+class Issuers:
+    """Who signs, whose hosts' certificates count, and who was removed (by nkey, until when: s)."""
+
+    signer: PrivateKey
+    trusted: tuple[PublicKey, ...]
+    revoked: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A lease that a host has acknowledged."""
+
+    request_id: str
+
+
+class CertificateBook:
+    """Hosts' certificates: each is verified once, and looked at whenever it is shown."""
+
+    def __init__(self) -> None:
+        self._verified: cachetools.LRUCache[bytes, tuple[HostCertificate, tuple[PublicKey, ...]]]
+        self._verified = cachetools.LRUCache(FLEET.certificates)
+
+    def open(self, sealed: bytes, host: str, issuers: Issuers, now: float) -> HostCertificate:
+        """The certificate of this host. Raises Rejected; `now` is the wall clock (s)."""
+        digest = hashlib.sha256(sealed).digest()
+        known = self._verified.get(digest)
+        # What an issuer of before has signed counts no more once that is none any more.
+        if known is None or known[1] != issuers.trusted:
+            known = HostCertificate.open(sealed, issuers.trusted), issuers.trusted
+            self._verified[digest] = known
+        certificate = known[0]
+        certificate.check(now, issuers.revoked)
+        if certificate.host != host:
+            raise Rejected(f"the certificate is that of {certificate.host}, not of {host}")
+        return certificate
+
+
+class BusIntake:
+    """Takes offers by having the host that they name take them.
+
+    Whether a push was taken before, the host knows: another gateway may have sent it. What is
+    remembered here only spares the host, and the principal's rate, a flood of repetitions.
+    """
+
+    def __init__(
+        self, keys: Keys, caller: Caller, issuers: Callable[[], Issuers], clock: Clock
+    ) -> None:
+        self._keys = keys
+        self._types = frozenset(keys.types)
+        self._caller = caller
+        self._issuers = issuers
+        self._clock = clock
+        self._taken: cachetools.LRUCache[bytes, str] = cachetools.LRUCache(LIMITS.remembered_marks)
+        self.certificates = CertificateBook()
+
+    def check_ready(self, longest_turn: float) -> None:
+        """Raise NotReady while there is no connection to the bus."""
+        del longest_turn
+        if not self._caller.ready:
+            raise NotReady("The fleet's bus is not reachable from this gateway. Try again.")
+
+    def recall(self, mark: ReplayMark) -> Optional[str]:
+        """The request id of what this very offer became before, if that is still known here."""
+        return self._taken.get(mark.digest)
+
+    def check(self, offer: Offer) -> Candidate:
+        """Check the offered key, as far as all hosts agree. Raises KeyRejected."""
+        key = SshKey.parse(offer.key, types=self._types, rsa_min_bits=self._keys.rsa_min_bits)
+        return Candidate(offer, key)
+
+    async def take(self, candidate: Candidate) -> Delivered:
+        """Send it to its host, and wait for the signed acknowledgement.
+
+        Raises:
+            NotThisHost: no such host is connected.
+            NotReady: it did not answer in time, or what came was not its answer.
+            refusals.REFUSALS: what the host's own intake raised.
+        """
+        issuers = self._issuers()
+        lease = self._lease(candidate, issuers.signer)
+        sealed = lease.seal(issuers.signer)
+        try:
+            reply = await self._caller.ask(messages.SUBJECT + lease.host, sealed)
+            answer = self._read(reply, lease.host, messages.digest(sealed), issuers)
+        except NobodyThere:
+            raise NotThisHost(f"The instance {lease.host} is not connected.") from None
+        except NoAnswer as error:
+            raise NotReady(f"The instance {lease.host} did not answer: {error}.") from None
+        except Rejected as error:
+            raise NotReady(f"The answer of {lease.host} cannot be believed: {error}.") from None
+        if not isinstance(answer, Acknowledgement):
+            raise refusals.reason(answer)
+        if candidate.offer.mark is not None:
+            self._taken[candidate.offer.mark.digest] = answer.request_id
+        return Delivered(answer.request_id)
+
+    def _read(self, reply: bytes, host: str, lease: bytes, issuers: Issuers) -> messages.Answer:
+        """The host's answer to the lease with this digest. Raises Rejected."""
+        sealed, shown = messages.open_reply(reply)
+        certificate = self.certificates.open(shown, host, issuers, self._clock.wall())
+        return messages.open_answer(sealed, host, certificate.key, lease)
+
+    def _lease(self, candidate: Candidate, signer: PrivateKey) -> LeaseMessage:
+        offer, now = candidate.offer, int(self._clock.wall() * 1000)
+        lifetime = min(self._keys.lifetime, offer.policy.lifetime or _LIFETIME)
+        mark = offer.mark
+        return LeaseMessage(
+            offer.instance,
+            offer.os_user,
+            f"{candidate.key.type} {candidate.key.base64}",
+            issued_at=now,
+            ends_at=now + lifetime * 1000,
+            nonce=secrets.token_bytes(NONCE_BYTES),
+            issuer=signer.public,
+            request_id=offer.request_id,
+            principal=offer.principal,
+            source=offer.source,
+            conditions=replace(offer.policy, lifetime=lifetime),
+            zone=offer.zone,
+            mark=None if mark is None else Mark(mark.digest, int(mark.dated * 1000)),
+        )
+
+
+class FreeTurns(Turns):
+    """No turns: hosts take theirs, and one that does not answer must not hold up the others."""
+
+    def held_for(self) -> float:
+        """Nobody waits for anybody."""
+        return 0.0
+
+    async def __aenter__(self) -> None:
+        await asyncio.sleep(0)
+
+    async def __aexit__(self, *exception: object) -> None:
+        """Nothing was held."""
