@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from agent.leases.journal_file import is_in_memory
 from tests.faults.load import MANY, Acknowledged, Refused, check_all_served, pusher
 from tests.parts.daemon import RunningDaemon, merged
@@ -83,6 +85,7 @@ def kill_again_and_again(folder: Path, journal: Path, kills: int, seed: int) -> 
     return len(everything)
 
 
+@pytest.mark.timeout(400)
 def test_no_acknowledged_key_is_lost_and_none_outlives_its_time() -> None:
     """None missing, none after its time, whatever the instant at which the process was killed."""
     with ExitStack() as stack:
