@@ -68,7 +68,8 @@ def draw(screen: pyte.Screen, title: str) -> str:
         console = Console(width=COLUMNS, record=True, file=nowhere, force_terminal=True)
         for row in range(last + 1):
             console.print(_line([screen.buffer[row][column] for column in range(COLUMNS)]))
-    return console.export_svg(title=title, code_format=FORMAT, unique_id="demo")
+    svg: str = console.export_svg(title=title, code_format=FORMAT, unique_id="demo")
+    return svg
 
 
 def _line(cells: list[pyte.screens.Char]) -> Text:
