@@ -113,7 +113,12 @@ class Daemon:
         self._end_audit()
 
     def _open_handouts(self) -> None:
-        """Without the folder no one-time key is given; every other key is."""
+        """Without the folder no one-time key is given; every other key is.
+
+        Where keys may be used as often as one likes, it is made when a credential says otherwise.
+        """
+        if self._config.keys.uses != "once":
+            return
         try:
             self._handouts.open()
         except OSError as error:

@@ -45,6 +45,7 @@ class HandOuts:
         self._folder = folder
         self._proc = proc
         self._known: set[Process] = set()
+        self._opened = False
 
     def open(self) -> None:
         """Make the folder if it is missing, and find what an earlier daemon has left.
@@ -57,6 +58,7 @@ class HandOuts:
             raise PermissionError(f"{self._folder}: others can write there")
         names = (name.split("-") for name in os.listdir(self._folder))
         self._known = {Process(int(name[0]), int(name[1])) for name in names if _is_name(name)}
+        self._opened = True
 
     def login_process(self, helper: int) -> Process:
         """The sshd process that runs the helper with this process id.
@@ -80,6 +82,8 @@ class HandOuts:
         Raises NotHandedOut: it could not be written down, so they must not be given.
         """
         try:
+            if not self._opened:
+                self.open()
             before = self.read(process)
             kept = dict(before.given) if before is not None and before.os_user == os_user else {}
             kept[key] = tuple(dict.fromkeys((*kept.get(key, ()), *given)))
