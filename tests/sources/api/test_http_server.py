@@ -197,7 +197,7 @@ def test_a_connection_that_does_not_begin_gives_its_place_back(
     """Dropped before it began, or failed to: it is closed, and others are served."""
     short(monkeypatch, request_seconds=20.0)
     serving = Serving()
-    begin, fates = serving.loop.connect_accepted_socket, [*[asyncio.Event().wait] * 4, fail]
+    begin, fates = serving.loop.connect_accepted_socket, [*[never] * 4, fail]
 
     async def connect_accepted_socket(*how: Any) -> Any:
         return await (fates.pop(0)() if fates else begin(*how))
@@ -208,6 +208,11 @@ def test_a_connection_that_does_not_begin_gives_its_place_back(
         assert held[0].ends()
         assert held[4].ends()
         assert ask(serving.address, PLAIN).status == 200
+
+
+async def never() -> None:
+    """Last until it is cancelled."""
+    await asyncio.Event().wait()
 
 
 async def fail() -> None:
