@@ -13,7 +13,8 @@ ARM64 := aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu ld.lld=lld \
 # What the tests run, as COMMAND=PACKAGE; those of a command that is not there say so.
 TOOLS := sshd=openssh-server ssh=openssh-client curl=curl git=git node=nodejs npm=npm gcc=gcc \
 	setpriv=util-linux useradd=passwd systemd-socket-activate=systemd groff=groff-base zsh=zsh \
-	/usr/include/stdio.h=libc6-dev clang=clang readelf=binutils strace=strace valgrind=valgrind $(ARM64)
+	/usr/include/stdio.h=libc6-dev clang=clang readelf=binutils strace=strace valgrind=valgrind \
+	/etc/ssl/certs/ca-certificates.crt=ca-certificates $(ARM64)
 
 .DEFAULT_GOAL := test
 .PHONY: demo test once test-floors test-newest bench helper lint screenshots packages e2e fuzz clean .venv

@@ -16,7 +16,9 @@ CACHE = Path("build/e2e")
 # apt installs the package there without a network.
 BASE = (
     "systemd,systemd-sysv,dbus,openssh-server,openssh-client,python3,iproute2,procps,curl,openssl,"
-    "python3-paramiko,python3-cachetools,python3-yaml,python3-h11,python3-nacl,rpm,apparmor"
+    "python3-paramiko,python3-cachetools,python3-yaml,python3-h11,python3-nacl,rpm,apparmor,"
+    # The roots that sixtykeyd-ec2 trusts by default; Debian's images on EC2 have them too.
+    "ca-certificates"
 )
 EXTRA = {"bookworm": "", "trixie": ",systemd-userdbd"}
 

@@ -11,8 +11,10 @@ from typing import Callable
 import pytest
 from cryptography import x509
 
+from agent.config.settings import Ec2
 from agent.sources.metadata import certificates
 from agent.sources.metadata.refusal import Refused
+from agent.sources.metadata.roots import load as load_roots
 from tests.parts.ec2_signer import AUTHORITY, LEAF, NAME, Ec2Signer
 from tests.parts.host import tool
 
@@ -256,10 +258,8 @@ def test_openssl_takes_whatever_is_taken_here(signer: Ec2Signer) -> None:
 
 
 def test_the_systems_own_roots_are_read() -> None:
-    """What EC2's real chain ends in is among the certificates of this host, where it has any."""
-    bundle = Path("/etc/ssl/certs/ca-certificates.crt")
-    if not bundle.exists():
+    """What EC2's real chain ends in is among the roots of this host, at the default's path."""
+    if not Path("/etc/ssl/certs/ca-certificates.crt").exists():
         pytest.skip("this host has no roots: install ca-certificates")
-    found = [certificates.parse(m[0]) for m in certificates.PEM.finditer(bundle.read_bytes())]
-    names = {certificates.common_name(each) for each in found}
+    names = {certificates.common_name(each) for each in load_roots(Ec2().roots)}
     assert {"'Amazon Root CA 1'", "'Starfield Services Root Certificate Authority - G2'"} <= names
