@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts.helper_kinds import compile_helper
-from tests.parts.pam_account import KINDS, SOURCE, PamAccount
+from tests.parts.pam_account import KINDS, PamAccount
 from tests.parts.stub_lookup import Behaviour, StubLookup, answering, sending
 
 YES = answering(b"yes\n")
@@ -234,8 +233,3 @@ def test_closed_descriptors(pam: PamAccount, closed: str) -> None:
         done = pam.ask(shell)
     assert (done.status, len(done.warnings)) == (1, 1)
     assert stub.asked == [b"admit 192.0.2.7\n"]
-
-
-def test_the_analyzer_of_gcc_finds_nothing(tmp_path: Path) -> None:
-    """Neither do its warnings, which are errors here."""
-    compile_helper(tmp_path / "pam-account", "-fanalyzer", source=SOURCE)
