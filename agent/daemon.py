@@ -117,7 +117,7 @@ class Daemon:
 
         Where keys may be used as often as one likes, it is made when a credential says otherwise.
         """
-        if self._config.keys.uses != "once":
+        if self._config.keys.uses != "once" and not self._handouts.is_there:
             return
         try:
             self._handouts.open()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class ProcessGone(Exception):
-    """There is no such process, or /proc does not show it."""
+    """There is no such process, or /proc shows it to nobody but its own user (hidepid=)."""
 
 
 class Process(NamedTuple):
@@ -34,13 +34,18 @@ class ProcessStatus(NamedTuple):
 
 
 def read_status(pid: int, root: str = "/proc") -> ProcessStatus:
-    """What /proc says of process `pid`. Raises ProcessGone."""
+    """What /proc says of process `pid`.
+
+    Raises:
+        ProcessGone: there is none.
+        OSError: nothing is known of it, as when this process has no descriptor left.
+    """
     try:
         with open(f"{root}/{pid}/stat", encoding="utf-8", errors="replace") as file:
             stat = file.read(4096)
         with open(f"{root}/{pid}/status", encoding="utf-8", errors="replace") as file:
             status = file.read(8192)
-    except OSError as error:
+    except (FileNotFoundError, ProcessLookupError) as error:
         raise ProcessGone(f"process {pid}: {error.strerror}") from None
     # A process names itself, so its name may hold anything: what counts follows the last ")".
     head, _, rest = stat.rpartition(")")
@@ -51,11 +56,11 @@ def read_status(pid: int, root: str = "/proc") -> ProcessStatus:
         process = Process(pid, int(fields[19]))
         return ProcessStatus(process, head.partition("(")[2], int(fields[1]), int(uids.split()[1]))
     except (StopIteration, ValueError, IndexError):
-        raise ProcessGone(f"process {pid}: /proc does not show it whole") from None
+        raise OSError(f"process {pid}: /proc does not show it whole") from None
 
 
 def is_running(process: Process, root: str = "/proc") -> bool:
-    """Whether this very process has not ended."""
+    """Whether this very process has not ended. Raises OSError: it is not known."""
     try:
         return read_status(process.pid, root).process == process
     except ProcessGone:

@@ -7,8 +7,10 @@ same answer again.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
+from collections.abc import Iterable
 from typing import Optional
 
 from agent.audit.record import Audit, Record
@@ -17,7 +19,8 @@ from agent.host.process import Process
 from agent.leases.consumption import Consumption
 from agent.leases.lease import Lease, NotDurable
 from agent.leases.store import LeaseStore
-from agent.lookup.handouts import HandOut, HandOuts, NotHandedOut
+from agent.leases.turns import Turns
+from agent.lookup.handouts import Given, HandOut, HandOuts, NotHandedOut
 
 # `admit ADDRESS[ partial]`: no lookup, whose second word would be a fingerprint.
 _LINE = re.compile(rb"admit ([0-9A-Fa-f:.%]{1,64}|-)( partial)?\n")
@@ -49,6 +52,7 @@ class Admissions:
         self._handouts = handouts
         self._clock = clock
         self._audit = audit
+        self._turns = Turns(clock)
 
     async def answer(self, question: Question, pid: int, uid: int) -> bytes:
         """`yes`, or why not, in one line. `pid` and `uid` are pam-account's own."""
@@ -56,7 +60,9 @@ class Admissions:
             if uid != 0:
                 raise Refused("only root may ask, as PAM does")
             process = self._handouts.login_process(pid)
-            await self._admit(process, question)
+            # In turn: whoever asks a second time is answered when the first use is written down.
+            async with self._turns:
+                await self._admit(process, question)
         except (Refused, NotHandedOut) as refused:
             return f"{refused}\n".encode("ascii", "backslashreplace")
         return b"yes\n"
@@ -68,7 +74,10 @@ class Admissions:
         # A login of several steps may have used any of them before the last one: all count.
         latest = () if hand_out.latest is None else (hand_out.latest,)
         for key in hand_out.given if question.partial else latest:
-            await self._use(process, hand_out, key, question.address)
+            # Keys that sshd refused, for their `from=` names another place, opened nothing.
+            lines = [e for e in hand_out.given[key] if _lets_in(question.address, e.pinned_source)]
+            if lines:
+                await self._use(process, hand_out.os_user, key, lines, question.address)
 
     def _read(self, process: Process) -> Optional[HandOut]:
         try:
@@ -76,54 +85,67 @@ class Admissions:
         except (OSError, ValueError) as error:
             raise Refused(f"what this login was handed cannot be read: {error}") from None
 
-    async def _use(self, process: Process, hand_out: HandOut, key: str, address: str) -> None:
-        """Consume one of the leases of this key that the process was handed."""
-        ids = hand_out.given[key]
-        record = Record("admission", "refused", os_user=hand_out.os_user, source=address)
+    async def _use(
+        self, process: Process, os_user: str, key: str, lines: list[Given], address: str
+    ) -> None:
+        """Consume one of the pushes of this key that the process was handed."""
+        record = Record("admission", "refused", os_user=os_user, source=address)
         record.fingerprint, record.process = key, str(process)
+        now = self._clock.boottime()
         try:
-            for request_id in ids:
-                used = self._store.consumption(request_id)
-                if used is not None and used.process == str(process):
-                    return  # asked again: this very login was admitted
-            lease = self._fitting(hand_out, ids, address)
-            record.request_id, record.principal = lease.request_id, lease.principal
-            now = self._clock.boottime()
-            await self._store.consume(
-                lease, Consumption(lease.request_id, str(process), address, now, lease.expires_at)
-            )
+            if self._was_admitted(process, lines):
+                return
+            lease = self._fitting(os_user, lines, record)
+            record.principal = lease.principal
+            used = Consumption(lease.request_id, str(process), address, now, lease.expires_at)
+            await self._store.consume(lease, used)
         except (Refused, NotDurable) as refused:
             record.reason = str(refused)
-            group = ("refused login", hand_out.os_user)
-            self._audit.sample(record, group, self._clock.boottime())
+            self._audit.sample(record, ("refused login", os_user), now)
             raise Refused(f"{refused}") from None
+        except asyncio.CancelledError:
+            record.reason = "whoever asked had gone before it was written down: it is used up"
+            self._audit.sample(record, ("refused login", os_user), now)
+            raise
         record.outcome = "admitted"
         self._audit.record(record)
         self._audit.history.record_use(lease, address, now)
 
-    def _fitting(self, hand_out: HandOut, ids: tuple[str, ...], address: str) -> Lease:
-        """The lease that sshd went by: the first of its lines whose `from=` lets the address in."""
-        live = {lease.request_id: lease for lease in self._store.table.of(hand_out.os_user)}
-        for request_id in ids:
-            lease = live.get(request_id)
-            if lease is not None and lease.uses and _is_within(address, lease.pinned_source):
+    def _was_admitted(self, process: Process, lines: Iterable[Given]) -> bool:
+        """Whether it asks again: this very login has used one of these."""
+        found = (self._store.consumption(line.request_id) for line in lines)
+        return any(used is not None and used.process == str(process) for used in found)
+
+    def _fitting(self, os_user: str, lines: list[Given], record: Record) -> Lease:
+        """The push to use: that of the first line, by which sshd went, or another like it.
+
+        Pushes with other options are none: this login has those of the first line.
+        """
+        alike = [line for line in lines if line.options == lines[0].options]
+        live = {lease.request_id: lease for lease in self._store.table.of(os_user)}
+        for line in alike:
+            record.request_id = line.request_id
+            lease = live.get(line.request_id)
+            if lease is not None and lease.uses:
                 return lease
-        for request_id in reversed(ids):
-            used = self._store.consumption(request_id)
+        for line in reversed(alike):
+            used = self._store.consumption(line.request_id)
             if used is not None:
+                record.request_id = line.request_id
                 ago = self._clock.boottime() - used.at
                 raise Refused(
                     f"the one-time key was used once already, {ago:.0f} s ago, by the login from "
-                    f"{used.source} (request {request_id})"
+                    f"{used.source} (request {line.request_id})"
                 )
         raise Refused("the one-time key is no longer live")
 
 
-def _is_within(address: str, pinned: Optional[str]) -> bool:
+def _lets_in(address: str, pinned: Optional[str]) -> bool:
+    """Whether `from=` may have let a login from there in; where nobody knows from where, it may."""
     if pinned is None:
         return True
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
-        return (getattr(found, "ipv4_mapped", None) or found) in ipaddress.ip_network(pinned)
     except ValueError:
-        return False
+        return True
+    return (getattr(found, "ipv4_mapped", None) or found) in ipaddress.ip_network(pinned)

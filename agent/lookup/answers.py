@@ -83,7 +83,7 @@ class Lookups:
         now = self._clock.boottime()
         if fitting and not given:
             try:
-                given = self._hand_out(fitting, os_user, fingerprint, pid)
+                given = self._hand_out(fitting, fingerprint, pid)
             except NotHandedOut as error:
                 self._refuse(os_user, fingerprint, uid, f"a one-time key is not given: {error}")
                 return b""
@@ -104,18 +104,14 @@ class Lookups:
             self._explain(os_user, fingerprint, uid, now)
         return "".join(lease.line for lease in given).encode()
 
-    def _hand_out(
-        self, leases: list[Lease], os_user: str, fingerprint: Optional[str], pid: int
-    ) -> list[Lease]:
+    def _hand_out(self, leases: list[Lease], fingerprint: Optional[str], pid: int) -> list[Lease]:
         """The one-time leases of a key, once it is written down who gets them.
 
         Raises NotHandedOut: PAM could not tell later that this login used one of them.
         """
         if fingerprint is None:
             raise NotHandedOut("AuthorizedKeysCommand in sshd_config must end with %u %f")
-        process = self._handouts.login_process(pid)
-        ids = tuple(lease.request_id for lease in leases)
-        self._handouts.record(process, os_user, leases[0].key.fingerprint, ids)
+        self._handouts.record(self._handouts.login_process(pid), leases)
         return leases
 
     def _explain(self, os_user: str, fingerprint: Optional[str], uid: int, now: float) -> None:

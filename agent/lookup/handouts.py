@@ -9,32 +9,43 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from agent.host.process import Process, ProcessGone, is_running, read_status
+from agent.leases.lease import Lease
 
 # The folder's name beside the lookup socket; pam_account.c has it too.
 FOLDER = "handed"
 # What OpenSSH's login process calls itself: sshd-session from 9.8 on.
 SSHD_NAMES = frozenset({"sshd", "sshd-session"})
+_INIT = 1
 
 
 class NotHandedOut(Exception):
     """A one-time key cannot be handed out to this process; the words say why."""
 
 
+class Given(NamedTuple):
+    """One line that sshd was given: whose push it was, and what stood before its key."""
+
+    request_id: str
+    pinned_source: Optional[str] = None
+    options: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class HandOut:
-    """What one process was handed: request ids, in sshd's order, by the key's fingerprint.
+    """What one process was handed: the lines of each key's last lookup, by its fingerprint.
 
     `latest` is the key of its last lookup, None when that gave no one-time key. sshd asks once more
     for the key that it accepts, just before the login goes on: so the latest is the one used.
     """
 
     os_user: str
-    given: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    given: Mapping[str, tuple[Given, ...]] = field(default_factory=dict)
     latest: Optional[str] = None
 
 
@@ -47,16 +58,22 @@ class HandOuts:
         self._known: set[Process] = set()
         self._opened = False
 
+    @property
+    def is_there(self) -> bool:
+        """Whether this host has the folder: then an earlier daemon may have left files there."""
+        return os.path.isdir(self._folder)
+
     def open(self) -> None:
         """Make the folder if it is missing, and find what an earlier daemon has left.
 
         Raises OSError: no one-time key can be handed out.
         """
+        self._check_proc()
         os.makedirs(self._folder, 0o755, exist_ok=True)
         found = os.stat(self._folder)
         if found.st_uid != os.geteuid() or found.st_mode & 0o022:
             raise PermissionError(f"{self._folder}: others can write there")
-        names = (name.split("-") for name in os.listdir(self._folder))
+        names = [name.split("-") for name in os.listdir(self._folder)]
         self._known = {Process(int(name[0]), int(name[1])) for name in names if _is_name(name)}
         self._opened = True
 
@@ -67,7 +84,7 @@ class HandOuts:
         """
         try:
             parent = read_status(read_status(helper, self._proc).parent, self._proc)
-        except ProcessGone as error:
+        except (ProcessGone, OSError) as error:
             raise NotHandedOut(str(error)) from None
         if parent.real_uid != 0 or parent.name not in SSHD_NAMES:
             raise NotHandedOut(
@@ -76,17 +93,19 @@ class HandOuts:
             )
         return parent.process
 
-    def record(self, process: Process, os_user: str, key: str, given: tuple[str, ...]) -> None:
-        """Write down, before sshd gets them, that a process is handed these.
+    def record(self, process: Process, leases: Iterable[Lease]) -> None:
+        """Write down, before sshd gets them, that a process is handed these leases of one key.
 
         Raises NotHandedOut: it could not be written down, so they must not be given.
         """
+        handed = list(leases)
+        os_user, key = handed[0].os_user, handed[0].key.fingerprint
         try:
             if not self._opened:
                 self.open()
             before = self.read(process)
             kept = dict(before.given) if before is not None and before.os_user == os_user else {}
-            kept[key] = tuple(dict.fromkeys((*kept.get(key, ()), *given)))
+            kept[key] = tuple(Given(e.request_id, e.pinned_source, e.options) for e in handed)
             self._write(process, HandOut(os_user, kept, key))
         except (OSError, ValueError) as error:
             raise NotHandedOut(f"it cannot be written down: {error}") from None
@@ -118,25 +137,50 @@ class HandOuts:
         except FileNotFoundError:
             return None
         try:
-            given = {str(key): tuple(map(str, ids)) for key, ids in document["given"].items()}
+            given = {
+                str(key): tuple(Given(id_, pin, tuple(options)) for id_, pin, options in lines)
+                for key, lines in document["given"].items()
+            }
             latest = document["latest"]
-            return HandOut(str(document["os_user"]), given, None if latest is None else str(latest))
+            hand_out = HandOut(
+                str(document["os_user"]), given, None if latest is None else str(latest)
+            )
         except (TypeError, KeyError, AttributeError):
             raise ValueError(f"{process} is not what was written") from None
+        if latest is not None and latest not in given:
+            raise ValueError(f"{process} is not what was written")
+        return hand_out
 
     def tend(self) -> None:
-        """Remove the files of processes that have ended."""
-        for process in [each for each in self._known if not is_running(each, self._proc)]:
-            try:
-                os.unlink(self._path(process))
-            except FileNotFoundError:
-                pass
-            self._known.discard(process)
+        """Remove the files of processes that have ended, and of no other."""
+        for process in list(self._known):
+            with suppress(OSError):  # not known to have ended: its login may still go on
+                if is_running(process, self._proc):
+                    continue
+                with suppress(FileNotFoundError):
+                    os.unlink(self._path(process))
+                self._known.discard(process)
+
+    def _check_proc(self) -> None:
+        """Raise PermissionError where processes of others are hidden: all would seem to have ended.
+
+        That is what ProtectProc= of the unit and hidepid= of /proc do (proc(5)).
+        """
+        try:
+            read_status(_INIT, self._proc)
+        except (ProcessGone, PermissionError):
+            raise PermissionError(
+                f"{self._proc} hides other users' processes from this one (ProtectProc= in the "
+                "unit, or hidepid= where it is mounted), so nobody can tell whose login it is"
+            ) from None
 
     def _write(self, process: Process, hand_out: HandOut) -> None:
         path = self._path(process)
-        given = {key: list(ids) for key, ids in hand_out.given.items()}
-        document = {"os_user": hand_out.os_user, "given": given, "latest": hand_out.latest}
+        document = {
+            "os_user": hand_out.os_user,
+            "given": {key: [list(line) for line in lines] for key, lines in hand_out.given.items()},
+            "latest": hand_out.latest,
+        }
         # Whole or not at all; the name is there for pam-account from the first hand-out on.
         with open(f"{path}.new", "w", encoding="utf-8") as file:
             json.dump(document, file)

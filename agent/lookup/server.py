@@ -55,8 +55,9 @@ class LookupConnection:
             loop = asyncio.get_running_loop()
             loop.remove_reader(self._sock)
             loop.remove_writer(self._sock)
-        if self._pulling is not None:
-            self._pulling.cancel()
+        for pending in (self._pulling, self._admitting):
+            if pending is not None:
+                pending.cancel()  # nobody is there to go on: a use that is being written stays
         self._sock.close()
 
     def _readable(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 from pathlib import Path
 
@@ -46,10 +47,22 @@ def test_a_name_of_the_process_cannot_pose_as_other_fields(tmp_path: Path, name:
 
 
 @pytest.mark.parametrize("stat", ["", "42", "42 (x) S", "42 (x) S a b c"])
-def test_what_is_not_whole_is_no_process(tmp_path: Path, stat: str) -> None:
-    """A damaged or empty file raises ProcessGone."""
+def test_what_is_not_whole_is_not_known_to_have_ended(tmp_path: Path, stat: str) -> None:
+    """A damaged or empty file says nothing: whoever tidies up must leave that process alone."""
     (tmp_path / "42").mkdir()
     (tmp_path / "42" / "stat").write_text(stat)
     (tmp_path / "42" / "status").write_text("Uid:\t0\t0\t0\t0\n")
-    with pytest.raises(ProcessGone):
-        read_status(42, str(tmp_path))
+    with pytest.raises(OSError, match="does not show it whole"):
+        is_running(Process(42, 4711), str(tmp_path))
+
+
+def test_without_a_descriptor_no_process_has_ended() -> None:
+    """A limit of this process, met while it reads, says nothing of another one."""
+    process = read_status(os.getpid()).process
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            is_running(process)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

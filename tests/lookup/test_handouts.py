@@ -8,32 +8,24 @@ from pathlib import Path
 import pytest
 
 from agent.host.process import Process
-from agent.lookup.handouts import HandOut, HandOuts, NotHandedOut
+from agent.leases.keys import PublicKey
+from agent.leases.lease import Lease
+from agent.lookup.handouts import Given, HandOut, HandOuts, NotHandedOut
+from tests.parts.leases import ed25519_key, make_lease
+from tests.parts.proc import HELPER, INIT, OTHER, SSHD, Proc
 
-SSHD, OTHER = Process(700, 4711), Process(701, 4712)
-A, B = "SHA256:a", "SHA256:b"
+KEY_A, KEY_B = ed25519_key(), ed25519_key()
+A, B = KEY_A.fingerprint, KEY_B.fingerprint
 
 
-class Proc:
-    """A /proc with an sshd process, its helper, and what else a test puts there."""
+def leases(key: PublicKey, *ids: str) -> list[Lease]:
+    """Alice's one-time leases of a key, by their request ids."""
+    return [make_lease("alice", key, request_id=each, uses=1) for each in ids]
 
-    def __init__(self, folder: Path) -> None:
-        self.root = folder / "proc"
-        self.add(SSHD, "sshd", parent=1, uid=0)
-        self.add(Process(900, 5000), "authorized-keys", parent=SSHD.pid, uid=65534)
 
-    def add(self, process: Process, name: str, parent: int, uid: int) -> None:
-        """One more process."""
-        folder = self.root / str(process.pid)
-        folder.mkdir(parents=True, exist_ok=True)
-        rest = " ".join(["S", str(parent), *(["0"] * 17), str(process.started), "0"])
-        (folder / "stat").write_text(f"{process.pid} ({name}) {rest}\n")
-        (folder / "status").write_text(f"Name:\t{name}\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n")
-
-    def end(self, process: Process) -> None:
-        """It ends."""
-        for name in ("stat", "status"):
-            (self.root / str(process.pid) / name).unlink()
+def given(*ids: str) -> tuple[Given, ...]:
+    """What is written down of them."""
+    return tuple(Given(each) for each in ids)
 
 
 @pytest.fixture
@@ -52,7 +44,7 @@ def handouts(tmp_path: Path, proc: Proc) -> HandOuts:
 
 def test_the_login_process_is_the_helpers_parent(handouts: HandOuts) -> None:
     """The sshd process in which PAM's account phase will run."""
-    assert handouts.login_process(900) == SSHD
+    assert handouts.login_process(HELPER) == SSHD
 
 
 @pytest.mark.parametrize(
@@ -64,13 +56,13 @@ def test_only_sshd_itself_is_a_login_process(
     """A wrapper, another program of root's, and somebody who calls himself sshd are refused."""
     proc.add(SSHD, name, parent=1, uid=uid)
     with pytest.raises(NotHandedOut, match="sshd must run it itself"):
-        handouts.login_process(900)
+        handouts.login_process(HELPER)
 
 
 def test_a_helper_that_has_ended_gets_nothing(handouts: HandOuts, proc: Proc) -> None:
     """Its process id may be somebody else's by now."""
     proc.end(SSHD)
-    for pid in (900, 12345):
+    for pid in (HELPER, 12345):
         with pytest.raises(NotHandedOut):
             handouts.login_process(pid)
 
@@ -78,30 +70,30 @@ def test_a_helper_that_has_ended_gets_nothing(handouts: HandOuts, proc: Proc) ->
 def test_what_was_handed_out_is_found_by_another_daemon(
     tmp_path: Path, proc: Proc, handouts: HandOuts
 ) -> None:
-    """Every key with its requests, and which one sshd asked for last."""
-    handouts.record(SSHD, "alice", A, ("1", "2"))
-    handouts.record(SSHD, "alice", B, ("3",))
-    handouts.record(SSHD, "alice", A, ("2", "4"))
+    """Every key as it was given last, and which one sshd asked for last."""
+    handouts.record(SSHD, leases(KEY_A, "1", "2"))
+    handouts.record(SSHD, leases(KEY_B, "3"))
+    handouts.record(SSHD, leases(KEY_A, "2", "4"))
     after = HandOuts(str(tmp_path / "handed"), str(proc.root))
     after.open()
-    assert after.read(SSHD) == HandOut("alice", {A: ("1", "2", "4"), B: ("3",)}, A)
+    assert after.read(SSHD) == HandOut("alice", {A: given("2", "4"), B: given("3")}, A)
     assert after.read(OTHER) is None
 
 
 def test_a_lookup_that_gives_no_one_time_key_is_the_latest(handouts: HandOuts) -> None:
     """The login goes on by another key: none of those that were handed out is used by it."""
-    handouts.record_other(900)
+    handouts.record_other(HELPER)
     assert handouts.read(SSHD) is None
-    handouts.record(SSHD, "alice", A, ("1",))
-    handouts.record_other(900)
-    assert handouts.read(SSHD) == HandOut("alice", {A: ("1",)}, None)
+    handouts.record(SSHD, leases(KEY_A, "1"))
+    handouts.record_other(HELPER)
+    assert handouts.read(SSHD) == HandOut("alice", {A: given("1")}, None)
 
 
 def test_a_file_stays_while_its_process_does(
     tmp_path: Path, handouts: HandOuts, proc: Proc
 ) -> None:
     """It goes when the process has ended, also when its id was given to another one."""
-    handouts.record(SSHD, "alice", A, ("1",))
+    handouts.record(SSHD, leases(KEY_A, "1"))
     handouts.tend()
     assert [path.name for path in (tmp_path / "handed").iterdir()] == ["700-4711"]
     proc.add(Process(SSHD.pid, 9999), "sshd", parent=1, uid=0)
@@ -109,7 +101,14 @@ def test_a_file_stays_while_its_process_does(
     assert list((tmp_path / "handed").iterdir()) == []
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"given": [], "latest": 1}', "\xff"])
+DAMAGED = [
+    "", "{", "[]", "{}", '{"given": [], "latest": 1}', "\xff",
+    '{"os_user": "a", "given": {"x": ["1"]}, "latest": "x"}',
+    '{"os_user": "a", "given": {}, "latest": "x"}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", DAMAGED)
 def test_a_damaged_file_is_no_absent_file(tmp_path: Path, handouts: HandOuts, text: str) -> None:
     """Whoever asks learns that there is one; a login that it is about is refused."""
     (tmp_path / "handed" / str(SSHD)).write_bytes(text.encode("latin-1"))
@@ -121,9 +120,9 @@ def test_nothing_is_given_that_cannot_be_written_down(tmp_path: Path, handouts: 
     """A full or missing folder, a damaged file: no hand-out."""
     (tmp_path / "handed" / str(SSHD)).write_text("{")
     with pytest.raises(NotHandedOut, match="cannot be written down"):
-        handouts.record(SSHD, "alice", A, ("1",))
+        handouts.record(SSHD, leases(KEY_A, "1"))
     with pytest.raises(NotHandedOut):
-        HandOuts("/proc/none", "/proc").record(OTHER, "alice", A, ("1",))
+        HandOuts("/proc/none", "/proc").record(OTHER, leases(KEY_A, "1"))
 
 
 def test_a_folder_that_others_can_write_is_refused(tmp_path: Path) -> None:
@@ -136,7 +135,36 @@ def test_a_folder_that_others_can_write_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_file_is_json_that_people_can_read(tmp_path: Path, handouts: HandOuts) -> None:
-    """An administrator may look what a login was handed."""
-    handouts.record(SSHD, "alice", A, ("1",))
+    """An administrator may look what a login was handed: pushes, and what stood before the key."""
+    second = make_lease(
+        "alice", KEY_A, request_id="2", uses=1,
+        pinned_source="192.0.2.0", options=("restrict", "pty"),
+    )  # fmt: skip
+    handouts.record(SSHD, [*leases(KEY_A, "1"), second])
     document = json.loads((tmp_path / "handed" / str(SSHD)).read_text())
-    assert document == {"os_user": "alice", "given": {A: ["1"]}, "latest": A}
+    lines = {A: [["1", None, []], ["2", "192.0.2.0", ["restrict", "pty"]]]}
+    assert document == {"os_user": "alice", "given": lines, "latest": A}
+    assert handouts.read(SSHD) == HandOut(
+        "alice", {A: (Given("1"), Given("2", "192.0.2.0", ("restrict", "pty")))}, A
+    )
+
+
+def test_where_processes_are_hidden_nothing_is_handed_out(handouts: HandOuts, proc: Proc) -> None:
+    """All would seem to have ended, and their files would go while their logins go on."""
+    proc.end(INIT)
+    with pytest.raises(PermissionError, match="ProtectProc="):
+        handouts.open()
+    anew = HandOuts(handouts._folder, str(proc.root))
+    with pytest.raises(NotHandedOut, match="hides other users' processes"):
+        anew.record(SSHD, leases(KEY_A, "1"))
+
+
+def test_what_cannot_be_read_has_not_ended(tmp_path: Path, handouts: HandOuts, proc: Proc) -> None:
+    """No descriptor is left, say: the file of a login that may go on stays."""
+    handouts.record(SSHD, leases(KEY_A, "1"))
+    (proc.root / str(SSHD.pid) / "stat").write_text("")
+    handouts.tend()
+    assert [path.name for path in (tmp_path / "handed").iterdir()] == [str(SSHD)]
+    proc.end(SSHD)
+    handouts.tend()
+    assert list((tmp_path / "handed").iterdir()) == []

@@ -45,6 +45,7 @@ def service(host: Host) -> None:
         for line in (
             "drwxr-xr-x root root /run/sixtykey\n",
             "drwx------ sixtykey sixtykey /run/sixtykey/journal\n",
+            "drwxr-xr-x sixtykey sixtykey /run/sixtykey/handed\n",
             "srw-rw---- root sixtykey-lookup /run/sixtykey/lookup.sock\n",
             "srw-rw---- root sixtykey-push /run/sixtykey/push.sock\n",
             "-rw------- sixtykey sixtykey /run/sixtykey/journal/leases.db\n",

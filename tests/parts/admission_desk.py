@@ -1,0 +1,70 @@
+"""Admissions over a journal and a /proc, and who asks there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Optional
+
+from agent.audit.history import History
+from agent.audit.record import Audit
+from agent.leases.keys import PublicKey
+from agent.leases.lease import Lease
+from agent.lookup.admission import Admissions, Question
+from agent.lookup.handouts import HandOuts
+from tests.parts.leases import ed25519_key
+from tests.parts.proc import PAM_ACCOUNT, Proc
+from tests.parts.stores import Host
+
+HERE, THERE = "192.0.2.7", "198.51.100.9"
+
+
+class Desk:
+    """A store over a journal, a /proc, and who asks there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.host = Host(folder)
+        self.proc = Proc(folder)
+        self.folder = str(folder / "handed")
+        self.records: list[dict[str, Any]] = []
+
+    async def start(self) -> None:
+        """A daemon, over what the last one has left."""
+        self.store = await self.host.boot()
+        self.handouts = HandOuts(self.folder, str(self.proc.root))
+        self.handouts.open()
+        audit = Audit(
+            lambda line, *_: self.records.append(json.loads(line)), self.host.clock, History()
+        )
+        self.admissions = Admissions(self.store, self.handouts, self.host.clock, audit)
+
+    async def push(self, key: Optional[PublicKey] = None, **more: Any) -> Lease:
+        """A one-time key; `more` are further fields of its lease."""
+        lease = self.host.lease(key=key or ed25519_key(), uses=1, **more)
+        await self.store.add(lease)
+        return lease
+
+    async def ask(
+        self, pid: int = PAM_ACCOUNT, address: str = HERE, *, partial: bool = False, uid: int = 0
+    ) -> str:
+        """What pam-account is told."""
+        answer = await self.admissions.answer(Question(address, partial), pid, uid)
+        return answer.decode()
+
+    def outcomes(self) -> list[tuple[str, str]]:
+        """What the audit has of admissions: outcome and request id."""
+        mine = [record for record in self.records if record["event"] == "admission"]
+        return [(record["outcome"], record.get("request_id", "")) for record in mine]
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[Desk]:
+    """A desk that serves, and ends."""
+    desk = Desk(folder)
+    await desk.start()
+    try:
+        yield desk
+    finally:
+        desk.host.end()

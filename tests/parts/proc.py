@@ -1,0 +1,39 @@
+"""A /proc with sshd's login processes and their children, as far as the daemon reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agent.host.process import Process
+
+INIT = Process(1, 1)
+# Two logins; the first one's helper, and its pam-account.
+SSHD, OTHER = Process(700, 4711), Process(701, 4712)
+HELPER, PAM_ACCOUNT = 900, 901
+OTHER_PAM_ACCOUNT = 902
+
+
+class Proc:
+    """One sshd process with its helper, and what else a test puts there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "proc"
+        self.add(INIT, "systemd", parent=0, uid=0)
+        self.add(SSHD, "sshd", parent=1, uid=0)
+        self.add(OTHER, "sshd-session", parent=1, uid=0)
+        self.add(Process(HELPER, 5000), "authorized-keys", parent=SSHD.pid, uid=65534)
+        self.add(Process(PAM_ACCOUNT, 5001), "pam-account", parent=SSHD.pid, uid=0)
+        self.add(Process(OTHER_PAM_ACCOUNT, 5002), "pam-account", parent=OTHER.pid, uid=0)
+
+    def add(self, process: Process, name: str, parent: int, uid: int) -> None:
+        """One more process."""
+        folder = self.root / str(process.pid)
+        folder.mkdir(parents=True, exist_ok=True)
+        rest = " ".join(["S", str(parent), *(["0"] * 17), str(process.started), "0"])
+        (folder / "stat").write_text(f"{process.pid} ({name}) {rest}\n")
+        (folder / "status").write_text(f"Name:\t{name}\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n")
+
+    def end(self, process: Process) -> None:
+        """It ends."""
+        for name in ("stat", "status"):
+            (self.root / str(process.pid) / name).unlink()
