@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 USAGE = "sixtykey check [--from ADDRESS] [--strict] [--json] [USER]"
 HELP = """\
 Looks at all that a login with a pushed key depends on: configuration and credentials, the daemon
-and its sockets, what sshd -T says for a login of USER, who else holds sshd's slot, the account, the
-clock, SELinux. It changes nothing. Without USER, no account is looked at, and sshd is asked about a
-user that no Match block names.
+and its sockets, what sshd -T says for a login of USER, who else holds sshd's slot, the account,
+PAM's line of one-time keys, the clock, SELinux. It changes nothing. Without USER, no account is
+looked at, and sshd is asked about a user that no Match block names.
 
 Exit code 0: nothing wrong (a note is no fault, unless --strict); 1: findings; 2: none, but not all
 could be looked at, mostly for want of root.
@@ -63,7 +63,7 @@ def run(options: Options, words: Sequence[str]) -> int:
 
 def look(options: Options, user: Optional[str]) -> Iterable[Finding]:
     """Every finding, the daemon's first, then sshd's, then the host's."""
-    from agent.commands.checks import account, files, finding, host, sshd
+    from agent.commands.checks import account, files, finding, host, one_time, sshd
 
     path = options.value("--config") or DEFAULT_PATH
     config, wrong = files.configuration(path)
@@ -80,6 +80,7 @@ def look(options: Options, user: Optional[str]) -> Iterable[Finding]:
     yield from wrong
     if settings is not None:
         yield from sshd.logins(settings, config, here)
+    yield from one_time.one_time(config, settings, here)
     if user is not None:
         yield from account.account(user, settings, here)
         if settings is not None:

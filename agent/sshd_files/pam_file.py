@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 PROGRAM = "/usr/lib/sixtykey/pam-account"
 SERVICE = "/etc/pam.d/sshd"
@@ -71,7 +71,7 @@ def account_lines(path: str, root: str = "/", depth: int = 0) -> Iterator[PamLin
         raise ValueError(f"{path}: files that include each other")
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
         text = file.read()
-    for number, line in _joined(text):
+    for number, _, line in _joined(text):
         kind, _, included = line.partition(" ")
         if kind.lower() == "@include":
             yield from account_lines(_find(included.strip(), root), root, depth + 1)
@@ -86,9 +86,27 @@ def account_lines(path: str, root: str = "/", depth: int = 0) -> Iterator[PamLin
             yield PamLine(path, number, control, parts[3], tuple(parts[4].split()))
 
 
-def _joined(text: str) -> Iterator[tuple[int, str]]:
-    """Lines with those that a backslash continues, without comments, and the number of each."""
-    start, whole = 0, ""
+def first_account_line(text: str) -> Optional[int]:
+    """The number, from 1, of the first line that may be of the account phase, if any."""
+    for number, _, line in _joined(text):
+        kind = line.partition(" ")[0].lower().lstrip("-")
+        if kind in {"account", "@include"}:
+            return number
+    return None
+
+
+def without_line(text: str) -> str:
+    """A file's text without every line that runs pam-account."""
+    lines = text.split("\n")
+    for start, end, line in reversed(list(_joined(text))):
+        if PROGRAM in line.split(" "):
+            del lines[start - 1 : end]
+    return "\n".join(lines)
+
+
+def _joined(text: str) -> Iterator[tuple[int, int, str]]:
+    """First and last number of each line, joined where a backslash continues it; no comments."""
+    start, whole, number = 0, "", 0
     for number, physical in enumerate(text.split("\n"), 1):
         start = start or number
         line = physical.partition("#")[0].rstrip()
@@ -97,10 +115,10 @@ def _joined(text: str) -> Iterator[tuple[int, str]]:
             continue
         whole = re.sub(r"\s+", " ", whole + line).strip()
         if whole:
-            yield start, whole
+            yield start, number, whole
         start, whole = 0, ""
     if whole.strip():
-        yield start, re.sub(r"\s+", " ", whole).strip()
+        yield start, number, re.sub(r"\s+", " ", whole).strip()
 
 
 def _find(name: str, root: str) -> str:

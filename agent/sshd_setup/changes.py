@@ -13,10 +13,11 @@ _DRAFT, _KEPT = ".sixtykey-new", ".sixtykey-kept"
 
 
 class Change(NamedTuple):
-    """What a file shall hold; None: it shall not be there."""
+    """What a file shall hold; None: it shall not be there. A new one has the mode of `like`."""
 
     path: str
     content: Optional[str]
+    like: str = ""
 
 
 @contextmanager
@@ -54,15 +55,15 @@ def _keep(path: str) -> bool:
 
 
 def _write(change: Change) -> None:
-    path, content = change
+    path, content, like = change
     if content is None:
         _remove(path)
         return
     draft = path + _DRAFT
     _remove(draft)
     try:
-        with open(draft, "x", encoding="utf-8", errors="surrogateescape") as file:
-            _dress(file.fileno(), path)
+        with open(draft, "x", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            _dress(file.fileno(), like or path)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

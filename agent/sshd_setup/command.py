@@ -14,7 +14,7 @@ import shutil
 import sys
 from typing import Optional
 
-from agent.sshd_setup import carry_out, plan
+from agent.sshd_setup import carry_out, one_time, plan
 from agent.sshd_setup.lines import HELPER
 from agent.sshd_setup.plan import PROGRAM, LeftAlone
 from agent.sshd_setup.slots import listed, slots
@@ -36,7 +36,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
     os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
     sshd = Sshd(options.sshd, options.config, options.root)
     try:
-        return _act(sshd, options.action, options.chain)
+        return _act(sshd, options)
     except LeftAlone as reason:
         _say(str(reason))
         return LEFT_ALONE
@@ -55,34 +55,49 @@ def _parser() -> argparse.ArgumentParser:
         "action", choices=["enable", "disable", "package-installed", "package-removed"]
     )
     parser.add_argument("--chain", action="store_true", help="run the existing command after ours")
+    parser.add_argument(
+        "--one-time",
+        action="store_true",
+        help="with PAM's line, which holds a one-time key to one login; disable: that line alone",
+    )
     parser.add_argument("--sshd", default=shutil.which("sshd", path=_PATHS))
     parser.add_argument("--config", default="/etc/ssh/sshd_config")
     parser.add_argument("--root", default="/", help=argparse.SUPPRESS)
     return parser
 
 
-def _act(sshd: Sshd, action: str, chain: bool) -> int:
+def _act(sshd: Sshd, options: argparse.Namespace) -> int:
     state = os.path.join(sshd.root, _STATE)
-    if action == "package-installed" and os.path.exists(state):
+    if options.action == "package-installed" and os.path.exists(state):
         return DONE
-    if action == "package-removed":
+    if options.action == "package-removed":
         shutil.rmtree(os.path.dirname(state), ignore_errors=True)
         return disable(sshd)
     _remember(state)
-    return disable(sshd) if action == "disable" else enable(sshd, chain)
+    if options.action == "disable":
+        return disable_one_time(sshd) if options.one_time else disable(sshd)
+    return enable(sshd, options.chain, options.one_time)
 
 
-def enable(sshd: Sshd, chain: bool) -> int:
-    """Have sshd ask our helper. Returns an exit code; raises what keeps it from that."""
+def enable(sshd: Sshd, chain: bool, with_pam: bool = False) -> int:
+    """Have sshd ask our helper, and PAM. Returns an exit code; raises what keeps it from that."""
     sshd.test()
     planned = plan.enabling(sshd, chain)
-    carry_out.enable(sshd, planned)
-    _say(planned.said)
+    if not with_pam:
+        carry_out.enable(sshd, planned)
+        _say(planned.said)
+        return DONE
+    pam = one_time.enabling(sshd)
+    with one_time.written(pam):
+        carry_out.enable(sshd, planned)
+    _say(f"{planned.said}\n{pam.said}")
     return DONE
 
 
 def disable(sshd: Sshd) -> int:
-    """Have sshd ask our helper no more. Returns an exit code; raises what keeps it from that."""
+    """Have sshd and PAM ask us no more. Returns an exit code; raises what keeps it from that."""
+    # Whoever cannot be asked any more must not be: without the package, PAM would let nobody in.
+    done = _take_out_of_pam(sshd)
     planned = plan.disabling(sshd)
     carry_out.disable(sshd, planned)
     if planned.said:
@@ -90,6 +105,25 @@ def disable(sshd: Sshd) -> int:
     left = [slot for slot in slots(sshd) if HELPER in slot.command]
     if left:
         _say(f"remove this too, or sshd logs an error at every login:\n{listed(left)}")
+    return LEFT_ALONE if left else done
+
+
+def disable_one_time(sshd: Sshd) -> int:
+    """Have PAM ask no more, and a daemon whose keys are good for one login serve no more."""
+    done = _take_out_of_pam(sshd)
+    sshd.restart_daemon()
+    return done
+
+
+def _take_out_of_pam(sshd: Sshd) -> int:
+    planned = one_time.disabling(sshd.root)
+    with one_time.written(planned):
+        pass
+    if planned.changes:
+        _say(planned.said)
+    left = one_time.left(sshd.root)
+    if left:
+        _say(f"remove this too, or without the package nobody can log in: {', '.join(left)}")
     return LEFT_ALONE if left else DONE
 
 

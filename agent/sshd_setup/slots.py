@@ -73,7 +73,7 @@ def _is_roots(path: str) -> bool:
 def text_of(path: str) -> str:
     """What stands in a file; nothing where it cannot be read."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
             return file.read()
     except OSError:
         return ""

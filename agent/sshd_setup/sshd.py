@@ -30,6 +30,11 @@ class Sshd(NamedTuple):
         """
         return os.path.join(os.path.dirname(self.config), "sshd_config.d", "10-sixtykey.conf")
 
+    @property
+    def is_booted(self) -> bool:
+        """Whether systemd runs there, and can be told things."""
+        return self.root == "/" and os.path.isdir("/run/systemd/system")
+
     def test(self) -> None:
         """Raise SetupError unless `sshd -t` accepts the files."""
         done = run(self.program, "-t", "-f", self.config)
@@ -50,9 +55,8 @@ class Sshd(NamedTuple):
         Raises:
             NotReloaded: the service manager says that it was not done.
         """
-        booted = self.root == "/" and os.path.isdir("/run/systemd/system")
         for unit in ("ssh.service", "sshd.service"):
-            if booted and run("systemctl", "is-active", "--quiet", unit).returncode == 0:
+            if self.is_booted and run("systemctl", "is-active", "--quiet", unit).returncode == 0:
                 done = run("systemctl", "reload", unit)
                 if done.returncode:
                     raise NotReloaded(
@@ -60,6 +64,15 @@ class Sshd(NamedTuple):
                         f"{done.stderr.strip()}\nLook why, then: systemctl reload {unit}"
                     )
                 return
+
+    def restart_daemon(self) -> None:
+        """Have a running sixtykeyd look anew at what it may promise. Raises SetupError."""
+        unit = "sixtykeyd.service"
+        if self.is_booted and (done := run("systemctl", "try-restart", unit)).returncode:
+            raise SetupError(
+                f"{unit} does not start any more: with keys.uses: once, or a credential's, it "
+                f"needs what was just taken away. journalctl -u {unit}\n{done.stderr.strip()}"
+            )
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:

@@ -58,6 +58,7 @@ class Host:
     nologin: tuple[str, ...] = ("/etc/nologin", "/run/nologin")
     selinux_enforce: str = "/sys/fs/selinux/enforce"
     audit_log: str = "/var/log/audit/audit.log"
+    root: str = "/"
     sshd: Optional[str] = None
     sshd_config: str = "/etc/ssh/sshd_config"
 

@@ -1,0 +1,79 @@
+"""Whether logins can be held to one-time keys: PAM's line, its program, an sshd that uses PAM."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Optional
+
+from agent.commands.checks.finding import Finding, Host, fault, note, unknown
+from agent.config.document import Problems
+from agent.config.settings import Config
+from agent.host.pam import program_faults
+from agent.sshd_files.pam_file import SERVICE, SOCKET, PamLine, account_lines, line_faults
+
+_SETUP = "/usr/lib/sixtykey/sshd-setup enable --one-time"
+_BY_HAND = f"take it out of {SERVICE}, then: {_SETUP}"
+_REMEDIES = {"pam-line-missing": _SETUP, "pam-line-doubled": "leave one of them"}
+
+
+def one_time(
+    config: Optional[Config], settings: Optional[Mapping[str, str]], host: Host
+) -> list[Finding]:
+    """What is wrong for keys that are good for one login; nothing where there are none and no line.
+
+    `settings` is what sshd -T says, None where that is unknown.
+    """
+    try:
+        lines = list(account_lines(os.path.join(host.root, SERVICE.lstrip("/")), host.root))
+    except FileNotFoundError:
+        lines = []
+    except (OSError, ValueError) as error:
+        return [unknown("pam-unreadable", str(error))]
+    wanted = config is not None and _is_wanted(config)
+    is_there = any(line.asks_us for line in lines)
+    if not wanted and not is_there:
+        return []
+    found = list(_line(lines, SOCKET if config is None else config.lookup.socket, wanted))
+    found += _program(host.root, is_there)
+    return found + (list(_sshd(settings)) if wanted and settings is not None else [])
+
+
+def _is_wanted(config: Config) -> bool:
+    """Whether any push can be good for one login."""
+    from agent.sources.api import credentials
+
+    if config.keys.uses == "once":
+        return True
+    try:
+        known = credentials.load(config.push.credentials, config.keys)
+    except Problems:  # told as what they are
+        return False
+    return config.push.http is not None and any(each.keys.uses == "once" for each in known)
+
+
+def _line(lines: list[PamLine], socket: str, wanted: bool) -> Iterator[Finding]:
+    for wrong in line_faults(lines, socket):
+        # Asked twice, the daemon gives the same answer to the same login.
+        harmless = not wanted or wrong.name == "pam-line-doubled"
+        remedy = _REMEDIES.get(wrong.name, _BY_HAND)
+        yield (note if harmless else fault)(wrong.name, wrong.what, remedy)
+
+
+def _program(root: str, is_there: bool) -> Iterator[Finding]:
+    for words in program_faults(root):
+        if is_there:
+            what = f"PAM lets nobody in by sshd, for its line runs a program that is wrong: {words}"
+        else:
+            what = f"a login cannot be held to a one-time key: {words}"
+        yield fault("pam-program-wrong", what, "install the package again, or take out that line")
+
+
+def _sshd(settings: Mapping[str, str]) -> Iterator[Finding]:
+    if settings.get("usepam") != "yes":
+        what = "keys shall be good for one login, and sshd does not ask PAM: UsePAM no"
+        yield fault("pam-off", what, "UsePAM yes; then reload sshd")
+    service = settings.get("pamservicename", "sshd")
+    if service != "sshd":
+        what = f"sshd uses PAM's service {service}, and PAM's line stands in {SERVICE}"
+        yield fault("pam-service", what, "PAMServiceName sshd; then reload sshd")

@@ -1,0 +1,205 @@
+"""PAM's line for one-time keys: planned, tried on a copy, written, and taken away again.
+
+/etc/pam.d/sshd is a conffile of Debian's openssh-server, and whoever edits it is asked at upgrades.
+So there it is diverted, and a file of ours includes what the package brings. Elsewhere the line is
+written into the file, which rpm leaves alone. docs/decisions/pam-line.md has the reasons.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Optional
+
+from agent.sshd_files.pam_file import (
+    LINE,
+    PROGRAM,
+    SERVICE,
+    PamLine,
+    account_lines,
+    first_account_line,
+    line_faults,
+    without_line,
+)
+from agent.sshd_setup import pam_trial
+from agent.sshd_setup.changes import Change, made
+from agent.sshd_setup.diversion import Diversion
+from agent.sshd_setup.slots import text_of
+from agent.sshd_setup.sshd import SetupError, Sshd
+
+_MARK = "# Written by sixtykey's sshd-setup, which also removes it: one login for a one-time key.\n"
+_HEAD = """\
+# This file is sixtykey's (sshd-setup enable --one-time), until sshd-setup disable. What the package
+# openssh-server brings is in the file that is included here; changes belong there.
+"""
+_FOLDER = "etc/pam.d"
+
+
+@dataclass(frozen=True)
+class PamPlan:
+    """What is to be done to PAM's file for sshd.
+
+    Attributes:
+        changes: files, in the order that they are written in. None of them: nothing is to do.
+        diversion: the diversion of that file; `diverted`: whether it shall be in force afterwards.
+        said: what is true when all of it is done, for people; or empty.
+    """
+
+    diversion: Diversion
+    diverted: bool = False
+    changes: tuple[Change, ...] = ()
+    said: str = ""
+
+
+def enabling(sshd: Sshd) -> PamPlan:
+    """Have PAM ask for one-time keys.
+
+    Raises:
+        SetupError: sshd does not use PAM's file, the line stands there and is wrong, or cannot.
+    """
+    _require_pam(sshd)
+    path, diversion = _path(sshd.root), Diversion(SERVICE, sshd.root)
+    text = _read(path)
+    present = _faults(path, sshd.root)
+    if present is not None:
+        if present:
+            raise SetupError("\n".join([*present, "Mend that, or take the line out, first."]))
+        return PamPlan(diversion, diversion.is_ours(), (), f"{SERVICE} asks it already")
+    if diversion.holder():
+        raise SetupError(f"{SERVICE} is diverted by {diversion.holder()}: dpkg-divert --list")
+    if not diversion.is_wanted():
+        changes: tuple[Change, ...] = (Change(path, _with_line(text)),)
+    else:
+        own = f"{_HEAD}{LINE}\n@include {os.path.basename(diversion.distributed)}\n"
+        changes = (Change(_below(sshd.root, diversion.distributed), text, path), Change(path, own))
+    _try(sshd.root, changes)
+    return PamPlan(diversion, len(changes) > 1, changes, f"one-time keys are held to one login "
+                   f"({SERVICE})")  # fmt: skip
+
+
+def disabling(root: str) -> PamPlan:
+    """Have PAM ask no more. Raises OSError: the file cannot be read."""
+    path, diversion = _path(root), Diversion(SERVICE, root)
+    said = "PAM no longer asks it for one-time keys"
+    text = text_of(path)
+    if not diversion.is_ours():
+        without = _without_line(text)
+        return PamPlan(diversion, False, (Change(path, without),) if without != text else (), said)
+    other = _below(root, diversion.distributed)
+    include = f"@include {os.path.basename(other)}\n"
+    # What somebody else has written into our file since stays, around what it includes.
+    whole = _without_line(text).replace(_HEAD, "").replace(include, _read(other))
+    changes = [Change(path, whole)]
+    if include in text:
+        changes.append(Change(other, None))
+    return PamPlan(diversion, False, tuple(changes), said)
+
+
+def left(root: str) -> list[str]:
+    """Where a line of somebody else's still runs pam-account."""
+    try:
+        return [line.where for line in account_lines(_path(root), root) if line.asks_us]
+    except (OSError, ValueError):
+        return []
+
+
+@contextmanager
+def written(plan: PamPlan) -> Iterator[None]:
+    """Carry a plan out; what the body raises puts everything back.
+
+    Raises:
+        SetupError, OSError: it cannot be done; all is as it was.
+    """
+    with made(plan.changes), plan.diversion.changed(plan.diverted):
+        yield
+
+
+def _require_pam(sshd: Sshd) -> None:
+    effective = sshd.effective()
+    if effective.get("usepam") != "yes":
+        raise SetupError(
+            f"sshd does not use PAM (UsePAM no in {sshd.config}), so that nothing could hold a "
+            "login to a one-time key. Set UsePAM yes, reload sshd, then run this again"
+        )
+    service = effective.get("pamservicename", "sshd")
+    if service != "sshd":
+        raise SetupError(f"sshd uses PAM's service {service} (PAMServiceName), not sshd")
+    program = _below(sshd.root, PROGRAM)
+    if not os.access(program, os.X_OK):
+        raise SetupError(f"{PROGRAM} is not there: install the package sixtykey again")
+
+
+def _faults(path: str, root: str) -> Optional[list[str]]:
+    """What is wrong with the line that is there; None: there is none."""
+    lines = _lines(path, root)
+    if not any(line.asks_us for line in lines):
+        return None
+    return [fault.what for fault in line_faults(lines)]
+
+
+def _lines(path: str, root: str) -> list[PamLine]:
+    try:
+        return list(account_lines(path, root))
+    except ValueError as error:
+        raise SetupError(str(error)) from None
+
+
+def _try(root: str, changes: tuple[Change, ...]) -> None:
+    """Make the changes to a copy of PAM's files, and ask libpam. Raises SetupError."""
+    with tempfile.TemporaryDirectory(prefix="sixtykey-pam-") as there:
+        folder = os.path.join(there, _FOLDER)
+        shutil.copytree(os.path.join(root, _FOLDER), folder)
+        before = pam_trial.outcome(folder)
+        for change in changes:
+            _write(os.path.join(folder, os.path.basename(change.path)), change.content or "")
+        service = os.path.join(folder, "sshd")
+        if faults := _faults(service, there):
+            raise SetupError("\n".join(faults))
+        program = _below(root, PROGRAM)
+        _write(service, _read(service).replace(PROGRAM, program))
+        after = pam_trial.outcome(folder)
+        _write(service, f"{LINE}\n".replace(PROGRAM, program))
+        alone = pam_trial.outcome(folder)
+    if (after, alone) != (before, pam_trial.SUCCESS):
+        raise SetupError(
+            "a dry run on a copy of PAM's files does not end as without the line (pam_acct_mgmt(3) "
+            f"for root: {before} before, {after} with it, {alone} with nothing else)"
+        )
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        file.write(text)
+
+
+def _with_line(text: str) -> str:
+    """The text with our line in front of its account phase. Raises SetupError: it has none."""
+    number = first_account_line(text)
+    if number is None:
+        raise SetupError(f"{SERVICE} has no account phase: write `{LINE}` there yourself")
+    lines = text.split("\n")
+    lines[number - 1 : number - 1] = [_MARK.rstrip(), LINE]
+    return "\n".join(lines)
+
+
+def _without_line(text: str) -> str:
+    return without_line(text.replace(_MARK, ""))
+
+
+def _read(path: str) -> str:
+    if os.path.islink(path):
+        raise SetupError(f"{path} is a link: write `{LINE}` yourself, where it leads to")
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return file.read()
+
+
+def _path(root: str) -> str:
+    return _below(root, SERVICE)
+
+
+def _below(root: str, path: str) -> str:
+    return os.path.join(root, path.lstrip("/"))

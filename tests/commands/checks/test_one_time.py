@@ -1,0 +1,98 @@
+"""What `sixtykey check` finds wrong where keys are good for one login."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+
+from agent.commands.checks.finding import THIS_HOST
+from agent.commands.checks.one_time import one_time
+from agent.config.settings import Config, Http, Keys, Push
+from agent.sshd_files.pam_file import LINE, PROGRAM
+from tests.parts.host import IS_ROOT
+from tests.parts.pam_host import DEBIAN, at, lay_out, with_line
+
+pytestmark = pytest.mark.skipif(not IS_ROOT, reason="pam-account has to be root's")
+ONCE, ORDINARY = Config(keys=Keys(uses="once")), Config()
+ASKS = {"usepam": "yes"}
+
+
+def found(
+    root: Path, stack: str, config: Config = ONCE, settings: dict[str, str] = ASKS
+) -> dict[str, str]:
+    """The severity of what is found on a host with this stack, by name."""
+    lay_out(root, stack)
+    host = dataclasses.replace(THIS_HOST, root=str(root))
+    return {finding.name: finding.severity for finding in one_time(config, settings, host)}
+
+
+def test_a_host_that_holds_logins_to_it(tmp_path: Path) -> None:
+    """Nothing is found; nor on an ordinary host, with the line or without."""
+    assert found(tmp_path, with_line(DEBIAN)) == {}
+    assert found(tmp_path, with_line(DEBIAN), ORDINARY) == {}
+    assert found(tmp_path, DEBIAN, ORDINARY, {"usepam": "no"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("stack", "expected"),
+    [
+        (DEBIAN, {"pam-line-missing": "fault"}),
+        (f"{DEBIAN}{LINE}\n", {"pam-line-misplaced": "fault"}),
+        (with_line(DEBIAN, f"{LINE}\n{LINE}"), {"pam-line-doubled": "note"}),
+        (with_line(DEBIAN, LINE.replace("required", "optional")), {"pam-line-wrong": "fault"}),
+    ],
+    ids=["missing", "misplaced", "doubled", "wrong"],
+)
+def test_a_line_that_does_not_do_its_work(
+    tmp_path: Path, stack: str, expected: dict[str, str]
+) -> None:
+    """Missing, misplaced, doubled, wrong: each by its name; a doubled one still holds logins."""
+    assert found(tmp_path, stack) == expected
+
+
+def test_a_line_that_nobody_needs_is_a_note(tmp_path: Path) -> None:
+    """Misplaced, where no key is good for one login: nothing is broken by it."""
+    assert found(tmp_path, f"{DEBIAN}{LINE}\n", ORDINARY) == {"pam-line-misplaced": "note"}
+
+
+def test_a_line_whose_program_is_gone_keeps_everybody_out(tmp_path: Path) -> None:
+    """Also where no key is good for one login."""
+    lay_out(tmp_path)
+    at(tmp_path, PROGRAM).unlink()
+    at(tmp_path, "/etc/pam.d/sshd").write_text(with_line(DEBIAN))
+    host = dataclasses.replace(THIS_HOST, root=str(tmp_path))
+    (finding,) = one_time(ORDINARY, ASKS, host)
+    assert finding.name == "pam-program-wrong"
+    assert "lets nobody in" in finding.what
+
+
+def test_an_sshd_that_does_not_ask_pam(tmp_path: Path) -> None:
+    """UsePAM no, or PAM's file is another one."""
+    assert found(tmp_path, with_line(DEBIAN), settings={"usepam": "no"}) == {"pam-off": "fault"}
+    settings = {"usepam": "yes", "pamservicename": "other"}
+    assert found(tmp_path, with_line(DEBIAN), settings=settings) == {"pam-service": "fault"}
+
+
+def test_one_credential_is_enough(tmp_path: Path) -> None:
+    """The host's own rule is unlimited; one credential's is once."""
+    credentials = tmp_path / "credentials.yaml"
+    credentials.write_text(
+        "- access_key_id: SIXTYKEYEXAMPLE00001\n"
+        "  secret_access_key: an-example-that-nobody-should-ever-use\n"
+        "  allow: {os_users: [deploy]}\n"
+        "  keys: {uses: once}\n"
+    )
+    credentials.chmod(0o600)
+    config = Config(push=Push(http=Http(), credentials=str(credentials)))
+    assert found(tmp_path, DEBIAN, config) == {"pam-line-missing": "fault"}
+    config = dataclasses.replace(config, push=Push(http=None, credentials=str(credentials)))
+    assert found(tmp_path, DEBIAN, config) == {}
+
+
+def test_files_that_cannot_be_followed_are_said(tmp_path: Path) -> None:
+    """Files that include each other: unknown, and not taken for in order."""
+    assert found(tmp_path, "@include sshd\n") == {"pam-unreadable": "unknown"}
+    shutil.rmtree(at(tmp_path, "/etc/pam.d"))

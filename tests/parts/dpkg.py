@@ -1,0 +1,61 @@
+"""A real dpkg with a database of its own, and packages that are made for it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.parts.host import tool
+
+
+class Dpkg:
+    """dpkg on the host whose files are below `root`. It is never answered: its stdin is empty."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._admin = root / "var/lib/dpkg"
+        for folder in ("info", "updates", "triggers"):
+            (self._admin / folder).mkdir(parents=True)
+        for name in ("status", "available"):
+            (self._admin / name).touch()
+
+    def install(self, package: str, version: str, conffiles: Mapping[str, str]) -> str:
+        """Install a package of these conffiles; what dpkg said.
+
+        Raises CalledProcessError: it stopped, as it does where it would ask.
+        """
+        tree = self.root / f"{package}-{version}"
+        control = tree / "DEBIAN"
+        control.mkdir(parents=True)
+        (control / "control").write_text(
+            f"Package: {package}\nVersion: {version}\nArchitecture: all\n"
+            "Maintainer: nobody <nobody@example.invalid>\nDescription: a test\n"
+        )
+        (control / "conffiles").write_text("".join(f"{path}\n" for path in conffiles))
+        for path, content in conffiles.items():
+            target = tree / path.lstrip("/")
+            target.parent.mkdir(parents=True)
+            target.write_text(content)
+        deb = self.root / f"{tree.name}.deb"
+        self._run("dpkg-deb", "--build", "--root-owner-group", str(tree), str(deb))
+        return self._run("dpkg", f"--root={self.root}", "--force-script-chrootless", "-i", str(deb))
+
+    def divert(self, path: str, to: str) -> None:
+        """An administrator's own diversion."""
+        self._run(
+            "dpkg-divert", f"--admindir={self._admin}", "--local", "--no-rename",
+            "--divert", to, "--add", path,
+        )  # fmt: skip
+
+    def diversions(self) -> list[str]:
+        """What is diverted."""
+        listed = self._run("dpkg-divert", f"--admindir={self._admin}", "--list")
+        return [line.split()[-5] for line in listed.splitlines()]
+
+    def _run(self, program: str, *arguments: str) -> str:
+        return subprocess.run(
+            [tool(program, "dpkg"), *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            check=True, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
+        ).stdout  # fmt: skip
