@@ -32,8 +32,9 @@ def directives(
     """
     unread = [] if unread is None else unread
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.read().splitlines()
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            # As sshd: nothing else ends a line.
+            lines = file.read().split("\n")
     except OSError:
         unread.append(path)
         return

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from agent.sshd_setup.changes import made
 from agent.sshd_setup.lines import HELPER, HELPER_USER
 from agent.sshd_setup.plan import Plan
+from agent.sshd_setup.slots import listed, slots
 from agent.sshd_setup.sshd import NotReloaded, SetupError, Sshd, run
 
 
@@ -17,13 +19,12 @@ def enable(sshd: Sshd, plan: Plan) -> None:
         SetupError: sshd does not take it, or not as it is meant; every file is as it was.
         NotReloaded: all is written and proven, and the sshd that runs does not know it yet.
     """
-    if plan.changes and not os.path.isdir(os.path.dirname(sshd.drop_in)):
-        raise SetupError(plan.advice)
-    with made(plan.changes):
+    with _restarted(sshd, plan), made(plan.changes):
         _prove(sshd, plan)
         if plan.member:
             _admit(plan.member)
-    if plan.changes:
+        _start_anew(sshd, plan)
+    if plan.changes and not plan.units:
         sshd.reload()
 
 
@@ -40,16 +41,39 @@ def disable(sshd: Sshd, plan: Plan) -> None:
     if not plan.changes:
         return
     problem = _problem(sshd)
-    with made(plan.changes):
+    with _restarted(sshd, plan), made(plan.changes):
         if problem is None:
             _prove(sshd, plan)
+            _start_anew(sshd, plan)
     if problem is not None and (problem := _problem(sshd)) is not None:
         raise NotReloaded(
-            f"{sshd.drop_in} is removed, but sshd was not reloaded: the one that runs still asks "
-            f"{HELPER}, and a new one does not start. The rest of its configuration is not valid, "
-            f"and was not before:\n{problem}\nMend that, then: systemctl reload ssh (or sshd)"
+            f"{plan.said} once it is reloaded, but it was not reloaded: the one that runs still "
+            f"asks {HELPER}, and a new one does not start. The rest of its configuration is not "
+            f"valid, and was not before:\n{problem}\nMend that, then reload ssh (or sshd)"
         )
-    sshd.reload()
+    if not plan.units:
+        sshd.reload()
+
+
+@contextmanager
+def _restarted(sshd: Sshd, plan: Plan) -> Iterator[None]:
+    """Where the body fails, and has put the files back, start sshd by these again."""
+    try:
+        yield
+    except BaseException:
+        if plan.units:
+            sshd.start_anew(plan.units)
+        raise
+
+
+def _start_anew(sshd: Sshd, plan: Plan) -> None:
+    """Start sshd as its units say now; no command may be given by them. Raises SetupError."""
+    if not plan.units:
+        return
+    sshd.start_anew(plan.units)
+    left = [slot for slot in slots(sshd) if slot.is_option]
+    if left and plan.wanted:
+        raise SetupError(f"sshd is still given a command by -o:\n{listed(left)}")
 
 
 def _problem(sshd: Sshd) -> SetupError | None:
@@ -72,5 +96,7 @@ def _prove(sshd: Sshd, plan: Plan) -> None:
     sshd.test()
     if plan.wanted:
         effective = sshd.effective()
-        if any(effective.get(keyword) != value for keyword, value in plan.wanted.items()):
-            raise SetupError(plan.advice)
+        other = [k for k, value in plan.wanted.items() if effective.get(k) != value]
+        if other:
+            said = "".join(f"  {keyword} {effective.get(keyword)}\n" for keyword in other)
+            raise SetupError(f"sshd -T says:\n{said}{plan.advice}")

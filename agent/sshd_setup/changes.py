@@ -42,6 +42,7 @@ def made(changes: Sequence[Change]) -> Iterator[None]:
         raise
     for path in kept:
         _remove(path + _KEPT)
+        _remove_folder(path)
 
 
 def _keep(path: str) -> bool:
@@ -61,6 +62,7 @@ def _write(change: Change) -> None:
         return
     draft = path + _DRAFT
     _remove(draft)
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     try:
         with open(draft, "x", encoding="utf-8", errors="surrogateescape", newline="") as file:
             _dress(file.fileno(), like or path)
@@ -91,6 +93,15 @@ def _put_back(path: str, was_there: bool) -> None:
         _remove(path + _KEPT)
     else:
         _remove(path)
+        _remove_folder(path)
+
+
+def _remove_folder(path: str) -> None:
+    """A folder for a unit's drop-ins in which there is none (any more)."""
+    folder = os.path.dirname(path)
+    if folder.endswith(".service.d"):
+        with suppress(OSError):
+            os.rmdir(folder)
 
 
 def _remove(path: str) -> None:

@@ -1,9 +1,9 @@
 """The command line of /usr/lib/sixtykey/sshd-setup: connect sshd to sixtykey, and disconnect it.
 
-It never overrides. sshd has one slot for an AuthorizedKeysCommand (sshd_config(5): the first value
-counts, a Match block's before the others), and where that is taken, in a file, a Match block or on
-the command line, it says so and what to do. Whatever it writes has passed `sshd -t` before sshd is
-told to reload; sessions stay.
+It overrides nothing unasked. sshd has one slot for an AuthorizedKeysCommand (sshd_config(5): the
+first value counts, a Match block's before the others). Where that is taken, in a file, a Match
+block or on the command line, it says so, and what --chain and --replace would do. What it writes
+has passed `sshd -t` before sshd is told to reload; sessions stay.
 """
 
 from __future__ import annotations
@@ -54,7 +54,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "action", choices=["enable", "disable", "package-installed", "package-removed"]
     )
-    parser.add_argument("--chain", action="store_true", help="run the existing command after ours")
+    others = parser.add_mutually_exclusive_group()
+    others.add_argument("--chain", action="store_true", help="run the existing command after ours")
+    others.add_argument(
+        "--replace",
+        action="store_true",
+        help="run ours in place of the existing command; disable puts that one back",
+    )
     parser.add_argument(
         "--one-time",
         action="store_true",
@@ -76,13 +82,16 @@ def _act(sshd: Sshd, options: argparse.Namespace) -> int:
     _remember(state)
     if options.action == "disable":
         return disable_one_time(sshd) if options.one_time else disable(sshd)
-    return enable(sshd, options.chain, options.one_time)
+    # Another package's file is not a package's script's to edit (Debian's policy, 10.7.4).
+    by_hand = options.action == "enable"
+    consent = plan.Consent(main_file=by_hand, chain=options.chain, replace=options.replace)
+    return enable(sshd, consent, options.one_time)
 
 
-def enable(sshd: Sshd, chain: bool, with_pam: bool = False) -> int:
+def enable(sshd: Sshd, consent: plan.Consent, with_pam: bool = False) -> int:
     """Have sshd ask our helper, and PAM. Returns an exit code; raises what keeps it from that."""
     sshd.test()
-    planned = plan.enabling(sshd, chain)
+    planned = plan.enabling(sshd, consent)
     if not with_pam:
         carry_out.enable(sshd, planned)
         _say(planned.said)

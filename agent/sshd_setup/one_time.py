@@ -28,7 +28,7 @@ from agent.sshd_files.pam_file import (
 from agent.sshd_setup import pam_trial
 from agent.sshd_setup.changes import Change, made
 from agent.sshd_setup.diversion import Diversion
-from agent.sshd_setup.slots import text_of
+from agent.sshd_setup.files import text_of
 from agent.sshd_setup.sshd import SetupError, Sshd
 
 _MARK = "# Written by sixtykey's sshd-setup, which also removes it: one login for a one-time key.\n"

@@ -9,23 +9,31 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from agent.sshd_files.directives import directives
+from agent.sshd_setup import units
+from agent.sshd_setup.files import text_of
 from agent.sshd_setup.sshd import Sshd
 
 _OPTION = re.compile(r"AuthorizedKeysCommand\s*[=\s]\s*\S", re.IGNORECASE)
-# Where a distribution or an administrator puts options of sshd's command line.
-_COMMAND_LINES = ["etc/default/ssh", "etc/sysconfig/sshd"] + [
-    f"{place}/systemd/system/{unit}"
-    for place in ("etc", "run", "usr/lib")
-    for unit in ("ssh*.service", "ssh*.service.d/*.conf")
-]
+# Where a distribution or an administrator puts options of sshd's command line, beside its unit.
+_COMMAND_LINES = ("etc/default/ssh", "etc/sysconfig/sshd")
 
 
 class Slot(NamedTuple):
-    """One place that names an AuthorizedKeysCommand. `match` is its Match line, or empty."""
+    """One place that names an AuthorizedKeysCommand.
+
+    Attributes:
+        where: file and line, or the process. `command`: what it says.
+        match: its Match line, or empty. `is_option`: whether it is given by `-o`.
+        is_running: whether it is what a running sshd was given.
+        unit: the unit whose ExecStart= it stands in, or empty.
+    """
 
     where: str
     command: str
     match: str = ""
+    is_option: bool = False
+    is_running: bool = False
+    unit: str = ""
 
 
 def slots(sshd: Sshd) -> list[Slot]:
@@ -43,24 +51,27 @@ def slots(sshd: Sshd) -> list[Slot]:
 def listed(found: Sequence[Slot]) -> str:
     """The places, a line each, for people."""
     return "".join(
-        f"  {where}: {command}  {match}".rstrip() + "\n" for where, command, match in found
+        f"  {slot.where}: {slot.command}  {slot.match}".rstrip() + "\n" for slot in found
     )
 
 
 def _options(root: str) -> Iterator[Slot]:
     """Commands given by `-o`: in files that make sshd's command line, and of a running sshd."""
-    for pattern in _COMMAND_LINES:
-        for name in sorted(glob.glob(os.path.join(root, pattern))):
-            for number, line in enumerate(text_of(name).splitlines(), 1):
-                if not line.lstrip().startswith("#") and _OPTION.search(line):
-                    yield Slot(f"{name}:{number}", line.strip())
+    for name in (os.path.join(root, name) for name in _COMMAND_LINES):
+        for number, line in enumerate(text_of(name).split("\n"), 1):
+            if not line.lstrip().startswith("#") and _OPTION.search(line):
+                yield Slot(f"{name}:{number}", line.strip(), is_option=True)
+    for each in units.giving(root):
+        unit = each.unit if each.key == units.START else ""
+        yield Slot(each.where, f"{each.key}={each.value}", is_option=True, unit=unit)
     for name in glob.glob(os.path.join(root, "proc/[0-9]*/cmdline")):
         # Anybody may call a process sshd; the one that listens is root's.
         if not _is_roots(name):
             continue
         line = text_of(name).replace("\0", " ").strip()
         if re.match(r"(sshd: )?\S*sshd\b", line) and _OPTION.search(line):
-            yield Slot(f"the running sshd (process {name.split(os.sep)[-2]})", line)
+            running = f"the running sshd (process {name.split(os.sep)[-2]})"
+            yield Slot(running, line, is_option=True, is_running=True)
 
 
 def _is_roots(path: str) -> bool:
@@ -68,12 +79,3 @@ def _is_roots(path: str) -> bool:
         return os.stat(path).st_uid == 0
     except OSError:
         return False
-
-
-def text_of(path: str) -> str:
-    """What stands in a file; nothing where it cannot be read."""
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return file.read()
-    except OSError:
-        return ""

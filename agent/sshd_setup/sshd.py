@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -29,6 +30,11 @@ class Sshd(NamedTuple):
         It sorts before the drop-ins of others, such as 20-systemd-userdb.conf and 50-redhat.conf.
         """
         return os.path.join(os.path.dirname(self.config), "sshd_config.d", "10-sixtykey.conf")
+
+    @property
+    def main(self) -> str:
+        """The main file itself, where its path is a link."""
+        return os.path.realpath(self.config)
 
     @property
     def is_booted(self) -> bool:
@@ -64,6 +70,18 @@ class Sshd(NamedTuple):
                         f"{done.stderr.strip()}\nLook why, then: systemctl reload {unit}"
                     )
                 return
+
+    def start_anew(self, units: Sequence[str]) -> None:
+        """Have systemd read its units, and start these again if they run; sessions stay.
+
+        (sshd that reloads keeps its command line.) Raises SetupError: systemd says that it failed.
+        """
+        if not self.is_booted:
+            return
+        for words in (["daemon-reload"], *(["try-restart", u] for u in units if "@" not in u)):
+            done = run("systemctl", *words)
+            if done.returncode:
+                raise SetupError(f"systemctl {' '.join(words)}: {done.stderr.strip()}")
 
     def restart_daemon(self) -> None:
         """Have a running sixtykeyd look anew at what it may promise. Raises SetupError."""

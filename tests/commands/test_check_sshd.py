@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
+from pathlib import Path
 
 import pytest
 
+from agent.commands.checks.finding import THIS_HOST
+from agent.commands.checks.sshd import logins
 from tests.parts.checked_host import CheckedHost
 from tests.parts.host import IS_ROOT
 from tests.parts.sshd import HELPER
@@ -125,3 +129,15 @@ def test_a_helper_without_its_user(host: CheckedHost) -> None:
     found = host.finds(sshd=host.sshd(host.asking[0]))
     assert set(found) & {"helper-user-missing", "sshd-config-wrong"}
     assert "AuthorizedKeysCommandUser" in str(found)
+
+
+def test_a_command_on_sshds_command_line(tmp_path: Path) -> None:
+    """AWS's drop-in of Ubuntu's unit: sshd -T does not show it, and it wins over every file."""
+    unit = tmp_path / "usr/lib/systemd/system/ssh.service"
+    unit.parent.mkdir(parents=True)
+    unit.write_text("[Service]\nExecStart=/usr/sbin/sshd -D -o AuthorizedKeysCommand=/x\n")
+    here = dataclasses.replace(THIS_HOST, root=str(tmp_path), sshd_config="/dev/null")
+    ours = {"authorizedkeyscommand": "/usr/lib/sixtykey/authorized-keys %u %f"}
+    found = [finding for finding in logins(ours, None, here) if finding.name == "slot-taken"]
+    assert f"{unit}:2" in found[0].what
+    assert "--replace" in found[0].remedy

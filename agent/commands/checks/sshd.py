@@ -16,6 +16,8 @@ from agent.commands.checks.finding import Finding, Host, fault, note, unknown
 from agent.commands.checks.helper import INSTALLED, helper, is_ours
 from agent.config.settings import Config
 from agent.sshd_files.directives import Directive, directives, included
+from agent.sshd_setup.slots import slots
+from agent.sshd_setup.sshd import Sshd
 
 _PATHS = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin"
 _SETUP = "/usr/lib/sixtykey/sshd-setup enable"
@@ -65,11 +67,23 @@ def logins(settings: Effective, config: Optional[Config], host: Host) -> list[Fi
         what = f"sshd takes no public keys for this login: PubkeyAuthentication no{where}"
         found.append(fault("pubkey-off", what, "PubkeyAuthentication yes; then reload sshd"))
     command = settings.get("authorizedkeyscommand", "none")
+    found += _by_option(host)
     if not is_ours(command):
         found += _not_asked(command, host)
     else:
         found += helper(command, settings.get("authorizedkeyscommanduser", ""), config)
     return found + list(_algorithms(settings, config)) + list(_methods(settings))
+
+
+def _by_option(host: Host) -> list[Finding]:
+    """Commands by `-o`, which sshd -T knows nothing of, and which win over every file."""
+    here = Sshd("sshd", host.sshd_config, host.root)
+    given = [slot for slot in slots(here) if slot.is_option and not slot.is_running]
+    return [
+        fault("slot-taken", f"sshd is given another command: {slot.command} ({slot.where})",
+              f"let both run: {_SETUP} --chain; or ours alone: {_SETUP} --replace")
+        for slot in given
+    ]  # fmt: skip
 
 
 def _not_asked(command: str, host: Host) -> list[Finding]:
@@ -79,12 +93,18 @@ def _not_asked(command: str, host: Host) -> list[Finding]:
         held = [d for d in slots if d.value.replace('"', "") == command.replace('"', "")]
         where = _place(held[-1]) if held else "sshd's command line, or where you may not read"
         what = f"sshd runs another command for this login, and has one slot: {command} ({where})"
-        remedy = f"let both run: {_SETUP} --chain; in a Match block, add {INSTALLED} there"
+        remedy = (
+            f"let both run: {_SETUP} --chain; or ours alone: {_SETUP} --replace; in a Match block, "
+            f"add {INSTALLED} there"
+        )
         return [fault("slot-taken", what, remedy)]
     drop_ins = _drop_ins(host)
     if drop_ins and not _includes(host, drop_ins):
         what = f"{host.sshd_config} does not include {drop_ins[0]}: sshd never reads it"
-        remedy = f"put at its top: Include {os.path.dirname(drop_ins[0])}/*.conf; then reload sshd"
+        remedy = (
+            f"put at its top: Include {os.path.dirname(drop_ins[0])}/*.conf; then reload sshd. Or "
+            f"have our lines there: rm {drop_ins[0]}; {_SETUP}"
+        )
         return [fault("include-missing", what, remedy)]
     emptied = [d for d in slots if d.match and d.value.lower() == "none"]
     if emptied:

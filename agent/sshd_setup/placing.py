@@ -1,0 +1,159 @@
+"""Where our lines go, and what has to give way: the changes, before any of them is made."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import shlex
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from agent.sshd_files.directives import Directive, directives
+from agent.sshd_setup import lines, main_file, units
+from agent.sshd_setup.changes import Change
+from agent.sshd_setup.files import text_of
+from agent.sshd_setup.slots import Slot, listed
+from agent.sshd_setup.sshd import SetupError, Sshd
+
+MARK = units.MARK
+_KEYWORDS = ("authorizedkeyscommand", "authorizedkeyscommanduser")
+
+
+class Taking(NamedTuple):
+    """How the slot is taken.
+
+    Attributes:
+        lines: ours, as sshd shall have them. `changes`: files, in their order.
+        units: units that start sshd otherwise afterwards. `steps`: all of it, for people.
+        member: an OS user that has to be in the helper's group, or empty.
+    """
+
+    lines: str
+    changes: tuple[Change, ...]
+    units: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    member: str = ""
+
+
+def free(sshd: Sshd) -> Taking:
+    """The slot is nobody's. Raises SetupError: our file's name is somebody else's."""
+    return _taking(sshd, lines.alone(), (), ())
+
+
+def replacing(sshd: Sshd, others: Sequence[Slot]) -> Taking:
+    """Ours, in the place of the commands that are there.
+
+    Lines in sshd_config become comments; those of other files stay, for ours is read before them;
+    a unit that gives one by `-o` gets an override.
+
+    Raises:
+        SetupError: one stands where it is not ours to take away.
+    """
+    if any(slot.match for slot in others):
+        raise SetupError(f"a Match block's command is for some users only:\n{listed(others)}")
+    found = [line for line in directives(sshd.config) if line.keyword in _KEYWORDS]
+    numbers = [_number(line, sshd) for line in found if not line.match]
+    return _taking(sshd, lines.alone(), [n for n in numbers if n], _units(others))
+
+
+def chaining(sshd: Sshd, others: Sequence[Slot]) -> Taking:
+    """Ours, and after it the one command that is there.
+
+    Raises:
+        SetupError: there is none that can be chained, or not only one.
+    """
+    found = [slot for slot in others if slot.unit] or list(others)
+    if found[0].command.lower() == "none":
+        raise SetupError(f"it is told to have no command at all:\n{listed(found)}")
+    if len(found) > 1 or found[0].match or (found[0].is_option and not found[0].unit):
+        raise SetupError(f"only one command, for all users, can be chained:\n{listed(found)}")
+    slot, user = found[0], sshd.effective().get("authorizedkeyscommanduser", "root")
+    if slot.unit:
+        given = units.given(slot.command)
+        slot, user = slot._replace(command=given.command), given.user or user
+    taking = _taking(sshd, lines.chained(slot, user), (), _units(others), _is_above(sshd))
+    return taking._replace(member="" if user in {"root", lines.HELPER_USER} else user)
+
+
+def giving_back(sshd: Sshd) -> list[Change]:
+    """Everything of ours taken away, and what gave way to it put back."""
+    changes = []
+    if text_of(sshd.drop_in).startswith(MARK):
+        changes.append(Change(sshd.drop_in, None))
+    text, copy = text_of(sshd.main), sshd.main + main_file.COPY
+    before = main_file.without_ours(text)
+    if before != text:
+        changes.append(Change(sshd.main, before))
+    if os.path.exists(copy) and text_of(copy) == before:
+        changes.append(Change(copy, None))
+    return changes + [Change(path, None) for _, path in units.overrides(sshd.root)]
+
+
+def _taking(
+    sshd: Sshd,
+    content: str,
+    commented: Collection[int],
+    overridden: Sequence[str],
+    at_head: bool = False,
+) -> Taking:
+    changes, steps = [], []
+    text = text_of(sshd.main)
+    in_main = at_head or not _reads_drop_in(sshd)
+    if commented or in_main:
+        after = main_file.with_ours(text, content if in_main else "", commented)
+        copy = sshd.main + main_file.COPY
+        before = main_file.without_ours(text)
+        changes += [Change(copy, before, sshd.main), Change(sshd.main, after)]
+        steps.append(f"keep a copy of {sshd.main} as {copy}")
+        steps += [f"make line {number} of {sshd.main} a comment" for number in sorted(commented)]
+    if in_main:
+        steps.append(f"write our two lines at the head of {sshd.main}")
+    else:
+        if os.path.lexists(sshd.drop_in) and not text_of(sshd.drop_in).startswith(MARK):
+            raise SetupError(f"{sshd.drop_in} is somebody else's: give it another name first")
+        changes.append(Change(sshd.drop_in, MARK + content))
+        steps.append(f"write our two lines to {sshd.drop_in}")
+    for unit in overridden:
+        path, override = units.override(sshd.root, unit)
+        changes.append(Change(path, override))
+        start = override.splitlines()[-1]
+        steps.append(f"write {path}: {start}\n    and restart {unit}, which ends no session")
+    return Taking(content, tuple(changes), tuple(overridden), tuple(steps))
+
+
+def _units(others: Sequence[Slot]) -> list[str]:
+    """The units to be overridden. Raises SetupError: sshd has an option from somewhere else."""
+    found = list(dict.fromkeys(slot.unit for slot in others if slot.unit))
+    foreign = [slot for slot in others if slot.is_option and not slot.unit]
+    # What a running sshd was given is explained by the unit that starts it.
+    if foreign and not (found and all(slot.is_running for slot in foreign)):
+        raise SetupError(f"take it off sshd's command line by hand:\n{listed(foreign)}")
+    return found
+
+
+def _reads_drop_in(sshd: Sshd) -> bool:
+    """Whether sshd_config includes our drop-in, for every login, and its folder is there."""
+    patterns = [
+        os.path.join("/etc/ssh", pattern)
+        for line in directives(sshd.config)
+        if line.keyword == "include" and not line.match and _number(line, sshd)
+        for pattern in shlex.split(line.value)
+    ]
+    folder = os.path.dirname(sshd.drop_in)
+    return os.path.isdir(folder) and any(fnmatch.fnmatch(sshd.drop_in, p) for p in patterns)
+
+
+def _is_above(sshd: Sshd) -> bool:
+    """Whether sshd_config itself names a command, or its user, before it includes anything."""
+    for line in directives(sshd.config):
+        if line.keyword == "include":
+            return False
+        if line.keyword in _KEYWORDS and not line.match:
+            return True
+    return False
+
+
+def _number(line: Directive, sshd: Sshd) -> int:
+    """The number of a line of sshd_config itself; 0 for one of a file that it includes."""
+    path, _, number = line.where.rpartition(":")
+    return int(number) if path == sshd.config else 0

@@ -1,0 +1,145 @@
+"""sshd's command line as systemd's units make it, and an override that takes a command out of it.
+
+AWS's package for Ubuntu gives sshd its AuthorizedKeysCommand by `-o` in a drop-in of ssh.service,
+which no file of sshd's can change. Source: systemd.unit(5), systemd.service(5), systemd.syntax(7).
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from agent.sshd_setup.files import text_of
+from agent.sshd_setup.sshd import SetupError
+
+# After every drop-in of others: they are read in the order of their names, whatever their folder.
+OVERRIDE = "zz-sixtykey.conf"
+MARK = "# Written by sixtykey's sshd-setup, which also removes it.\n"
+# The first that has a file of a name wins over the others.
+_FOLDERS = ("etc/systemd/system", "run/systemd/system", "usr/local/lib/systemd/system",
+            "usr/lib/systemd/system", "lib/systemd/system")  # fmt: skip
+START = "ExecStart"
+_UNITS = ("ssh.service", "sshd.service", "ssh@.service", "sshd@.service")
+# A word as it stands there, with its quotes.
+_WORD = re.compile(r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s"'])+""")
+_MENTION = re.compile(r"AuthorizedKeysCommand\s*[=\s]\s*\S", re.IGNORECASE)
+_OPTION = re.compile(r"AuthorizedKeysCommand(User)?\s*[=\s]\s*(.*)", re.IGNORECASE | re.DOTALL)
+
+
+class Line(NamedTuple):
+    """A line of a unit that is in force: the unit's name, file and number, key and value."""
+
+    unit: str
+    where: str
+    key: str
+    value: str
+
+
+class Given(NamedTuple):
+    """What a command line gives sshd by `-o`, as sshd reads it; and the same line without it."""
+
+    command: str
+    user: str
+    rest: str
+
+
+def giving(root: str) -> list[Line]:
+    """The lines in force, of the units that start sshd, which give it a command by `-o`."""
+    found = [line for unit in _UNITS for line in _of(root, unit)]
+    return [line for line in found if _MENTION.search(line.value)]
+
+
+def given(command: str) -> Given:
+    """Take what `-o` says of AuthorizedKeysCommand and its user out of a command line."""
+    values = {"": "", "user": ""}
+    kept: list[str] = []
+    words = _WORD.findall(command)
+    while words:
+        word = words.pop(0)
+        plain = _unquoted(word)
+        taken = [word]
+        if plain == "-o" and words:
+            taken.append(words.pop(0))
+            plain += _unquoted(taken[-1])
+        option = _OPTION.fullmatch(plain[2:].strip()) if plain.startswith("-o") else None
+        if option is None:
+            kept += taken
+        else:
+            # The first one counts, as in sshd's files.
+            name = (option[1] or "").lower()
+            values[name] = values[name] or option[2].strip()
+    # %% is systemd's way to write a %.
+    command, user = (values[name].replace("%%", "%") for name in ("", "user"))
+    return Given(command, user, " ".join(kept))
+
+
+def override(root: str, unit: str) -> tuple[str, str]:
+    """The path and the text of the drop-in that starts sshd without a command by `-o`.
+
+    Raises:
+        SetupError: the unit has no line, or not only one, that starts it.
+    """
+    lines = _of(root, unit)
+    started = [line for line in lines if line.key == START]
+    if len(started) != 1:
+        raise SetupError(f"{unit} has {len(started)} lines {START}=: change it by hand")
+    text = f"{MARK}[Service]\n{START}=\n{START}={given(started[0].value).rest}\n"
+    return _override_path(root, unit), text
+
+
+def overrides(root: str) -> list[tuple[str, str]]:
+    """The units that have an override of ours, and its path."""
+    found = [(unit, _override_path(root, unit)) for unit in _UNITS]
+    return [(unit, path) for unit, path in found if text_of(path).startswith(MARK)]
+
+
+def _of(root: str, unit: str) -> list[Line]:
+    """An empty value forgets those of its key before it (systemd.service(5))."""
+    found: list[Line] = []
+    for path in _files(root, unit):
+        for number, line in _lines(text_of(path)):
+            key, equals, value = (part.strip() for part in line.partition("="))
+            if equals and value:
+                found.append(Line(unit, f"{path}:{number}", key, value))
+            elif equals:
+                found = [each for each in found if each.key != key]
+    return found
+
+
+def _files(root: str, unit: str) -> list[str]:
+    """The unit's own file, then its drop-ins by name; one hides its namesakes in later folders."""
+    folders = [os.path.join(root, folder) for folder in _FOLDERS]
+    own = [path for f in folders if os.path.exists(path := os.path.join(f, unit))][:1]
+    # No such unit, or another name of one that has its own turn here.
+    if not own or os.path.basename(os.path.realpath(own[0])) != unit:
+        return []
+    named: dict[str, str] = {}
+    for folder in folders:
+        for path in glob.glob(os.path.join(folder, f"{unit}.d", "*.conf")):
+            named.setdefault(os.path.basename(path), path)
+    return own + [named[name] for name in sorted(named)]
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines that a backslash continues are one; comments have none (systemd.syntax(7))."""
+    whole, start = "", 0
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.lstrip().startswith(("#", ";")):
+            continue
+        start = start or number
+        if line.endswith("\\"):
+            whole += line[:-1] + " "
+            continue
+        yield start, whole + line
+        whole, start = "", 0
+
+
+def _unquoted(word: str) -> str:
+    return re.sub(r"""(["'])((?:[^\\]|\\.)*?)\1""", r"\2", word)
+
+
+def _override_path(root: str, unit: str) -> str:
+    return os.path.join(root, _FOLDERS[0], f"{unit}.d", OVERRIDE)
