@@ -103,6 +103,7 @@ class Operator:
             "Decisions": history.of(os_user, now),
             "Asked": history.last_miss(os_user, now),
             "Unwritten": history.unwritten(now),
+            "Problems": {name: told()["Problem"] for name, told in self._sources.items()},
             "Uptime": round(now - self._started, 3),
             **self._names(),
         }

@@ -84,7 +84,7 @@ def _print(user: str, answer: dict[str, Any], findings: Sequence[Finding]) -> No
         print(f"daemon remembers, which has run for {since}; the audit log may know more")
     if not_asked := _not_asked(user, answer):
         print(f"! {plain(not_asked)}")
-    for line in wording.unwritten(answer["Unwritten"]):
+    for line in (*wording.problems(answer["Problems"]), *wording.unwritten(answer["Unwritten"])):
         print(f"! {plain(line)}")
     hinted: set[str] = set()
     for record, (what, hint) in told:

@@ -7,7 +7,7 @@ from agent.commands.terminal import duration, who
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from typing import Any
+    from typing import Any, Optional
 
     Record = Mapping[str, Any]
 
@@ -133,6 +133,15 @@ def asked(record: Record, os_user: str) -> tuple[str, str]:
             f"log in as {others[0]}, or push it for {os_user}",
         )
     return what, "ordinary logins look the same; to let a key in: sixtykey push"
+
+
+_WHOSE = {"ec2": "keys that EC2's own API pushes", "fleet": "keys that the fleet's gateway pushes"}
+
+
+def problems(sources: Mapping[str, Optional[str]]) -> list[str]:
+    """A line for each source that has a problem: no key comes from there."""
+    known = ((_WHOSE.get(name, f"keys of {name}"), what) for name, what in sources.items())
+    return [f"{whose} do not arrive: {what}" for whose, what in known if what]
 
 
 def unwritten(records: Sequence[Record]) -> list[str]:

@@ -83,6 +83,11 @@ class Limits:
     # After the signer's certificate was refused, or a signature did not verify: how long to wait
     # before it is fetched again. Once more for each push would be a flood of requests.
     signer_retry_seconds: float = 5.0
+    # How long a signer that was found good is believed before EC2 is asked again whether it was
+    # revoked or changed: its OCSP answers are good for days.
+    signer_recheck_seconds: float = 3600.0
+    # Refused blocks that are told of in one answer; from EC2 there is hardly ever one.
+    metadata_refusals: int = 16
     # OCSP answers that are fetched; EC2 has three.
     ocsp_answers: int = 16
 

@@ -58,8 +58,14 @@ class Metadata:
         return self._place
 
     async def chain(self) -> bytes:
-        """The signer's certificate and those above it, in PEM."""
-        return (await self._item("managed-ssh-keys/signer-cert/")).body
+        """The signer's certificate and those above it, in PEM; nothing where EC2 shows none.
+
+        It shows one only where a key was pushed.
+        """
+        item = await self._get("managed-ssh-keys/signer-cert/")
+        if item is not None and not item.complete:
+            raise Away("its signer's certificate is too long for one")
+        return b"" if item is None else item.body
 
     async def ocsp_answers(self) -> list[bytes]:
         """The OCSP answers that EC2 sends along, in DER; what is none is left out.
@@ -67,8 +73,9 @@ class Metadata:
         They are named by a hash of their certificate, which EC2 has changed without notice once:
         the names decide nothing here.
         """
-        listed = (await self._item("managed-ssh-keys/signer-ocsp/")).body.split()
-        names = [name.decode() for name in listed if _FINGERPRINT.fullmatch(name)]
+        item = await self._get("managed-ssh-keys/signer-ocsp/")
+        listed = b"" if item is None else item.body
+        names = [name.decode() for name in listed.split() if _FINGERPRINT.fullmatch(name)]
         answers = []
         for name in names[: LIMITS.ocsp_answers]:
             item = await self._get(f"managed-ssh-keys/signer-ocsp/{name}")

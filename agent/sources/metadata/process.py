@@ -26,9 +26,6 @@ from agent.sources.metadata.source import Source
 
 log = logging.getLogger("sixtykeyd-ec2")
 
-# Refused blocks that are told of in one answer; from EC2 there is hardly ever one.
-MOST_REFUSALS = 16
-
 
 class Process:
     """Keeps one connection to the daemon, and looks at the metadata service now and then.
@@ -131,8 +128,8 @@ class Process:
             await self._source.prepare(LIMITS.metadata_ahead_of_end_seconds)
         except Refused as refused:
             self._say_once(f"keys that are pushed now are refused: {refused}")
-        except Away:
-            pass  # EC2 shows a signer only where a key was pushed
+        except Away as away:
+            self._say_once(f"the signer cannot be had: {away}")
 
     def _change_health(self, problem: Optional[str]) -> None:
         if problem != self._problem:
@@ -157,7 +154,7 @@ def _health(problem: Optional[str]) -> Health:
 
 def fitting(answer: Answer) -> Answer:
     """As much of the answer as goes into one line: what comes first is what matters."""
-    offers, refusals = list(answer.offers), list(answer.refusals)[:MOST_REFUSALS]
+    offers, refusals = list(answer.offers), list(answer.refusals)[: LIMITS.metadata_refusals]
     while True:
         fits = Answer(answer.number, offers, refusals)
         try:

@@ -13,6 +13,7 @@ from agent.host.clock import Clock
 from agent.sources.feed.messages import Offered, Refusal
 from agent.sources.metadata import blocks
 from agent.sources.metadata.blocks import Block, Rejected
+from agent.sources.metadata.http import Away
 from agent.sources.metadata.imds import Metadata
 from agent.sources.metadata.refusal import Refused, shown
 from agent.sources.metadata.sightings import Ended, Sightings
@@ -75,27 +76,33 @@ class Source:
             return [], []
         found = list(blocks.read(text.body, text.complete))
         unsigned = await self._unsigned([each for each in found if isinstance(each, Block)])
-        offers: list[tuple[bool, Offered]] = []
-        refusals = []
-        for each in found:
+        offers: list[Offered] = []
+        refusals: list[Refusal] = []
+        # Not all of them may fit into the answer: what sshd asks for comes first.
+        for each in sorted(found, key=lambda each: each.fingerprint != fingerprint):
             verdict = self._judge(each, unsigned, os_user)
             if isinstance(verdict, Offered):
-                offers.append((each.fingerprint != fingerprint, verdict))
-            elif verdict is not None and self._is_news(each.digest, verdict.reason):
+                offers.append(verdict)
+            elif verdict is None or len(refusals) >= LIMITS.metadata_refusals:
+                continue  # it is told with the next answer
+            elif self._is_news(each.digest, verdict.reason):
                 refusals.append(verdict)
-        offers.sort(key=lambda pair: pair[0])
-        return [offer for _, offer in offers], refusals
+        return offers, refusals
 
     async def prepare(self, before: float) -> None:
         """Have token and signer ready, also if they end within `before` seconds.
 
+        A signer that was checked long ago is checked anew: it may have been revoked or changed.
         Raises Away; Refused for a signer that is not to be trusted.
         """
         await self._metadata.renew_token(before)
-        now = self._clock.wall()
-        if self._signer is None or not self._signer.is_current(now + before):
-            async with self._checking:
-                await self._check()
+        async with self._checking:
+            signer, now = self._signer, self._clock.wall()
+            fresh = signer is not None and now < signer.since + LIMITS.signer_recheck_seconds
+            if signer is not None and fresh and signer.is_current(now + before):
+                return
+            if chain := await self._metadata.chain():
+                await self._check(chain)
 
     def forget_told(self) -> None:
         """Tell of every refused block again: whoever was told may have forgotten it."""
@@ -127,52 +134,60 @@ class Source:
             return {}
         try:
             signer = await self._current_signer()
+            unsigned = _unverified(signer, found)
+            renewed = await self._renewed(signer) if unsigned else signer
         except Refused as refused:
             return {id(block): str(refused) for block in found}
-        unsigned = _unverified(signer, found)
-        if unsigned:
-            renewed = await self._renewed(signer)
-            if renewed is not signer:
-                return _unverified(renewed, found)
-        return unsigned
+        except Away as away:
+            return {id(block): f"its signer cannot be asked for: {away}" for block in found}
+        return unsigned if renewed is signer else _unverified(renewed, found)
 
     async def _current_signer(self) -> Signer:
         """Whom blocks may be signed by now. Raises Away, Refused."""
+        if (signer := self._known()) is not None:
+            return signer
         async with self._checking:
-            signer = self._signer
-            if signer is not None and signer.is_current(self._clock.wall()):
+            if (signer := self._known()) is not None:
                 return signer
             if self._problem is not None and not self._may_try():
                 raise Refused(self._problem)
-            return await self._check()
+            return await self._check(await self._metadata.chain())
+
+    def _known(self) -> Optional[Signer]:
+        """The signer that was found good, if that still holds."""
+        signer = self._signer
+        return signer if signer is not None and signer.is_current(self._clock.wall()) else None
 
     async def _renewed(self, signer: Signer) -> Signer:
-        """The signer anew, if EC2 has another certificate by now; else the one that there is."""
+        """The signer anew, if EC2 has another certificate by now; else the one that there is.
+
+        Raises Refused: the other one is not to be trusted, and so neither is this one any more.
+        """
         async with self._checking:
+            if self._signer is None:
+                raise Refused(self._problem or "the signer is not known")
             if self._signer is not signer or not self._may_try():
-                return self._signer or signer
+                return self._signer
             self._tried = self._clock.boottime()
-            if await self._metadata.chain() == signer.chain:
-                return signer
             try:
-                return await self._check()
-            except Refused:
-                return signer
+                chain = await self._metadata.chain()
+                return signer if chain in {b"", signer.chain} else await self._check(chain)
+            except Away:
+                return signer  # what it has signed is as good as before
 
     def _may_try(self) -> bool:
         return self._clock.boottime() >= self._tried + LIMITS.signer_retry_seconds
 
-    async def _check(self) -> Signer:
-        """Fetch and check all there is of the signer. Raises Away, Refused."""
+    async def _check(self, chain: bytes) -> Signer:
+        """Check all there is of the signer whose certificates these are. Raises Away, Refused."""
         self._tried = self._clock.boottime()
         place = await self._metadata.place()
-        chain = await self._metadata.chain()
         answers = await self._metadata.ocsp_answers()
         try:
             roots = self._roots()
             signer = Signer.check(chain, answers, roots, place.signer, self._clock.wall())
         except Refused as refused:
-            self._problem = str(refused)
+            self._signer, self._problem = None, str(refused)
             raise
         self._signer, self._problem = signer, None
         return signer

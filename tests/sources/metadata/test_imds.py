@@ -86,13 +86,15 @@ def test_where_the_instance_is_is_asked_once(ec2: Service) -> None:
 
 
 def test_what_is_missing_is_told(ec2: Service) -> None:
-    """No keys is an answer; no signer is none, for somebody has to have signed them."""
+    """No keys is an answer, and no signer where none were pushed; no domain is none."""
 
     async def course(metadata: Metadata) -> None:
         assert await metadata.keys("alice") is None
         ec2.data.remove("managed-ssh-keys/signer-cert")
-        with pytest.raises(Away, match="no managed-ssh-keys/signer-cert/"):
-            await metadata.chain()
+        assert await metadata.chain() == b""
+        ec2.data.remove("services/domain")
+        with pytest.raises(Away, match="no services/domain/"):
+            await metadata.place()
         ec2.data.write("instance-id", "ä")
         with pytest.raises(Away, match="instance-id"):
             await metadata.place()

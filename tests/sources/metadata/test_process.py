@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from agent.config.limits import LIMITS
 from agent.sources.feed.messages import MAX_BYTES, Answer, Offered, Refusal, encode
-from agent.sources.metadata.process import MOST_REFUSALS, fitting
+from agent.sources.metadata.process import fitting
 from tests.parts.ec2_process import RunningEc2
 from tests.parts.ec2_signer import Ec2Signer
 from tests.parts.host import ROOT
@@ -86,5 +87,5 @@ def test_what_does_not_go_into_a_line_is_left_out() -> None:
     assert len(encode(fits)) <= MAX_BYTES
     assert fits.offers[0] == offers[0]
     assert 10 < len(fits.offers) < 100
-    assert len(fitting(Answer(1, offers[:3], refusals)).refusals) == MOST_REFUSALS
+    assert len(fitting(Answer(1, offers[:3], refusals)).refusals) == LIMITS.metadata_refusals
     assert fitting(Answer(2, offers[:3])) == Answer(2, offers[:3], [])

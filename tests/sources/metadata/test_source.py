@@ -10,7 +10,7 @@ from agent.sources.metadata.http import Away
 from agent.sources.metadata.refusal import Refused
 from agent.sources.metadata.source import Source
 from tests.parts.daemon import INSTANCE_ID
-from tests.parts.ec2_signer import CALLER, NAME, REQUEST, Ec2Signer
+from tests.parts.ec2_signer import CALLER, NAME, REQUEST
 from tests.parts.leases import ed25519_line
 from tests.sources.metadata.serving import Service
 
@@ -94,78 +94,18 @@ def _fingerprint(line: str) -> str:
     return key.fingerprint
 
 
-def test_a_new_signer_is_noticed_by_its_signature(ec2: Service) -> None:
-    """EC2 changes its certificate: the first push that the old one does not verify finds it."""
+def test_many_refused_blocks_are_told_one_answer_after_the_other(ec2: Service) -> None:
+    """None is lost, and first comes the one that sshd asks for."""
+    lines = [ed25519_line(number) for number in range(LIMITS.metadata_refusals + 5)]
 
     async def course(source: Source) -> None:
-        ec2.data.set_keys("alice", ec2.block(KEY))
-        assert len((await source.answer("alice", None))[0]) == 1
-        ec2.clock.advance(3600)
-        newer = Ec2Signer(ec2.signer.folder / "newer")
-        ec2.roots = str(newer.pem("root"))
-        ec2.data.set_signer(newer)
-        ec2.data.set_keys("alice", newer.block(OTHER, expires=ec2.clock.wall() + 60))
-        ((offer,), refusals) = await source.answer("alice", None)
-        assert (offer.key, refusals) == (OTHER, [])
-
-    ec2.run(course)
-
-
-def test_a_bad_signature_does_not_fetch_the_signer_each_time(ec2: Service) -> None:
-    """Once in a while: a block that stands there for a minute is no flood of requests."""
-
-    async def course(source: Source) -> None:
-        ec2.data.set_keys("alice", ec2.block(KEY).replace(b"#Caller=", b"#Caller=x"))
-        for _ in range(20):
-            assert not (await source.answer("alice", None))[0]
-            ec2.clock.advance(1)
-        fetched = [each for each in ec2.data.requests() if each.endswith("signer-cert/")]
-        assert len(fetched) == 1 + 19 // int(LIMITS.signer_retry_seconds)
-
-    ec2.run(course)
-
-
-def test_everything_is_checked_again_when_an_answer_expires(ec2: Service) -> None:
-    """A week later the OCSP answers of today prove nothing; new ones are fetched and used."""
-
-    async def course(source: Source) -> None:
-        ec2.data.set_keys("alice", ec2.block(KEY))
-        assert len((await source.answer("alice", None))[0]) == 1
-        ec2.clock.advance(8 * 86400)
-        ec2.data.set_keys("alice", ec2.block(OTHER))
-        (offers, (refusal,)) = await source.answer("alice", None)
-        assert offers == []
-        assert "is not of this time" in refusal.reason
-        pairs = (("signer", "intermediate"), ("intermediate", "cross"))
-        answers = {name: ec2.signer.answer(name, by, days=20) for name, by in pairs}
-        ec2.data.set_signer(ec2.signer, answers=answers)
-        assert not (await source.answer("alice", None))[0]
-        ec2.clock.advance(LIMITS.signer_retry_seconds)
-        assert len((await source.answer("alice", None))[0]) == 1
-
-    ec2.run(course)
-
-
-def test_what_was_prepared_is_not_fetched_for_a_login(ec2: Service) -> None:
-    """The signer is there before the first push, and anew before it ends."""
-
-    async def course(source: Source) -> None:
-        await source.probe()
-        await source.prepare(LIMITS.metadata_ahead_of_end_seconds)
-        before = len(ec2.data.requests())
-        ec2.data.set_keys("alice", ec2.block(KEY))
-        assert len((await source.answer("alice", None))[0]) == 1
-        assert ec2.data.requests()[before:] == [KEYS_OF_ALICE]
-        ec2.clock.advance(7 * 86400 - 600)
-        pairs = (("signer", "intermediate"), ("intermediate", "cross"))
-        answers = {name: ec2.signer.answer(name, by, days=20) for name, by in pairs}
-        ec2.data.set_signer(ec2.signer, answers=answers)
-        await source.prepare(LIMITS.metadata_ahead_of_end_seconds)
-        ec2.clock.advance(1200)
-        before = len(ec2.data.requests())
-        ec2.data.set_keys("alice", ec2.block(OTHER))
-        assert len((await source.answer("alice", None))[0]) == 1
-        assert ec2.data.requests()[before:] == [KEYS_OF_ALICE]
+        ec2.data.set_keys("alice", *(ec2.block(line, left=-1.0) for line in lines))
+        _, first = await source.answer("alice", _fingerprint(lines[-1]))
+        _, second = await source.answer("alice", None)
+        assert (len(first), len(second)) == (LIMITS.metadata_refusals, 5)
+        assert first[0].fingerprint == _fingerprint(lines[-1])
+        told = {each.fingerprint for each in (*first, *second)}
+        assert told == {_fingerprint(line) for line in lines}
 
     ec2.run(course)
 

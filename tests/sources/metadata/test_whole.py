@@ -148,11 +148,13 @@ def test_a_metadata_that_cannot_be_had_is_told_and_not_waited_for(whole: Host) -
         assert time.monotonic() < deadline
     assert 'sixtykey_source_usable{source="ec2"} 0' in whole.command("status", "--metrics")
     assert "NOT ASKED" in whole.command("status")
+    assert "keys that EC2's own API pushes do not arrive: it" in whole.why("alice")
     assert "source ec2: not to be asked" in whole.daemon.log()
     whole.data.set_keys("alice", whole.signer.block(ed25519_line(1)))
     whole.data.behave()
     while whole.status()["Sources"]["ec2"]["Problem"] is not None:
         assert time.monotonic() < deadline
+    assert "do not arrive" not in whole.why("alice")
     assert lookup(whole.daemon, "alice\n").startswith(ed25519_line(1).encode())
     assert 'sixtykey_source_usable{source="ec2"} 1' in whole.command("status", "--metrics")
 
