@@ -40,7 +40,9 @@ def machine() -> dict[str, Any]:
 
 
 def in_words(figure: Figure) -> str:
-    """The spread of both sides, where there are two."""
+    """What the figure says of itself, or the spread of both sides, where there are two."""
+    if "words" in figure.detail:
+        return str(figure.detail["words"])
     ours, peer = figure.detail.get("ours_ms"), figure.detail.get("peer_ms")
     if not (isinstance(ours, Mapping) and isinstance(peer, Mapping)):
         return ""

@@ -18,7 +18,7 @@ import tests.benchmarks
 class Figure:
     """One measured number. `unit` is "ratio", "ms", …; `floor_or_peer` is what it stands beside.
 
-    `detail` is whatever else was measured, JSON all through.
+    `detail` is whatever else was measured, JSON all through; its `words`, if any, are printed.
     """
 
     name: str
