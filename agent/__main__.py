@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from typing import Optional
@@ -14,6 +13,7 @@ from agent.config import file as config_file
 from agent.config import identity
 from agent.config.document import Problems
 from agent.config.settings import DEFAULT_PATH
+from agent.host.streams import open_standard_streams
 
 # Exit codes: 1, it cannot run here and now; 2, what the administrator wrote has to be changed.
 CANNOT_RUN, WRONG_CONFIGURATION = 1, 2
@@ -21,7 +21,7 @@ CANNOT_RUN, WRONG_CONFIGURATION = 1, 2
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the daemon until it is told to stop; returns the exit code."""
-    _open_standard_streams()
+    open_standard_streams()
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="sixtykeyd: %(message)s", stream=sys.stderr)
     try:
@@ -68,15 +68,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"sixtykeyd {__version__}")
     return parser
-
-
-def _open_standard_streams() -> None:
-    """Started with stdout closed, a client's socket would become descriptor 1 and get the audit."""
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free: this one
 
 
 def _wrong(*problems: str) -> int:

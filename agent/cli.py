@@ -25,6 +25,7 @@ COMMANDS = {
     "status": ("status", "how the daemon is, and its counters"),
     "check": ("check", "would a login work on this host?"),
     "credentials": ("credentials", "access keys for pushes over the network"),
+    "fleet": ("fleet", "many hosts behind one endpoint"),
 }
 _HELP = """\
 usage: sixtykey COMMAND [OPTION...] [WORD...]

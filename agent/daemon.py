@@ -11,8 +11,9 @@ import socket
 import ssl
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Optional
+from typing import Optional, Union
 
+from agent import __version__
 from agent.audit.history import History
 from agent.audit.lines import LineHandler, LineWriter
 from agent.audit.record import Audit, Record
@@ -20,6 +21,7 @@ from agent.config.document import Problems
 from agent.config.identity import Identity
 from agent.config.limits import LIMITS
 from agent.config.settings import Config
+from agent.fleet.voice import Voice
 from agent.host import attempts, listeners
 from agent.host.clock import SystemClock
 from agent.host.memory import give_back
@@ -32,7 +34,7 @@ from agent.lookup import handouts
 from agent.lookup.admission import Admissions
 from agent.lookup.answers import Lookups
 from agent.lookup.server import LookupServer
-from agent.operations import Operator, SourceState
+from agent.operations import Operator
 from agent.reloading import Reloader, load_credentials, load_tls
 from agent.sources.api.door import Door
 from agent.sources.api.http_server import HttpServer
@@ -41,12 +43,14 @@ from agent.sources.api.principal import Authenticator
 from agent.sources.api.service import NetworkDoor
 from agent.sources.context import Context
 from agent.sources.feed.ec2 import Ec2Role
+from agent.sources.feed.fleet import FleetRole
 from agent.sources.feed.server import FeedServer
 from agent.sources.intake import Intake
 from agent.sources.replay import ReplayMemory
 from agent.sources.throttle import Throttle
 
 log = logging.getLogger("sixtykeyd")
+Source = Union[Ec2Role, FleetRole]
 
 
 class Daemon:
@@ -73,6 +77,11 @@ class Daemon:
         self._intake = Intake(self._context, self._store, memory)
         self._authenticator = Authenticator(load_credentials(config), identity.region, clock)
         self._tls = load_tls(config.push)
+        voice = None if config.fleet is None else Voice(config.fleet)
+        self._ec2 = None if config.ec2 is None else Ec2Role(self._context, self._intake)
+        self._roles: dict[str, Source] = {} if self._ec2 is None else {"ec2": self._ec2}
+        if voice is not None:
+            self._roles["fleet"] = FleetRole(self._context, self._intake, voice, __version__)
         folder = os.path.join(os.path.dirname(config.lookup.socket), handouts.FOLDER)
         self._handouts = handouts.HandOuts(folder)
         self._stopping = asyncio.Event()
@@ -86,15 +95,14 @@ class Daemon:
         """
         _raise_descriptor_limit()
         sockets = listeners.all_listeners(self._config, self._environ)
-        ec2 = None if self._config.ec2 is None else Ec2Role(self._context, self._intake)
-        lookups = self._lookup_server(ec2)
-        feed = FeedServer({} if ec2 is None else {"ec2": ec2})
+        lookups = self._lookup_server()
+        feed = FeedServer(self._roles)
         self._open_handouts()
         self._intake.explain(await self._store.open())
         # Serve lookups before rebuilding the replay memory; pushes wait in the kernel meanwhile.
         lookups.start(sockets["lookup"])
         await self._store.load_marks()
-        doors, servers = self._open_doors(sockets, {} if ec2 is None else {"ec2": ec2.told})
+        doors, servers = self._open_doors(sockets)
         if "source" in sockets:
             feed.start(sockets["source"])
         self._announce(sockets)
@@ -124,21 +132,22 @@ class Daemon:
         except OSError as error:
             log.warning("one-time keys are not given: %s", error)
 
-    def _lookup_server(self, ec2: Optional[Ec2Role]) -> LookupServer:
+    def _lookup_server(self) -> LookupServer:
         clock, audit = self._context.clock, self._audit
         return LookupServer(
-            Lookups(self._store.table, clock, audit, self._handouts, ec2),
+            Lookups(self._store.table, clock, audit, self._handouts, self._ec2),
             Admissions(self._store, self._handouts, clock, audit),
         )
 
     def _open_doors(
-        self, sockets: Mapping[str, socket.socket], sources: Mapping[str, SourceState]
+        self, sockets: Mapping[str, socket.socket]
     ) -> tuple[list[Door], list[HttpServer]]:
         """Serve the push socket, and the network where there is a listener for it."""
         throttle = Throttle(self._config.push.rate, self._context.clock.boottime())
         door = NetworkDoor(self._context, self._intake, throttle, self._authenticator)
         network = HttpServer(door.answer, self._count_refused, self._tls)
         reloader = Reloader(self._config, self._authenticator, network)
+        sources = {name: role.told for name, role in self._roles.items()}
         operator = Operator(
             self._context, self._store, reloader.reload, _addresses(sockets, self._tls), sources
         )

@@ -19,7 +19,8 @@ MAX_FUNCTION = 40
 # the longest name that is its own or a folder above it; every module of agent/ is of one.
 _CORE = {"agent.config", "agent.sshd_files", "agent.host", "agent.leases", "agent.audit"}
 _API = {*_CORE, "agent.sources", "agent.sources.api"}
-_FEED = {"agent.sources.feed", "agent.sources.feed.messages"}
+_MESSAGES = {"agent.sources.feed.messages", "agent.sources.feed.members"}
+_FEED = {"agent.sources.feed", *_MESSAGES, "agent.fleet", "agent.fleet.refusals"}
 _DAEMON = {*_API, *_FEED, "agent", "agent.lookup", "agent.operations", "agent.reloading"}
 LAYERS: dict[str, set[str]] = {
     "agent.config": set(),
@@ -34,17 +35,24 @@ LAYERS: dict[str, set[str]] = {
     "agent.sources.api": {*_CORE, "agent.sources"},
     # The daemon's side of the source socket, and what is said there on both sides.
     "agent.sources.feed": {*_CORE, *_FEED, "agent.sources"},
-    "agent.sources.feed.messages": set(),
+    "agent.sources.feed.messages": {"agent.sources.feed.members"},
+    "agent.sources.feed.members": set(),
     # sixtykeyd-ec2: a process of its own, with nothing of the daemon's but the settings.
     "agent.sources.metadata": {
-        "agent", "agent.config", "agent.host", "agent.sources.feed.messages",
+        "agent", "agent.config", "agent.host", *_MESSAGES,
     },
     "agent.reloading": _API,
     "agent.operations": {*_API, "agent"},
     "agent.daemon": _DAEMON,
     "agent.__main__": {*_DAEMON, "agent.daemon"},
-    "agent.commands": {*_API, "agent", "agent.sshd_setup"},
-    "agent.cli": {*_API, "agent", "agent.sshd_setup", "agent.commands"},
+    "agent.fleet": {"agent.config", "agent.host"},
+    # The intake's errors by name: for the daemon's side of a fleet, and for gateways.
+    "agent.fleet.refusals": {*_CORE, "agent.sources", "agent.fleet"},
+    # sixtykeyd-fleet, a process of its own: it carries what others have signed.
+    "agent.fleet.connector": {"agent", "agent.config", "agent.host", *_MESSAGES, "agent.fleet"},
+    "agent.fleet.gateway": {*_API, "agent", "agent.fleet", "agent.fleet.refusals"},
+    "agent.commands": {*_API, "agent", "agent.fleet", "agent.sshd_setup"},
+    "agent.cli": {*_API, "agent", "agent.fleet", "agent.sshd_setup", "agent.commands"},
     "agent.helper": set(),
     "agent.sshd_setup": {"agent.sshd_files"},
     # The version.
@@ -62,6 +70,11 @@ CORES = [
     "agent.sources.metadata.certificates", "agent.sources.metadata.ocsp",
     "agent.sources.metadata.signer", "agent.sources.metadata.place",
     "agent.sources.metadata.sightings",
+    "agent.fleet.signing", "agent.fleet.documents",
+    "agent.fleet.fields", "agent.fleet.messages", "agent.fleet.nkeys", "agent.fleet.jwt",
+    "agent.fleet.roles", "agent.fleet.tokens", "agent.fleet.certificates", "agent.fleet.membership",
+    "agent.fleet.enrolment", "agent.fleet.servers", "agent.fleet.authority", "agent.fleet.clocks",
+    "agent.fleet.description", "agent.sources.feed.members",
 ]  # fmt: skip
 IO_MODULES = {
     "asyncio", "os", "pathlib", "select", "socket", "sqlite3", "ssl", "subprocess", "time",

@@ -173,11 +173,11 @@ class LineWriter:
 
 
 class LineHandler(logging.Handler):
-    """Diagnostics, through a LineWriter: one line each."""
+    """Diagnostics, through a LineWriter: one line each, with the program's name before it."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, program: str = "sixtykeyd") -> None:
         super().__init__()
-        self.setFormatter(logging.Formatter("sixtykeyd: %(message)s"))
+        self.setFormatter(logging.Formatter(f"{program}: %(message)s"))
         self._writer = LineWriter(descriptor, LIMITS.diagnostics_room_bytes, 0)
 
     def emit(self, record: logging.LogRecord) -> None:

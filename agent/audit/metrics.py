@@ -31,20 +31,20 @@ def _gauges(status: Mapping[str, Any]) -> list[str]:
     stepped = "How far the wall clock was set since the daemon's start."
     usable = "Whether leases can be journalled, and so pushes be taken."
     return [
-        _family("info", "gauge", "The running daemon.", [(names, 1)]),
-        _gauge("uptime_seconds", "Since the daemon's start.", status["Uptime"]),
-        _gauge("resident_memory_bytes", "The daemon's memory.", status["Memory"]),
-        _gauge("clock_stepped_seconds", stepped, status["ClockStepped"]),
-        _gauge("journal_usable", usable, float(status["Journal"]["Problem"] is None)),
+        family("info", "gauge", "The running daemon.", [(names, 1)]),
+        gauge("uptime_seconds", "Since the daemon's start.", status["Uptime"]),
+        gauge("resident_memory_bytes", "The daemon's memory.", status["Memory"]),
+        gauge("clock_stepped_seconds", stepped, status["ClockStepped"]),
+        gauge("journal_usable", usable, float(status["Journal"]["Problem"] is None)),
         _sources(status.get("Sources", {})),
-        _family("leases", "gauge", "Live keys, by OS user.", users),
+        family("leases", "gauge", "Live keys, by OS user.", users),
     ]
 
 
 def _sources(sources: Mapping[str, Mapping[str, Any]]) -> str:
     usable = "Whether lookups wait for what a source may have."
     samples = [({"source": name}, how["Problem"] is None) for name, how in sorted(sources.items())]
-    return _family("source_usable", "gauge", usable, samples)
+    return family("source_usable", "gauge", usable, samples)
 
 
 def _counters(counters: Mapping[str, Mapping[str, int]]) -> list[str]:
@@ -57,31 +57,34 @@ def _counters(counters: Mapping[str, Mapping[str, int]]) -> list[str]:
     summed = "Decisions of floods that were counted and have no audit record of their own."
     dropped = "Audit records that were lost, for the log did not take them."
     return [
-        _counter("pushes", "Pushes, by outcome.", counters.get("push", {})),
-        _counter("lookups", "Questions of sshd, by outcome.", counters.get("lookup", {})),
-        _counter("source_questions", "Questions to sources.", counters.get("source", {})),
-        _counter("http_refused", "What was no request.", counters.get("http", {})),
+        counter("pushes", "Pushes, by outcome.", counters.get("push", {})),
+        counter("lookups", "Questions of sshd, by outcome.", counters.get("lookup", {})),
+        counter("source_questions", "Questions to sources.", counters.get("source", {})),
+        counter("http_refused", "What was no request.", counters.get("http", {})),
         _by_event("audit_summed", summed, counters.get("summed", {})),
         _by_event("audit_dropped", dropped, counters.get("dropped", {})),
-        _family("operations_total", "counter", asked, operations),
+        family("operations_total", "counter", asked, operations),
     ]
 
 
-def _gauge(name: str, what: str, value: float) -> str:
-    return _family(name, "gauge", what, [({}, value)])
+def gauge(name: str, what: str, value: float) -> str:
+    """A family of one number that goes up and down."""
+    return family(name, "gauge", what, [({}, value)])
 
 
-def _counter(name: str, what: str, by_outcome: Mapping[str, int]) -> str:
+def counter(name: str, what: str, by_outcome: Mapping[str, int]) -> str:
+    """A family of counters, one for each outcome."""
     samples = [({"outcome": outcome}, count) for outcome, count in sorted(by_outcome.items())]
-    return _family(f"{name}_total", "counter", what, samples)
+    return family(f"{name}_total", "counter", what, samples)
 
 
 def _by_event(name: str, what: str, by_event: Mapping[str, int]) -> str:
     samples = [({"event": event}, count) for event, count in sorted(by_event.items())]
-    return _family(f"{name}_total", "counter", what, samples)
+    return family(f"{name}_total", "counter", what, samples)
 
 
-def _family(name: str, kind: str, what: str, samples: Samples) -> str:
+def family(name: str, kind: str, what: str, samples: Samples) -> str:
+    """A family of any kind: each sample with its labels."""
     lines = [f"# HELP sixtykey_{name} {what}", f"# TYPE sixtykey_{name} {kind}"]
     for labels, value in samples:
         inside = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())

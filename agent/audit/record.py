@@ -46,6 +46,7 @@ class Record:
         process: the sshd process that an admission is about: its id and its start.
         claimed_principal: the access key ID that a refused request named, which nobody verified.
         upstream_id: the request id that the source of an offer has for it, as EC2's #Request.
+        issuer: the public key of the fleet's gateway that signed the lease, once that is verified.
     """
 
     event: str
@@ -67,6 +68,7 @@ class Record:
     claimed_principal: Optional[str] = None
     process: Optional[str] = None
     upstream_id: Optional[str] = None
+    issuer: Optional[str] = None
 
 
 @dataclass

@@ -64,7 +64,7 @@ def _lines(status: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("uptime", duration(status["Uptime"])),
         *((name, where) for name, where in status["Listeners"].items()),
         ("journal", f"NOT USABLE: {journal['Problem']}" if journal["Problem"] else kept),
-        *((name, _source(how)) for name, how in status.get("Sources", {}).items()),
+        *((name, _source(name, how)) for name, how in status.get("Sources", {}).items()),
         ("live keys", _counted(status["Leases"]["Total"], users)),
         ("pushes", _counters(counters, "push")),
         ("lookups", _counters(counters, "lookup")),
@@ -80,7 +80,9 @@ def _lines(status: Mapping[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-def _source(how: Mapping[str, Any]) -> str:
+def _source(name: str, how: Mapping[str, Any]) -> str:
+    if name == "fleet":
+        return f"NOT CONNECTED: {how['Problem']}" if how["Problem"] else "connected to the bus"
     return f"NOT ASKED: {how['Problem']}" if how["Problem"] else "asked for keys that nobody pushed"
 
 

@@ -88,6 +88,16 @@ def server_url(value: str) -> None:
         raise ValueError("nats:// has no TLS and is for loopback alone (127.0.0.1): use tls://")
 
 
+def gateway_url(value: str) -> None:
+    """`https://HOST` or `https://HOST:PORT`, without a path."""
+    try:
+        scheme, _, _ = _split_url(value)
+    except ValueError:
+        scheme = ""
+    if scheme != "https":
+        raise ValueError("must be https://HOST:PORT, such as https://gw-1.example:8443")
+
+
 def _split_url(value: str) -> tuple[str, str, Optional[int]]:
     """Scheme, host or address, and port. Raises ValueError: there is more, or less, to it."""
     scheme, separator, authority = value.partition("://")

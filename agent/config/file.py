@@ -136,6 +136,10 @@ def _fleet(section: Optional[Section]) -> Optional[Fleet]:
         issuers,
         ca=section.text("ca", Fleet.ca, checks.absolute_path),
         identity=section.text("identity", Fleet.identity, checks.absolute_path),
+        key=section.text("key", Fleet.key, checks.absolute_path),
+        certificate=section.text("certificate", Fleet.certificate, checks.absolute_path),
+        gateways=section.texts("gateways", (), checks.gateway_url, different=True),
+        host_keys=section.texts("host_keys", Fleet.host_keys, checks.absolute_path),
     )
     section.end()
     return fleet
@@ -146,7 +150,7 @@ def _push(section: Section) -> Push:
     push = Push(
         socket=section.text("socket", Push.socket, checks.socket_path),
         group=section.text("group", Push.group),
-        http=_http(section.optional_section("http")),
+        http=read_http(section.optional_section("http")),
         credentials=section.text("credentials", Push.credentials, checks.absolute_path),
         reference=section.text("reference", Push.reference, document.one_of(*REFERENCES)),
         rate=Rate(
@@ -159,7 +163,8 @@ def _push(section: Section) -> Push:
     return push
 
 
-def _http(section: Optional[Section]) -> Optional[Http]:
+def read_http(section: Optional[Section]) -> Optional[Http]:
+    """The settings of a network listener, or None where there is no such section."""
     if section is None:
         return None
     http = Http(
@@ -174,7 +179,7 @@ def _http(section: Optional[Section]) -> Optional[Http]:
         section.problem(
             "address",
             f"{http.address} is not loopback and there is no tls: requests could be read and "
-            "captured on the way. Set push.http.tls, or accept that with `plaintext: accepted`",
+            f"captured on the way. Set {section.path}.tls, or accept that: `plaintext: accepted`",
         )
     section.end()
     return http

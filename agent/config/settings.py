@@ -123,12 +123,20 @@ class Fleet:
         issuers: `ed25519:` and base64: the public keys of the gateways whose leases are taken.
         ca: the PEM file that vouches for the servers.
         identity: the file with this host's own credentials on the bus.
+        key: the file with the key that signs answers; the daemon reads it, and not the connector.
+        certificate: the file with the issuer's word for that key.
+        gateways: URLs, where the host renews its membership.
+        host_keys: sshd's public host keys, as glob patterns of files; clients are told of them.
     """
 
     servers: tuple[str, ...]
     issuers: tuple[str, ...]
     ca: str = "/etc/sixtykey/fleet/ca.pem"
     identity: str = "/etc/sixtykey/fleet/host.creds"
+    key: str = "/etc/sixtykey/fleet/host.key"
+    certificate: str = "/etc/sixtykey/fleet/host.cert"
+    gateways: tuple[str, ...] = ()
+    host_keys: tuple[str, ...] = ("/etc/ssh/ssh_host_*_key.pub",)
 
 
 @dataclass(frozen=True)

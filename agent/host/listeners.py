@@ -39,7 +39,7 @@ def all_listeners(config: Config, environ: MutableMapping[str, str]) -> dict[str
             passed["lookup"] = unix(config.lookup.socket, config.lookup.group)
         if "push" not in passed:
             passed["push"] = unix(config.push.socket, config.push.group)
-        if "source" not in passed and config.ec2 is not None:
+        if "source" not in passed and (config.ec2 or config.fleet):
             passed["source"] = unix(config.source.socket, config.source.group)
         http = config.push.http
         if "https" in passed and http is None:

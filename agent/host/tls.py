@@ -8,12 +8,15 @@ from agent.config.document import Problems
 from agent.config.settings import Tls
 
 
-def context(tls: Tls) -> ssl.SSLContext:
+def context(tls: Tls, section: str = "push.http.tls") -> ssl.SSLContext:
     """A server's context: TLS 1.2 and up, with the standard library's choice of ciphers.
 
     With a client CA, a certificate that another CA signed fails the handshake; a client with none
     gets through it, and is told InvalidClientTokenId over HTTP, where it can be read.
 
+    Args:
+        tls: the files.
+        section: where the configuration names them, for messages.
     Raises:
         Problems: a file cannot be read or used; every such file is named.
     """
@@ -27,13 +30,13 @@ def context(tls: Tls) -> ssl.SSLContext:
         made.load_cert_chain(tls.certificate, tls.private_key, password="")
     except (OSError, ValueError) as error:
         files = f"{tls.certificate} with {tls.private_key}"
-        problems.append(f"push.http.tls: {files}: {_reason(error)}")
+        problems.append(f"{section}: {files}: {_reason(error)}")
     if tls.client_ca is not None:
         made.verify_mode = ssl.CERT_OPTIONAL
         try:
             made.load_verify_locations(tls.client_ca)
         except (OSError, ValueError) as error:
-            problems.append(f"push.http.tls.client_ca: {tls.client_ca}: {_reason(error)}")
+            problems.append(f"{section}.client_ca: {tls.client_ca}: {_reason(error)}")
     if problems:
         raise Problems(problems)
     return made

@@ -56,6 +56,8 @@ class RunningDaemon(Part):
     stderr, when it does not become ready.
     """
 
+    module = "agent"
+
     def __init__(
         self,
         directory: Path,
@@ -143,8 +145,9 @@ class RunningDaemon(Part):
             **self._environment,
         }
         with self._audit_file.open("ab") as audit, self._log_file.open("ab") as log:
+            command = [sys.executable, "-m", self.module, "--config", str(self.config_file)]
             self.process = subprocess.Popen(
-                [*self._prefix, sys.executable, "-m", "agent", "--config", str(self.config_file)],
+                [*self._prefix, *command],
                 cwd=self.directory, env=environment,
                 stdin=subprocess.DEVNULL, stdout=audit, stderr=log,
                 start_new_session=True,  # ^C at the terminal is for us, who then stop it in order

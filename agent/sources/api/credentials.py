@@ -81,16 +81,23 @@ class Credential:
 
         `source` is the peer's IP address as text; `tags` are the instance's, where they are known.
         """
-        if self.allow.sources and not _within(source, self.allow.sources):
-            raise NotAuthorized(f"These credentials may not be used from {source}.")
-        known = tags or {}
-        if not patterns.matches(instance, self.allow.instances) or not all(
-            name in known and patterns.matches(known[name], wanted)
-            for name, wanted in self.allow.tags
-        ):
+        self.check_source(source)
+        if not self.may_reach(instance, tags or {}):
             raise AuthException("These credentials may not push to this instance.")
         if not patterns.matches(os_user, self.allow.os_users):
             raise AccessDeniedException("These credentials may not push a key for this OS user.")
+
+    def check_source(self, source: str) -> None:
+        """Raise NotAuthorized unless it may be used from this IP address."""
+        if self.allow.sources and not _within(source, self.allow.sources):
+            raise NotAuthorized(f"These credentials may not be used from {source}.")
+
+    def may_reach(self, instance: str, tags: Mapping[str, str]) -> bool:
+        """Whether it may push to this instance, for whatever OS user."""
+        return patterns.matches(instance, self.allow.instances) and all(
+            name in tags and patterns.matches(tags[name], wanted)
+            for name, wanted in self.allow.tags
+        )
 
 
 class Credentials:

@@ -24,7 +24,7 @@ from agent.sources.api.errors import (
     ThrottlingException,
 )
 from agent.sources.api.message import Request, Response, refusal, success
-from agent.sources.api.principal import Principal
+from agent.sources.api.principal import Principal, Tags
 from agent.sources.api.translation import REFUSALS, api_error
 from agent.sources.context import Context
 from agent.sources.intake import Candidate, Offer
@@ -107,7 +107,8 @@ class Door(ABC):
         candidate = self._intake.check(_offer(action, request, principal, record))
         action.check_length(candidate.key)
         _note_key(record, candidate.key)
-        principal.check_allowed(request.peer.source, action.instance_id, action.os_user)
+        tags = await self._tags(principal, action.instance_id)
+        principal.check_allowed(request.peer.source, action.instance_id, action.os_user, tags)
         try:
             taken = await self._intake.take(candidate)
         except NotDurable as error:
@@ -116,6 +117,11 @@ class Door(ABC):
         record.outcome = "allowed"
         self._context.audit.record(record)
         return accepted(taken.request_id)
+
+    async def _tags(self, principal: Principal, instance: str) -> Optional[Tags]:
+        """The instance's tags, where a principal's rules ask for them; no host knows its own."""
+        del principal, instance
+        return None
 
     def _repeat(self, request_id: str, principal: Principal, record: Record) -> Response:
         """The answer that a replayed request got before; nothing is extended."""

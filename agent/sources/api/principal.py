@@ -20,6 +20,9 @@ from agent.sources.api.message import Request, one_source
 from agent.sources.api.sigv4 import Authentication, check_signature
 from agent.sources.throttle import FailurePace
 
+# An instance's tags, where they are known: at a fleet's gateway.
+Tags = Mapping[str, str]
+
 
 class Principal(Protocol):
     """Who is asking, verified. `mark` is what a replay would present; None: it cannot be one."""
@@ -36,7 +39,9 @@ class Principal(Protocol):
     def policy(self) -> KeyPolicy:
         """What its own rules say of its keys."""
 
-    def check_allowed(self, source: str, instance: str, os_user: str) -> None:
+    def check_allowed(
+        self, source: str, instance: str, os_user: str, tags: Optional[Tags] = None
+    ) -> None:
         """Raise the reference's error unless it may push this."""
 
 
@@ -48,7 +53,9 @@ class LocalUser:
     mark: None = None
     policy: KeyPolicy = field(default_factory=KeyPolicy)
 
-    def check_allowed(self, source: str, instance: str, os_user: str) -> None:
+    def check_allowed(
+        self, source: str, instance: str, os_user: str, tags: Optional[Tags] = None
+    ) -> None:
         """The socket's mode has decided already."""
 
 
@@ -69,9 +76,11 @@ class SignedBy:
         """The credential's own rules for keys."""
         return self.credential.keys
 
-    def check_allowed(self, source: str, instance: str, os_user: str) -> None:
+    def check_allowed(
+        self, source: str, instance: str, os_user: str, tags: Optional[Tags] = None
+    ) -> None:
         """Raise NotAuthorized, AuthException or AccessDeniedException, in this order."""
-        self.credential.check_allowed(source, instance, os_user)
+        self.credential.check_allowed(source, instance, os_user, tags)
 
 
 class Authenticator:

@@ -19,8 +19,10 @@ OPERATOR_PREFIX = "Sixtykey."
 METRICS = "Sixtykey.Metrics"
 
 
-def route(request: Request) -> dict[str, str]:
+def route(request: Request, wanted: str = ACTION) -> dict[str, str]:
     """The query parameters of a request for SendSSHPublicKey; another action is refused.
+
+    `wanted` is another action than that, where a door has one.
 
     Raises:
         MissingAction, MalformedQueryString, InvalidQueryParameter, InvalidParameterCombination,
@@ -30,7 +32,7 @@ def route(request: Request) -> dict[str, str]:
     if not _names_action(request):
         raise MissingAction
     parameters = _parameters(request)
-    _check_known(_action(request, parameters))
+    _check_known(_action(request, parameters), wanted)
     _check_version(parameters)
     return parameters
 
@@ -92,8 +94,8 @@ def _action(request: Request, parameters: dict[str, str]) -> str:
     return str(named.pop())
 
 
-def _check_known(action: str) -> None:
-    if action != ACTION:
+def _check_known(action: str, wanted: str = ACTION) -> None:
+    if action != wanted:
         raise InvalidAction(f"The action {action[:64]!r} is not known here. {ACTION} is.")
 
 

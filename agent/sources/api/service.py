@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agent.audit.record import Record
+from agent.sources.api.actions import ACTION
 from agent.sources.api.door import Door, Taker
 from agent.sources.api.errors import ApiError
 from agent.sources.api.message import Request, Response, one_source
@@ -32,9 +33,9 @@ class NetworkDoor(Door):
                 return self._refuse_stranger(error, request, record, source)
             return await self._push(request, principal, record)
 
-    def _identify(self, request: Request, record: Record) -> SignedBy:
+    def _identify(self, request: Request, record: Record, action: str = ACTION) -> SignedBy:
         """Who asks for a push. Raises ApiError for whatever a stranger can send."""
-        parameters = route(request)
+        parameters = route(request, action)
         try:
             return self._authenticator.authenticate(request, parameters, record)
         except TooMany as error:

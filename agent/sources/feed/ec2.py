@@ -9,7 +9,8 @@ from typing import Any, Optional
 from agent.config import patterns
 from agent.sources.context import Context
 from agent.sources.feed.breaker import Breaker
-from agent.sources.feed.messages import Answer, Ask, FromSource, Health, Violation
+from agent.sources.feed.members import Violation
+from agent.sources.feed.messages import Answer, Ask, FromSource, Health
 from agent.sources.feed.offers import Offers
 from agent.sources.feed.questions import Questions
 from agent.sources.feed.server import Link

@@ -7,6 +7,7 @@ exactly a message of the form below is refused, and the connection closed.
                      {"health": "well"} or {"health": "away", "reason": TEXT}
                      {"answer": N, "offers": [OFFER...], "refusals": [REFUSAL...], "failed": TEXT}
                      {"deliver": N, "message": BASE64}                     a fleet's
+                     {"addresses": [TEXT...]}                              a fleet's
     daemon → source  {"ask": N, "os_user": TEXT, "fingerprint": TEXT or null}
                      {"reply": N, "message": BASE64}                       a fleet's
 """
@@ -16,21 +17,15 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Callable, Optional, Union
+from typing import Any, Optional, Union
 
-MAX_BYTES = 64 * 1024
-"""The longest line, its line feed included."""
+from agent.sources.feed import members
+from agent.sources.feed.members import MAX_BYTES, Violation, check
+
 VERSION = 1
 ROLES = ("ec2", "fleet")
-
-_HEXADECIMAL = re.compile(r"[0-9a-f]{64}", re.ASCII)
-
-
-class Violation(ValueError):
-    """Not a message; says why. Whoever sent it is not spoken with any more."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +110,14 @@ class Reply:
     message: bytes
 
 
-FromSource = Union[Hello, Health, Answer, Deliver]
+@dataclass(frozen=True)
+class Addresses:
+    """The IP addresses under which the source sees this host; the daemon has no network to look."""
+
+    found: Sequence[str]
+
+
+FromSource = Union[Hello, Health, Answer, Deliver, Addresses]
 FromDaemon = Union[Ask, Reply]
 
 
@@ -144,6 +146,8 @@ def _document(message: Union[FromSource, FromDaemon]) -> dict[str, Any]:
             "refusals": [_given(each) for each in message.refusals],
         }
         return {**document, "failed": message.failed} if message.failed else document
+    if isinstance(message, Addresses):
+        return {"addresses": list(message.found)}
     name = "deliver" if isinstance(message, Deliver) else "reply"
     return {name: message.number, "message": base64.b64encode(message.message).decode()}
 
@@ -154,13 +158,17 @@ def _given(each: Union[Offered, Refusal]) -> dict[str, Any]:
 
 def from_source(line: bytes) -> FromSource:
     """What a source says. Raises Violation."""
-    document = _parse(line)
+    document = members.parse(line)
     if "hello" in document:
         return _hello(document)
     if "health" in document:
         return _health(document)
     if "answer" in document:
-        _check(document, {"answer": _number, "offers": _list, "refusals": _list}, {"failed": _text})
+        check(
+            document,
+            {"answer": members.number, "offers": members.items, "refusals": members.items},
+            {"failed": members.text},
+        )
         return Answer(
             document["answer"],
             [_offered(each) for each in document["offers"]],
@@ -169,47 +177,28 @@ def from_source(line: bytes) -> FromSource:
         )
     if "deliver" in document:
         return Deliver(*_carried(document, "deliver"))
+    if "addresses" in document:
+        check(document, {"addresses": members.addresses})
+        return Addresses(document["addresses"])
     raise Violation("nothing that a source says")
 
 
 def from_daemon(line: bytes) -> FromDaemon:
     """What the daemon says. Raises Violation."""
-    document = _parse(line)
+    document = members.parse(line)
     if "ask" in document:
-        _check(document, {"ask": _number, "os_user": _text, "fingerprint": _text_or_null})
+        check(
+            document,
+            {"ask": members.number, "os_user": members.text, "fingerprint": members.text_or_null},
+        )
         return Ask(document["ask"], document["os_user"], document["fingerprint"])
     if "reply" in document:
         return Reply(*_carried(document, "reply"))
     raise Violation("nothing that the daemon says")
 
 
-def _parse(line: bytes) -> dict[str, Any]:
-    if len(line) > MAX_BYTES or not line.endswith(b"\n"):
-        raise Violation("not a line, or too long a one")
-    try:
-        document = json.loads(line, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except Violation:
-        raise
-    except (ValueError, RecursionError):
-        raise Violation("not JSON") from None
-    if not isinstance(document, dict):
-        raise Violation("not a JSON object")
-    return document
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) < len(pairs):
-        raise Violation("a member twice")
-    return document
-
-
-def _no_constant(name: str) -> None:
-    raise Violation(f"{name} is no number")
-
-
 def _hello(document: dict[str, Any]) -> Hello:
-    _check(document, {"hello": _text, "version": _number})
+    check(document, {"hello": members.text, "version": members.number})
     if document["hello"] not in ROLES or document["version"] != VERSION:
         raise Violation("a role or version that is not known here")
     return Hello(document["hello"])
@@ -217,75 +206,34 @@ def _hello(document: dict[str, Any]) -> Hello:
 
 def _health(document: dict[str, Any]) -> Health:
     if document["health"] == "well":
-        _check(document, {"health": _text})
+        check(document, {"health": members.text})
         return Health(True)
-    _check(document, {"health": _text, "reason": _text})
+    check(document, {"health": members.text, "reason": members.text})
     if document["health"] != "away":
         raise Violation("a health that is not known here")
     return Health(False, document["reason"])
 
 
 def _offered(document: Any) -> Offered:
-    texts = {"os_user": _text, "instance": _text, "key": _text}
-    required = {**texts, "left": _left, "digest": _digest, "dated": _moment}
-    _check(document, required, {"caller": _text, "request_id": _text})
+    texts = {"os_user": members.text, "instance": members.text, "key": members.text}
+    required = {**texts, "left": members.left, "digest": members.digest, "dated": members.moment}
+    check(document, required, {"caller": members.text, "request_id": members.text})
     return Offered(**document)
 
 
 def _refusal(document: Any) -> Refusal:
-    _check(
-        document, {"reason": _text}, dict.fromkeys(("request_id", "caller", "fingerprint"), _text)
+    check(
+        document,
+        {"reason": members.text},
+        dict.fromkeys(("request_id", "caller", "fingerprint"), members.text),
     )
     return Refusal(**document)
 
 
 def _carried(document: dict[str, Any], name: str) -> tuple[int, bytes]:
-    _check(document, {name: _number, "message": _text})
+    check(document, {name: members.number, "message": members.text})
     try:
         message = base64.b64decode(document["message"], validate=True)
     except (binascii.Error, ValueError):
         raise Violation("message is not base64") from None
     return document[name], message
-
-
-Check = Callable[[Any], bool]
-
-
-def _check(
-    document: Any, required: Mapping[str, Check], optional: Mapping[str, Check] = {}
-) -> None:
-    """These members, of these kinds, and no others. Raises Violation."""
-    known = {**required, **optional}
-    if not isinstance(document, dict) or not required.keys() <= document.keys() <= known.keys():
-        raise Violation("a member is missing, or unknown")
-    for name, value in document.items():
-        if not known[name](value):
-            raise Violation(f"{name} has the wrong type or size")
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) < MAX_BYTES and value.isprintable()
-
-
-def _text_or_null(value: Any) -> bool:
-    return value is None or _text(value)
-
-
-def _list(value: Any) -> bool:
-    return isinstance(value, list)
-
-
-def _number(value: Any) -> bool:
-    return type(value) is int and 0 < value < 1 << 53
-
-
-def _moment(value: Any) -> bool:
-    return type(value) in {int, float} and 0 <= value < 1 << 53
-
-
-def _left(value: Any) -> bool:
-    return type(value) in {int, float} and 0 < value <= 60
-
-
-def _digest(value: Any) -> bool:
-    return isinstance(value, str) and _HEXADECIMAL.fullmatch(value) is not None

@@ -13,13 +13,13 @@ from agent.leases.keys import KeyRejected
 from agent.leases.lease import NotDurable, ReplayMark, TableFull
 from agent.sources.context import Context
 from agent.sources.feed.messages import Offered, Refusal
-from agent.sources.intake import Intake, NotThisHost, Offer, UserDenied
+from agent.sources.intake import Intake, NotReady, NotThisHost, Offer, UserDenied
 from agent.sources.replay import ReplayMemoryFull, TooOld
 
 log = logging.getLogger("sixtykeyd")
 
 # What the audit calls each refusal: the names that the API has for the same.
-_CODES: dict[type[Exception], str] = {
+CODES: dict[type[Exception], str] = {
     KeyRejected: "InvalidArgsException",
     UserDenied: "AccessDeniedException",
     NotThisHost: "EC2InstanceNotFoundException",
@@ -27,6 +27,7 @@ _CODES: dict[type[Exception], str] = {
     ReplayMemoryFull: "ThrottlingException",
     TableFull: "ThrottlingException",
     NotDurable: "ServiceException",
+    NotReady: "ServiceUnavailable",
 }
 
 
@@ -61,8 +62,8 @@ class Offers:
         )
         try:
             await self._take(offered, received, record)
-        except tuple(_CODES) as error:
-            record.outcome, record.reason = _CODES[type(error)], str(error)
+        except tuple(CODES) as error:
+            record.outcome, record.reason = CODES[type(error)], str(error)
             self._refuse(record, offered.digest)
 
     def refuse(self, refusal: Refusal, os_user: str) -> None:

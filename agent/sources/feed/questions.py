@@ -13,7 +13,8 @@ from typing import Callable, Optional
 
 from agent.config.limits import LIMITS
 from agent.sources.feed.breaker import Breaker
-from agent.sources.feed.messages import Ask, Violation
+from agent.sources.feed.members import Violation
+from agent.sources.feed.messages import Ask
 
 
 @dataclass

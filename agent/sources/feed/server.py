@@ -16,13 +16,12 @@ from typing import Callable, Optional, Protocol
 
 from agent.config.limits import LIMITS
 from agent.host.peercred import peer_uid
+from agent.sources.feed.members import MAX_BYTES, Violation
 from agent.sources.feed.messages import (
-    MAX_BYTES,
     ROLES,
     FromDaemon,
     FromSource,
     Hello,
-    Violation,
     encode,
     from_source,
 )

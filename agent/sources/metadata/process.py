@@ -9,14 +9,13 @@ from typing import Optional
 from agent.config import patterns
 from agent.config.limits import LIMITS
 from agent.host.clock import Clock
+from agent.sources.feed.members import MAX_BYTES, Violation
 from agent.sources.feed.messages import (
-    MAX_BYTES,
     Answer,
     Ask,
     FromSource,
     Health,
     Hello,
-    Violation,
     encode,
     from_daemon,
 )

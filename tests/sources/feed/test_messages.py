@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.sources.feed.members import MAX_BYTES, Violation
 from agent.sources.feed.messages import (
-    MAX_BYTES,
     Answer,
     Ask,
     Deliver,
@@ -19,7 +19,6 @@ from agent.sources.feed.messages import (
     Offered,
     Refusal,
     Reply,
-    Violation,
     encode,
     from_daemon,
     from_source,

@@ -10,7 +10,8 @@ import pytest
 
 from agent.config.limits import LIMITS
 from agent.sources.feed.breaker import Breaker
-from agent.sources.feed.messages import Ask, Violation
+from agent.sources.feed.members import Violation
+from agent.sources.feed.messages import Ask
 from agent.sources.feed.questions import Questions
 from tests.parts.clock import ManualClock
 

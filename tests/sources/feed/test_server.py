@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from agent.config.limits import LIMITS
-from agent.sources.feed.messages import MAX_BYTES, Answer, Deliver, Health, Hello, Refusal, Reply
+from agent.sources.feed.members import MAX_BYTES
+from agent.sources.feed.messages import Answer, Deliver, Health, Hello, Refusal, Reply
 from agent.sources.feed.server import allowed_roles
 from tests.sources.feed.house import House, at_house
 

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from agent.config.limits import LIMITS
-from agent.sources.feed.messages import MAX_BYTES, Answer, Offered, Refusal, encode
+from agent.sources.feed.members import MAX_BYTES
+from agent.sources.feed.messages import Answer, Offered, Refusal, encode
 from agent.sources.metadata.process import fitting
 from tests.parts.ec2_process import RunningEc2
 from tests.parts.ec2_signer import Ec2Signer

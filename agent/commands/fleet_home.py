@@ -1,0 +1,232 @@
+"""What is done at a fleet's home: making it, tokens, removing hosts, changing the issuer."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from agent.commands.options import Options, Usage, one_word
+from agent.commands.trouble import DONE, FORBIDDEN, REFUSED, Trouble, plain
+from agent.config.document import Problems
+from agent.fleet import authority, rotation
+from agent.fleet.documents import Rejected
+from agent.fleet.home import CA, Home, Plan, gateway_name
+from agent.fleet.jwt import BadToken
+from agent.fleet.messages import NONCE_BYTES
+from agent.fleet.registry import SqliteRegistry
+from agent.fleet.servers import Server
+from agent.fleet.tokens import JoinToken
+
+FOLDER = "/etc/sixtykey/gateway"
+_SERVER_FOLDER, _SERVER_STATE = "/etc/nats-sixtykey", "/var/lib/nats-sixtykey"
+_REGISTRY = "/var/lib/sixtykey-gateway/hosts.db"
+_TIME = re.compile(r"([1-9][0-9]{0,5})([smhd])", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_TAG = re.compile(r"([A-Za-z0-9_.:/-]{1,64})=([^\x00-\x1f]{1,64})")
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """What can go wrong with files and keys, as Trouble."""
+    try:
+        yield
+    except PermissionError as error:
+        words = f"{error.filename}: {error.strerror}"
+        raise Trouble(FORBIDDEN, "Forbidden", words, "run it as root: sudo sixtykey ...") from None
+    except OSError as error:
+        raise Trouble(REFUSED, "File", f"{error.filename}: {error.strerror}") from None
+    except Problems as problems:
+        words = "; ".join(problems.problems)
+        hint = "is this the fleet's home? sixtykey fleet init makes one; --folder names it"
+        raise Trouble(REFUSED, "Home", words, hint) from None
+    except (Rejected, BadToken, ValueError) as error:
+        raise Trouble(REFUSED, "Fleet", str(error)) from None
+    except sqlite3.Error as error:
+        raise Trouble(REFUSED, "Registry", f"the registry cannot be used: {error}") from None
+
+
+def _home(options: Options) -> Home:
+    return Home(options.value("--folder") or FOLDER)
+
+
+def _print(options: Options, told: dict[str, Any], text: str) -> int:
+    print(json.dumps(told, indent=2) if options.on("--json") else plain(text))
+    return DONE
+
+
+def _init(options: Options, words: Sequence[str]) -> int:
+    if words or not options.values("--gateway") or not options.values("--server"):
+        raise Usage("init takes --gateway URL and --server NAME, once or more each")
+    try:
+        for url in options.values("--gateway"):
+            gateway_name(url)
+        servers = tuple(map(Server.parse, options.values("--server")))
+    except ValueError as error:
+        raise Usage(str(error)) from None
+    plan = Plan(
+        tuple(options.values("--gateway")),
+        servers,
+        options.value("--server-folder") or _SERVER_FOLDER,
+        options.value("--server-state") or _SERVER_STATE,
+        options.value("--registry") or _REGISTRY,
+    )
+    with _told():
+        home = Home.create(options.value("--folder") or FOLDER, plan, time.time())
+        SqliteRegistry.create(plan.registry)
+    made = {each.folder: os.path.join(home.folder, "home/servers", each.folder) for each in servers}
+    others = {
+        url: os.path.join(home.folder, "home/gateways", gateway_name(url))
+        for url in plan.gateways[1:]
+    }
+    text = [f"made the fleet's home, {home.folder}; copy, and keep its modes:"]
+    text += [f"  {path}/ to {plan.server_folder}/ of {name}" for name, path in made.items()]
+    text += [f"  {path}/ to {FOLDER}/ of {url}" for url, path in others.items()]
+    text += [
+        f"then start each server: nats-server -c {plan.server_folder}/nats-server.conf",
+        f"{home.folder}/home is the fleet: whoever reads it can remove hosts and let others join",
+    ]
+    told = {"Home": home.folder, "Issuer": str(home.facts.issuers[0]), "Servers": made}
+    return _print(options, {**told, "Gateways": others}, "\n".join(text))
+
+
+def _server(options: Options, words: Sequence[str]) -> int:
+    try:
+        server = Server.parse(one_word(words, "the server's NAME"))
+    except ValueError as error:
+        raise Usage(str(error)) from None
+    with _told():
+        home = _home(options)
+        path = home.write_server(server, time.time())
+    where = home.facts.server_folder
+    text = f"copy {path}/ to {where}/ of {server.name}, and start it there or reload it (SIGHUP)"
+    return _print(options, {"Server": server.folder, "Folder": path}, text)
+
+
+def _gateway(options: Options, words: Sequence[str]) -> int:
+    url = one_word(words, "the gateway's URL")
+    try:
+        gateway_name(url)
+    except ValueError as error:
+        raise Usage(str(error)) from None
+    with _told():
+        path = _home(options).write_gateway(url, time.time())
+    here = path == (options.value("--folder") or FOLDER)
+    text = "systemctl restart sixtykey-gateway" if here else f"copy {path}/ to {FOLDER}/ of {url}"
+    return _print(options, {"Gateway": url, "Folder": path}, text)
+
+
+def _token(options: Options, words: Sequence[str]) -> int:
+    if words or not options.values("--hosts"):
+        raise Usage("say which hosts may join: --hosts NAME; --hosts '*' means every one")
+    uses = options.value("--uses") or "1"
+    if not uses.isascii() or not uses.isdigit() or not 0 < int(uses) <= 1_000_000:
+        raise Usage("--uses is a number of hosts, 1 to 1000000")
+    lifetime, now = _seconds(options.value("--lifetime") or "1h"), time.time()
+    tags = dict(map(_tag, options.values("--tag")))
+    with _told():
+        home = _home(options)
+        token = JoinToken(
+            secrets.token_bytes(NONCE_BYTES),
+            home.facts.gateways[0],
+            authority.fingerprint(home.file(CA)),
+            tuple(options.values("--hosts")),
+            tuple(options.values("--instances")) or ("*",),
+            tags,
+            int(uses),
+            int(now * 1000),
+            int((now + lifetime) * 1000),
+        )
+        text = token.dump(home.issuer())
+    told = {"Token": text, "URL": token.url, "Uses": token.uses, "Tags": dict(token.tags)}
+    return _print(options, told, f"sixtykey fleet join {token.url} {text}")
+
+
+def _remove(options: Options, words: Sequence[str]) -> int:
+    host = one_word(words, "the HOST: its instance id or its name")
+    from agent.fleet import bus
+
+    with _told():
+        home, now = _home(options), time.time()
+        gone = SqliteRegistry(home.facts.registry).remove(host, now)
+        token = home.revoke([each.nkey for each in gone], now)
+        names = sorted(server.folder for server in home.facts.servers)
+    import asyncio
+
+    try:
+        told = asyncio.run(bus.update_account(home.system_access(), token, len(names)))
+    except bus.Unreachable as error:
+        hint = "it is written down and counts at the gateways; run it again when a server is up"
+        raise Trouble(REFUSED, "Unreachable", str(error), hint) from None
+    missing = sorted(set(names) - set(told))
+    what = ", ".join(f"{each.host} ({each.name})" for each in gone)
+    text = f"removed {what}: off the bus at {', '.join(told)}"
+    if missing:
+        text += f"; {', '.join(missing)} did not answer, and will learn of it when back"
+    hosts = [each.host for each in gone]
+    return _print(options, {"Removed": hosts, "Told": list(told), "Missing": missing}, text)
+
+
+def _rotate(options: Options, words: Sequence[str]) -> int:
+    if words:
+        raise Usage(f"too much: {' '.join(words)}")
+    with _told():
+        home = _home(options)
+        hosts = SqliteRegistry(home.facts.registry).hosts()
+        try:
+            step = rotation.advance(home, hosts, time.time(), options.on("--anyway"))
+        except rotation.NotYet as late:
+            shown = ", ".join(late.hosts[:10]) + (", ..." if len(late.hosts) > 10 else "")
+            words_ = f"not yet: {late}: {shown}"
+            hint = "on each: sixtykey fleet renew (a timer does it daily); then run this again"
+            raise Trouble(REFUSED, "NotYet", words_, hint) from None
+    copied = [f"copy {home.folder}/home/gateways/* to the other gateways"]
+    further = copied if len(home.facts.gateways) > 1 else []
+    text = [_STEPS[step.stage], *further, "reload each gateway: systemctl reload sixtykey-gateway"]
+    return _print(
+        options,
+        {"Stage": step.stage, "Issuers": list(step.issuers)},
+        "\n".join([*text, _NEXT[step.stage]]),
+    )
+
+
+_STEPS = {
+    rotation.INTRODUCED: "made the next issuer; the one of before still signs",
+    rotation.SWAPPED: "the next issuer signs from now on; the one of before still counts",
+    rotation.NONE: "done: the issuer of before counts no more",
+}
+_NEXT = {
+    rotation.INTRODUCED: "hosts learn of it when they renew; then: sixtykey fleet rotate",
+    rotation.SWAPPED: "hosts get new certificates when they renew; then: sixtykey fleet rotate",
+    rotation.NONE: "nothing is left to do",
+}
+
+
+def _seconds(text: str) -> int:
+    found = _TIME.fullmatch(text)
+    if not found:
+        raise Usage(f"a time looks like 90s, 30m, 1h or 7d, and {text!r} does not")
+    return int(found[1]) * _SECONDS[found[2]]
+
+
+def _tag(text: str) -> tuple[str, str]:
+    found = _TAG.fullmatch(text)
+    if not found:
+        raise Usage(f"a tag looks like role=web, and {text!r} does not")
+    return found[1], found[2]
+
+
+ACTIONS = {
+    "init": _init,
+    "server": _server,
+    "gateway": _gateway,
+    "token": _token,
+    "remove": _remove,
+    "rotate": _rotate,
+}

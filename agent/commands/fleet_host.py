@@ -1,0 +1,178 @@
+"""What is done on a host of a fleet: joining, renewing, leaving."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from agent.commands import section
+from agent.commands.options import Options, Usage
+from agent.commands.settings import load
+from agent.commands.trouble import DONE, FORBIDDEN, REFUSED, Trouble, plain
+from agent.config import identity
+from agent.config.document import Problems
+from agent.config.settings import DEFAULT_PATH, Config, Fleet
+from agent.fleet import joining, membership
+from agent.fleet.certificates import HostCertificate
+from agent.fleet.documents import ANYBODY, Rejected
+from agent.fleet.hostfiles import HostFiles
+from agent.fleet.membership import HostKeys, HostRequest, Membership
+from agent.fleet.signing import PublicKey
+from agent.fleet.tokens import JoinToken
+
+FOLDER = "/etc/sixtykey/fleet"
+
+
+def _run(action: Any) -> Any:
+    """An action whose errors are told as Trouble."""
+
+    def run(options: Options, words: Sequence[str]) -> int:
+        try:
+            return int(action(options, list(words)))
+        except PermissionError as error:
+            words_ = f"{error.filename}: {error.strerror}"
+            hint = "run it as root: sudo sixtykey ..."
+            raise Trouble(FORBIDDEN, "Forbidden", words_, hint) from None
+        except OSError as error:
+            raise Trouble(REFUSED, "File", f"{error.filename}: {error.strerror}") from None
+        except joining.NoGateway as error:
+            raise Trouble(REFUSED, "NoGateway", str(error)) from None
+        except (Rejected, ValueError) as error:
+            raise Trouble(REFUSED, "Refused", str(error)) from None
+        except (identity.IdentityError, Problems) as error:
+            raise Trouble(REFUSED, "Configuration", str(error), "sixtykey check") from None
+
+    return run
+
+
+def _join(options: Options, words: Sequence[str]) -> int:
+    if len(words) != 2:
+        raise Usage("join takes the gateway's URL and a TOKEN: sixtykey fleet token prints both")
+    url, text = words
+    config, files = _config(options), _files(options)
+    if files.is_member:
+        hint = "sixtykey fleet leave ends that; sixtykey fleet renew prolongs it"
+        raise Trouble(REFUSED, "Member", "this host is in a fleet already", hint)
+    token, issuer = JoinToken.parse(text)
+    host = identity.resolve(config.instance).instance_id
+    name = options.value("--name") or os.uname().nodename.lower()
+    # What the token would refuse is known before any key is made or anybody is asked.
+    token.check(host, name, url, time.time())
+    ca = joining.fetch_authority(url, token.ca)
+    keys = files.make_keys()
+    request = HostRequest.seal(membership.JOIN, host, name, keys, text, _now())
+    given = joining.enter(url, "join", request, ca, {issuer})
+    return _keep(options, files, keys, given, f"{host} ({name}) has joined the fleet of {url}")
+
+
+def _renew(options: Options, words: Sequence[str]) -> int:
+    _no_words(words)
+    config, files = _config(options), _files(options)
+    fleet = _member(config, files)
+    issuers = set(map(PublicKey.parse, fleet.issuers))
+    keys, certificate = files.keys(), files.certificate()
+    known = HostCertificate.open(certificate.encode(), ANYBODY)
+    failures = []
+    for url in fleet.gateways:
+        request = HostRequest.seal(
+            membership.RENEWAL, known.host, known.name, keys, certificate, _now()
+        )
+        try:
+            given = joining.enter(url, "renew", request, files.authority(), issuers)
+        except (joining.NoGateway, Rejected) as error:
+            failures.append(f"{url}: {error}")
+            continue
+        return _keep(options, files, keys, given, f"{known.host} has renewed its membership")
+    raise Trouble(REFUSED, "NotRenewed", "no gateway has renewed it: " + "; ".join(failures))
+
+
+def _leave(options: Options, words: Sequence[str]) -> int:
+    _no_words(words)
+    config, files = _config(options), _files(options)
+    fleet = _member(config, files)
+    keys, certificate = files.keys(), files.certificate()
+    known = HostCertificate.open(certificate.encode(), ANYBODY)
+    request = HostRequest.seal(membership.LEAVE, known.host, known.name, keys, certificate, _now())
+    failure = "the configuration names no gateway"
+    for url in fleet.gateways:
+        try:
+            joining.ask(url, "leave", request, files.authority())
+        except (joining.NoGateway, Rejected) as error:
+            failure = str(error)
+        else:
+            failure = ""
+            break
+    section.edit(_path(options), "fleet", {})
+    files.forget()
+    text = f"{known.host} is a single host again: systemctl disable --now sixtykeyd-fleet"
+    if failure:
+        text += (
+            f"\nno gateway knows of it ({failure}); "
+            f"at the fleet's home: sixtykey fleet remove {known.host}"
+        )
+    return _print(options, {"Left": known.host, "Told": not failure}, text)
+
+
+def _keep(options: Options, files: HostFiles, keys: HostKeys, given: Membership, words: str) -> int:
+    """Write down a membership, once it is sure that it is this host's."""
+    certificate = HostCertificate.open(given.certificate.encode(), set(given.issuers))
+    if certificate.key != keys.host.public or certificate.nkey != keys.connector.public:
+        raise Rejected("the certificate is for other keys than this host's")
+    files.keep(given, keys)
+    paths = files.paths()
+    section.edit(
+        _path(options),
+        "fleet",
+        {
+            "servers": given.servers,
+            "gateways": given.gateways,
+            "issuers": tuple(map(str, given.issuers)),
+            "ca": paths.ca,
+            "identity": paths.identity,
+            "key": paths.key,
+            "certificate": paths.certificate,
+        },
+    )
+    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(certificate.ends_at / 1000))
+    told = {"Host": certificate.host, "Tags": dict(certificate.tags), "Until": until}
+    text = f"{words}, until {until}\nnow: systemctl restart sixtykeyd sixtykeyd-fleet"
+    return _print(options, told, text)
+
+
+def _member(config: Config, files: HostFiles) -> Fleet:
+    if config.fleet is None or not files.is_member:
+        hint = "sixtykey fleet join makes it one's"
+        raise Trouble(REFUSED, "NoMember", "this host is in no fleet", hint)
+    return config.fleet
+
+
+def _path(options: Options) -> str:
+    return options.value("--config") or DEFAULT_PATH
+
+
+def _config(options: Options) -> Config:
+    return load(_path(options)) if os.path.exists(_path(options)) else Config()
+
+
+def _files(options: Options) -> HostFiles:
+    return HostFiles(options.value("--host-folder") or FOLDER)
+
+
+def _no_words(words: Sequence[str]) -> None:
+    if words:
+        raise Usage(f"too much: {' '.join(words)}")
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def _print(options: Options, told: dict[str, Any], text: str) -> int:
+    print(json.dumps(told, indent=2) if options.on("--json") else plain(text))
+    return DONE
+
+
+ACTIONS = {"join": _run(_join), "renew": _run(_renew), "leave": _run(_leave)}

@@ -1,0 +1,1 @@
+"""A fleet of hosts behind gateways: signed messages, identities, enrolment, gateway, connector."""

@@ -1,0 +1,30 @@
+"""How to reach the bus: where it is, whom to believe, and who we are there."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+
+from agent.config.fleet_limits import FLEET
+from agent.fleet import jwt
+from agent.fleet.nkeys import KeyPair
+from agent.host import files
+
+
+@dataclass(frozen=True)
+class Access:
+    """URLs of the bus's servers, the authority's file, and a .creds file."""
+
+    servers: tuple[str, ...]
+    ca: str
+    creds: str
+
+    def context(self) -> ssl.SSLContext:
+        """For TLS with a server that this authority has named. Raises OSError."""
+        context = ssl.create_default_context(cafile=self.ca)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return context
+
+    def read(self) -> tuple[str, KeyPair]:
+        """Token and key as they are in the file now. Raises OSError and ValueError."""
+        return jwt.read_creds(files.read(self.creds, FLEET.file_bytes))

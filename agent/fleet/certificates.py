@@ -1,0 +1,81 @@
+"""Hosts' certificates: an issuer's word for the key that signs a host's answers, and for its tags.
+
+Times are milliseconds of the wall clock since the Unix epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+
+from agent.config import patterns
+from agent.fleet import documents, nkeys
+from agent.fleet.documents import Rejected
+from agent.fleet.fields import Fields
+from agent.fleet.servers import host_name
+from agent.fleet.signing import PrivateKey, PublicKey
+
+CERTIFICATE = "certificate"
+
+
+@dataclass(frozen=True)
+class HostCertificate:
+    """An issuer's word for a host: which key signs its answers, its name and its tags.
+
+    `nkey` is the public nkey with which its connector is on the bus.
+    """
+
+    host: str
+    name: str
+    key: PublicKey
+    nkey: str
+    tags: Mapping[str, str]
+    issued_at: int
+    ends_at: int
+
+    def seal(self, key: PrivateKey) -> bytes:
+        """The envelope, signed by an issuer's key."""
+        content = {
+            "ends_at": self.ends_at,
+            "host": self.host,
+            "issued_at": self.issued_at,
+            "key": str(self.key),
+            "name": self.name,
+            "nkey": self.nkey,
+            "tags": dict(self.tags),
+        }
+        return documents.seal(CERTIFICATE, content, key)
+
+    @classmethod
+    def open(cls, envelope: bytes, issuers: Container[PublicKey]) -> HostCertificate:
+        """The certificate that one of the issuers signed. Raises Rejected."""
+        document = documents.unseal(envelope, {CERTIFICATE}, issuers)
+        fields = Fields(document.content, "the certificate")
+        certificate = cls(
+            host=fields.text("host", patterns.instance_id),
+            name=fields.text("name", host_name),
+            key=fields.key("key"),
+            nkey=fields.text("nkey", user_nkey),
+            tags=fields.tags("tags"),
+            issued_at=fields.time("issued_at"),
+            ends_at=fields.time("ends_at"),
+        )
+        fields.end()
+        return certificate
+
+    def check(self, now: float, revoked: Mapping[str, int], grace: float = 0.0) -> None:
+        """Raise Rejected when it has ended more than `grace` ago, or its host was removed.
+
+        Args:
+            now: the wall clock; all three in seconds.
+            revoked: public nkeys, and the time up to which what was issued for them is void.
+        """
+        if now >= self.ends_at / 1000 + grace:
+            raise Rejected(f"the certificate of {self.host} has ended: the host has to join anew")
+        if self.issued_at / 1000 <= revoked.get(self.nkey, -1):
+            raise Rejected(f"{self.host} was removed from the fleet: it has to join anew")
+
+
+def user_nkey(value: str) -> None:
+    """Raise ValueError unless this is the public nkey of a user."""
+    nkeys.public_bytes(value, nkeys.USER)

@@ -1,0 +1,190 @@
+"""sixtykeyd-fleet at work: what comes from the bus goes to the daemon, and its answers go back.
+
+Nothing here reads a message. The daemon decides and signs; this could be taken over whole, and let
+nobody in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error
+
+from agent.config.fleet_limits import FLEET
+from agent.config.limits import LIMITS
+from agent.fleet.access import Access
+from agent.fleet.connector.held import Held, Holding
+from agent.fleet.line import Line
+from agent.fleet.messages import SUBJECT
+from agent.host.clock import Clock
+from agent.sources.feed.members import MAX_BYTES, Violation
+from agent.sources.feed.messages import (
+    Addresses,
+    Deliver,
+    FromSource,
+    Health,
+    Hello,
+    Reply,
+    encode,
+    from_daemon,
+)
+
+log = logging.getLogger("sixtykeyd-fleet")
+
+
+@dataclass(frozen=True)
+class Names:
+    """This host's instance id, and its name in the fleet."""
+
+    instance: str
+    name: str
+
+
+class Process:
+    """Keeps one connection to the bus and one to the daemon. Made within the running event loop.
+
+    `socket`: the path of the daemon's source socket.
+    """
+
+    def __init__(self, access: Access, socket: str, names: Names, clock: Clock) -> None:
+        self._clock = clock
+        self._socket = socket
+        self._subject = SUBJECT + names.instance
+        self._line = Line(access, f"{names.instance} {names.name}", self._subscribe)
+        self._holding = Holding()
+        self._writer: Optional[asyncio.StreamWriter] = None
+        self._said = ""
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        working = [
+            asyncio.create_task(each) for each in (self._line.run(), self._watch(), self._serve())
+        ]
+        try:
+            # None of them ends by itself: one that does is a defect, and the unit starts it anew.
+            await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in working:
+                task.cancel()
+            ended = await asyncio.gather(*working, return_exceptions=True)
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
+
+    # The bus.
+
+    async def _subscribe(self, client: Client) -> None:
+        """Take this host's messages from a new connection, before it counts as one."""
+        most = FLEET.held_messages
+        await client.subscribe(
+            self._subject,
+            cb=self._hear,
+            pending_msgs_limit=most,
+            pending_bytes_limit=most * FLEET.document_bytes,
+        )
+
+    async def _hear(self, message: Msg) -> None:
+        """A message from the bus: to the daemon, or held until it is back."""
+        if not message.reply or len(message.data) > FLEET.document_bytes:
+            return
+        held = self._holding.put(message.data, message, self._clock.boottime())
+        if held is not None:
+            self._deliver(held)
+
+    async def _watch(self) -> None:
+        """Tell the daemon whether the bus is there, whenever that changes."""
+        while True:
+            await self._line.connected.wait()
+            self._tell()
+            while self._line.connected.is_set():
+                await asyncio.sleep(FLEET.daemon_seconds)
+            self._tell()
+
+    def _tell(self) -> None:
+        """How the bus is, and where this host is reached."""
+        client = self._line.client
+        if client is None:
+            self._send(Health(False, "the bus is not reachable"))
+        else:
+            self._send(Addresses(_addresses(client)))
+            self._send(Health(True))
+
+    # The daemon.
+
+    async def _serve(self) -> None:
+        pause = FLEET.daemon_seconds
+        while True:
+            began = self._clock.boottime()
+            try:
+                await self._serve_once()
+            except (OSError, ValueError) as error:
+                self._say_once(f"no connection to the daemon: {error}")
+                began = float("-inf")
+            # Two of these would put each other out of their one place, again and again.
+            brief = self._clock.boottime() < began + LIMITS.reconnect_seconds
+            pause = min(pause * 2, LIMITS.reconnect_seconds) if brief else FLEET.daemon_seconds
+            await asyncio.sleep(pause)
+
+    async def _serve_once(self) -> None:
+        """Connect, deliver what waits, and carry answers until the daemon goes away."""
+        reader, writer = await asyncio.open_unix_connection(self._socket, limit=MAX_BYTES)
+        self._writer = writer
+        try:
+            self._send(Hello("fleet"))
+            self._tell()
+            self._say_once(f"connected to {self._socket}")
+            for held in self._holding.waiting(self._clock.boottime()):
+                self._deliver(held)
+            while line := await reader.readline():
+                await self._answer(line)
+            self._say_once("the daemon has closed the connection")
+        finally:
+            self._writer = None
+            writer.transport.abort()
+
+    async def _answer(self, line: bytes) -> None:
+        """Carry an answer to where its message came from. Raises Violation."""
+        reply = from_daemon(line)
+        if not isinstance(reply, Reply):
+            raise Violation("it is not for this source")
+        held = self._holding.take(reply.number)
+        if held is None:
+            return
+        try:
+            await held.reply_to.respond(reply.message)
+        except (Error, OSError) as error:
+            self._say_once(f"an answer is lost: {error}")
+
+    def _deliver(self, held: Held) -> None:
+        self._send(Deliver(held.number, held.message))
+
+    def _send(self, message: FromSource) -> None:
+        """Say it, if there is a daemon. One that does not read is given up."""
+        if self._writer is None:
+            return
+        self._writer.write(encode(message))
+        if self._writer.transport.get_write_buffer_size() > FLEET.backlog_bytes:
+            self._say_once("the daemon does not read what it is told")
+            self._writer.transport.abort()
+
+    def _say_once(self, words: str) -> None:
+        if words != self._said:
+            self._said = words
+            log.warning("%s", words)
+
+
+def _addresses(client: Client) -> Sequence[str]:
+    """The addresses of this host towards the bus: those that others may reach it by."""
+    transport: Any = getattr(client, "_transport", None)
+    writer = getattr(transport, "_io_writer", None)
+    sock: Optional[socket.socket] = writer.get_extra_info("socket") if writer is not None else None
+    if sock is None:
+        return ()
+    return (str(sock.getsockname()[0]).partition("%")[0],)

@@ -1,0 +1,145 @@
+"""The hosts that are connected, each with what it says of itself, verified.
+
+The bus says who is there, which is a hint: a broker that lies can hide a host, and name one that is
+not there. What is told of a host is signed: its name and tags by an issuer, its SSH host keys by
+the host itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+from agent.config import patterns
+from agent.config.fleet_limits import FLEET
+from agent.fleet import messages, roster
+from agent.fleet.caller import Caller, NoAnswer, NobodyThere
+from agent.fleet.certificates import HostCertificate
+from agent.fleet.description import Description, Inquiry
+from agent.fleet.documents import Rejected
+from agent.fleet.line import Line
+from agent.fleet.roster import Connection
+from agent.fleet.trust import CertificateBook, Issuers
+from agent.host.clock import Clock
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a host has said; `asked` is when (boot clock, s), `of` its connection then, if known."""
+
+    certificate: HostCertificate
+    description: Description
+    asked: float
+    of: Optional[Connection]
+
+
+class Directory:
+    """Asks the bus who is there, and hosts who they are; both are remembered for a short time."""
+
+    def __init__(
+        self,
+        line: Line,
+        caller: Caller,
+        issuers: Callable[[], Issuers],
+        servers: Callable[[], int],
+        clock: Clock,
+    ) -> None:
+        self.certificates = CertificateBook()
+        self._line = line
+        self._caller = caller
+        self._issuers = issuers
+        self._servers = servers
+        self._clock = clock
+        self._told: dict[str, Told] = {}
+        self._connections: Mapping[str, Connection] = {}
+        self._looked = float("-inf")
+        # Made at the first use: before Python 3.10 a lock belongs to the loop of its making.
+        self._looking: Optional[asyncio.Lock] = None
+
+    async def connected(self) -> Mapping[str, Connection]:
+        """Every host that is connected, by instance id. Raises NoAnswer."""
+        if self._looking is None:
+            self._looking = asyncio.Lock()
+        async with self._looking:
+            if self._clock.boottime() - self._looked >= FLEET.roster_seconds:
+                client = self._line.client
+                if client is None:
+                    raise NoAnswer("the bus is not reachable")
+                self._connections = await roster.connections(client, self._servers())
+                self._looked = self._clock.boottime()
+                for gone in self._told.keys() - self._connections.keys():
+                    del self._told[gone]
+        return self._connections
+
+    async def tags(self, host: str) -> Mapping[str, str]:
+        """A host's tags, as its certificate has them; none where it is not connected.
+
+        Raises NoAnswer: it may be there, and has not said.
+        """
+        try:
+            return (await self._known(host, None)).certificate.tags
+        except NobodyThere:
+            return {}
+
+    async def describe(self, asked: Iterable[Connection]) -> Sequence[tuple[Connection, Told]]:
+        """What each of these hosts says of itself; those that do not say it are left out."""
+        turns = asyncio.Semaphore(FLEET.asked_at_once)
+
+        async def one(connection: Connection) -> Optional[tuple[Connection, Told]]:
+            async with turns:
+                try:
+                    return connection, await self._known(connection.host, connection)
+                except (NobodyThere, NoAnswer):
+                    return None
+
+        found = await asyncio.gather(*map(one, asked))
+        return [each for each in found if each is not None]
+
+    async def _known(self, host: str, connection: Optional[Connection]) -> Told:
+        """What the host has said, lately and over this connection. Raises NobodyThere, NoAnswer."""
+        now, known = self._clock.boottime(), self._told.get(host)
+        fresh = known is not None and now - known.asked < FLEET.told_seconds
+        if known is not None and fresh and connection in (None, known.of):
+            self._check(known.certificate)
+            return known
+        told = self._told[host] = await self._ask(host, connection)
+        return told
+
+    def _check(self, certificate: HostCertificate) -> None:
+        try:
+            certificate.check(self._clock.wall(), self._issuers().revoked)
+        except Rejected as error:
+            raise NobodyThere(str(error)) from None
+
+    async def _ask(self, host: str, connection: Optional[Connection]) -> Told:
+        issuers, wall = self._issuers(), self._clock.wall()
+        inquiry = Inquiry(host, int(wall * 1000), secrets.token_bytes(messages.NONCE_BYTES))
+        sealed = inquiry.seal(issuers.signer)
+        asked = self._clock.boottime()
+        reply = await self._caller.ask(messages.SUBJECT + host, sealed)
+        try:
+            answer, shown = messages.open_reply(reply)
+            certificate = self.certificates.open(shown, host, issuers, wall)
+            digest = messages.digest(sealed)
+            description = Description.open(answer, host, certificate.key, digest)
+        except Rejected as error:
+            raise NoAnswer(f"the answer of {host} cannot be believed: {error}") from None
+        return Told(certificate, description, asked, connection)
+
+
+def named(connections: Iterable[Connection], names: Sequence[str]) -> list[Connection]:
+    """Those whose id or name fits one of the patterns, by id; all where there are none.
+
+    By the name that the connector gives itself, so whoever shows them looks at the certificate too.
+    """
+    found = sorted(connections, key=lambda each: each.host)
+    if not names:
+        return found
+    return [
+        each
+        for each in found
+        if patterns.matches(each.host, names) or patterns.matches(each.name, names)
+    ]

@@ -1,0 +1,149 @@
+"""Who may belong to the fleet: a host's request in, its membership or a refusal out.
+
+Joining needs the registry, which knows what was joined and counts the uses of tokens, so it is done
+at one gateway of a fleet. Renewing needs none: the certificate that a host shows says it all, and
+the account's token says who was removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Callable, Optional, Protocol
+
+from agent.config.fleet_limits import FLEET
+from agent.fleet import membership, roles
+from agent.fleet.certificates import HostCertificate
+from agent.fleet.documents import Rejected
+from agent.fleet.jwt import Times
+from agent.fleet.membership import HostRequest, Membership
+from agent.fleet.nkeys import KeyPair
+from agent.fleet.signing import PrivateKey, PublicKey
+from agent.fleet.tokens import JoinToken
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A host as the registry knows it: its certificate, and the id of the token it joined by."""
+
+    certificate: HostCertificate
+    token: bytes
+
+
+class Registry(Protocol):
+    """Which hosts have joined; each of these is done whole or not at all."""
+
+    def join(self, host: Joined, uses: int) -> None:
+        """Note the host, if there is a use left and nobody else is joined as it.
+
+        A host that asks again, with the same keys and token, uses nothing up. Raises Rejected.
+        """
+
+    def renew(self, certificate: HostCertificate) -> None:
+        """Note a host's new certificate. Raises Rejected: it was removed, or has left."""
+
+    def leave(self, certificate: HostCertificate, now: float) -> None:
+        """The host has left; another may join as it. Raises Rejected."""
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """What a gateway has to know of its fleet to enrol hosts.
+
+    `issuers` are all whose leases hosts take, `issuer` signs; `signer` signs hosts' tokens for the
+    bus, within its scope; `url` is this gateway's own, `ca` the authority in DER.
+    """
+
+    issuer: PrivateKey
+    issuers: tuple[PublicKey, ...]
+    signer: KeyPair
+    account: str
+    url: str
+    servers: tuple[str, ...]
+    gateways: tuple[str, ...]
+    ca: bytes
+
+
+class Enrolment:
+    """Answers hosts' requests.
+
+    `fleet` is asked for each, for keys and facts change while a gateway runs; `revoked` tells who
+    was removed, by nkey, and until when (s).
+    """
+
+    def __init__(
+        self,
+        fleet: Callable[[], Fleet],
+        registry: Optional[Registry],
+        revoked: Callable[[], Mapping[str, int]],
+    ) -> None:
+        self._fleet = fleet
+        self._registry = registry
+        self._revoked = revoked
+
+    def join(self, text: bytes, now: float) -> bytes:
+        """The membership of a host with a good token. Raises Rejected; `now` is wall time in s."""
+        if self._registry is None:
+            raise Rejected("hosts join at another gateway: the one that the token names")
+        request = HostRequest.open(text, membership.JOIN, now)
+        fleet = self._fleet()
+        token, _ = JoinToken.parse(request.voucher, {fleet.issuer.public})
+        token.check(request.host, request.name, fleet.url, now)
+        made = _certificate(request, request.name, token.tags, now)
+        self._registry.join(Joined(made, token.id), token.uses)
+        return _membership(fleet, text, made, now)
+
+    def renew(self, text: bytes, now: float) -> bytes:
+        """A membership that begins now, with the name and tags of before. Raises Rejected."""
+        request = HostRequest.open(text, membership.RENEWAL, now)
+        fleet = self._fleet()
+        before = _shown(fleet, request)
+        before.check(now, self._revoked(), FLEET.grace_seconds)
+        made = _certificate(request, before.name, before.tags, now)
+        if self._registry is not None:
+            self._registry.renew(made)
+        return _membership(fleet, text, made, now)
+
+    def leave(self, text: bytes, now: float) -> None:
+        """Strike the host off the registry. Raises Rejected."""
+        if self._registry is None:
+            raise Rejected("hosts leave at the gateway where they joined")
+        request = HostRequest.open(text, membership.LEAVE, now)
+        self._registry.leave(_shown(self._fleet(), request), now)
+
+
+def _shown(fleet: Fleet, request: HostRequest) -> HostCertificate:
+    """The certificate that the request shows, which has to be of the same host and keys."""
+    shown = HostCertificate.open(request.voucher.encode(), fleet.issuers)
+    if (shown.host, shown.key, shown.nkey) != (request.host, request.key, request.nkey):
+        raise Rejected("the certificate is for another host, or for other keys")
+    return shown
+
+
+def _certificate(
+    request: HostRequest, name: str, tags: Mapping[str, str], now: float
+) -> HostCertificate:
+    return HostCertificate(
+        request.host,
+        name,
+        request.key,
+        request.nkey,
+        tags,
+        issued_at=int(now * 1000),
+        ends_at=int((now + FLEET.membership_seconds) * 1000),
+    )
+
+
+def _membership(fleet: Fleet, request: bytes, certificate: HostCertificate, now: float) -> bytes:
+    times = Times(int(now), certificate.ends_at // 1000)
+    token = roles.user(fleet.signer, fleet.account, certificate.host, certificate.nkey, times)
+    return Membership(
+        hashlib.sha256(request).digest(),
+        certificate.seal(fleet.issuer).decode("ascii"),
+        token,
+        fleet.issuers,
+        fleet.servers,
+        fleet.gateways,
+        fleet.ca,
+    ).seal(fleet.issuer)

@@ -1,0 +1,1 @@
+"""sixtykey-gateway: a fleet's endpoint, where pushes come in and hosts join and renew."""

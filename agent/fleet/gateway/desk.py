@@ -1,0 +1,74 @@
+"""Where hosts join, renew and leave: four paths beside the API, over the same listener.
+
+    GET  /fleet/ca       the authority's certificate; a host compares it with what its token says
+    POST /fleet/join     a request as agent/fleet/membership.py has it; the answer is a membership
+    POST /fleet/renew    likewise
+    POST /fleet/leave    likewise, with nothing in the answer
+
+Refused: 403, and the words. Who asks has to show a token or a certificate, and two keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from typing import Optional
+
+from agent.audit.record import Audit, Record
+from agent.fleet.documents import Rejected
+from agent.fleet.enrolment import Enrolment
+from agent.host.clock import Clock
+from agent.sources.api.message import Request, Response, one_source
+
+log = logging.getLogger("sixtykeyd")
+PREFIX = b"/fleet/"
+_KINDS = {b"/fleet/join": "join", b"/fleet/renew": "renew", b"/fleet/leave": "leave"}
+_REJECTED, _UNKNOWN, _FAILED = 403, 404, 500
+
+
+class Desk:
+    """Answers hosts' requests. `ca` is the authority's certificate, as PEM."""
+
+    def __init__(self, enrolment: Enrolment, ca: str, audit: Audit, clock: Clock) -> None:
+        self._enrolment = enrolment
+        self._ca = ca
+        self._audit = audit
+        self._clock = clock
+        # The registry's file is written by one at a time anyway, and threads are for pushes.
+        self._turn = asyncio.Lock()
+
+    async def answer(self, request: Request) -> Response:
+        """The response to a request whose path begins with PREFIX."""
+        if request.method == b"GET" and request.target == b"/fleet/ca":
+            return Response(200, {"ca": self._ca})
+        kind = _KINDS.get(request.target) if request.method == b"POST" else None
+        if kind is None:
+            return Response(_UNKNOWN, {"error": "there is no such path"})
+        record = Record(
+            f"fleet-{kind}", "allowed", source=request.peer.source, tls=request.peer.tls
+        )
+        try:
+            async with self._turn:
+                membership = await asyncio.get_running_loop().run_in_executor(
+                    None, self._decide, kind, request.body
+                )
+        except Rejected as error:
+            record.outcome, record.reason = "refused", str(error)
+            group = ("stranger", one_source(request.peer.source))
+            self._audit.sample(record, group, self._clock.boottime())
+            return Response(_REJECTED, {"error": str(error)})
+        except (OSError, sqlite3.Error) as error:
+            log.error("a host cannot %s: %s", kind, error)
+            return Response(_FAILED, {"error": "the registry cannot be used at present"})
+        self._audit.record(record)
+        return Response(200, {} if membership is None else {"membership": membership.decode()})
+
+    def _decide(self, kind: str, body: bytes) -> Optional[bytes]:
+        now = self._clock.wall()
+        if kind == "join":
+            return self._enrolment.join(body, now)
+        if kind == "renew":
+            return self._enrolment.renew(body, now)
+        self._enrolment.leave(body, now)
+        return None

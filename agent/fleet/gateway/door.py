@@ -1,0 +1,124 @@
+"""A gateway's door: pushes as on a host of its own, tags besides, and the list of hosts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from agent.audit.record import Record
+from agent.config.fleet_limits import FLEET
+from agent.fleet import listing
+from agent.fleet.caller import NoAnswer
+from agent.fleet.directory import Directory, Told
+from agent.fleet.gateway.metrics import Histogram
+from agent.sources.api.door import Taker
+from agent.sources.api.errors import ApiError, InvalidArgsException, ValidationError
+from agent.sources.api.message import Request, Response, one_source, success
+from agent.sources.api.principal import Authenticator, Principal, SignedBy, Tags
+from agent.sources.api.routing import operators_action
+from agent.sources.api.service import NetworkDoor
+from agent.sources.context import Context
+from agent.sources.intake import NotReady
+from agent.sources.throttle import Throttle
+
+HOSTS = "Sixtykey.Hosts"
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which hosts are asked for: patterns of ids or names, how many, and after which."""
+
+    names: tuple[str, ...] = ()
+    most: int = FLEET.page
+    after: str = ""
+
+    @classmethod
+    def parse(cls, body: bytes) -> Question:
+        """Read the body of Sixtykey.Hosts. Raises ValidationError and InvalidArgsException."""
+        try:
+            members: Any = json.loads(body or b"{}")
+        except (ValueError, RecursionError):
+            raise ValidationError("The request body is not JSON.") from None
+        if not isinstance(members, dict):
+            raise ValidationError("The request body must be a JSON object.")
+        unknown = members.keys() - {"Names", "MaxResults", "NextToken"}
+        if unknown:
+            raise ValidationError(f"{min(unknown)[:64]!r} is not a member of this action.")
+        names, most = members.get("Names", []), members.get("MaxResults", FLEET.page)
+        after = members.get("NextToken", "")
+        if (
+            not isinstance(names, list)
+            or len(names) > FLEET.list_items
+            or not all(
+                isinstance(each, str) and 0 < len(each) <= FLEET.text_characters for each in names
+            )
+        ):
+            raise InvalidArgsException(f"Names must be at most {FLEET.list_items} texts.")
+        if type(most) is not int or not 1 <= most <= FLEET.page:
+            raise InvalidArgsException(f"MaxResults must be a number from 1 to {FLEET.page}.")
+        if not isinstance(after, str) or len(after) > 64:
+            raise InvalidArgsException("NextToken must be what the page before has given.")
+        return cls(tuple(names), most, after)
+
+
+class GatewayDoor(NetworkDoor):
+    """Answers whoever reaches a gateway. `latency` has how long pushes took that were taken."""
+
+    def __init__(
+        self,
+        context: Context,
+        intake: Taker,
+        throttle: Throttle,
+        authenticator: Authenticator,
+        directory: Directory,
+    ) -> None:
+        super().__init__(context, intake, throttle, authenticator)
+        self._directory = directory
+        self.latency = Histogram()
+
+    async def _serve(self, request: Request, record: Record) -> Response:
+        if operators_action(request) == HOSTS:
+            record.event = "hosts"
+            return await self._list(request, record)
+        began = self._context.clock.boottime()
+        response = await super()._serve(request, record)
+        if record.outcome == "allowed":
+            self.latency.add(self._context.clock.boottime() - began)
+        return response
+
+    async def _tags(self, principal: Principal, instance: str) -> Optional[Tags]:
+        if not isinstance(principal, SignedBy) or not principal.credential.allow.tags:
+            return None
+        try:
+            return await self._directory.tags(instance)
+        except NoAnswer as error:
+            raise NotReady(f"The instance {instance} did not answer: {error}.") from None
+
+    async def _list(self, request: Request, record: Record) -> Response:
+        """The hosts that the principal may push to, a page of them."""
+        self._check_ready()
+        try:
+            principal = self._identify(request, record, HOSTS)
+        except ApiError as error:
+            source = one_source(request.peer.source)
+            return self._refuse_stranger(error, request, record, source)
+        self._throttle.take(principal.name, self._context.clock.boottime())
+        asked = Question.parse(request.body)
+        credential, source = principal.credential, request.peer.source
+        credential.check_source(source)
+
+        def visible(told: Told) -> bool:
+            certificate = told.certificate
+            return credential.may_reach(certificate.host, certificate.tags)
+
+        try:
+            shown, last = await listing.page(
+                self._directory, asked.names, asked.after, asked.most, visible
+            )
+        except NoAnswer as error:
+            raise NotReady(f"The hosts cannot be listed: {error}.") from None
+        record.outcome = "allowed"
+        self._sample(record, ("operator", principal.name))
+        body: dict[str, Any] = {"Hosts": shown}
+        return success(record.request_id or "", {**body, "NextToken": last} if last else body)

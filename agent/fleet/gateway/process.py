@@ -1,0 +1,234 @@
+"""Wires a gateway up: configuration → bus → doors → listener → run → drain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import ssl
+from collections.abc import MutableMapping
+from typing import Optional
+
+from agent.audit.history import History
+from agent.audit.lines import LineHandler, LineWriter
+from agent.audit.record import Audit, Record
+from agent.config.document import Problems
+from agent.config.identity import Identity
+from agent.config.limits import LIMITS
+from agent.config.settings import Config, Push
+from agent.fleet import jwt
+from agent.fleet.access import Access
+from agent.fleet.caller import BusCaller
+from agent.fleet.directory import Directory
+from agent.fleet.enrolment import Enrolment
+from agent.fleet.gateway.desk import PREFIX, Desk
+from agent.fleet.gateway.door import GatewayDoor
+from agent.fleet.gateway.files import FleetFiles
+from agent.fleet.gateway.intake import BusIntake, FreeTurns
+from agent.fleet.gateway.scrape import Scrape
+from agent.fleet.gateway.settings import GatewayConfig
+from agent.fleet.line import Line
+from agent.fleet.registry import SqliteRegistry
+from agent.fleet.trust import Issuers
+from agent.host import listeners, tls
+from agent.host.clock import SystemClock
+from agent.host.systemd import Notifier, listen_fds
+from agent.sources.api import credentials
+from agent.sources.api.http_server import HttpServer
+from agent.sources.api.message import Request, Response
+from agent.sources.api.principal import Authenticator
+from agent.sources.context import Context
+from agent.sources.throttle import Throttle
+
+log = logging.getLogger("sixtykeyd")
+
+
+class Gateway:
+    """One gateway, from its configuration to its end.
+
+    Raises:
+        Problems: a file cannot be used; every such file is named.
+    """
+
+    def __init__(self, config: GatewayConfig, environ: MutableMapping[str, str]) -> None:
+        self._config = config
+        self._environ = environ
+        self._files = FleetFiles(config)
+        known, self._tls = _check(config, self._files)
+        self._notifier = Notifier(environ)
+        self._clock = SystemClock()
+        self._lines = LineWriter(1)
+        self._audit = Audit(self._lines.write, self._clock, History())
+        self._issuers = self._read_issuers()
+        access = _access(config, self._files)
+        name = _own_name(access)
+        self._line = Line(access, name, inbox=f"_INBOX.{name}")
+        caller = BusCaller(self._line)
+        self._directory = Directory(
+            self._line, caller, lambda: self._issuers, self._count_servers, self._clock
+        )
+        intake = BusIntake(
+            config.keys, caller, lambda: self._issuers, self._directory.certificates, self._clock
+        )
+        self._authenticator = Authenticator(known, config.region, self._clock)
+        throttle = Throttle(config.rate, self._clock.boottime())
+        self._door = GatewayDoor(
+            self._context(), intake, throttle, self._authenticator, self._directory
+        )
+        self._desk = Desk(self._enrolment(), self._files.authority, self._audit, self._clock)
+        self._server = HttpServer(self._answer, self._count_refused, self._tls)
+        self._scrape = Scrape(self._audit, self._door.latency, self._line, self._directory)
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain. Raises listeners.CannotListen."""
+        passed, http = listen_fds(self._environ), self._config.http
+        sock = passed.get("https") or listeners.tcp(http.address, http.port)
+        line = asyncio.create_task(self._line.run())
+        line.add_done_callback(self._end_with)
+        watching = asyncio.create_task(self._watch())
+        scraping = asyncio.create_task(self._scrape.run(self._config.metrics))
+        self._handle_signals()
+        self._server.start(sock)
+        host, port = sock.getsockname()[:2]
+        log.info("serving pushes on %s port %s", host, port)
+        self._record("start")
+        self._notifier.ready(f"Serving pushes on {host} port {port}")
+        await self._stopping.wait()
+        self._notifier.stopping()
+        self._door.drain()
+        await self._server.stop()
+        for task in (line, watching, scraping):
+            task.cancel()
+        await asyncio.gather(line, watching, scraping, return_exceptions=True)
+        self._record("stop")
+        self._lines.flush()
+
+    async def _answer(self, request: Request) -> Response:
+        if request.target.startswith(PREFIX):
+            return await self._desk.answer(request)
+        return await self._door.answer(request)
+
+    def _context(self) -> Context:
+        config = self._config
+        push = Push(http=config.http, credentials=config.credentials, reference=config.reference)
+        identity = Identity("gateway", "", config.region)
+        # A gateway has no turns of its own, and of the configuration what its door asks for.
+        return Context(
+            Config(push=push, keys=config.keys),
+            identity,
+            self._clock,
+            self._audit,
+            FreeTurns(self._clock),
+        )
+
+    def _enrolment(self) -> Enrolment:
+        path = self._config.enrol.registry
+        registry = None if path is None else SqliteRegistry(path)
+        return Enrolment(self._files.fleet, registry, self._files.revoked)
+
+    def _read_issuers(self) -> Issuers:
+        facts, signer = self._files.facts, self._files.issuer
+        return Issuers(signer, facts.issuers, self._files.revoked())
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+
+    def _reload(self) -> None:
+        """SIGHUP: credentials, TLS and the fleet's files anew; if anything is wrong, none of it."""
+        self._notifier.reloading()
+        try:
+            known, context = _check(self._config, self._files)
+            self._issuers = self._read_issuers()
+        except Problems as problems:
+            for problem in problems.problems:
+                log.error("not reloaded: %s", problem)
+            self._record("reload", "refused", "; ".join(problems.problems))
+        else:
+            self._authenticator.replace(known)
+            if context is not None:
+                self._server.renew_tls(context)
+            self._record("reload")
+        self._notifier.ready("Serving pushes")
+
+    async def _watch(self) -> None:
+        """What has to be done again and again."""
+        while True:
+            self._notifier.watchdog()
+            self._lines.flush()
+            self._audit.report_dropped(self._lines.take_dropped())
+            self._audit.report_summed()
+            self._follow_files()
+            watchdog = self._notifier.watchdog_interval or LIMITS.tend_seconds
+            audit = LIMITS.audit_retry_seconds if self._lines.waiting else LIMITS.tend_seconds
+            await asyncio.sleep(min(watchdog, audit))
+
+    def _follow_files(self) -> None:
+        """Whoever was removed counts no more, without a reload."""
+        try:
+            self._issuers = self._read_issuers()
+        except Problems as problems:
+            log.error("the fleet's files are as they were: %s", "; ".join(problems.problems))
+
+    def _end_with(self, line: asyncio.Task[None]) -> None:
+        if not line.cancelled():
+            log.error("the line to the bus has ended: %r", line.exception())
+            self._stopping.set()
+
+    def _count_servers(self) -> int:
+        return len(self._config.bus.servers or self._files.facts.servers)
+
+    def _count_refused(self, code: str) -> None:
+        self._audit.count("http", code)
+
+    def _record(self, event: str, outcome: str = "done", reason: Optional[str] = None) -> None:
+        self._audit.record(Record(event, outcome, reason=reason))
+
+
+def _check(
+    config: GatewayConfig, fleet: FleetFiles
+) -> tuple[credentials.Credentials, Optional[ssl.SSLContext]]:
+    """Credentials and TLS; every problem of any file is told at once. Raises Problems."""
+    problems = fleet.check()
+    known, context = credentials.Credentials(()), None
+    try:
+        known = credentials.load(config.credentials, config.keys)
+    except Problems as found:
+        problems += found.problems
+    try:
+        context = None if config.http.tls is None else tls.context(config.http.tls, "http.tls")
+    except Problems as found:
+        problems += found.problems
+    if problems:
+        raise Problems(problems)
+    return known, context
+
+
+def _access(config: GatewayConfig, fleet: FleetFiles) -> Access:
+    known = tuple(server.url for server in fleet.facts.servers)
+    access = Access(config.bus.servers or known, config.bus.ca, config.bus.identity)
+    try:
+        access.context()
+        access.read()
+    except (OSError, ValueError) as error:
+        raise Problems([f"bus: {error}"]) from None
+    return access
+
+
+def _own_name(access: Access) -> str:
+    """What this gateway is called on the bus: its token says it."""
+    return jwt.name_of(access.read()[0])
+
+
+def run(config: GatewayConfig) -> None:
+    """Run a gateway to its end. Raises Problems and CannotListen."""
+
+    async def run_gateway() -> None:
+        await Gateway(config, os.environ).run()
+
+    logging.getLogger().handlers = [LineHandler(2, "sixtykey-gateway")]
+    asyncio.run(run_gateway())

@@ -1,0 +1,260 @@
+"""The fleet's home: the folder of its first gateway, where all of its keys are made and kept.
+
+In the folder is what every gateway needs, for its group to read: fleet.json (facts), issuer.key
+(signs leases and certificates), host-signer.nk (signs hosts' tokens for the bus), gateway.creds,
+account.jwt (who is revoked), ca.pem, and the gateway's own certificate. In home/ below it, at the
+first gateway only and for root alone, are keys/ (operator, accounts, authorities), servers/NAME/ to
+be copied to each server of the bus, and gateways/NAME/ to be copied to each further gateway.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from agent.config.fleet_limits import FLEET
+from agent.fleet import jwt, nkeys, roles, servers
+from agent.fleet.access import Access
+from agent.fleet.authority import Authority, Certificate
+from agent.fleet.facts import Facts
+from agent.fleet.jwt import Times
+from agent.fleet.nkeys import KeyPair
+from agent.fleet.servers import Server, Trust
+from agent.fleet.signing import PrivateKey
+from agent.host import files
+
+GROUP = "sixtykey-gateway"
+FACTS, ACCOUNT, ISSUER, NEXT_ISSUER = "fleet.json", "account.jwt", "issuer.key", "issuer-next.key"
+HOST_SIGNER, CREDS, CA = "host-signer.nk", "gateway.creds", "ca.pem"
+CERTIFICATE, CERTIFICATE_KEY = "certificate.pem", "certificate.key"
+# What every gateway has alike.
+_SHARED = (ACCOUNT, ISSUER, HOST_SIGNER, CA, FACTS)
+_PUBLIC = (FACTS, ACCOUNT, CA, CERTIFICATE)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a fleet begins with: URLs of gateways, servers, their two folders, the registry."""
+
+    gateways: tuple[str, ...]
+    servers: tuple[Server, ...]
+    server_folder: str
+    server_state: str
+    registry: str
+
+
+class Home:
+    """The folder. Everything raises OSError when a file cannot be read or written."""
+
+    def __init__(self, folder: str) -> None:
+        """An existing one. Raises Problems."""
+        self.folder = folder
+        self.facts = Facts.load(os.path.join(folder, FACTS))
+
+    @classmethod
+    def create(cls, folder: str, plan: Plan, now: float) -> Home:
+        """Make all keys, and all folders to be copied. Raises FileExistsError: there is one."""
+        if os.path.exists(os.path.join(folder, FACTS)):
+            raise FileExistsError(errno.EEXIST, "a fleet has its home there already", folder)
+        for name in ("", "keys", "servers", "gateways"):
+            os.makedirs(os.path.join(folder, "home", name), mode=0o700, exist_ok=True)
+        os.chown(folder, -1, files.gid_of(GROUP))
+        os.chmod(folder, 0o750)  # noqa: S103 - its group is the gateway's
+        _make_keys(folder, plan, int(now))
+        home = cls(folder)
+        for server in plan.servers:
+            home.write_server(server, now)
+        for url in plan.gateways:
+            home.write_gateway(url, now)
+        return home
+
+    def save(self, facts: Facts) -> None:
+        """Write the facts, here and in the folders of the other gateways."""
+        self.write(FACTS, facts.dump())
+        self.facts = facts
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file that all gateways have alike; those of the others are to be copied."""
+        others = os.path.join(self.folder, "home", "gateways")
+        for gateway in sorted(os.listdir(others)):
+            _write(os.path.join(others, gateway), name, text)
+        _write(self.folder, name, text)
+
+    def keep_secret(self, name: str, text: str) -> None:
+        """Write a file among the home's keys."""
+        files.replace(os.path.join(self.folder, "home", "keys", name), text, 0o600)
+
+    def secret(self, name: str) -> str:
+        """A file's text among the home's keys."""
+        return files.read(os.path.join(self.folder, "home", "keys", name), FLEET.file_bytes)
+
+    def file(self, name: str) -> str:
+        """A file's text among the gateway's."""
+        return files.read(os.path.join(self.folder, name), FLEET.file_bytes)
+
+    def system_access(self) -> Access:
+        """How to reach the servers as the one who runs them."""
+        return Access(
+            tuple(server.url for server in self.facts.servers),
+            os.path.join(self.folder, CA),
+            os.path.join(self.folder, "home", "keys", "system.creds"),
+        )
+
+    def issuer(self) -> PrivateKey:
+        """The key that signs. Raises ValueError."""
+        return PrivateKey.parse(self.file(ISSUER))
+
+    def write_server(self, server: Server, now: float) -> str:
+        """A server's folder, with new certificates; where it is."""
+        peers = self.facts.servers
+        if server not in peers:
+            peers = (*peers, server)
+            self.save(replace(self.facts, servers=peers))
+        folder = self._subfolder("servers", server.folder)
+        outward = self._authority("ca").issue([server.name], now)
+        inward = self._authority("route-ca").issue([server.name], now, peers=True)
+        where = self.facts.server_folder
+        text = servers.configuration(server, peers, self._trust(), where, self.facts.server_state)
+        for name, content, mode in (
+            ("nats-server.conf", text, 0o644),
+            ("server.pem", outward.certificate, 0o644),
+            ("server.key", outward.private_key, 0o640),
+            ("route.pem", inward.certificate, 0o644),
+            ("route.key", inward.private_key, 0o640),
+            ("route-ca.pem", self.secret("route-ca.pem"), 0o644),
+        ):
+            files.replace(os.path.join(folder, name), content, mode)
+        return folder
+
+    def write_gateway(self, url: str, now: float) -> str:
+        """A gateway's folder: this one for the first, another to be copied; where it is."""
+        if url not in self.facts.gateways:
+            self.save(replace(self.facts, gateways=(*self.facts.gateways, url)))
+        folder = self.folder
+        if url != self.facts.gateways[0]:
+            folder = self._subfolder("gateways", gateway_name(url))
+            for name in _SHARED:
+                _write(folder, name, self.file(name))
+        host = str(urlsplit(url).hostname)
+        shown = self._authority("ca").issue([host], now)
+        _write(folder, CERTIFICATE, shown.certificate)
+        _write(folder, CERTIFICATE_KEY, shown.private_key)
+        user = KeyPair.generate(nkeys.USER)
+        token = roles.user(
+            KeyPair.parse(self.secret("gateway-signer.nk"), nkeys.ACCOUNT),
+            self.facts.account.identity,
+            gateway_name(url),
+            user.public,
+            Times(int(now)),
+        )
+        _write(folder, CREDS, jwt.creds(token, user))
+        return folder
+
+    def revoke(self, gone: Iterable[str], now: float) -> str:
+        """Have these nkeys revoked from now on: the account's new token, which is written too."""
+        # What is older has ended, and may be renewed no more: the token must not grow for ever.
+        oldest = now - FLEET.membership_seconds - FLEET.grace_seconds
+        signer = KeyPair.parse(self.secret("operator-signer.nk"), nkeys.OPERATOR)
+        with files.locked(self.folder):
+            before = jwt.decode(self.file(ACCOUNT), signer.public, "account")
+            revoked = roles.revocations(before)
+            revoked = {nkey: until for nkey, until in revoked.items() if until > oldest}
+            # Of this second too; a host that joins anew has other keys.
+            revoked.update(dict.fromkeys(gone, int(now) + 1))
+            # Servers keep the newer of two tokens, and do not take one of the same second for it.
+            made_at = max(int(now), before.times.issued_at + 1)
+            token = roles.account(signer, self.facts.account, revoked, made_at)
+            self.write(ACCOUNT, token)
+        return token
+
+    def _trust(self) -> Trust:
+        system = KeyPair.parse(self.secret("system.nk"), nkeys.ACCOUNT).public
+        accounts = {
+            system: self.secret("system.jwt"),
+            self.facts.account.identity: self.file(ACCOUNT),
+        }
+        return Trust(self.secret("operator.jwt"), system, accounts)
+
+    def _authority(self, name: str) -> Authority:
+        return Authority(Certificate(self.secret(f"{name}.pem"), self.secret(f"{name}.key")))
+
+    def _subfolder(self, kind: str, name: str) -> str:
+        folder = os.path.join(self.folder, "home", kind, name)
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        return folder
+
+
+def gateway_name(url: str) -> str:
+    """What a gateway is called on the bus: letters, digits and hyphens. Raises ValueError."""
+    parts = urlsplit(url)
+    host = str(parts.hostname)
+    servers.host_name(host)
+    if parts.scheme != "https" or url != f"https://{parts.netloc}" or parts.username is not None:
+        raise ValueError(f"a gateway's URL is https://NAME or https://NAME:PORT, not {url!r}")
+    return "-".join([*host.split("."), str(parts.port or 443)])
+
+
+def _make_keys(folder: str, plan: Plan, now: int) -> None:
+    pairs = {
+        "operator": KeyPair.generate(nkeys.OPERATOR),
+        "operator-signer": KeyPair.generate(nkeys.OPERATOR),
+        "system": KeyPair.generate(nkeys.ACCOUNT),
+        "system-signer": KeyPair.generate(nkeys.ACCOUNT),
+        "account": KeyPair.generate(nkeys.ACCOUNT),
+        "gateway-signer": KeyPair.generate(nkeys.ACCOUNT),
+    }
+    hosts, issuer = KeyPair.generate(nkeys.ACCOUNT), PrivateKey.generate()
+    keys = roles.AccountKeys(pairs["account"].public, hosts.public, pairs["gateway-signer"].public)
+    signer = pairs["operator-signer"]
+    facts = Facts(
+        signer.public, keys, (issuer.public,), plan.servers, plan.gateways, plan.server_folder,
+        plan.server_state, plan.registry,
+    )  # fmt: skip
+    secrets = {f"{name}.nk": pair.dump() for name, pair in pairs.items()}
+    secrets.update(_system(pairs, now))
+    secrets.update(_authorities(now))
+    for name, text in secrets.items():
+        files.replace(os.path.join(folder, "home", "keys", name), text, 0o600)
+    shared: Mapping[str, str] = {
+        ACCOUNT: roles.account(signer, keys, {}, now),
+        ISSUER: issuer.dump(),
+        HOST_SIGNER: hosts.dump(),
+        CA: secrets["ca.pem"],
+        FACTS: facts.dump(),
+    }
+    # The facts last: while they are missing, there is no home.
+    for name in _SHARED:
+        _write(folder, name, shared[name])
+
+
+def _system(pairs: Mapping[str, KeyPair], now: int) -> Mapping[str, str]:
+    """The servers' side: the operator's token, the system account's, and a user of it."""
+    operator, signer, account = pairs["operator"], pairs["operator-signer"], pairs["system"].public
+    user, by = KeyPair.generate(nkeys.USER), pairs["system-signer"]
+    token = roles.system_user(by, account, user.public, now)
+    return {
+        "operator.jwt": roles.operator(operator, signer.public, account, now),
+        "system.jwt": roles.system_account(signer, account, by.public, now),
+        "system.creds": jwt.creds(token, user),
+    }
+
+
+def _authorities(now: float) -> Mapping[str, str]:
+    """One for what clients see, another for the cluster: a gateway must not do for a server."""
+    made = {
+        "ca": Authority.create("sixtykey fleet authority", now).pem,
+        "route-ca": Authority.create("sixtykey fleet cluster authority", now).pem,
+    }
+    return {
+        **{f"{name}.pem": pem.certificate for name, pem in made.items()},
+        **{f"{name}.key": pem.private_key for name, pem in made.items()},
+    }
+
+
+def _write(folder: str, name: str, text: str) -> None:
+    """A file of a gateway's, for its group."""
+    mode = 0o644 if name in _PUBLIC else 0o640
+    files.replace(os.path.join(folder, name), text, mode, GROUP)

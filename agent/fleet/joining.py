@@ -1,0 +1,97 @@
+"""A host asks a gateway: over TLS, by the authority that its token or its own file names."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from typing import Any, Optional
+from urllib.parse import urlsplit
+
+from agent.config.fleet_limits import FLEET
+from agent.fleet import authority
+from agent.fleet.documents import Rejected
+from agent.fleet.membership import Membership
+from agent.fleet.signing import PublicKey
+
+
+class NoGateway(Exception):
+    """The gateway cannot be asked; the words say why."""
+
+
+def fetch_authority(url: str, fingerprint: bytes) -> str:
+    """The authority of the gateway at `url`, as PEM, if it has this SHA-256.
+
+    Nothing is believed of that connection but what the fingerprint proves.
+
+    Raises:
+        NoGateway: it does not answer, or shows another authority.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    shown = _exchange(url, "GET", "/fleet/ca", None, context).get("ca")
+    try:
+        if isinstance(shown, str) and authority.fingerprint(shown) == fingerprint:
+            return shown
+    except ValueError:
+        pass
+    raise NoGateway(
+        f"{url} shows another authority than the token names: it is not the gateway that the "
+        "token is for, or somebody is in between"
+    )
+
+
+def ask(url: str, kind: str, request: bytes, ca: str) -> Optional[bytes]:
+    """The gateway's answer to a host's request: a sealed membership, or None for a leave.
+
+    Args:
+        kind: join, renew or leave.
+        ca: the authority's certificate, as PEM.
+    Raises:
+        NoGateway: it cannot be asked.
+        Rejected: it refuses; the words are its own.
+    """
+    try:
+        context = ssl.create_default_context(cadata=ca)
+    except ssl.SSLError as error:
+        raise NoGateway(f"the authority's certificate cannot be used: {error}") from None
+    answer = _exchange(url, "POST", f"/fleet/{kind}", request, context)
+    membership = answer.get("membership")
+    return membership.encode() if isinstance(membership, str) else None
+
+
+def enter(url: str, kind: str, request: bytes, ca: str, issuers: set[PublicKey]) -> Membership:
+    """The membership that one of the issuers gives. Raises NoGateway and Rejected."""
+    answer = ask(url, kind, request, ca)
+    if answer is None:
+        raise NoGateway(f"{url} answers without a membership")
+    return Membership.open(answer, issuers, request)
+
+
+def _exchange(
+    url: str, method: str, path: str, body: Optional[bytes], context: ssl.SSLContext
+) -> dict[str, Any]:
+    """One request, on a connection of its own. Raises NoGateway and Rejected."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname:
+        raise NoGateway(f"a gateway's URL begins with https://, and {url!r} does not")
+    connection = http.client.HTTPSConnection(
+        parts.hostname, parts.port or 443, timeout=FLEET.gateway_seconds, context=context
+    )
+    try:
+        connection.request(method, path, body)
+        response = connection.getresponse()
+        text = response.read(FLEET.gateway_bytes)
+        answer = json.loads(text)
+        if not isinstance(answer, dict):
+            raise NoGateway(f"{url} does not answer as a gateway does")
+        if response.status != http.client.OK:
+            raise Rejected(str(answer.get("error") or f"{url} answers {response.status}"))
+        return answer
+    except (ValueError, RecursionError):
+        raise NoGateway(f"{url} does not answer as a gateway does") from None
+    except (OSError, http.client.HTTPException) as error:
+        words = str(error) or type(error).__name__
+        raise NoGateway(f"{url} cannot be asked: {words}") from None
+    finally:
+        connection.close()

@@ -1,0 +1,156 @@
+"""A lasting connection to the bus: made anew whenever it breaks, stalls, or its token ends.
+
+nats-py's own reconnection is off. It waits 2 s without chance in it, gives up when the server says
+that a token has ended, and can lose its reading task and stay connected in name. Here each
+connection is a client of its own, which reads the credentials anew, and is watched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable
+from typing import Any, Callable, Optional
+
+from nats.aio.client import Client
+from nats.errors import Error
+
+from agent.config.fleet_limits import FLEET
+from agent.fleet import bus
+from agent.fleet.access import Access
+
+log = logging.getLogger("sixtykeyd")
+# Takes the new connection before anybody else has it, such as to subscribe.
+Prepare = Callable[[Client], Awaitable[None]]
+
+
+class Line:
+    """Keeps a connection to one of the servers, which is chosen by chance each time.
+
+    `name` is shown by the servers' own tools; `inbox` is where answers come, for who asks.
+    """
+
+    def __init__(
+        self, access: Access, name: str, prepare: Optional[Prepare] = None, inbox: str = "_INBOX"
+    ) -> None:
+        self._access = access
+        self._name = name
+        self._prepare = prepare
+        self._inbox = inbox
+        self._lost = asyncio.Event()
+        self.client: Optional[Client] = None
+        """The connection, or None while there is none."""
+        self.connected = asyncio.Event()
+        """Set while there is one."""
+        self.connections = 0
+        """How many there were so far, the present one included."""
+
+    async def run(self) -> None:
+        """Connect, for ever. Only to be cancelled."""
+        failures = 0
+        while True:
+            for server in random.sample(self._access.servers, len(self._access.servers)):
+                client = await self._connect(server)
+                if client is None:
+                    continue
+                failures = 0
+                try:
+                    await self._hold(client)
+                finally:
+                    await _close(client)
+                # Whoever was connected with us comes back now too: not all in one moment.
+                await asyncio.sleep(random.uniform(0, FLEET.reconnect_seconds))  # noqa: S311
+            failures += 1
+            await asyncio.sleep(_pause(failures))
+
+    async def _connect(self, server: str) -> Optional[Client]:
+        """A connection to this server, or None, which is logged."""
+        self._lost = asyncio.Event()
+        client = Client()
+        try:
+            options = self._options(server, self._lost)
+        except (OSError, ValueError) as error:
+            log.warning("bus: the credentials cannot be used: %s", error)
+            return None
+        try:
+            await asyncio.wait_for(client.connect(**options), 2 * FLEET.connect_seconds)
+            if self._prepare is not None:
+                await self._prepare(client)
+            await client.flush(int(FLEET.connect_seconds))
+            return client
+        except (Error, OSError, ValueError, asyncio.TimeoutError) as error:
+            words = str(error) or type(error).__name__
+            log.warning("bus: %s: not connected: %s", server, words)
+            await _close(client)
+            return None
+
+    def _options(self, server: str, lost: asyncio.Event) -> dict[str, Any]:
+        """For nats-py: no reconnection of its own. Raises OSError and ValueError."""
+
+        async def close() -> None:
+            lost.set()
+
+        async def fail(error: Exception) -> None:
+            log.warning("bus: %s: %s", server, error)
+
+        return {
+            **bus.options(self._access),
+            "servers": [server],
+            "name": self._name,
+            "inbox_prefix": self._inbox,
+            "allow_reconnect": False,
+            "max_reconnect_attempts": 1,
+            "reconnect_time_wait": 0,
+            "connect_timeout": int(FLEET.connect_seconds),
+            "ping_interval": int(FLEET.ping_seconds),
+            "max_outstanding_pings": 2,
+            "closed_cb": close,
+            "error_cb": fail,
+        }
+
+    async def _hold(self, client: Client) -> None:
+        """Until the connection is lost, or does not answer."""
+        self.client, self.connections = client, self.connections + 1
+        self.connected.set()
+        log.info(
+            "bus: connected to %s", client.connected_url.netloc if client.connected_url else ""
+        )
+        try:
+            while not self._lost.is_set() and await _is_alive(client):
+                try:
+                    await asyncio.wait_for(self._lost.wait(), FLEET.watch_seconds)
+                except asyncio.TimeoutError:
+                    pass
+        finally:
+            self.client = None
+            self.connected.clear()
+        log.warning("bus: the connection is lost")
+
+
+async def _is_alive(client: Client) -> bool:
+    """Whether the server answers, and somebody reads what it says."""
+    # With its reading task gone, nats-py's flush() succeeds without an answer.
+    reading = getattr(client, "_reading_task", None)
+    if reading is None or reading.done() or client.is_closed:
+        return False
+    try:
+        await client.flush(int(FLEET.connect_seconds))
+    except (Error, OSError, asyncio.TimeoutError):
+        return False
+    return True
+
+
+async def _close(client: Client) -> None:
+    try:
+        await asyncio.wait_for(client.close(), FLEET.connect_seconds)
+    except (Error, OSError, asyncio.TimeoutError):
+        log.warning("bus: a connection does not close")
+
+
+def _pause(failures: int) -> float:
+    """How long to wait after so many rounds without a server, in seconds."""
+    longest = FLEET.pause_seconds
+    if failures < 8:
+        longest = min(FLEET.reconnect_seconds * (1 << failures), longest)
+    return random.uniform(0.5, 1.0) * longest  # noqa: S311 - nobody gains by guessing it

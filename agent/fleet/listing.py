@@ -1,0 +1,61 @@
+"""Hosts as they are shown: over the network as Sixtykey.Hosts, and by `sixtykey fleet hosts`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Callable
+
+from agent.config import patterns
+from agent.config.fleet_limits import FLEET
+from agent.fleet.directory import Directory, Told, named
+from agent.fleet.roster import Connection
+
+Visible = Callable[[Told], bool]
+"""Whether whoever asks may see a host."""
+
+
+async def page(
+    directory: Directory, names: Sequence[str], after: str, most: int, visible: Visible
+) -> tuple[list[dict[str, Any]], str]:
+    """The next hosts in the order of their ids, and the last id, "" when no others follow.
+
+    Args:
+        names: patterns of ids or names; none for all.
+        after: the last id of the page before, "" for the first.
+        most: how many are shown at most.
+    Raises:
+        NoAnswer: the bus does not say who is connected.
+    """
+    known = (await directory.connected()).values()
+    left = [each for each in named(known, names) if each.host > after]
+    shown: list[dict[str, Any]] = []
+    while left and len(shown) < most:
+        batch, left = left[: FLEET.asked_at_once], left[FLEET.asked_at_once :]
+        for connection, told in await directory.describe(batch):
+            if len(shown) == most:
+                return shown, str(shown[-1]["InstanceId"])
+            if _fits(told, names) and visible(told):
+                shown.append(describe(connection, told))
+    return shown, str(shown[-1]["InstanceId"]) if left else ""
+
+
+def describe(connection: Connection, told: Told) -> dict[str, Any]:
+    """One host, for people and programs."""
+    certificate, description = told.certificate, told.description
+    return {
+        "InstanceId": certificate.host,
+        "Name": certificate.name,
+        "AvailabilityZone": description.zone,
+        "Tags": dict(certificate.tags),
+        "Addresses": list(description.addresses),
+        "HostKeys": list(description.host_keys),
+        "Version": description.version,
+        "ConnectedSince": connection.since,
+    }
+
+
+def _fits(told: Told, names: Sequence[str]) -> bool:
+    certificate = told.certificate
+    return not names or any(
+        patterns.matches(each, names) for each in (certificate.host, certificate.name)
+    )

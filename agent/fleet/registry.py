@@ -1,0 +1,174 @@
+"""Which hosts have joined, and by which token, in a file of sqlite3 at the gateway where they join.
+
+Beside the gateway's process the operator's command writes it, so each change is one transaction.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from agent.fleet.certificates import HostCertificate
+from agent.fleet.documents import Rejected
+from agent.fleet.enrolment import Joined
+from agent.fleet.signing import PublicKey
+
+# A host that is gone stays known until another joins as it: its certificate may be shown again.
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS hosts (
+    instance TEXT PRIMARY KEY, name TEXT NOT NULL, key TEXT NOT NULL, nkey TEXT NOT NULL,
+    tags TEXT NOT NULL, token TEXT NOT NULL, issued_at INTEGER NOT NULL, ends_at INTEGER NOT NULL,
+    gone_at REAL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS uses (token TEXT PRIMARY KEY, uses INTEGER NOT NULL) WITHOUT ROWID;
+"""
+# Whose the file is.
+USER = "sixtykey-gateway"
+# Seconds that one waits for the other's transaction.
+_PATIENCE = 5.0
+
+
+@dataclass(frozen=True)
+class Known:
+    """A host of the registry; `gone_at` is when it was removed or left (s), None while it is in."""
+
+    certificate: HostCertificate
+    gone_at: Optional[float]
+
+
+class SqliteRegistry:
+    """The registry in a file. Raises sqlite3.Error when that cannot be used."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        with self._transaction() as database:
+            database.executescript(_SCHEMA)
+
+    @classmethod
+    def create(cls, path: str) -> None:
+        """Make the file for the gateway's user, where there is one. Raises OSError."""
+        folder = os.path.dirname(path)
+        os.makedirs(folder, mode=0o750, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        if os.geteuid() == 0:
+            with contextlib.suppress(KeyError):
+                entry = pwd.getpwnam(USER)
+                for each in (folder, path):
+                    os.chown(each, entry.pw_uid, entry.pw_gid)
+        cls(path)
+
+    def join(self, host: Joined, uses: int) -> None:
+        """Note the host; one that asks again, with the same keys and token, uses nothing up.
+
+        Raises Rejected.
+        """
+        made, token = host.certificate, host.token.hex()
+        with self._transaction() as database:
+            row = database.execute("SELECT * FROM hosts WHERE instance = ?", [made.host]).fetchone()
+            if row is None or row["gone_at"] is not None:
+                _use(database, token, uses)
+            elif (row["key"], row["nkey"], row["token"]) != (str(made.key), made.nkey, token):
+                raise Rejected(
+                    f"{made.host} has joined already, with other keys: if that host is no more, "
+                    f"run at the fleet's home: sixtykey fleet remove {made.host}"
+                )
+            _insert(database, made, token)
+
+    def renew(self, certificate: HostCertificate) -> None:
+        """Note a host's new certificate. Raises Rejected: it was removed, or has left."""
+        with self._transaction() as database:
+            self._member(database, certificate)
+            database.execute(
+                "UPDATE hosts SET issued_at = ?, ends_at = ? WHERE instance = ?",
+                [certificate.issued_at, certificate.ends_at, certificate.host],
+            )
+
+    def leave(self, certificate: HostCertificate, now: float) -> None:
+        """The host has left. Raises Rejected."""
+        with self._transaction() as database:
+            self._member(database, certificate)
+            _go(database, certificate.host, now)
+
+    def remove(self, host: str, now: float) -> list[HostCertificate]:
+        """The hosts of this instance id or name are gone; what they had. Raises Rejected."""
+        with self._transaction() as database:
+            rows = database.execute(
+                "SELECT * FROM hosts WHERE instance = ? OR name = ?", [host, host]
+            ).fetchall()
+            if not rows:
+                raise Rejected(f"no host has joined as {host}")
+            for row in rows:
+                _go(database, row["instance"], now)
+        return [_known(row).certificate for row in rows]
+
+    def hosts(self) -> list[Known]:
+        """All, by instance id."""
+        with self._transaction() as database:
+            return [
+                _known(row) for row in database.execute("SELECT * FROM hosts ORDER BY instance")
+            ]
+
+    @staticmethod
+    def _member(database: sqlite3.Connection, certificate: HostCertificate) -> None:
+        row = database.execute(
+            "SELECT * FROM hosts WHERE instance = ?", [certificate.host]
+        ).fetchone()
+        if row is None or row["gone_at"] is not None or row["nkey"] != certificate.nkey:
+            raise Rejected(f"{certificate.host} has left the fleet or was removed: join anew")
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """A connection of its own each: threads and processes may ask at the same time."""
+        database = sqlite3.connect(self._path, timeout=_PATIENCE, isolation_level=None)
+        try:
+            database.row_factory = sqlite3.Row
+            database.execute("PRAGMA synchronous = FULL")
+            database.execute("BEGIN IMMEDIATE")
+            yield database
+            if database.in_transaction:
+                database.execute("COMMIT")
+        finally:
+            database.close()
+
+
+def _use(database: sqlite3.Connection, token: str, uses: int) -> None:
+    used = database.execute("SELECT uses FROM uses WHERE token = ?", [token]).fetchone()
+    if used is not None and used["uses"] >= uses:
+        raise Rejected(f"the token has been used {uses} times, as often as it may be")
+    database.execute(
+        "INSERT INTO uses VALUES (?, 1) ON CONFLICT (token) DO UPDATE SET uses = uses + 1",
+        [token],
+    )
+
+
+def _insert(database: sqlite3.Connection, made: HostCertificate, token: str) -> None:
+    values: list[Any] = [
+        made.host, made.name, str(made.key), made.nkey, json.dumps(dict(made.tags)), token,
+        made.issued_at, made.ends_at,
+    ]  # fmt: skip
+    database.execute("REPLACE INTO hosts VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", values)
+
+
+def _go(database: sqlite3.Connection, instance: str, now: float) -> None:
+    database.execute(
+        "UPDATE hosts SET gone_at = ? WHERE instance = ? AND gone_at IS NULL", [now, instance]
+    )
+
+
+def _known(row: sqlite3.Row) -> Known:
+    certificate = HostCertificate(
+        row["instance"],
+        row["name"],
+        PublicKey.parse(row["key"]),
+        row["nkey"],
+        json.loads(row["tags"]),
+        row["issued_at"],
+        row["ends_at"],
+    )
+    return Known(certificate, row["gone_at"])

@@ -1,0 +1,108 @@
+"""Who is connected to the bus now, as its servers tell: a hint, which hosts' signatures confirm.
+
+Asked is the account's own service, `$SYS.REQ.ACCOUNT.PING.CONNZ` (nats-server, server/events.go):
+each server answers for its own connections, some at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from nats.aio.client import Client
+from nats.errors import Error
+
+from agent.config import patterns
+from agent.config.fleet_limits import FLEET
+from agent.fleet.caller import NoAnswer
+from agent.fleet.roles import CONNECTIONS
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A host's connection, as a server of the bus tells of it.
+
+    Attributes:
+        host, name: the instance id and the name by which its connector calls itself.
+        since: when it connected, as the server writes it (RFC 3339).
+        server, number: which connection of which server this is.
+    """
+
+    host: str
+    name: str
+    since: str
+    server: str
+    number: int
+
+
+async def connections(client: Client, servers: int) -> dict[str, Connection]:
+    """Every host's newest connection, by instance id.
+
+    Args:
+        servers: how many there are; it is waited for all of them, for some seconds.
+    Raises:
+        NoAnswer: no server answers.
+    """
+    found: dict[str, Connection] = {}
+    offset, more = 0, True
+    while more:
+        answers = await _ask(client, offset, servers)
+        if not answers and not offset:
+            raise NoAnswer("no server of the bus says who is connected")
+        more = False
+        for answer in answers:
+            page = _page(answer)
+            for each in page:
+                before = found.get(each.host)
+                if before is None or each.since > before.since:
+                    found[each.host] = each
+            more = more or len(answer["data"].get("connections") or ()) == FLEET.listed
+        offset += FLEET.listed
+    return found
+
+
+async def _ask(client: Client, offset: int, servers: int) -> list[dict[str, Any]]:
+    """What the servers answer to one question."""
+    question = {"limit": FLEET.listed, "offset": offset, "sort": "cid"}
+    inbox = client.new_inbox()
+    subscription = await client.subscribe(inbox)
+    answers: list[dict[str, Any]] = []
+    try:
+        await client.publish(CONNECTIONS, json.dumps(question).encode(), reply=inbox)
+        while len(answers) < servers:
+            message = await subscription.next_msg(timeout=FLEET.listing_seconds)
+            answer = _parsed(message.data)
+            if answer is not None:
+                answers.append(answer)
+    except (Error, asyncio.TimeoutError):
+        pass  # a server that is away does not answer
+    finally:
+        await subscription.unsubscribe()
+    return answers
+
+
+def _parsed(text: bytes) -> Optional[dict[str, Any]]:
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    good = isinstance(answer, dict) and isinstance(answer.get("data"), dict)
+    return answer if good else None
+
+
+def _page(answer: dict[str, Any]) -> list[Connection]:
+    """The hosts in one server's answer; what has another form is left out."""
+    server = answer.get("server")
+    name = str(server.get("name", "")) if isinstance(server, dict) else ""
+    found = []
+    for each in answer["data"].get("connections") or ():
+        try:
+            host, _, called = str(each["name"]).partition(" ")
+            patterns.instance_id(host)
+            since, number = str(each["start"]), int(each["cid"])
+            found.append(Connection(host, called, since, name, number))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            continue
+    return found

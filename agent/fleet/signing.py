@@ -1,0 +1,98 @@
+"""Ed25519 keys and signatures (RFC 8032), each signature for one kind of document only.
+
+What is signed begins with the document's kind, so a signature for one kind is none for another:
+an acknowledgement can never be read as a lease, nor a join token as a host's certificate.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+
+from nacl.exceptions import BadSignatureError
+from nacl.signing import SigningKey, VerifyKey
+
+PUBLIC, PRIVATE = "ed25519:", "ed25519-private:"
+KEY_BYTES, SIGNATURE_BYTES = 32, 64
+_DOMAIN = b"sixtykey fleet 1 "
+
+
+class NotSigned(Exception):
+    """The signature is not that key's for these bytes and this kind."""
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """An Ed25519 public key; its text, `ed25519:BASE64`, is also its id."""
+
+    raw: bytes
+
+    @classmethod
+    def parse(cls, text: str) -> PublicKey:
+        """The key of `ed25519:BASE64`, in its one spelling. Raises ValueError."""
+        return cls(_decode(PUBLIC, text))
+
+    def __str__(self) -> str:
+        return _encode(PUBLIC, self.raw)
+
+    def verify(self, kind: str, body: bytes, signature: bytes) -> None:
+        """Raise NotSigned unless this key signed `body` as a document of this kind."""
+        try:
+            VerifyKey(self.raw).verify(_signed(kind, body), signature)
+        except (BadSignatureError, ValueError, TypeError):
+            # ValueError: a signature of another length. libsodium refuses points of small order.
+            raise NotSigned(f"the signature is not that of {self} for a {kind}") from None
+
+
+@dataclass(frozen=True)
+class PrivateKey:
+    """An Ed25519 private key, kept as its seed."""
+
+    seed: bytes = field(repr=False)
+
+    @classmethod
+    def generate(cls) -> PrivateKey:
+        """A new key, from the system's randomness."""
+        return cls(bytes(SigningKey.generate()))
+
+    @classmethod
+    def parse(cls, text: str) -> PrivateKey:
+        """The key of a file's one line, `ed25519-private:BASE64`. Raises ValueError."""
+        return cls(_decode(PRIVATE, text.strip()))
+
+    def dump(self) -> str:
+        """The line for a file. Whoever reads it can sign as this key."""
+        return _encode(PRIVATE, self.seed) + "\n"
+
+    @property
+    def public(self) -> PublicKey:
+        """The public key that verifies what this one signs."""
+        return PublicKey(bytes(SigningKey(self.seed).verify_key))
+
+    def sign(self, kind: str, body: bytes) -> bytes:
+        """64 bytes that say: this key made `body` as a document of this kind."""
+        return bytes(SigningKey(self.seed).sign(_signed(kind, body)).signature)
+
+
+def _signed(kind: str, body: bytes) -> bytes:
+    """What is signed; no kind has a NUL in it, so where the body begins is certain."""
+    return _DOMAIN + kind.encode("ascii") + b"\0" + body
+
+
+def _encode(prefix: str, raw: bytes) -> str:
+    return prefix + base64.b64encode(raw).decode("ascii")
+
+
+def _decode(prefix: str, text: str) -> bytes:
+    wrong = ValueError(f"a key looks like {prefix} and 44 characters of base64")
+    if not text.startswith(prefix):
+        raise wrong
+    try:
+        raw = base64.b64decode(text[len(prefix) :], validate=True)
+    except (binascii.Error, ValueError):
+        raise wrong from None
+    # Base64 has spare bits: only the one spelling that we would write is taken.
+    if len(raw) != KEY_BYTES or _encode(prefix, raw) != text:
+        raise wrong
+    return raw

@@ -1,0 +1,208 @@
+"""The daemon's part in speaking with sixtykeyd-fleet: that carries, and this decides and signs.
+
+Whatever comes may be of somebody who has taken over the bus or the connector. So the daemon itself
+verifies who signed a message, for whom and when, and signs the answer with a key that the connector
+cannot read. What was taken before is recognised here, whichever gateway sends it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from agent.audit.record import Record
+from agent.config.limits import LIMITS
+from agent.fleet import documents, messages
+from agent.fleet.clocks import NotNow
+from agent.fleet.description import INQUIRY, Description, Inquiry, plain_address
+from agent.fleet.documents import Rejected
+from agent.fleet.messages import Acknowledgement, LeaseMessage
+from agent.fleet.refusals import REFUSALS, refuse
+from agent.fleet.voice import Voice
+from agent.leases.lease import NotDurable, ReplayMark
+from agent.sources.context import Context
+from agent.sources.feed.members import Violation
+from agent.sources.feed.messages import Addresses, Deliver, FromSource, Health, Reply
+from agent.sources.feed.offers import CODES
+from agent.sources.feed.server import Link
+from agent.sources.intake import Intake, Offer
+
+log = logging.getLogger("sixtykeyd")
+
+NAME = "fleet"
+
+
+@dataclass(frozen=True)
+class _Verified:
+    """A lease that an issuer has signed for this host, of now; and when it came (boot clock, s)."""
+
+    lease: LeaseMessage
+    digest: bytes
+    received: float
+
+
+class FleetRole:
+    """Answers what comes out of a fleet's bus. `version` is ours, for whoever asks."""
+
+    def __init__(self, context: Context, intake: Intake, voice: Voice, version: str) -> None:
+        self._context = context
+        self._intake = intake
+        self._voice = voice
+        self._version = version
+        self._host = context.identity.instance_id
+        self._link: Optional[Link] = None
+        self._health = Health(False, "it has not said how it is")
+        self._addresses: tuple[str, ...] = ()
+
+    def attach(self, link: Link) -> None:
+        """The connector has said hello."""
+        self._link = link
+        self._health = Health(False, "it has not said how it is")
+        self._addresses = ()
+
+    def detach(self) -> None:
+        """The connector has gone; logins and local pushes go on."""
+        self._link = None
+        log.warning("source %s: gone; pushes through the fleet do not reach this host", NAME)
+
+    async def take(self, message: FromSource) -> None:
+        """How the connector is, or what it carries. Raises Violation."""
+        if isinstance(message, Health):
+            if message.well != self._health.well:
+                log.warning("source %s: %s", NAME, message.reason or "connected to the bus")
+            self._health = message
+        elif isinstance(message, Addresses):
+            self._addresses = _checked(message)
+        elif isinstance(message, Deliver):
+            # However much is delivered: after each one, lookups have a turn.
+            await asyncio.sleep(0)
+            answer = await self._answer(message.message)
+            if answer is not None and self._link is not None:
+                self._link.send(Reply(message.number, self._voice.reply(answer)))
+        else:
+            raise Violation(f"this is not for {NAME} to say")
+
+    def told(self) -> dict[str, Any]:
+        """How it is, for an operator."""
+        problem = None if self._health.well else self._health.reason
+        if self._link is None:
+            problem = "sixtykeyd-fleet is not connected"
+        return {"Attached": self._link is not None, "Problem": problem, "Waiting": 0}
+
+    async def _answer(self, envelope: bytes) -> Optional[bytes]:
+        """The signed answer; None to what is no document at all, for it names nothing to answer."""
+        received = self._context.clock.boottime()
+        try:
+            kind, digest = documents.read(envelope).get("kind"), messages.digest(envelope)
+        except Rejected:
+            self._count("unreadable")
+            return None
+        try:
+            if kind == INQUIRY:
+                return self._describe(envelope, digest)
+            return (await self._take(envelope, digest, received)).seal(self._voice.key)
+        except REFUSALS as error:
+            return refuse(error, digest, self._host).seal(self._voice.key)
+
+    def _describe(self, envelope: bytes, digest: bytes) -> bytes:
+        """Who this host is. Raises Rejected: nobody asks who may."""
+        Inquiry.open(envelope, self._voice.issuers).check(self._host, self._context.clock.wall())
+        self._count("described")
+        return Description(
+            digest,
+            self._host,
+            self._version,
+            self._context.identity.availability_zone,
+            self._addresses,
+            tuple(self._voice.host_keys()),
+        ).seal(self._voice.key)
+
+    async def _take(self, envelope: bytes, digest: bytes, received: float) -> Acknowledgement:
+        """Make a lease of it, unless it became one before. Raises one of REFUSALS."""
+        record = Record("push", "InternalFailure", source=NAME, instance=self._host)
+        try:
+            lease = LeaseMessage.open(envelope, self._voice.issuers)
+            _note(record, lease)
+            lease.check(self._host, self._context.clock.wall())
+            return await self._keep(_Verified(lease, digest, received), record)
+        except REFUSALS as error:
+            if isinstance(error, NotDurable):
+                log.error("push %s refused: %s", record.request_id, error)
+            record.outcome, record.reason = CODES.get(type(error), "AuthException"), str(error)
+            who = ("stranger", NAME) if record.issuer is None else ("refused", record.principal)
+            self._sample(record, (who[0], str(who[1])))
+            raise
+
+    async def _keep(self, verified: _Verified, record: Record) -> Acknowledgement:
+        """Through the intake, in turn: recognised, or durable and live."""
+        lease, context = verified.lease, self._context
+        self._intake.check_ready(LIMITS.queue_seconds)
+        mark = _mark(lease)
+        async with context.turns:
+            before = self._intake.recall(mark)
+            if before is not None:
+                record.outcome, record.request_id, record.replay = "allowed", before, True
+                self._sample(record, ("replay", lease.principal))
+                return Acknowledgement(verified.digest, self._host, before, None)
+            candidate = self._intake.check(self._offer(verified, mark))
+            key = candidate.key
+            record.key_type, record.fingerprint = key.type, key.fingerprint
+            record.public_key = key.base64
+            taken = await self._intake.take(candidate)
+            ends = context.clock.wall() + taken.expires_at - context.clock.boottime()
+        record.outcome = "allowed"
+        context.audit.record(record)
+        return Acknowledgement(verified.digest, self._host, taken.request_id, int(ends * 1000))
+
+    def _offer(self, verified: _Verified, mark: ReplayMark) -> Offer:
+        """The offer, with what is left of its life: from receipt, and up to its absolute end."""
+        lease, clock = verified.lease, self._context.clock
+        since = clock.boottime() - verified.received
+        left = min(lease.lifetime - since, lease.ends_at / 1000 - clock.wall())
+        if left <= 0.0:
+            raise NotNow("the lease ended while it waited for its turn")
+        return Offer(
+            lease.os_user,
+            lease.host,
+            lease.key,
+            lease.principal,
+            lease.source,
+            lease.request_id,
+            zone=lease.zone,
+            lifetime=left,
+            mark=mark,
+            policy=lease.conditions,
+        )
+
+    def _sample(self, record: Record, group: tuple[str, str]) -> None:
+        self._context.audit.sample(record, group, self._context.clock.boottime())
+
+    def _count(self, outcome: str) -> None:
+        self._context.audit.count(NAME, outcome)
+
+
+def _mark(lease: LeaseMessage) -> ReplayMark:
+    """What a repetition would present again: the pusher's own request, or else this very lease."""
+    if lease.mark is not None:
+        return ReplayMark(lease.mark.digest, lease.mark.dated / 1000)
+    digest = hashlib.sha256(b"sixtykey fleet nonce" + lease.issuer.raw + lease.nonce).digest()
+    return ReplayMark(digest, lease.issued_at / 1000)
+
+
+def _note(record: Record, lease: LeaseMessage) -> None:
+    """What the issuer's signature vouches for."""
+    record.issuer, record.request_id = str(lease.issuer), lease.request_id
+    record.principal, record.source = lease.principal, lease.source
+    record.instance, record.os_user = lease.host, lease.os_user
+
+
+def _checked(message: Addresses) -> tuple[str, ...]:
+    try:
+        for each in message.found:
+            plain_address(each)
+    except ValueError:
+        raise Violation("an address that is none") from None
+    return tuple(message.found)

@@ -1,0 +1,25 @@
+"""A fleet's home with one real server, for the tests of a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.parts.bus import Bus, make_home
+from tests.parts.host import work_directory
+
+
+@pytest.fixture(scope="module")
+def directory() -> Iterator[Path]:
+    """A folder that other users can enter."""
+    with work_directory() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def bus(directory: Path) -> Iterator[Bus]:
+    """A home, and its one server."""
+    with Bus(make_home(directory), directory) as running:
+        yield running

@@ -1,0 +1,230 @@
+"""Documents: one text for each meaning, one key and one purpose for each signature."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.config.fleet_limits import FLEET
+from agent.fleet import documents
+from agent.fleet.documents import ANYBODY, Rejected
+from agent.fleet.fields import Fields
+from agent.fleet.signing import NotSigned, PrivateKey, PublicKey
+from tests.fleet.messages import HOST, ISSUER
+
+CONTENT: dict[str, Any] = {"a": 1, "b": ["x", None, True], "c": {"d": "é"}}
+SEALED = documents.seal("lease", CONTENT, ISSUER)
+
+
+def unseal(envelope: bytes) -> documents.Document:
+    """Open it as a lease by the issuer."""
+    return documents.unseal(envelope, {"lease"}, {ISSUER.public})
+
+
+def changed(**members: Any) -> bytes:
+    """The envelope with other members, canonical again."""
+    return documents.canonical({**json.loads(SEALED), **members})
+
+
+def test_what_was_sealed_is_unsealed() -> None:
+    """Content, kind and key come back; the body is the canonical text of the content."""
+    document = unseal(SEALED)
+    assert document.content == CONTENT
+    assert (document.kind, document.key) == ("lease", ISSUER.public)
+    assert document.body == b'{"a":1,"b":["x",null,true],"c":{"d":"\\u00e9"}}'
+
+
+@given(st.integers(0, len(SEALED) - 1), st.integers(1, 255))
+def test_any_other_byte_is_refused(place: int, change: int) -> None:
+    """Whatever byte is changed, the document is not taken."""
+    other = bytearray(SEALED)
+    other[place] ^= change
+    with pytest.raises(Rejected):
+        unseal(bytes(other))
+
+
+@given(st.integers(0, len(SEALED) - 1))
+def test_a_part_of_it_is_refused(length: int) -> None:
+    """Cut off anywhere, it is not taken."""
+    with pytest.raises(Rejected):
+        unseal(SEALED[:length])
+
+
+@given(st.binary(max_size=200))
+def test_anything_else_is_refused(text: bytes) -> None:
+    """Whatever bytes come, Rejected is all that is raised."""
+    with pytest.raises(Rejected):
+        unseal(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SEALED + b"\n",
+        b" " + SEALED,
+        SEALED.replace(b'"kind":"lease"', b'"kind":"lease","kind":"lease"'),
+        SEALED.replace(b'"kind"', b'"k\\u0069nd"'),
+        json.dumps(json.loads(SEALED)).encode(),
+        json.dumps(json.loads(SEALED), indent=1).encode(),
+        b"\xef\xbb\xbf" + SEALED,
+        SEALED.decode().encode("utf-16"),
+        b"[" * 20_000,
+        b'{"a":' * 3000,
+        b'{"a":1.0}',
+        b'{"a":NaN}',
+        b'{"a":-0}',
+        b'{"a":1e3}',
+        b"[]",
+        b"null",
+        b'"x"',
+        b"",
+    ],
+)
+def test_another_spelling_is_refused(text: bytes) -> None:
+    """White space, escapes, order, repeated members, other encodings: there is one spelling."""
+    with pytest.raises(Rejected):
+        unseal(text)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"kind": "acknowledgement"},
+        {"kind": 1},
+        {"key": str(HOST.public)},
+        {"key": "ed25519:AAAA"},
+        {"key": None},
+        {"body": "{}"},
+        {"body": "\u00e9"},
+        {"body": "\ud800"},
+        {"signature": ""},
+        {"signature": base64.b64encode(bytes(64)).decode()},
+        {"signature": json.loads(SEALED)["signature"].rstrip("=")},
+        {"signature": "\u00e9" * 88},
+        {"extra": ""},
+    ],
+    ids=str,
+)
+def test_other_members_are_refused(members: dict[str, Any]) -> None:
+    """Another kind, key, body or signature, and an unknown member."""
+    with pytest.raises(Rejected):
+        unseal(changed(**members))
+
+
+def test_a_missing_member_is_refused() -> None:
+    """An envelope has all four."""
+    for name in ("body", "key", "kind", "signature"):
+        members = {key: value for key, value in json.loads(SEALED).items() if key != name}
+        with pytest.raises(Rejected, match="envelope has"):
+            unseal(documents.canonical(members))
+
+
+def test_a_signature_is_for_one_kind_only() -> None:
+    """A lease's signature under another kind's name verifies as nothing, whoever is trusted."""
+    for kind in ("acknowledgement", "refusal", "certificate", "join token"):
+        with pytest.raises(Rejected, match="signature is not"):
+            documents.unseal(changed(kind=kind), {kind}, ANYBODY)
+    with pytest.raises(Rejected, match="is not what is taken here"):
+        documents.unseal(SEALED, {"acknowledgement"}, ANYBODY)
+
+
+def test_only_trusted_keys_count() -> None:
+    """A good signature by a key that nobody named is refused, and the words name it."""
+    with pytest.raises(Rejected, match="not a key that is trusted"):
+        documents.unseal(SEALED, {"lease"}, {HOST.public})
+
+
+def test_it_may_not_be_too_large() -> None:
+    """Neither made nor read."""
+    with pytest.raises(Rejected, match="larger than"):
+        documents.seal("lease", {"a": "x" * FLEET.document_bytes}, ISSUER)
+    with pytest.raises(Rejected, match="larger than"):
+        unseal(b" " * (FLEET.document_bytes + 1))
+
+
+@pytest.mark.parametrize("public", [bytes(32), b"\x01" + bytes(31), b"\xff" * 32], ids=repr)
+def test_a_weak_key_verifies_nothing(public: bytes) -> None:
+    """A point of small order would verify what nobody signed (RFC 8032, section 5.1.7)."""
+    for signature in (bytes(64), b"\x01" + bytes(63), public + bytes(32)):
+        with pytest.raises(NotSigned):
+            PublicKey(public).verify("lease", b"{}", signature)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "ed25519:",
+        "ed25519:" + "A" * 43,
+        "ED25519:" + base64.b64encode(bytes(32)).decode(),
+        "ed25519:" + base64.b64encode(bytes(31)).decode(),
+        "ed25519:" + base64.b64encode(bytes(32)).decode() + "\n",
+        "ed25519:" + "A" * 42 + "B=",
+        "ed25519: " + base64.b64encode(bytes(32)).decode(),
+        "ed25519-private:" + base64.b64encode(bytes(32)).decode(),
+    ],
+)
+def test_a_public_key_has_one_spelling(text: str) -> None:
+    """Case, length, spare bits and white space: all else is refused."""
+    with pytest.raises(ValueError, match="a key looks like"):
+        PublicKey.parse(text)
+
+
+def test_keys_come_back_from_their_text() -> None:
+    """A file's line and an id are the keys they were; a secret does not show itself."""
+    assert PrivateKey.parse(ISSUER.dump()) == ISSUER
+    assert PublicKey.parse(str(ISSUER.public)) == ISSUER.public
+    assert ISSUER.seed.hex() not in repr(ISSUER) + str(ISSUER)
+    assert PrivateKey.generate() != PrivateKey.generate()
+
+
+def _fields(**members: Any) -> Fields:
+    return Fields(members, "it")
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        (True, lambda fields: fields.whole("a", 0, 9)),
+        (10, lambda fields: fields.whole("a", 0, 9)),
+        ("1", lambda fields: fields.whole("a", 0, 9)),
+        (1, lambda fields: fields.boolean("a")),
+        ("", lambda fields: fields.text("a")),
+        ("a\n", lambda fields: fields.text("a")),
+        ("\ud800", lambda fields: fields.text("a")),
+        ("\u202e", lambda fields: fields.text("a")),
+        ("x" * 513, lambda fields: fields.text("a")),
+        (None, lambda fields: fields.text("a")),
+        ("A0", lambda fields: fields.bytes("a", 1)),
+        ("0", lambda fields: fields.bytes("a", 1)),
+        ("a", lambda fields: fields.choice("a", "b")),
+        ("a", lambda fields: fields.texts("a")),
+        (["a", 1], lambda fields: fields.texts("a")),
+        (["a"] * 33, lambda fields: fields.texts("a")),
+        ({"a": 1}, lambda fields: fields.tags("a")),
+        ({"": "a"}, lambda fields: fields.tags("a")),
+        ([], lambda fields: fields.object("a")),
+        ("ed25519:", lambda fields: fields.key("a")),
+        (-1, lambda fields: fields.time("a")),
+    ],
+)
+def test_a_member_of_another_form_is_refused(value: Any, read: Any) -> None:
+    """Each reader takes its own type and form, and names the member that has another."""
+    with pytest.raises(Rejected, match=r"^it\.a "):
+        read(_fields(a=value))
+
+
+def test_members_are_neither_missing_nor_unknown() -> None:
+    """What is not there is refused also where it may be null, and so is what nobody reads."""
+    with pytest.raises(Rejected, match="it has no a"):
+        _fields().text("a")
+    with pytest.raises(Rejected, match="it has no a"):
+        _fields().optional("a", _fields().text)
+    with pytest.raises(Rejected, match="unknown member 'a'"):
+        _fields(a=1).end()
+    assert _fields(a=None).optional("a", _fields().text) is None

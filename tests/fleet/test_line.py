@@ -1,0 +1,196 @@
+"""A lasting connection: whatever ends it, there is another soon."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from nats.aio.client import Client
+
+from agent.config.fleet_limits import FLEET
+from agent.fleet import jwt, nkeys, roles
+from agent.fleet.access import Access
+from agent.fleet.jwt import Times
+from agent.fleet.line import Line
+from agent.fleet.nkeys import KeyPair
+from tests.parts.bus import PATIENCE, Bus, make_home
+from tests.parts.host import work_directory
+
+HOST = "i-00000000000000001"
+
+
+@pytest.fixture
+def cluster() -> Iterator[Bus]:
+    """Two servers, of which a test may end one."""
+    with work_directory() as directory, Bus(make_home(directory, 2), directory) as running:
+        yield running
+
+
+def write_creds(bus: Bus, path: Path, lifetime: float = 3600) -> None:
+    """A host's credentials that end after so many seconds."""
+    key, now = KeyPair.generate(nkeys.USER), time.time()
+    signer = KeyPair.parse(bus.home.file("host-signer.nk"), nkeys.ACCOUNT)
+    account = bus.home.facts.account.identity
+    token = roles.user(signer, account, HOST, key.public, Times(int(now) - 1, int(now + lifetime)))
+    path.write_text(jwt.creds(token, key))
+
+
+def hold(bus: Bus, path: Path, check: Callable[[Line], Awaitable[None]]) -> None:
+    """Run a check while a line of these credentials is kept; it answers what it is asked."""
+
+    async def echo(message: Any) -> None:
+        await message.respond(message.data)
+
+    async def prepare(client: Client) -> None:
+        await client.subscribe(f"sk.host.{HOST}", cb=echo)
+
+    async def run() -> None:
+        system = bus.home.system_access()
+        line = Line(Access(system.servers, system.ca, str(path)), "test", prepare)
+        task = asyncio.create_task(line.run())
+        try:
+            await check(line)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+async def until_connection(line: Line, number: int) -> None:
+    """Wait until so many connections were made, and the last one stands."""
+    end = time.monotonic() + PATIENCE
+    while line.connections < number or line.client is None:
+        assert time.monotonic() < end, f"there is no connection {number}"
+        await asyncio.sleep(0.02)
+
+
+async def answers(bus: Bus) -> None:
+    """Ask the host over the bus until it answers: subscriptions take a moment to spread."""
+    end = time.monotonic() + PATIENCE
+    async with bus.gateway() as gateway:
+        while True:
+            try:
+                await gateway.request(f"sk.host.{HOST}", b"x", timeout=1)
+            except Exception:  # noqa: BLE001 - whatever it is, time is what bounds it
+                assert time.monotonic() < end, "the host does not answer"
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
+def test_a_server_that_dies_is_replaced_by_another(cluster: Bus, tmp_path: Path) -> None:
+    """The host is there again, at the other server, without anybody's doing."""
+    write_creds(cluster, tmp_path / "creds")
+
+    async def check(line: Line) -> None:
+        await until_connection(line, 1)
+        assert line.client is not None
+        assert line.client.connected_url is not None
+        at = line.client.connected_url.port
+        next(each for each in cluster.servers if each.server.port == at).kill()
+        await until_connection(line, 2)
+        await answers(cluster)
+
+    hold(cluster, tmp_path / "creds", check)
+
+
+def test_a_line_waits_for_servers_that_come_back(cluster: Bus, tmp_path: Path) -> None:
+    """With no server there is no connection; it comes with the server."""
+    write_creds(cluster, tmp_path / "creds")
+
+    async def check(line: Line) -> None:
+        await until_connection(line, 1)
+        for server in cluster.servers:
+            server.kill()
+        end = time.monotonic() + PATIENCE
+        while line.connected.is_set():
+            assert time.monotonic() < end
+            await asyncio.sleep(0.02)
+        cluster.servers[0].start()
+        await until_connection(line, 2)
+
+    hold(cluster, tmp_path / "creds", check)
+
+
+def test_a_token_that_ends_is_followed_by_the_renewed_one(cluster: Bus, tmp_path: Path) -> None:
+    """The server ends the connection; the next one has the token that is in the file by then."""
+    write_creds(cluster, tmp_path / "creds", lifetime=3)
+
+    async def check(line: Line) -> None:
+        await until_connection(line, 1)
+        write_creds(cluster, tmp_path / "creds")
+        await until_connection(line, 2)
+        await answers(cluster)
+
+    hold(cluster, tmp_path / "creds", check)
+
+
+def test_a_reading_task_that_is_gone_is_noticed(
+    cluster: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nats-py stays connected in name, and its flush() succeeds: another connection is made."""
+    monkeypatch.setattr("agent.fleet.line.FLEET", Quick())
+    write_creds(cluster, tmp_path / "creds")
+
+    async def check(line: Line) -> None:
+        await until_connection(line, 1)
+        assert line.client is not None
+        assert line.client._reading_task is not None
+        line.client._reading_task.cancel()
+        await until_connection(line, 2)
+        await answers(cluster)
+
+    hold(cluster, tmp_path / "creds", check)
+
+
+def test_a_server_that_stands_still_is_noticed(
+    cluster: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds the connection and answers nothing: another one is taken."""
+    monkeypatch.setattr("agent.fleet.line.FLEET", Quick())
+    write_creds(cluster, tmp_path / "creds")
+
+    async def check(line: Line) -> None:
+        await until_connection(line, 1)
+        assert line.client is not None
+        assert line.client.connected_url is not None
+        at = line.client.connected_url.port
+        still = next(each for each in cluster.servers if each.server.port == at)
+        assert still.process is not None
+        still.process.send_signal(signal.SIGSTOP)
+        try:
+            await until_connection(line, 2)
+        finally:
+            still.process.send_signal(signal.SIGCONT)
+
+    hold(cluster, tmp_path / "creds", check)
+
+
+def test_bad_credentials_are_tried_again(cluster: Bus, tmp_path: Path) -> None:
+    """A file that is missing or spoiled is no reason to end: it may be renewed."""
+    (tmp_path / "creds").write_text("nothing")
+
+    async def check(line: Line) -> None:
+        await asyncio.sleep(0.5)
+        assert line.client is None
+        write_creds(cluster, tmp_path / "creds")
+        await until_connection(line, 1)
+
+    hold(cluster, tmp_path / "creds", check)
+
+
+class Quick:
+    """Limits with which a test need not wait for long."""
+
+    watch_seconds = 0.2
+    connect_seconds = 2.0
+
+    def __getattr__(self, name: str) -> Any:
+        """The others are as they are."""
+        return getattr(FLEET, name)

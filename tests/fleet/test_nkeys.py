@@ -1,0 +1,114 @@
+"""nkeys: keys as NATS writes them, and nothing that only looks like one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nacl.signing import VerifyKey
+
+from agent.fleet import jwt, nkeys
+from agent.fleet.jwt import BadToken, Claims, Times
+from agent.fleet.nkeys import KeyPair
+
+# The pair of NATS's own documentation (running a NATS server: NKeys).
+SEED = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
+PUBLIC = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
+ROLES = [nkeys.ACCOUNT, nkeys.OPERATOR, nkeys.USER]
+
+
+def test_the_documented_pair() -> None:
+    """The seed gives its public key, and is written as it was."""
+    pair = KeyPair.parse(SEED, nkeys.USER)
+    assert (pair.public, pair.dump()) == (PUBLIC, SEED)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_new_pair_comes_back_and_signs(role: str) -> None:
+    """Its first letters name the role; what it signs its public key verifies."""
+    pair = KeyPair.generate(role)
+    assert pair.public[0] == role
+    assert pair.dump()[:2] == f"S{role}"
+    assert KeyPair.parse(pair.dump() + "\n", role) == pair
+    VerifyKey(nkeys.public_bytes(pair.public, role)).verify(b"x", pair.sign(b"x"))
+    assert pair.seed.hex() not in repr(pair)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_key_of_another_role_is_refused(role: str) -> None:
+    """Neither a seed nor a public key is taken for another role's."""
+    pair = KeyPair.generate(role)
+    for other in set(ROLES) - {role}:
+        with pytest.raises(ValueError, match="role"):
+            KeyPair.parse(pair.dump(), other)
+        with pytest.raises(ValueError, match="role"):
+            nkeys.public_bytes(pair.public, other)
+    with pytest.raises(ValueError, match="nkey"):
+        nkeys.public_bytes(pair.dump(), role)
+
+
+@given(st.integers(0, len(PUBLIC) - 1), st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567a1=é"))
+def test_another_letter_is_refused(place: int, letter: str) -> None:
+    """The checksum and the one spelling let no other letter pass."""
+    other = PUBLIC[:place] + letter + PUBLIC[place + 1 :]
+    if other != PUBLIC:
+        with pytest.raises(ValueError, match=r"nkey|role"):
+            nkeys.public_bytes(other, nkeys.USER)
+
+
+@pytest.mark.parametrize("text", ["", "U", PUBLIC[:-1], PUBLIC + "A", PUBLIC.lower(), PUBLIC + "="])
+def test_another_length_is_refused(text: str) -> None:
+    """Short, long, padded, in lower case."""
+    with pytest.raises(ValueError, match="nkey"):
+        nkeys.public_bytes(text, nkeys.USER)
+
+
+ISSUER = KeyPair.generate(nkeys.ACCOUNT)
+CLAIMS = Claims(PUBLIC, "i-0123456789", Times(1_800_000_000, 1_800_000_060), {"pub": {}})
+
+
+def test_a_token_comes_back_as_it_was() -> None:
+    """Of whom, by which name, when, and what."""
+    found = jwt.decode(jwt.encode(CLAIMS, ISSUER, "user"), ISSUER.public, "user")
+    assert (found.subject, found.name, found.times) == (PUBLIC, "i-0123456789", CLAIMS.times)
+    assert found.nats == {"pub": {}, "type": "user", "version": 2}
+
+
+def test_a_token_of_another_issuer_kind_or_content_is_refused() -> None:
+    """Another key, another kind, and any change of what was signed."""
+    token = jwt.encode(CLAIMS, ISSUER, "user")
+    with pytest.raises(BadToken):
+        jwt.decode(token, KeyPair.generate(nkeys.ACCOUNT).public, "user")
+    with pytest.raises(BadToken):
+        jwt.decode(token, ISSUER.public, "account")
+    header, body, signature = token.split(".")
+    other = jwt.encode(CLAIMS, KeyPair.generate(nkeys.ACCOUNT), "user").split(".")
+    for changed in (
+        f"{header}.{other[1]}.{signature}",
+        f"{header}.{body}.{other[2]}",
+        f"{header}.{body}.",
+        f"{header}.{body}",
+        f"eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0.{body}.{signature}",
+        f"{token}=",
+        f" {token}",
+        "",
+        "é.é.é",
+    ):
+        with pytest.raises(BadToken):
+            jwt.decode(changed, ISSUER.public, "user")
+
+
+@given(st.text(max_size=50))
+def test_no_token_is_refused(text: str) -> None:
+    """Whatever text comes, BadToken is all that is raised."""
+    with pytest.raises(BadToken):
+        jwt.decode(text, ISSUER.public, "user")
+
+
+def test_credentials_come_back_as_they_were() -> None:
+    """A .creds file has token and seed, as NATS's own tools write it."""
+    pair = KeyPair.parse(SEED, nkeys.USER)
+    assert jwt.read_creds(jwt.creds("a.b.c", pair)) == ("a.b.c", pair)
+    for text in ("", "-----BEGIN NATS USER JWT-----\nx\n", jwt.creds("a", pair).replace(SEED, "S")):
+        with pytest.raises(ValueError, match=r"nkey|creds"):
+            jwt.read_creds(text)

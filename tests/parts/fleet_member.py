@@ -1,0 +1,135 @@
+"""A whole host of a fleet: the real daemon and the real sixtykeyd-fleet, joined by the command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+import yaml
+
+from tests.parts import command
+from tests.parts.daemon import INSTANCE_ID, PATIENCE, ZONE, RunningDaemon, merged
+from tests.parts.gateway import RunningGateway
+from tests.parts.host import ROOT, helper_group
+from tests.parts.part import Part
+
+
+def join_token(gateway: RunningGateway, *words: str) -> str:
+    """A token of the home of this gateway, for hosts of any name unless the words say otherwise."""
+    hosts = () if "--hosts" in words else ("--hosts", "*")
+    folder = ("--folder", gateway.home.folder)
+    done = command.run("fleet", "token", "--json", "--uses", "1000", *hosts, *folder, *words)
+    if done.code:
+        raise RuntimeError(f"no token: {done}")
+    return str(done.json["Token"])
+
+
+class RunningConnector(Part):
+    """`python -m agent.fleet.connector` on a daemon's configuration, on the bus inside `with`."""
+
+    def __init__(self, daemon: RunningDaemon, prefix: Sequence[str] = ()) -> None:
+        self.daemon = daemon
+        self.process: Optional[subprocess.Popen[bytes]] = None
+        self._prefix = list(prefix)
+        self._log_file = daemon.directory / "connector.log"
+
+    def begin(self, wait: bool = True) -> None:
+        """Start it, and wait until the daemon knows that it is on the bus."""
+        before = self._times_well()
+        words = [sys.executable, "-m", "agent.fleet.connector", "--config"]
+        with self._log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*self._prefix, *words, str(self.daemon.config_file)],
+                cwd=self.daemon.directory, env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        end = time.monotonic() + PATIENCE
+        while wait and self._times_well() == before:
+            if time.monotonic() > end or self.process.poll() is not None:
+                raise RuntimeError(f"sixtykeyd-fleet is not on the bus: {self.log()}")
+            time.sleep(0.02)
+
+    def _times_well(self) -> int:
+        return self.daemon.log().count("source fleet: connected to the bus")
+
+    def kill(self) -> None:
+        """SIGKILL: what a crash looks like."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(PATIENCE)
+
+    def finish(self) -> None:
+        """Stop it with SIGTERM, if it still runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def log(self) -> str:
+        """What it has written to stderr so far."""
+        return self._log_file.read_text("utf-8", errors="replace").strip()
+
+
+class FleetMember(Part):
+    """A daemon and a connector that have joined the fleet of a gateway, inside the `with` block.
+
+    `daemon` and `connector` are the two; `config` is laid over the daemon's configuration.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        gateway: RunningGateway,
+        instance: str = INSTANCE_ID,
+        *,
+        name: str = "web-1",
+        token: str = "",
+        config: Optional[Mapping[str, Any]] = None,
+        prefix: Sequence[str] = (),
+    ) -> None:
+        directory.mkdir()
+        self.directory = directory
+        self.instance = instance
+        self.folder = directory / "fleet"
+        self.identity = {"instance": {"id": instance, "availability_zone": ZONE}}
+        self._joined = directory / "joined.yaml"
+        self._joined.write_text(yaml.safe_dump(self.identity))
+        self.command("join", "--name", name, gateway.url, token or join_token(gateway))
+        self.daemon = RunningDaemon(
+            directory, config=merged(self.settings(), config or {}), prefix=prefix
+        )
+        self.daemon.instance_id = instance
+        self.connector = RunningConnector(self.daemon, prefix)
+
+    def command(self, *words: str) -> command.Done:
+        """`sixtykey fleet WORDS` on this host. Raises RuntimeError."""
+        places = ("--host-folder", str(self.folder), "--config", str(self._joined))
+        done = command.run("fleet", *words, *places)
+        if done.code:
+            raise RuntimeError(f"sixtykey fleet {words[0]}: {done}")
+        return done
+
+    def settings(self) -> dict[str, Any]:
+        """What the daemon's configuration needs, as the command has written it."""
+        source = {"socket": str(self.directory / "source.sock"), "group": helper_group()}
+        written = yaml.safe_load(self._joined.read_text())
+        fleet = {**written["fleet"], "host_keys": [str(self.directory / "ssh_host_*_key.pub")]}
+        return {**self.identity, "source": source, "fleet": fleet}
+
+    def begin(self) -> None:
+        """Start both, and wait until they are on the bus."""
+        self.daemon.begin()
+        self.connector.begin()
+
+    def finish(self) -> None:
+        """Stop both."""
+        self.connector.finish()
+        self.daemon.finish()

@@ -1,0 +1,114 @@
+"""The real gateway as a process of its own, with a fleet's home, and hosts that join it by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Optional
+from urllib.parse import urlsplit
+
+from agent.fleet.home import Home, gateway_name
+from tests.parts import signed
+from tests.parts.daemon import INSTANCE_ID, REGION, ZONE, RunningDaemon
+from tests.parts.pushers import Target
+from tests.parts.raw import Answer, ask
+
+
+class RunningGateway(RunningDaemon):
+    """`python -m agent.fleet.gateway`, ready to serve inside the `with` block.
+
+    `home` is the fleet's; `url` is one of its gateways, the first unless said otherwise.
+    """
+
+    module = "agent.fleet.gateway"
+
+    def __init__(
+        self,
+        directory: Path,
+        home: Home,
+        url: str = "",
+        *,
+        config: Optional[Mapping[str, Any]] = None,
+        credentials: Optional[Sequence[Mapping[str, Any]]] = None,
+    ) -> None:
+        directory.mkdir(exist_ok=True)
+        super().__init__(directory, config=config, credentials=credentials)
+        self.home = home
+        self.url = url or home.facts.gateways[0]
+        self.http_port = urlsplit(self.url).port or 0
+        first = self.url == home.facts.gateways[0]
+        inner = Path(home.folder) / "home" / "gateways" / gateway_name(self.url)
+        self.folder = Path(home.folder) if first else inner
+        self._registry = {"registry": home.facts.registry} if first else {}
+
+    def defaults(self) -> dict[str, Any]:
+        """Return the configuration on which the caller's is laid."""
+        return {
+            "region": REGION,
+            "http": {
+                "address": "127.0.0.1",
+                "port": self.http_port,
+                "tls": {
+                    "certificate": str(self.folder / "certificate.pem"),
+                    "private_key": str(self.folder / "certificate.key"),
+                },
+            },
+            "credentials": str(self.credentials_file),
+            "rate": {"per_credential": 10_000, "total": 10_000},
+            "bus": {
+                "ca": str(self.folder / "ca.pem"),
+                "identity": str(self.folder / "gateway.creds"),
+            },
+            "issuer": str(self.folder / "issuer.key"),
+            "facts": str(self.folder / "fleet.json"),
+            "enrol": {
+                "signer": str(self.folder / "host-signer.nk"),
+                "account": str(self.folder / "account.jwt"),
+                **self._registry,
+            },
+        }
+
+    @property
+    def endpoint(self) -> str:
+        """The URL of the HTTP listener."""
+        return self.url
+
+    @property
+    def ca(self) -> str:
+        """The file of the authority that vouches for it."""
+        return os.path.join(self.home.folder, "ca.pem")
+
+    def send(self, call: signed.Call) -> Answer:
+        """The answer to a request, over TLS."""
+        context = ssl.create_default_context(cafile=self.ca)
+        # Its name is 127.0.0.1, and a raw client asks for localhost.
+        context.check_hostname = False
+        return ask(("127.0.0.1", self.http_port), call.raw(), tls=context)
+
+    def push(self, **changes: Any) -> Answer:
+        """Push a fresh key with the credential that may do all."""
+        return self.send(signed.sign(signed.push(**changes)))
+
+    def hosts(self, signer: Optional[signed.Signer] = None, **members: Any) -> Answer:
+        """What Sixtykey.Hosts answers."""
+        call = signed.Call(body=json.dumps(members).encode())
+        return self.send(
+            signed.sign(call.having("X-Amz-Target", "Sixtykey.Hosts"), signer or signed.Signer())
+        )
+
+    def target(self, instance: str = INSTANCE_ID) -> Target:
+        """Where clients push to for a host, with the credential that it has by default."""
+        environment = {"AWS_CA_BUNDLE": self.ca}
+        return Target(self.url, instance, ZONE, REGION, environment=environment)
+
+    def await_bus(self) -> None:
+        """Wait until it is connected to the bus."""
+        end = time.monotonic() + 30
+        while "bus: connected" not in self.log():
+            if time.monotonic() > end:
+                raise RuntimeError(f"the gateway does not reach the bus: {self.log()}")
+            time.sleep(0.02)
