@@ -37,6 +37,8 @@ SSHD = {
     ("sixtykey_runtime_t", "dir"): {"getattr", "search"},
     ("sixtykey_lookup_socket_t", "sock_file"): {"getattr", "write"},
     ("sixtykeyd_t", "unix_stream_socket"): {"connectto"},
+    ("sixtykey_handed_t", "dir"): {"getattr", "search", "open", "read"},
+    ("sixtykey_handed_t", "file"): {"getattr"},
 }  # fmt: skip
 # What systemd does for the daemon: runs it without new privileges, and makes its sockets, which
 # carry the daemon's own label, since that is where ExecStart= leads to.
@@ -60,17 +62,22 @@ DAEMON = {
     ("sixtykey_conf_t", "file"): {"read"},
     ("cert_t", "file"): {"read"},
     ("machineid_t", "file"): {"read"},
+    ("sixtykey_handed_t", "file"): {"create", "write", "rename", "unlink"},
+    ("sshd_t", "file"): {"open", "read"},
+    ("sshd_session_t", "file"): {"open", "read"},
 }
 # Where files lie on hosts whose policy takes /run for /var/run, and on those that do not.
 LABELS = {
     "/usr/sbin/sixtykeyd": "sixtykeyd_exec_t",
     "/usr/lib/sixtykey/authorized-keys": "sixtykey_helper_exec_t",
+    "/usr/lib/sixtykey/pam-account": "sixtykey_helper_exec_t",
     "/etc/sixtykey/credentials.yaml": "sixtykey_conf_t",
     "/etc/sixtykey/tls/private_key.pem": "sixtykey_conf_t",
     "/run/sixtykey": "sixtykey_runtime_t",
     "/run/sixtykey/lookup.sock": "sixtykey_lookup_socket_t",
     "/run/sixtykey/push.sock": "sixtykey_runtime_t",
     "/run/sixtykey/journal/leases.db": "sixtykeyd_journal_t",
+    "/run/sixtykey/handed/4711-815": "sixtykey_handed_t",
     "/run/sixtykeyd/starts": "sixtykeyd_journal_t",
 }
 # A daemon that was taken over: no other program, no capability, no connection, no secret of others.
@@ -79,6 +86,7 @@ FORBIDDEN = [
     ("shadow_t", "file", "read"), ("sshd_key_t", "file", "read"), ("user_home_t", "file", "read"),
     ("sixtykey_conf_t", "file", "write"), ("sixtykey_runtime_t", "dir", "add_name"),
     ("sixtykey_runtime_t", "sock_file", "unlink"), ("lib_t", "file", "write"),
+    ("sshd_t", "file", "write"), ("sixtykey_helper_exec_t", "file", "execute_no_trans"),
     ("etc_t", "file", "write"), ("sixtykeyd_t", "process", "execmem"),
     ("sixtykeyd_t", "process", "setcurrent"), ("sixtykeyd_t", "capability", "dac_override"),
     ("sixtykeyd_t", "tcp_socket", "connect"), ("init_t", "unix_stream_socket", "connectto"),
