@@ -24,9 +24,11 @@ class Limits:
     connections: int = 512
     connections_per_source: int = 64
     # What a client may send in a TLS handshake: its hello (2 KiB with post-quantum keys) and a
-    # chain of certificates (2 KiB each with RSA of 4096 bits). OpenSSL would keep 200 KiB of it for
-    # each connection; as it is, an unfinished handshake costs 84 KiB.
+    # chain of certificates (2 KiB each with RSA of 4096 bits).
     handshake_bytes: int = 16 * 1024
+    # Unfinished TLS handshakes at one time. OpenSSL sets aside what a message claims to be, up to
+    # 128 KiB: 180 KiB for each handshake, 17 MiB for all. An honest one takes milliseconds.
+    handshakes: int = 96
     # What the kernel may hold of one network connection, each way (it takes twice that for its own
     # records): room for the longest request, and not for the megabytes it gives by default.
     kernel_bytes: int = 32 * 1024

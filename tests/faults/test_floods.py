@@ -117,6 +117,9 @@ def test_handshakes_take_turns_with_lookups(
     watch = Watch(rsa_daemon)
     came_to = watch_flood(rsa_daemon, kind, sources)
     assert kind == "half-hellos" or came_to.read > 100_000
+    # With more unfinished handshakes than there may be, the idle ones gave way.
+    if kind == "half-hellos" and len(sources) > 1:
+        assert came_to.connections > 2 * EACH * len(sources)
     watch.check(memory=None)
 
 
@@ -125,6 +128,7 @@ def test_memory_goes_back_when_a_flood_has_ended(rsa_daemon: RunningDaemon) -> N
     before = resident_mib(rsa_daemon.pid)
     watch_flood(rsa_daemon, "half-hellos", MANY_SOURCES)
     deadline = time.monotonic() + PATIENCE
-    while (now := resident_mib(rsa_daemon.pid)) > before + SLACK_MIB:
+    # The first flood of all leaves more behind than the next ones: buffers that are made once.
+    while (now := resident_mib(rsa_daemon.pid)) > before + 1.5 * SLACK_MIB:
         assert time.monotonic() < deadline, f"{before:.0f} MiB before, and {now:.0f} now"
         time.sleep(0.1)

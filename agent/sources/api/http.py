@@ -43,6 +43,12 @@ class Handler(Protocol):
     def count_failed_handshake(self) -> None:
         """Note that a client came to the TLS listener, and no handshake was completed."""
 
+    def step_handshake(self, connection: Connection) -> None:
+        """The connection takes a step of its handshake now: another one may have to give way."""
+
+    def end_handshake(self, connection: Connection) -> None:
+        """The connection has no unfinished handshake any more."""
+
 
 class Connection(asyncio.BufferedProtocol):
     """One client. While `busy`, a whole request is being answered: it must not be dropped then.
@@ -149,6 +155,11 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing has arrived that has not been looked at."""
+        return not self._changed.is_set()
+
     # The connection's course.
 
     async def _run(self, transport: asyncio.Transport) -> None:
@@ -169,14 +180,18 @@ class Connection(asyncio.BufferedProtocol):
 
     async def _shake_hands(self, transport: asyncio.Transport, wire: SecureWire) -> None:
         """Take the handshake's steps, each in its turn. Raises ssl.SSLError when one fails."""
-        while not wire.greeted and not self._is_over(transport):
-            transport.resume_reading()
-            await self._changed.wait()
-            async with self._handler.shaking:
-                await asyncio.sleep(0)
-                self._changed.clear()
-                if not self._is_over(transport):
-                    transport.write(wire.shake_hands())
+        try:
+            while not wire.greeted and not self._is_over(transport):
+                transport.resume_reading()
+                await self._changed.wait()
+                async with self._handler.shaking:
+                    await asyncio.sleep(0)
+                    self._changed.clear()
+                    if not self._is_over(transport):
+                        self._handler.step_handshake(self)
+                        transport.write(wire.shake_hands())
+        finally:
+            self._handler.end_handshake(self)
         if wire.greeted:
             self._peer = wire.describe(self._peer)
 

@@ -54,6 +54,8 @@ class HttpServer:
         self.shaking = asyncio.Lock()
         # Keyed by connection, which has no reference back: avoids a cycle.
         self._places: dict[Connection, _Place] = {}
+        # Those with an unfinished handshake; the one whose last step is longest ago comes first.
+        self._shaking: dict[Connection, None] = {}
         self._crowded = False
         self._accepting: Optional[asyncio.Task[None]] = None
         self._listener: Optional[socket.socket] = None
@@ -112,6 +114,21 @@ class HttpServer:
     def count_failed_handshake(self) -> None:
         """Note that a client came to the TLS listener, and no handshake was completed."""
         self._refused("HandshakeFailed")
+
+    def step_handshake(self, connection: Connection) -> None:
+        """Keep the number of unfinished handshakes bounded: whoever has been idle longest goes."""
+        self._shaking.pop(connection, None)
+        if len(self._shaking) >= LIMITS.handshakes:
+            idle = (each for each in self._shaking if each.idle)
+            oldest = next(idle, next(iter(self._shaking)))
+            self._crowded = True
+            self.end_handshake(oldest)
+            oldest.drop(ServiceUnavailable("Too many TLS handshakes. Try again."))
+        self._shaking[connection] = None
+
+    def end_handshake(self, connection: Connection) -> None:
+        """The connection has no unfinished handshake any more."""
+        self._shaking.pop(connection, None)
 
     # Places.
 

@@ -97,11 +97,17 @@ class SecureWire(Wire):
         return self._encrypt(super().send(response, close))
 
     def end(self) -> bytes:
-        """Why the handshake failed; after it, that no more is coming (RFC 8446 section 6.1)."""
+        """Why the handshake failed; after it, that no more is coming (RFC 8446 section 6.1).
+
+        Nothing is decrypted or encrypted after it. OpenSSL's memory is freed now: the connection
+        and its transport refer to each other, and are collected much later.
+        """
         if self._end is not None:
             with contextlib.suppress(ssl.SSLError):
                 self._end.unwrap()
-        return self._outgoing.read()
+        last, self._end = self._outgoing.read(), None
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        return last
 
     @property
     def _tls(self) -> ssl.SSLObject:
@@ -111,9 +117,9 @@ class SecureWire(Wire):
     def _decrypt(self) -> bool:
         """Decrypt what is needed for the next message; whether there was anything."""
         before = self._room
-        while self._incomplete and not self.ended:
+        while self._end is not None and self._incomplete and not self.ended:
             try:
-                data = self._tls.read(min(self._room, _CHUNK))
+                data = self._end.read(min(self._room, _CHUNK))
             except ssl.SSLWantReadError:
                 break
             except ssl.SSLError:

@@ -44,6 +44,12 @@ class _Desk:
         """Nothing here is to be refused."""
         raise AssertionError(error)
 
+    def step_handshake(self, connection: Connection) -> None:
+        """One connection alone: none has to give way."""
+
+    def end_handshake(self, connection: Connection) -> None:
+        """Likewise."""
+
     def count_failed_handshake(self) -> None:
         """A client may leave before it has begun."""
 

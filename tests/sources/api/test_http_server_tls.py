@@ -130,6 +130,21 @@ def test_a_handshake_that_is_too_long_ends(
         assert serving.refused == ["HandshakeFailed"]
 
 
+def test_unfinished_handshakes_are_bounded_and_the_idle_one_gives_way(
+    monkeypatch: pytest.MonkeyPatch, authority: Authority, server_side: ssl.SSLContext
+) -> None:
+    """OpenSSL sets aside what a message claims to be: only so many may claim at one time."""
+    short(monkeypatch, request_seconds=60.0, handshakes=2)
+    hello = b"\x16\x03\x01\x01\x00" + b"\x01\x02\x00\x00\x03\x03".ljust(256, b"a")
+    with Serving(tls=server_side) as serving, contextlib.ExitStack() as stack:
+        claiming = [stack.enter_context(serving.connect()).send(hello) for _ in range(3)]
+        assert claiming[0].ends()
+        # An honest client makes the next one give way, and gets its answer.
+        assert ask(serving.address, PLAIN, tls=authority.trusting()).status == 200
+        assert claiming[1].ends()
+        assert serving.refused == ["HandshakeFailed"] * 2
+
+
 def test_the_longest_request_is_answered_over_tls(
     authority: Authority, server_side: ssl.SSLContext
 ) -> None:
