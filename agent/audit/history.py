@@ -14,6 +14,7 @@ from typing import Any, Optional
 
 import cachetools
 
+from agent.audit.recent import Recent
 from agent.config.limits import LIMITS
 from agent.leases.lease import Lease
 
@@ -31,6 +32,11 @@ class _Entry:
         self.kind = (record["outcome"], record.get("fingerprint"), record.get("request_id"))
         self.line = line
         self.times = 1
+
+    @property
+    def size(self) -> int:
+        """The bytes that it takes."""
+        return LIMITS.history_entry_bytes + len(self.line)
 
     def as_dict(self, now: float) -> dict[str, Any]:
         """The record, with its age in seconds and how often it came in a row."""
@@ -51,19 +57,22 @@ class _Miss:
 
 
 class History:
-    """Recent decisions and recent leases of each OS user; the user seen longest ago goes first."""
+    """Recent decisions and recent leases of each OS user; the user seen longest ago goes first.
+
+    `room` is how many bytes decisions about pushes, those about lookups, and leases each may take.
+    """
 
     def __init__(
-        self, users: int = LIMITS.history_users, each: int = LIMITS.history_per_user
+        self, each: int = LIMITS.history_per_user, room: int = LIMITS.history_bytes
     ) -> None:
-        self._each = each
-        self._pushes: cachetools.LRUCache[str, deque[_Entry]] = cachetools.LRUCache(users)
-        # Apart from the pushes: whoever may try to log in causes as many of these as he likes.
-        self._lookups: cachetools.LRUCache[str, deque[_Entry]] = cachetools.LRUCache(users)
+        self._pushes: Recent[_Entry] = Recent(each, room)
+        # Apart from the pushes: anybody who tries to log in causes these, as many as they like.
+        self._lookups: Recent[_Entry] = Recent(each, room)
+        self._leases: Recent[Lease] = Recent(each, room)
         self._claims: deque[tuple[str, _Entry]] = deque(maxlen=LIMITS.history_claims)
         self._unwritten: deque[_Entry] = deque(maxlen=LIMITS.history_unwritten)
+        users = LIMITS.history_users
         self._misses: cachetools.LRUCache[str, _Miss] = cachetools.LRUCache(users)
-        self._leases: cachetools.LRUCache[str, deque[Lease]] = cachetools.LRUCache(users)
         self._revoked: cachetools.LRUCache[str, float] = cachetools.LRUCache(users)
         self._used: cachetools.LRUCache[str, tuple[float, str]] = cachetools.LRUCache(users)
 
@@ -82,14 +91,18 @@ class History:
             if "claimed_os_user" in record:
                 self._claims.append((record["claimed_os_user"], entry))
             return
-        kept = self._lookups if record["event"] == "lookup" else self._pushes
-        os_user = record["os_user"]
-        entries = kept.get(os_user)
-        if entries is None:
-            entries = kept[os_user] = deque(maxlen=self._each)
-        if entries and record["event"] == "lookup" and entries[-1].kind == entry.kind:
-            entry.times += entries.pop().times
-        entries.append(entry)
+        if record["event"] == "lookup":
+            self._note_lookup(record["os_user"], entry)
+        else:
+            self._pushes.add(record["os_user"], entry, entry.size)
+
+    def _note_lookup(self, os_user: str, entry: _Entry) -> None:
+        before = self._lookups.latest(os_user)
+        if before is not None and before.kind == entry.kind:
+            entry.times += before.times
+            self._lookups.replace_latest(os_user, entry, entry.size)
+        else:
+            self._lookups.add(os_user, entry, entry.size)
 
     def record_miss(self, os_user: str, fingerprint: Optional[str], now: float) -> None:
         """Sshd asked for a key of a user for whom none was pushed lately: any ordinary login."""
@@ -100,9 +113,9 @@ class History:
 
     def record_push(self, lease: Lease) -> None:
         """Remember a lease, to explain refusals after its end."""
-        if lease.os_user not in self._leases:
-            self._leases[lease.os_user] = deque(maxlen=self._each)
-        self._leases[lease.os_user].append(lease)
+        # The blob, its base64 and the line for sshd, once a lookup has asked for them.
+        size = LIMITS.history_lease_bytes + 4 * len(lease.key.blob)
+        self._leases.add(lease.os_user, lease, size)
 
     def record_revocation(self, lease: Lease, now: float) -> None:
         """The lease was ended at `now` (CLOCK_BOOTTIME, s), before its time."""
@@ -115,8 +128,8 @@ class History:
     def of(self, os_user: str, now: float) -> list[dict[str, Any]]:
         """The user's recent decisions as audit records, newest first, with `age` and `times`."""
         entries = [
-            *self._pushes.get(os_user, ()),
-            *self._lookups.get(os_user, ()),
+            *self._pushes.of(os_user),
+            *self._lookups.of(os_user),
             *(entry for claimed, entry in self._claims if claimed == os_user),
         ]
         entries.sort(key=lambda entry: entry.at, reverse=True)
@@ -151,8 +164,7 @@ class History:
         }
 
     def _recent(self, now: float) -> Iterator[Lease]:
-        for leases in list(self._leases.values()):
-            yield from (e for e in leases if now < e.expires_at + LIMITS.history_seconds)
+        yield from (e for e in self._leases if now < e.expires_at + LIMITS.history_seconds)
 
     def explain(self, os_user: str, fingerprint: Optional[str], now: float) -> Optional[str]:
         """Why a lookup gave nothing, in words; None when nothing was pushed for the user lately.
@@ -163,7 +175,7 @@ class History:
         """
         leases = [
             lease
-            for lease in reversed(self._leases.get(os_user, ()))
+            for lease in reversed(self._leases.of(os_user))
             if now < lease.expires_at + LIMITS.history_seconds
         ]
         if not leases:

@@ -145,9 +145,15 @@ class Limits:
     # sshd's MaxStartups is 100 by default; each login asks once at a time.
     lookup_connections: int = 256
 
-    # Decisions kept in memory to answer "why was I refused?": users, and decisions for each.
-    history_users: int = 1024
+    # Kept in memory to answer "why was I refused?": decisions for one user; and the bytes that
+    # decisions about pushes, those about lookups, and leases each may take, for all users.
     history_per_user: int = 32
+    history_bytes: int = 8 * 1024 * 1024
+    # What one of them takes beside its own bytes: Python's objects around it.
+    history_entry_bytes: int = 512
+    history_lease_bytes: int = 1024
+    # Users of whom a login without a key, a revocation or a use is remembered.
+    history_users: int = 1024
     # Refused requests with an unauthenticated sender, over all users.
     history_claims: int = 256
     # Records of what was summed up or dropped: some minutes of a flood.

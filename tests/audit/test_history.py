@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from dataclasses import replace
 from typing import Any
 
 from agent.audit.history import History
@@ -74,7 +76,7 @@ def test_lookups_do_not_displace_pushes() -> None:
 
 def test_claims_of_strangers_displace_only_each_other() -> None:
     """A flood of unauthenticated requests, for one user or many, loses no real decision."""
-    history = History(users=2)
+    history = History(room=2000)
     note(history, record(), 1.0)
     for number in range(10 * LIMITS.history_claims):
         name = "alice" if number % 2 else f"user{number}"
@@ -85,17 +87,48 @@ def test_claims_of_strangers_displace_only_each_other() -> None:
     assert len(told) <= LIMITS.history_claims + 1
 
 
-def test_users_are_bounded_and_the_oldest_goes() -> None:
-    """However many users there are, the memory is that of a fixed number of them."""
-    history = History(users=2, each=3)
-    for name in ("a", "b", "c"):
-        for _ in range(5):
-            note(history, {**record(), "os_user": name}, 1.0)
-    assert [len(history.of(name, 2.0)) for name in ("a", "b", "c")] == [0, 3, 3]
+def test_a_user_has_a_bounded_number_of_decisions() -> None:
+    """The latest of each user are kept, and one user's displace nobody else's."""
+    history = History(each=3)
+    for name in ("a", "b"):
+        for number in range(5):
+            note(history, {**record(), "os_user": name, "seq": number}, 1.0)
+    assert [[e["seq"] for e in history.of(name, 2.0)] for name in ("a", "b")] == [[2, 3, 4]] * 2
 
 
-def test_the_public_key_itself_is_not_kept() -> None:
-    """The fingerprint explains enough; keys of 8192 bits would fill the memory."""
+def test_records_of_any_length_take_bounded_memory() -> None:
+    """Whatever callers wrote into them, for however many users: the user seen longest ago goes."""
+    history = History()
+    tracemalloc.start()
+    try:
+        for number in range(4000):
+            known = {**record(user_agent="x" * 6000), "os_user": f"user{number}"}
+            note(history, known, float(number))
+            known["event"] = "lookup"
+            note(history, known, float(number))
+        grown, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert grown < 2 * LIMITS.history_bytes
+    assert len(history.of("user3999", 4000.0)) == 2
+    assert history.of("user0", 4000.0) == []
+
+
+def test_leases_that_ended_take_bounded_memory() -> None:
+    """A refusal is explained by the latest leases; the oldest of all are forgotten first."""
+    history = History()
+    leases = [make_lease(f"user{number}", at=100.0) for number in range(100)]
+    for each in range(200):
+        for lease in leases:
+            history.record_push(replace(lease, os_user=f"{lease.os_user}-{each}"))
+    mine = leases[0].key.fingerprint
+    assert history.explain("user0-0", mine, 110.0) is None
+    assert history.explain("user0-199", mine, 110.0) is not None
+    assert history._leases.size <= LIMITS.history_bytes
+
+
+def test_the_public_key_itself_is_not_told() -> None:
+    """The fingerprint explains enough."""
     history = History()
     note(history, record(public_key="A" * 1400, fingerprint="SHA256:x"), 1.0)
     (told,) = history.of("alice", 2.0)

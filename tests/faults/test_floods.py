@@ -15,9 +15,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.faults.load import MANY, PATIENCE, SLACK_MIB, Watch, push_one, resident_mib
 from tests.parts import flood
 from tests.parts.certificates import Authority
+from tests.parts.command import run
 from tests.parts.daemon import RunningDaemon, merged
 from tests.parts.helper import ask_helper
 from tests.parts.host import work_directory
+from tests.parts.leases import ed25519_key
+from tests.parts.raw import Raw
+from tests.parts.signed import push
 
 # What the daemon may take at the height of a flood (MiB, resident): the unit's limit is above it.
 MOST_MIB = 96.0
@@ -132,3 +136,27 @@ def test_memory_goes_back_when_a_flood_has_ended(rsa_daemon: RunningDaemon) -> N
     while (now := resident_mib(rsa_daemon.pid)) > before + 1.5 * SLACK_MIB:
         assert time.monotonic() < deadline, f"{before:.0f} MiB before, and {now:.0f} now"
         time.sleep(0.1)
+
+
+def test_a_pusher_who_writes_much_for_many_users_takes_bounded_memory() -> None:
+    """What is remembered to explain refusals is bounded in bytes, however long each record is."""
+    config = merged(MANY, {"keys": {"lifetime": 2}})
+    line = ed25519_key().line("").strip()
+    with (
+        work_directory() as folder,
+        RunningDaemon(folder, config=config, environment=PLAIN) as daemon,
+    ):
+        with Raw(daemon.push_socket) as raw:
+            for first in range(0, 20_000, 50):
+                calls = [
+                    push(InstanceOSUser=f"user{(first + number) % 1000}", SSHPublicKey=line)
+                    .plus("User-Agent", "\\" * 1024).raw()
+                    for number in range(50)
+                ]  # fmt: skip
+                raw.send(b"".join(calls))
+                assert [raw.answer().code for _ in calls] == [""] * 50
+                if first % 2000 == 0:
+                    assert ask_helper(daemon.lookup_socket, f"user{first % 1000}")
+                    assert peak_mib(daemon) < MOST_MIB
+        assert run("why", "user999", "--socket", daemon.push_socket).code == 0
+        assert peak_mib(daemon) < MOST_MIB

@@ -58,7 +58,9 @@ def service(host: Host) -> None:
             "sixtykeyd-push.socket sixtykeyd-https.socket || true"
         )
         expect(enabled.split() == ["enabled"] * 3 + ["disabled"], enabled)
-    with host.report.step("exposure at most 1.0, no root, no capability, seccomp on") as seen:
+    with host.report.step(
+        "exposure at most 1.0, no root, no capability, seccomp on, memory bounded, no core dump"
+    ) as seen:
         said = host.machine.shell("systemd-analyze security sixtykeyd.service --no-pager | tail -1")
         seen.append(said)
         exposure = re.search(r"([0-9.]+) \w+", said)
@@ -68,6 +70,10 @@ def service(host: Host) -> None:
         expect(set(capabilities) == {"0"}, status)
         expect(re.search(r"^Uid:\t0", status, re.MULTILINE) is None, status)
         expect("Seccomp:\t2" in status and "NoNewPrivs:\t1" in status, status)
+        shown = host.machine.shell("systemctl show -p MemoryMax,MemorySwapMax sixtykeyd.service")
+        expect(shown.split() == [f"MemoryMax={384 * 2**20}", "MemorySwapMax=0"], shown)
+        limits = host.machine.shell(f"cat /proc/{host.main_pid()}/limits")
+        expect(re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE) is not None, limits)
 
 
 PROBE = """\

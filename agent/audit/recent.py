@@ -1,0 +1,65 @@
+"""Recent items by OS user: a bounded number for one user, bounded bytes for all users together."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Generic, Optional, TypeVar
+
+T = TypeVar("T")
+
+
+class Recent(Generic[T]):
+    """The latest items of each user: at most `each` of them, and `room` bytes for all users.
+
+    When there is no room, the user seen longest ago loses an item. To bound the number alone would
+    not do: one item may be a hundred times as long as another.
+    """
+
+    def __init__(self, each: int, room: int) -> None:
+        self._each = each
+        self._room = room
+        self._size = 0
+        # Lists, since a deque takes 600 bytes however short it is.
+        self._users: OrderedDict[str, list[tuple[T, int]]] = OrderedDict()
+
+    def __iter__(self) -> Iterator[T]:
+        """Every item, those of the user seen longest ago first."""
+        for items in self._users.values():
+            yield from (item for item, _ in items)
+
+    @property
+    def size(self) -> int:
+        """The bytes that all items take; at most `room`."""
+        return self._size
+
+    def add(self, user: str, item: T, size: int) -> None:
+        """Remember an item, which takes `size` bytes, as the user's latest."""
+        items = self._users.setdefault(user, [])
+        self._users.move_to_end(user)
+        if len(items) == self._each:
+            self._size -= items.pop(0)[1]
+        items.append((item, size))
+        self._size += size
+        while self._size > self._room:
+            self._drop_oldest()
+
+    def replace_latest(self, user: str, item: T, size: int) -> None:
+        """Put an item in the place of the user's latest. Raises KeyError: there is none."""
+        self._size -= self._users[user].pop()[1]
+        self.add(user, item, size)
+
+    def latest(self, user: str) -> Optional[T]:
+        """The user's latest item; None when there is none."""
+        items = self._users.get(user)
+        return items[-1][0] if items else None
+
+    def of(self, user: str) -> list[T]:
+        """The user's items, the oldest first."""
+        return [item for item, _ in self._users.get(user, ())]
+
+    def _drop_oldest(self) -> None:
+        user, items = next(iter(self._users.items()))
+        self._size -= items.pop(0)[1]
+        if not items:
+            del self._users[user]
