@@ -43,7 +43,7 @@ once: .venv/ready-test
 # all: the main job's first test, and every other test but those of load, whose outcome no version changes.
 FLOOR ?= $(shell .ci/python 3.9)
 NEWEST ?= $(shell .ci/python 3.14 3.13)
-OLD_AND_NEW := $(filter-out %/test_hostile.py %/test_wire_flow.py,$(wildcard tests/test_*.py \
+OLD_AND_NEW := $(filter-out %/test_hostile.py,$(wildcard tests/test_*.py \
 	$(foreach part,config host leases audit lookup sources sources/api sources/feed sources/metadata helper,tests/$(part)/test_*.py))) \
 	tests/faults/test_time.py tests/faults/test_journal_disk.py \
 	tests/e2e/test_main_job.py::test_a_pushed_key_logs_in

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, TypeVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -290,5 +291,6 @@ class Replays(RuleBasedStateMachine):
         self._folder.cleanup()
 
 
-TestReplays = Replays.TestCase
+# 200 courses of 30 steps take half a minute, and several on a machine that is busy.
+TestReplays = pytest.mark.timeout(600)(Replays.TestCase)
 TestReplays.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)

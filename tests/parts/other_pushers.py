@@ -48,8 +48,8 @@ def javascript_sdk() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "package.json").write_text('{"private": true}\n')
         said = subprocess.run([node, "--version"], capture_output=True, text=True, check=True)
-        # What Debian 12 has is older than what the SDK of today needs.
-        version = "latest" if int(said.stdout[1:].partition(".")[0]) >= 20 else "3.700.0"
+        # Debian 12 has Node 18, for which 3.968 is too new.
+        version = "latest" if int(said.stdout[1:].partition(".")[0]) >= 20 else "<3.968.0"
         done = subprocess.run(
             [npm, "install", "--no-audit", "--no-fund", "--no-save", f"{SDK}@{version}"],
             cwd=folder, capture_output=True, text=True, check=False, timeout=300,
