@@ -15,7 +15,7 @@ from agent.config.limits import LIMITS
 from agent.config.settings import Keys
 from agent.leases.journal import Journal
 from agent.leases.lease import AcceptedMark
-from tests.faults.load import MANY, push_one, served
+from tests.faults.load import MANY, Acknowledged, Refused, push_one, served
 from tests.faults.test_time import HOUR, Shift
 from tests.parts.daemon import RunningDaemon, merged
 from tests.parts.host import work_directory
@@ -120,14 +120,23 @@ def test_a_journal_removed_under_the_daemon_is_written_anew(folder: Path) -> Non
         while "removed or replaced" not in daemon.log():
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        # The push that follows waits for the turn in which it is mended.
-        last = push_one(daemon, USER)
+        last = push_until_taken(daemon, deadline)
         daemon.kill()
         daemon.start()
         names = {before.request_id, after.request_id, last.request_id}
         assert served(daemon, USER) == names
         assert send(daemon, data).request_id == before.request_id
         assert served(daemon, USER) == names
+
+
+def push_until_taken(daemon: RunningDaemon, deadline: float) -> Acknowledged:
+    """Push as clients do: again while the journal is being mended, which waits for the disk."""
+    while True:
+        try:
+            return push_one(daemon, USER)
+        except Refused as refused:
+            assert (refused.code, time.monotonic() < deadline) == ("ServiceUnavailable", True)
+            time.sleep(0.1)
 
 
 def _remember(journal: Path, count: int) -> None:
