@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from agent.commands.options import JSON, Usage
 
 TYPE_CHECKING = False
@@ -18,6 +20,8 @@ sixtykey fleet init --gateway URL... --server NAME[:PORT[:CLUSTER_PORT]]...
        sixtykey fleet token --hosts PATTERN... [--lifetime TIME] [--uses N] [--tag KEY=VALUE...]
        sixtykey fleet remove HOST
        sixtykey fleet rotate
+       sixtykey fleet hosts [--watch] [PATTERN...]
+       sixtykey fleet status
        sixtykey fleet join URL TOKEN
        sixtykey fleet renew
        sixtykey fleet leave"""
@@ -26,7 +30,8 @@ A gateway takes pushes for many hosts, which reach it over a bus of nats-servers
 trusted. At the first gateway, the fleet's home: init makes all keys, and folders to be copied to
 gateways and servers; gateway and server make one more such folder, or one with new certificates;
 token prints leave for hosts to join; remove ends a host's membership at once; rotate changes the
-key that signs leases, step by step, and tells what is to be done next.
+key that signs leases, step by step, and tells what is to be done next. At any gateway: hosts shows
+who is connected, with what each host says of itself, and status how the bus is.
 
 On a host: join makes keys there and writes the fleet section of the configuration; renew, which
 a timer runs each day, prolongs the membership; leave ends it. Takes root.
@@ -46,6 +51,8 @@ OPTIONS = {
     "--uses": ("N", "token: how many hosts may join by it (default: 1)"),
     "--tag": ("KEY=VALUE...", "token: what the hosts are tagged with, for credentials' allow.tags"),
     "--anyway": ("", "rotate: do not wait for hosts that have not renewed"),
+    "--watch": ("", "hosts: keep it on the screen"),
+    "--restart": ("", "renew: restart what has to know of a change, by systemctl"),
     "--name": ("NAME", "join: how this host is called (default: its host name)"),
     "--host-folder": ("DIR", "join, renew, leave: the host's files (default: /etc/sixtykey/fleet)"),
     "--config": ("FILE", "join, renew, leave: default /etc/sixtykey/config.yaml"),
@@ -63,8 +70,10 @@ ACTIONS = {
     "token": ("fleet_home", ("--hosts", "--instances", "--lifetime", "--uses", "--tag", *_HOME)),
     "remove": ("fleet_home", _HOME),
     "rotate": ("fleet_home", ("--anyway", *_HOME)),
+    "hosts": ("fleet_view", ("--watch", *_HOME)),
+    "status": ("fleet_view", _HOME),
     "join": ("fleet_host", ("--name", *_HOST)),
-    "renew": ("fleet_host", _HOST),
+    "renew": ("fleet_host", ("--restart", *_HOST)),
     "leave": ("fleet_host", _HOST),
 }
 
@@ -80,5 +89,7 @@ def run(options: Options, words: Sequence[str]) -> int:
     from agent.commands.settings import third_party
 
     third_party()
+    # Each of the two packages brings its own; the last places are looked at last.
+    sys.path += ["/usr/lib/sixtykey-gateway", "/usr/lib/sixtykey-fleet"]
     actions: Any = __import__(f"agent.commands.{module}", fromlist=["ACTIONS"])
     return int(actions.ACTIONS[words[0]](options, list(words[1:])))

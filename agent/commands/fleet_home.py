@@ -33,7 +33,7 @@ _TAG = re.compile(r"([A-Za-z0-9_.:/-]{1,64})=([^\x00-\x1f]{1,64})")
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def as_trouble() -> Iterator[None]:
     """What can go wrong with files and keys, as Trouble."""
     try:
         yield
@@ -77,7 +77,7 @@ def _init(options: Options, words: Sequence[str]) -> int:
         options.value("--server-state") or _SERVER_STATE,
         options.value("--registry") or _REGISTRY,
     )
-    with _told():
+    with as_trouble():
         home = Home.create(options.value("--folder") or FOLDER, plan, time.time())
         SqliteRegistry.create(plan.registry)
     made = {each.folder: os.path.join(home.folder, "home/servers", each.folder) for each in servers}
@@ -101,7 +101,7 @@ def _server(options: Options, words: Sequence[str]) -> int:
         server = Server.parse(one_word(words, "the server's NAME"))
     except ValueError as error:
         raise Usage(str(error)) from None
-    with _told():
+    with as_trouble():
         home = _home(options)
         path = home.write_server(server, time.time())
     where = home.facts.server_folder
@@ -115,7 +115,7 @@ def _gateway(options: Options, words: Sequence[str]) -> int:
         gateway_name(url)
     except ValueError as error:
         raise Usage(str(error)) from None
-    with _told():
+    with as_trouble():
         path = _home(options).write_gateway(url, time.time())
     here = path == (options.value("--folder") or FOLDER)
     text = "systemctl restart sixtykey-gateway" if here else f"copy {path}/ to {FOLDER}/ of {url}"
@@ -130,7 +130,7 @@ def _token(options: Options, words: Sequence[str]) -> int:
         raise Usage("--uses is a number of hosts, 1 to 1000000")
     lifetime, now = _seconds(options.value("--lifetime") or "1h"), time.time()
     tags = dict(map(_tag, options.values("--tag")))
-    with _told():
+    with as_trouble():
         home = _home(options)
         token = JoinToken(
             secrets.token_bytes(NONCE_BYTES),
@@ -152,7 +152,7 @@ def _remove(options: Options, words: Sequence[str]) -> int:
     host = one_word(words, "the HOST: its instance id or its name")
     from agent.fleet import bus
 
-    with _told():
+    with as_trouble():
         home, now = _home(options), time.time()
         gone = SqliteRegistry(home.facts.registry).remove(host, now)
         token = home.revoke([each.nkey for each in gone], now)
@@ -176,7 +176,7 @@ def _remove(options: Options, words: Sequence[str]) -> int:
 def _rotate(options: Options, words: Sequence[str]) -> int:
     if words:
         raise Usage(f"too much: {' '.join(words)}")
-    with _told():
+    with as_trouble():
         home = _home(options)
         hosts = SqliteRegistry(home.facts.registry).hosts()
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +25,8 @@ from agent.fleet.signing import PublicKey
 from agent.fleet.tokens import JoinToken
 
 FOLDER = "/etc/sixtykey/fleet"
+_RESTART = "try-restart sixtykeyd.service sixtykeyd-fleet.service"
+_ENABLE = "enable --now sixtykeyd-fleet.service sixtykeyd-fleet-renew.timer"
 
 
 def _run(action: Any) -> Any:
@@ -65,7 +68,10 @@ def _join(options: Options, words: Sequence[str]) -> int:
     keys = files.make_keys()
     request = HostRequest.seal(membership.JOIN, host, name, keys, text, _now())
     given = joining.enter(url, "join", request, ca, {issuer})
-    return _keep(options, files, keys, given, f"{host} ({name}) has joined the fleet of {url}")
+    done = _keep(options, files, keys, given, f"{host} ({name}) has joined the fleet of {url}")
+    if not options.on("--json"):
+        print(f"and: systemctl {_ENABLE}")
+    return done
 
 
 def _renew(options: Options, words: Sequence[str]) -> int:
@@ -123,7 +129,7 @@ def _keep(options: Options, files: HostFiles, keys: HostKeys, given: Membership,
         raise Rejected("the certificate is for other keys than this host's")
     files.keep(given, keys)
     paths = files.paths()
-    section.edit(
+    changed = section.edit(
         _path(options),
         "fleet",
         {
@@ -134,12 +140,35 @@ def _keep(options: Options, files: HostFiles, keys: HostKeys, given: Membership,
             "identity": paths.identity,
             "key": paths.key,
             "certificate": paths.certificate,
+            **_own(options),
         },
     )
     until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(certificate.ends_at / 1000))
-    told = {"Host": certificate.host, "Tags": dict(certificate.tags), "Until": until}
-    text = f"{words}, until {until}\nnow: systemctl restart sixtykeyd sixtykeyd-fleet"
+    told = {
+        "Host": certificate.host, "Tags": dict(certificate.tags), "Until": until,
+        "Changed": changed,
+    }  # fmt: skip
+    text = f"{words}, until {until}"
+    if changed and options.on("--restart"):
+        _restart()
+    elif changed:
+        text += f"\nnow: systemctl {_RESTART}"
     return _print(options, told, text)
+
+
+def _own(options: Options) -> dict[str, Sequence[str]]:
+    """What somebody has written into the section by hand, and that stays."""
+    fleet = _config(options).fleet
+    if fleet is None or fleet.host_keys == Fleet.host_keys:
+        return {}
+    return {"host_keys": fleet.host_keys}
+
+
+def _restart() -> None:
+    """The daemon and the connector read the new issuers and servers; no push or login is lost."""
+    done = subprocess.run(["/usr/bin/systemctl", *_RESTART.split()], check=False, timeout=120)
+    if done.returncode:
+        raise Trouble(REFUSED, "Restart", f"systemctl {_RESTART} failed", "journalctl -xe")
 
 
 def _member(config: Config, files: HostFiles) -> Fleet:

@@ -45,8 +45,10 @@ def cut(text: str, name: str) -> str:
     return text
 
 
-def edit(path: str, name: str, members: Mapping[str, Value]) -> None:
+def edit(path: str, name: str, members: Mapping[str, Value]) -> bool:
     """Put the section into the configuration, or cut it out when there are no members.
+
+    Returns whether that changed anything.
 
     Raises:
         Trouble: the file cannot be read or written, or what came of it would not do. It is as
@@ -59,6 +61,7 @@ def edit(path: str, name: str, members: Mapping[str, Value]) -> None:
             if after != before:
                 config_file.parse(after, path)
                 files.rewrite(os.path.realpath(path), after, 0o644)
+            return after != before
     except Problems as problems:
         words = "; ".join(problems.problems)
         raise Trouble(REFUSED, "Configuration", words, "the file was left as it is") from None

@@ -18,6 +18,7 @@ from nats.aio.client import Client
 from nats.errors import Error
 
 from agent.config.fleet_limits import FLEET
+from agent.fleet import jwt
 from agent.fleet.access import Access
 from agent.fleet.nkeys import KeyPair
 
@@ -61,8 +62,11 @@ def _read(access: Access) -> tuple[str, KeyPair]:
         raise Error(f"{access.creds}: {error}") from None
 
 
-async def once(access: Access) -> Client:
-    """A connection for one errand, which is not made again when it breaks. Raises Unreachable."""
+async def once(access: Access, inbox: bool = False) -> Client:
+    """A connection for one errand, which is not made again when it breaks. Raises Unreachable.
+
+    `inbox`: answers come where a gateway's token allows it, by the name in it.
+    """
     failures: list[str] = []
 
     async def fail(error: Exception) -> None:
@@ -72,6 +76,7 @@ async def once(access: Access) -> Client:
         return await asyncio.wait_for(
             nats.connect(
                 **options(access),
+                **({"inbox_prefix": f"_INBOX.{jwt.name_of(access.read()[0])}"} if inbox else {}),
                 allow_reconnect=False,
                 max_reconnect_attempts=1,
                 connect_timeout=int(FLEET.connect_seconds),

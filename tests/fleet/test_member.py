@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Optional
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from tests.parts import signed
+from tests.parts import command, signed
 from tests.parts.bus import Bus, gateway_url, make_home
 from tests.parts.daemon import CREDENTIAL, INSTANCE_ID
 from tests.parts.ec2_process import lookup as ask_for_keys
@@ -21,11 +22,15 @@ from tests.parts.pushers import Target, push_with_boto3
 from tests.parts.raw import Answer
 
 OTHER = "i-00000000000000002"
-TAGGED = {
-    **CREDENTIAL,
-    "access_key_id": "AKIAWEBONLY",
-    "allow": {"os_users": ["*"], "tags": {"role": ["web*"]}},
-}
+RESTRICTED = [
+    {**CREDENTIAL, "access_key_id": name, "allow": {"os_users": ["*"], **allow}}
+    for name, allow in (
+        ("AKIAWEBONLY", {"tags": {"role": ["web*"]}}),
+        ("AKIADBONLY", {"tags": {"role": ["db*"]}}),
+        ("AKIAOTHERS", {"instances": ["i-0000*"]}),
+        ("AKIAELSEWHERE", {"sources": ["192.0.2.0/24"]}),
+    )
+]
 
 
 class Fleet:
@@ -42,7 +47,7 @@ def fleet() -> Iterator[Fleet]:
     """The whole of it."""
     with work_directory() as directory:
         urls = [gateway_url(), gateway_url()]
-        home, credentials = make_home(directory, gateways=urls), [CREDENTIAL, TAGGED]
+        home, credentials = make_home(directory, gateways=urls), [CREDENTIAL, *RESTRICTED]
         with (
             Bus(home, directory),
             RunningGateway(directory / "gw1", home, urls[0], credentials=credentials) as first,
@@ -158,9 +163,11 @@ def test_hosts_are_listed_with_keys_and_tags(fleet: Fleet) -> None:
     assert hosts(fleet.first, Names=["db-*"]) == []
 
 
-def hosts(gateway: RunningGateway, **members: Any) -> list[dict[str, Any]]:
+def hosts(
+    gateway: RunningGateway, signer: Optional[signed.Signer] = None, **members: Any
+) -> list[dict[str, Any]]:
     """What Sixtykey.Hosts answers to the credential that may do all."""
-    answer = gateway.hosts(**members)
+    answer = gateway.hosts(signer, **members)
     assert answer.status == 200, answer
     found: list[dict[str, Any]] = answer.body["Hosts"]
     return found
@@ -169,3 +176,64 @@ def hosts(gateway: RunningGateway, **members: Any) -> list[dict[str, Any]]:
 def lookup(host: FleetMember, user: str) -> str:
     """What the host's lookup socket answers for a user."""
     return ask_for_keys(host.daemon, f"{user}\n").decode()
+
+
+def test_operators_see_hosts_and_servers_at_any_gateway(fleet: Fleet) -> None:
+    """`fleet hosts` shows what the host has signed, `fleet status` each server; both as JSON."""
+    for gateway in (fleet.first, fleet.second):
+        folder = ("--folder", str(gateway.folder))
+        shown = command.run("fleet", "hosts", "--json", "web-*", *folder)
+        assert shown.code == 0, shown
+        assert [each["InstanceId"] for each in shown.json["Hosts"]] == [INSTANCE_ID]
+        text = command.run("fleet", "hosts", *folder).out
+        assert INSTANCE_ID in text
+        assert "role=web" in text
+        assert "no such host" in command.run("fleet", "hosts", "db-*", *folder).out
+        status = command.run("fleet", "status", "--json", *folder)
+        assert status.code == 0, status
+        assert [each["Problem"] for each in status.json["Servers"]] == [None]
+        assert status.json["Hosts"]["Connected"] == 1
+
+
+def test_a_principal_sees_only_hosts_that_it_may_push_to(fleet: Fleet) -> None:
+    """By its patterns of instances, and by tags; from elsewhere it sees none at all."""
+    assert hosts(fleet.first, signer=signed.Signer(key="AKIAWEBONLY"))
+    assert hosts(fleet.first, signer=signed.Signer(key="AKIADBONLY")) == []
+    assert hosts(fleet.first, signer=signed.Signer(key="AKIAOTHERS")) == []
+    assert fleet.first.hosts(signed.Signer(key="AKIAELSEWHERE")).code == "NotAuthorized"
+    assert fleet.first.hosts(signed.Signer(secret="x" * 40)).code == "AuthException"
+
+
+@pytest.mark.parametrize(
+    ("members", "code"),
+    [
+        ({"Names": "web"}, "InvalidArgsException"),
+        ({"Names": [1]}, "InvalidArgsException"),
+        ({"MaxResults": 0}, "InvalidArgsException"),
+        ({"MaxResults": True}, "InvalidArgsException"),
+        ({"NextToken": 1}, "InvalidArgsException"),
+        ({"Filter": []}, "ValidationError"),
+    ],
+)
+def test_a_wrong_question_for_hosts_is_refused(
+    fleet: Fleet, members: dict[str, Any], code: str
+) -> None:
+    """Every member has its type, and no other is taken."""
+    assert fleet.first.hosts(**members).code == code
+
+
+def test_prometheus_is_told_of_pushes_and_hosts(fleet: Fleet) -> None:
+    """On a listener of its own: outcomes, a histogram of latency, and the hosts on the bus."""
+    assert fleet.first.push().code == ""
+    text = fleet.first.metrics()
+    families = {each.name: each for each in text_string_to_metric_families(text)}
+    pushed = families["sixtykey_gateway_pushes"].samples
+    assert sum(each.value for each in pushed if each.labels["outcome"] == "allowed") >= 1
+    counts = [
+        each.value
+        for each in families["sixtykey_gateway_push_seconds"].samples
+        if each.name.endswith("_count")
+    ]
+    assert counts[0] >= 1
+    assert families["sixtykey_gateway_bus_connected"].samples[0].value == 1
+    assert families["sixtykey_gateway_hosts"].samples[0].value <= 1

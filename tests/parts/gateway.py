@@ -6,6 +6,7 @@ import json
 import os
 import ssl
 import time
+import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 
 from agent.fleet.home import Home, gateway_name
 from tests.parts import signed
+from tests.parts.bus import lasting_port
 from tests.parts.daemon import INSTANCE_ID, REGION, ZONE, RunningDaemon
 from tests.parts.pushers import Target
 from tests.parts.raw import Answer, ask
@@ -38,6 +40,7 @@ class RunningGateway(RunningDaemon):
         directory.mkdir(exist_ok=True)
         super().__init__(directory, config=config, credentials=credentials)
         self.home = home
+        self.metrics_port = lasting_port()
         self.url = url or home.facts.gateways[0]
         self.http_port = urlsplit(self.url).port or 0
         first = self.url == home.facts.gateways[0]
@@ -63,6 +66,7 @@ class RunningGateway(RunningDaemon):
                 "ca": str(self.folder / "ca.pem"),
                 "identity": str(self.folder / "gateway.creds"),
             },
+            "metrics": {"port": self.metrics_port},
             "issuer": str(self.folder / "issuer.key"),
             "facts": str(self.folder / "fleet.json"),
             "enrol": {
@@ -71,6 +75,11 @@ class RunningGateway(RunningDaemon):
                 **self._registry,
             },
         }
+
+    def metrics(self) -> str:
+        """What Prometheus is told."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics") as answer:
+            return str(answer.read().decode())
 
     @property
     def endpoint(self) -> str:

@@ -46,7 +46,7 @@ class GatewayConfig:
 
     region: str
     http: Http
-    credentials: str = "/etc/sixtykey/credentials.yaml"
+    credentials: str = f"{FOLDER}/credentials.yaml"
     reference: str = "2021-03-05"
     rate: Rate = field(default_factory=lambda: Rate(per_credential=200, total=2000))
     keys: Keys = field(default_factory=lambda: Keys(types=KEY_TYPES))

@@ -1,0 +1,210 @@
+"""What can be seen of a fleet from one of its gateways: who is connected, and how the bus is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sqlite3
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Sequence
+from typing import Any, Callable, Optional
+
+from agent.commands.fleet_home import FOLDER, as_trouble
+from agent.commands.options import Options, Usage
+from agent.commands.terminal import Screen, duration, table
+from agent.commands.trouble import DONE, REFUSED, Trouble, plain
+from agent.config.fleet_limits import FLEET
+from agent.fleet import authority, bus, jwt, listing, roles, roster
+from agent.fleet.access import Access
+from agent.fleet.caller import BusCaller, NoAnswer
+from agent.fleet.directory import Directory
+from agent.fleet.home import ACCOUNT, CA, CERTIFICATE, CREDS, Home, gateway_name
+from agent.fleet.line import Line
+from agent.fleet.registry import SqliteRegistry
+from agent.fleet.roster import Connection
+from agent.fleet.trust import Issuers
+from agent.host.clock import SystemClock
+
+HEADING = ("INSTANCE", "NAME", "ZONE", "CONNECTED SINCE", "VERSION", "ADDRESSES", "TAGS")
+# Between two drawings of `hosts --watch` (s).
+ASK = 2.0
+
+
+class View:
+    """A gateway's folder, seen over a connection to the bus with the gateway's own rights."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._clock = SystemClock()
+        account = jwt.decode(home.file(ACCOUNT), home.facts.operator_signer, "account")
+        self._issuers = Issuers(home.issuer(), home.facts.issuers, roles.revocations(account))
+
+    def access(self, *urls: str) -> Access:
+        """How to reach the bus, or those servers of it."""
+        servers = urls or tuple(server.url for server in self._home.facts.servers)
+        folder = self._home.folder
+        return Access(servers, os.path.join(folder, CA), os.path.join(folder, CREDS))
+
+    async def look(self, work: Callable[[Directory], Awaitable[int]]) -> int:
+        """Work with a directory of the hosts. Raises Trouble: the bus is not reachable."""
+        access = self.access()
+        # Answers come where the gateway's own token allows it.
+        name = jwt.name_of(access.read()[0])
+        line = Line(access, "sixtykey fleet", inbox=f"_INBOX.{name}")
+        task = asyncio.create_task(line.run())
+        try:
+            await asyncio.wait_for(line.connected.wait(), FLEET.connect_seconds)
+            count = len(self._home.facts.servers)
+            caller = BusCaller(line)
+            return await work(
+                Directory(line, caller, lambda: self._issuers, lambda: count, self._clock)
+            )
+        except (NoAnswer, asyncio.TimeoutError) as error:
+            words = str(error) or "no server of the bus can be reached"
+            raise Trouble(REFUSED, "Unreachable", words, "sixtykey fleet status") from None
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def _hosts(options: Options, words: Sequence[str]) -> int:
+    with as_trouble():
+        view = View(Home(options.value("--folder") or FOLDER))
+    watching = options.on("--watch") and not options.on("--json") and sys.stdout.isatty()
+
+    async def show(directory: Directory) -> int:
+        if watching:
+            return await _watch(directory, words)
+        found = await _all(directory, words)
+        if options.on("--json"):
+            print(json.dumps({"Hosts": found}, indent=2))
+        else:
+            print("\n".join(_rows(found)))
+        return DONE
+
+    try:
+        return asyncio.run(view.look(show))
+    except KeyboardInterrupt:
+        return DONE
+
+
+async def _watch(directory: Directory, names: Sequence[str]) -> int:
+    with Screen(sys.stdout) as screen:
+        while True:
+            screen.draw(_rows(await _all(directory, names)))
+            await asyncio.sleep(ASK)
+
+
+async def _all(directory: Directory, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Every host whose id or name fits, page by page."""
+    found: list[dict[str, Any]] = []
+    after = ""
+    while True:
+        shown, after = await listing.page(directory, names, after, FLEET.page, lambda _: True)
+        found += shown
+        if not after:
+            return found
+
+
+def _rows(hosts: Sequence[dict[str, Any]]) -> list[str]:
+    if not hosts:
+        return ["no such host is connected"]
+    rows: list[Sequence[str]] = [HEADING]
+    for host in hosts:
+        tags = ", ".join(f"{name}={value}" for name, value in sorted(host["Tags"].items()))
+        rows.append(
+            (
+                host["InstanceId"], host["Name"], host["AvailabilityZone"],
+                host["ConnectedSince"][:19] + "Z", host["Version"],
+                ", ".join(host["Addresses"]), tags or "-",
+            )
+        )  # fmt: skip
+    return table(rows)
+
+
+def _status(options: Options, words: Sequence[str]) -> int:
+    if words:
+        raise Usage(f"too much: {' '.join(words)}")
+    with as_trouble():
+        home = Home(options.value("--folder") or FOLDER)
+        view = View(home)
+        ends = authority.ends_at(home.file(CERTIFICATE)) - time.time()
+    servers = asyncio.run(_servers(view, home))
+    status = {
+        "Folder": home.folder,
+        "Gateways": list(home.facts.gateways),
+        "Servers": servers,
+        "Hosts": {"Connected": sum(each["Hosts"] for each in servers), "Joined": _joined(home)},
+        "Issuers": [str(each) for each in home.facts.issuers],
+        "Rotation": home.facts.rotation.stage,
+        "CertificateEndsIn": round(ends),
+    }
+    if options.on("--json"):
+        print(json.dumps(status, indent=2))
+    else:
+        print(plain("\n".join(_lines(status))))
+    return DONE if all(each["Problem"] is None for each in servers) else REFUSED
+
+
+async def _servers(view: View, home: Home) -> list[dict[str, Any]]:
+    """Each server of the bus: whether it is reachable, and how many hosts are connected to it."""
+    servers = home.facts.servers
+    answers = await asyncio.gather(*(_server(view, each.url, len(servers)) for each in servers))
+    hosts: Counter[str] = Counter()
+    for _, found in answers:
+        # Each that is reachable tells of all: the fullest list counts.
+        hosts |= Counter(each.server for each in found)
+    return [
+        {"URL": each.url, "Problem": problem, "Hosts": hosts[each.folder]}
+        for each, (problem, _) in zip(servers, answers)
+    ]
+
+
+async def _server(view: View, url: str, count: int) -> tuple[Optional[str], list[Connection]]:
+    try:
+        client = await bus.once(view.access(url), inbox=True)
+    except (bus.Unreachable, OSError, ValueError) as error:
+        return str(error), []
+    try:
+        return None, list((await roster.connections(client, count)).values())
+    except NoAnswer as error:
+        return str(error), []
+    finally:
+        await client.close()
+
+
+def _joined(home: Home) -> Any:
+    """How many hosts have joined; None where that is not known: at the home alone it is."""
+    try:
+        if not os.path.exists(home.facts.registry):
+            return None
+        return sum(each.gone_at is None for each in SqliteRegistry(home.facts.registry).hosts())
+    except (OSError, sqlite3.Error):
+        return None
+
+
+def _lines(status: dict[str, Any]) -> list[str]:
+    joined = status["Hosts"]["Joined"]
+    of = "" if joined is None else f" of {joined} that have joined"
+    lines = [f"{'gateways':12}{', '.join(map(_shown, status['Gateways']))}"]
+    for server in status["Servers"]:
+        how = server["Problem"] or f"{server['Hosts']} hosts"
+        reached = "NOT REACHABLE: " if server["Problem"] else ""
+        lines.append(f"{'server':12}{server['URL']}: {reached}{how}")
+    lines += [
+        f"{'hosts':12}{status['Hosts']['Connected']} connected{of}",
+        f"{'issuers':12}{', '.join(status['Issuers'])}",
+        f"{'rotation':12}{status['Rotation']}",
+        f"{'certificate':12}of this gateway ends in {duration(status['CertificateEndsIn'])}",
+    ]
+    return lines
+
+
+def _shown(url: str) -> str:
+    return f"{url} ({gateway_name(url)})"
+
+
+ACTIONS = {"hosts": _hosts, "status": _status}
