@@ -111,7 +111,7 @@ lint: .venv/ready-test .venv/ready-lint
 	@$(VENV)/ruff check $(SOURCES)
 	@$(VENV)/ruff format --check $(SOURCES)
 	@$(VENV)/mypy --scripts-are-modules $(SOURCES)
-	$(VENV)/python -m pytest $(WORKERS) --quiet tests/test_structure.py tests/test_threats.py
+	$(VENV)/python -m pytest $(WORKERS) --quiet tests/test_structure.py tests/test_threats.py tests/test_docs.py
 
 # dist/: the deb and the rpm, each by its distribution's own tools, as lintian and rpmlint want them.
 packages:

@@ -1,4 +1,4 @@
-"""The README's own commands, as they stand there, on a host that has never seen sixtykey."""
+"""The commands of docs/administrator.md, as they stand there, on a host without sixtykey."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 from tests.e2e.hosts.host import Host, Secret
 from tests.e2e.hosts.report import expect
 
-README = Path(__file__).resolve().parents[3] / "README.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "administrator.md"
 
 
 def blocks() -> list[str]:
-    """Every ```sh block of the README, in its order."""
-    return re.findall(r"^```sh\n(.*?)^```$", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    """Every ```sh block of the page, in its order."""
+    return re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 
 
 def readme(host: Host) -> None:
     """Install, push, open it to the network, connect sshd, uninstall: block by block."""
     install, push, network, chain, uninstall = blocks()
-    with host.report.step("README: install, and push on the host itself") as seen:
+    with host.report.step("administrator.md: install, and push on the host itself") as seen:
         host.prepare()
         host.machine.shell(f"rm /root/{host.older}; useradd -m -s /bin/bash -p '*' deploy")
         seen.extend(run(host, install).splitlines()[-4:])
@@ -28,7 +28,7 @@ def readme(host: Host) -> None:
         expect(host.client.login("deploy", key) == "", "logged in before the push")
         seen.append(run(host, push))
         expect(host.client.login("deploy", key) == "deploy", "not logged in after the push")
-    with host.report.step("README: open it to the network, push from outside") as seen:
+    with host.report.step("administrator.md: open it to the network, push from outside") as seen:
         pem(host)
         said = run(host, network)
         found = re.search(r"aws_access_key_id *= *(\S+)\s+aws_secret_access_key *= *(\S+)", said)
@@ -38,7 +38,7 @@ def readme(host: Host) -> None:
         done = host.aws("deploy", other, Secret(*found.groups()))
         expect(done.returncode == 0, done.stdout + done.stderr)
         expect(host.client.login("deploy", other) == "deploy", "not logged in after the push")
-    with host.report.step("README: chain to a command that was there; uninstall") as seen:
+    with host.report.step("administrator.md: chain to a command that was there; uninstall") as seen:
         host.machine.shell("/usr/lib/sixtykey/sshd-setup disable")
         other_command = "AuthorizedKeysCommand /bin/true %u\nAuthorizedKeysCommandUser root\n"
         host.machine.write("/etc/ssh/sshd_config.d/50-other.conf", other_command)
@@ -56,7 +56,7 @@ def run(host: Host, block: str) -> str:
 
 
 def pem(host: Host) -> None:
-    """A certificate and its key where the README has them."""
+    """A certificate and its key where the page has them."""
     host.machine.shell(
         "cd /root && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
         f"-subj /CN=host -addext subjectAltName=IP:{host.client.host} "

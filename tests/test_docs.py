@@ -1,0 +1,58 @@
+"""The documents hang together: every link between them leads somewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.parts.host import ROOT
+from tests.parts.project import project_files
+
+PAGES = [path for path in project_files() if path.suffix == ".md"]
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_FENCED = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
+
+
+def prose(page: Path) -> str:
+    """A page without its fenced code."""
+    return _FENCED.sub("", page.read_text("utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    words = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {each.replace(" ", "-") for each in words}
+
+
+def dead_links(page: Path) -> Iterator[str]:
+    """The links of a page to files, or headings, that are not there."""
+    for link in _LINK.findall(prose(page)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        there = page.parent / name if name else page
+        if not there.exists() or (anchor and anchor not in anchors(there)):
+            yield link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """A page that was moved or renamed takes the links to it along."""
+    assert list(dead_links(page)) == []
+
+
+def test_every_document_can_be_found() -> None:
+    """From README each page of docs/ is reached by links."""
+    found = {ROOT / "README.md"}
+    left = list(found)
+    while left:
+        page = left.pop()
+        links = (link.partition("#")[0] for link in _LINK.findall(prose(page)))
+        new = {(page.parent / link).resolve() for link in links if link.endswith(".md")} - found
+        found |= new
+        left += [each for each in new if each.exists()]
+    assert [p for p in PAGES if p.is_relative_to(ROOT / "docs") and p not in found] == []
