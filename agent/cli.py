@@ -1,5 +1,6 @@
-"""sixtykey: the operator's command. Each command is a module of agent/commands/, imported late.
+"""sixtykey: the operator's command, and the user's.
 
+Each command is a module of agent/commands/, imported late.
 `sixtykey list` has to start about as fast as the interpreter itself, so this path imports neither
 argparse, asyncio, json, socket nor typing.
 """
@@ -26,6 +27,13 @@ COMMANDS = {
     "check": ("check", "would a login work on this host?"),
     "credentials": ("credentials", "access keys for pushes over the network"),
     "fleet": ("fleet", "many hosts behind one endpoint"),
+    "login": ("login", "your key, made ahead, for an hour"),
+    "logout": ("logout", "your key, forgotten"),
+    "ssh": ("ssh", "ssh to a host that takes pushed keys"),
+    "ssh-config": ("ssh_config", "lines for ~/.ssh/config, so that ssh itself does it"),
+    "hosts": ("hosts", "the hosts that you may push to"),
+    "proxy": ("proxy", "what those lines run: push, connect"),
+    "known-hosts": ("known_hosts", "host keys that the fleet vouches for"),
 }
 _HELP = """\
 usage: sixtykey COMMAND [OPTION...] [WORD...]
@@ -71,10 +79,11 @@ def _run(words: list[str]) -> int:
         raise Usage(f"there is no command {words[0]!r}")
     name = words[0]
     command: Any = __import__(f"agent.commands.{COMMANDS[name][0]}", fromlist=["run"])
-    if "--help" in words or "-h" in words:
+    ends = getattr(command, "WORDS_END_OPTIONS", False)
+    if words[1:2] == ["--help"] or (not ends and ("--help" in words or "-h" in words)):
         print(help_text(command.USAGE, command.HELP, command.OPTIONS))
         return 0
-    options, rest = parse(words[1:], command.OPTIONS)
+    options, rest = parse(words[1:], command.OPTIONS, words_end_options=ends)
     try:
         return int(command.run(options, rest))
     except Usage as wrong:

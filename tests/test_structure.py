@@ -17,18 +17,24 @@ MAX_FUNCTION = 40
 
 # Each layer, and the layers that its modules may reach, directly or through others. A module is of
 # the longest name that is its own or a folder above it; every module of agent/ is of one.
-_CORE = {"agent.config", "agent.sshd_files", "agent.host", "agent.leases", "agent.audit"}
+_CONFIG = {"agent.config", "agent.config.plain_yaml"}
+_CORE = {*_CONFIG, "agent.sshd_files", "agent.host", "agent.leases", "agent.audit"}
 _API = {*_CORE, "agent.sources", "agent.sources.api"}
 _MESSAGES = {"agent.sources.feed.messages", "agent.sources.feed.members"}
 _FEED = {"agent.sources.feed", *_MESSAGES, "agent.fleet", "agent.fleet.refusals"}
 _DAEMON = {*_API, *_FEED, "agent", "agent.lookup", "agent.operations", "agent.reloading"}
+_COMMANDS = {
+    *_API, "agent", "agent.fleet", "agent.sshd_setup", "agent.commands.trouble", "agent.client",
+}  # fmt: skip
 LAYERS: dict[str, set[str]] = {
-    "agent.config": set(),
+    # A reader of YAML, and nothing else: the user's side has a file too.
+    "agent.config.plain_yaml": set(),
+    "agent.config": {"agent.config.plain_yaml"},
     # What sshd-setup, the daemon and the commands all read.
     "agent.sshd_files": set(),
-    "agent.host": {"agent.config", "agent.sshd_files"},
-    "agent.leases": {"agent.config", "agent.host"},
-    "agent.audit": {"agent.config", "agent.host", "agent.leases"},
+    "agent.host": {*_CONFIG, "agent.sshd_files"},
+    "agent.leases": {*_CONFIG, "agent.host"},
+    "agent.audit": {*_CONFIG, "agent.host", "agent.leases"},
     "agent.lookup": _CORE,
     # What every source shares; none knows another.
     "agent.sources": _CORE,
@@ -39,20 +45,23 @@ LAYERS: dict[str, set[str]] = {
     "agent.sources.feed.members": set(),
     # sixtykeyd-ec2: a process of its own, with nothing of the daemon's but the settings.
     "agent.sources.metadata": {
-        "agent", "agent.config", "agent.host", *_MESSAGES,
+        "agent", *_CONFIG, "agent.host", *_MESSAGES,
     },
     "agent.reloading": _API,
     "agent.operations": {*_API, "agent"},
     "agent.daemon": _DAEMON,
     "agent.__main__": {*_DAEMON, "agent.daemon"},
-    "agent.fleet": {"agent.config", "agent.host"},
+    "agent.fleet": {*_CONFIG, "agent.host"},
     # The intake's errors by name: for the daemon's side of a fleet, and for gateways.
     "agent.fleet.refusals": {*_CORE, "agent.sources", "agent.fleet"},
     # sixtykeyd-fleet, a process of its own: it carries what others have signed.
-    "agent.fleet.connector": {"agent", "agent.config", "agent.host", *_MESSAGES, "agent.fleet"},
+    "agent.fleet.connector": {"agent", *_CONFIG, "agent.host", *_MESSAGES, "agent.fleet"},
     "agent.fleet.gateway": {*_API, "agent", "agent.fleet", "agent.fleet.refusals"},
-    "agent.commands": {*_API, "agent", "agent.fleet", "agent.sshd_setup"},
-    "agent.cli": {*_API, "agent", "agent.fleet", "agent.sshd_setup", "agent.commands"},
+    # The user's side: nothing of the daemon.
+    "agent.client": {"agent", "agent.commands.trouble", "agent.config.plain_yaml"},
+    "agent.commands.trouble": set(),
+    "agent.commands": {*_COMMANDS},
+    "agent.cli": {*_COMMANDS, "agent.commands"},
     "agent.helper": set(),
     "agent.sshd_setup": {"agent.sshd_files"},
     # The version.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import _socket
 import time
 
+from agent.client import quickjson
 from agent.commands.trouble import AWAY, FORBIDDEN, REFUSED, Trouble
 
 TYPE_CHECKING = False
@@ -35,7 +36,7 @@ class Daemon:
 
     def ask(self, action: str, body: Optional[dict[str, Any]] = None) -> dict[str, Any]:
         """The answer to an action such as "Sixtykey.List". Raises Trouble."""
-        content = _dumps(body).encode() if body else b"{}"
+        content = quickjson.dumps(body).encode() if body else b"{}"
         head = (
             "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nUser-Agent: sixtykey\r\n"
             f"Content-Type: application/x-amz-json-1.1\r\nX-Amz-Target: {action}\r\n"
@@ -90,7 +91,7 @@ def _read(answer: bytes) -> dict[str, Any]:
     head, _, content = answer.partition(b"\r\n\r\n")
     status = head.split(b" ", 2)[1:2]
     try:
-        body = loads(content.decode())
+        body = quickjson.loads(content.decode())
     except ValueError:
         body = None
     if not status or not isinstance(body, dict):
@@ -99,41 +100,6 @@ def _read(answer: bytes) -> dict[str, Any]:
         code, message = str(body.get("__type")), str(body.get("Message"))
         raise Trouble(REFUSED, code, f"refused, {code}: {message}")
     return body
-
-
-class _Json:
-    """What json.JSONDecoder tells the scanner that does its work."""
-
-    strict = True
-    object_hook = object_pairs_hook = None
-    parse_float, parse_int, parse_constant = float, int, float
-
-
-def loads(text: str) -> Any:
-    """What json.loads gives, by the same scanner. Raises ValueError.
-
-    The module `json` compiles regular expressions first, which takes as long as the interpreter
-    takes to start; an interpreter that has no such scanner has to.
-    """
-    try:
-        scan = __import__("_json").make_scanner(_Json)
-    except (ImportError, AttributeError, TypeError):
-        import json
-
-        return json.loads(text)
-    try:
-        value, end = scan(text, 0)
-    except StopIteration:
-        raise ValueError("not JSON") from None
-    if text[end:].strip():
-        raise ValueError("more than JSON")
-    return value
-
-
-def _dumps(body: dict[str, Any]) -> str:
-    import json
-
-    return json.dumps(body)
 
 
 def _away(path: str, error: OSError) -> Trouble:

@@ -19,6 +19,22 @@ DAEMON = {
     "--socket": ("PATH", "the daemon's push socket (default: /run/sixtykey/push.sock)"),
     "--config": ("FILE", "the configuration that names it (default: /etc/sixtykey/config.yaml)"),
 }
+CLIENT = {
+    "--config": ("FILE", "the user's configuration (default: ~/.config/sixtykey/client.yaml)"),
+    "--debug": ("", "say each step, and where each value comes from, on stderr"),
+}
+# Where to push, for the commands that do; the same in client.yaml, and as SIXTYKEY_... variables.
+HOST = {
+    "--endpoint": ("URL|aws", "a host or a gateway, or aws: EC2 Instance Connect itself"),
+    "--region": ("NAME", "the region to sign for, and EC2's to look in"),
+    "--profile": ("NAME", "the profile of AWS's files"),
+    "--ca": ("FILE", "certificates that the endpoint's is issued by (PEM)"),
+    "--instance": ("ID", "the instance id: nobody is asked for it then"),
+    "--zone": ("NAME", "its Availability Zone"),
+    "--address": ("NAME", "where to connect to"),
+    "--network": ("KIND", "of EC2's addresses: any, private, public or ipv6"),
+    "--jump": ("HOST", "connect by way of that host, as ssh -J does"),
+}
 
 
 class Usage(Exception):
@@ -47,15 +63,28 @@ class Options:
         """Its values, in order."""
         return self._values.get(name, [])
 
+    def given(self) -> dict[str, Optional[str]]:
+        """All that have a value, by name without the dashes."""
+        return {name[2:]: values[-1] for name, values in self._values.items() if values[-1]}
 
-def parse(arguments: Sequence[str], table: Table) -> tuple[Options, list[str]]:
-    """Options and words. `--` ends the options, and `-` alone is a word. Raises Usage."""
+
+def parse(
+    arguments: Sequence[str], table: Table, *, words_end_options: bool = False
+) -> tuple[Options, list[str]]:
+    """Options and words. `--` ends the options, and `-` alone is a word. Raises Usage.
+
+    Args:
+        words_end_options: whatever follows the first word, or an option with one dash, is a word.
+    """
     options, words = Options(), []
     left = list(arguments)
     while left:
         word = left.pop(0)
         if word == "--":
             words += left
+            break
+        if words_end_options and not word.startswith("--"):
+            words += [word, *left]
             break
         if not word.startswith("-") or word == "-":
             words.append(word)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.client import quickjson
 from agent.commands import client
 from agent.commands.client import Daemon
 from agent.commands.options import Options
@@ -117,14 +118,14 @@ def test_a_wrong_configuration_is_said(directory: Path) -> None:
 def test_json_is_read_as_json_reads_it(value: object) -> None:
     """The quick way to read the daemon's JSON gives what the module json gives."""
     for text in (json.dumps(value), json.dumps(value, ensure_ascii=False, indent=1)):
-        assert client.loads(text) == json.loads(text) == value
+        assert quickjson.loads(text) == json.loads(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1,]", "{} {}", '{"a": 1', "nope", '"\n"', '{"a"}'])
 def test_what_is_not_json_is_refused(text: str) -> None:
     """Half an answer, or two, is a ValueError, as with json."""
     with pytest.raises(ValueError):  # noqa: PT011 - as json.loads, which says no more
-        client.loads(text)
+        quickjson.loads(text)
 
 
 def test_nothing_that_others_chose_moves_the_cursor() -> None:

@@ -1,0 +1,112 @@
+"""Asks a host, a gateway or AWS: signed requests, the answers' errors in words that help."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from agent import __version__
+from agent.client import https, limits, quickjson
+from agent.client.refusals import refused
+from agent.client.sigv4 import sign
+from agent.client.vocabulary import AWS
+from agent.commands.trouble import AWAY, Trouble
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+    from agent.client.settings import Settings
+    from agent.client.sigv4 import Credential
+
+PUSH = "AWSEC2InstanceConnectService.SendSSHPublicKey"
+HOSTS = "Sixtykey.Hosts"
+_SERVICE = "ec2-instance-connect"
+_AGAIN = frozenset({"ThrottlingException", "Throttling", "TooManyRequestsException"})
+
+
+def url_of(settings: Settings, region: str) -> str:
+    """Where pushes go. AWS's own names are those of its partitions (AWS General Reference)."""
+    if settings.endpoint != AWS:
+        return settings.endpoint
+    other = settings.environ.get("AWS_ENDPOINT_URL")
+    if other:
+        return other
+    return f"https://{_SERVICE}.{region}.amazonaws.com" + (".cn" if region[:3] == "cn-" else "")
+
+
+class Api:
+    """One endpoint, asked as one credential."""
+
+    def __init__(self, settings: Settings, credential: Credential, region: str) -> None:
+        self.url = url_of(settings, region)
+        self._address = https.Address(self.url)
+        self._address.check_private()
+        self.credential = credential
+        self._region = region
+        self._ca = settings.get("ca")
+
+    def ask(self, action: str, members: dict[str, Any]) -> dict[str, Any]:
+        """The answer's body. Raises Trouble, with words that say what to do."""
+        body = quickjson.dumps(members).encode()
+        pause = limits.PUSH_PAUSE_SECONDS
+        for attempt in range(1, limits.PUSH_ATTEMPTS + 1):
+            answer = https.post(self._address, self._headers(action, body), body, self._ca)
+            document = _document(answer)
+            if answer.status == 200 and document is not None:
+                return document
+            code = _code(answer, document)
+            if attempt == limits.PUSH_ATTEMPTS or not (answer.status >= 500 or code in _AGAIN):
+                message = str((document or {}).get("Message") or (document or {}).get("message"))
+                raise refused(code, message, _clock_apart(answer), self.credential, self.url)
+            time.sleep(_pause(answer) or pause)
+            pause = min(pause * 2, limits.PUSH_PAUSE_MOST_SECONDS)
+        raise AssertionError("unreachable")
+
+    def _headers(self, action: str, body: bytes) -> dict[str, str]:
+        headers = {
+            "host": self._address.authority,
+            "content-type": "application/x-amz-json-1.1",
+            "x-amz-target": action,
+            # Two pushes within a second would have one signature, and so be one push that is
+            # repeated: this makes each its own. The AWS SDKs send it too.
+            "amz-sdk-invocation-id": os.urandom(16).hex(),
+        }
+        scope = (self._region, _SERVICE)
+        signed = sign(self.credential, scope, self._address.path, headers, body, time.time())
+        return {**signed, "user-agent": f"sixtykey/{__version__}"}
+
+
+def _document(answer: https.Answer) -> Optional[dict[str, Any]]:
+    try:
+        found = quickjson.loads(answer.body.decode())
+    except ValueError:
+        found = None
+    if found is None and answer.status == 200:
+        raise Trouble(AWAY, "NoAnswer", "what answers there is no EC2 Instance Connect API")
+    return found if isinstance(found, dict) else None
+
+
+def _code(answer: https.Answer, document: Optional[dict[str, Any]]) -> str:
+    found = str((document or {}).get("__type") or answer.headers.get("x-amzn-errortype") or "")
+    return found.rpartition("#")[2].partition(":")[0] or f"HTTP{answer.status}"
+
+
+def _pause(answer: https.Answer) -> float:
+    """What the answer says to wait, in seconds (it says milliseconds); 0 where it does not."""
+    told = answer.headers.get("x-amz-retry-after", "")
+    return min(int(told) / 1000, limits.PUSH_PAUSE_MOST_SECONDS) if told.isdigit() else 0.0
+
+
+def _clock_apart(answer: https.Answer) -> Optional[float]:
+    """How far this clock is ahead of the answer's, in seconds (RFC 9110, section 6.6.1)."""
+    told = answer.headers.get("date")
+    if not told:
+        return None
+    try:
+        there = time.strptime(told, "%a, %d %b %Y %H:%M:%S GMT")
+    except ValueError:
+        return None
+    import calendar
+
+    return time.time() - calendar.timegm(there)

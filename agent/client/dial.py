@@ -1,0 +1,136 @@
+"""Connects to whichever of a host's addresses answers first.
+
+Source: RFC 8305 (Happy Eyeballs Version 2): families by turns, a new attempt every quarter of a
+second or when one fails, and the first that stands is taken.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+import select
+import time
+
+from agent.client import limits
+from agent.commands.trouble import AWAY, Trouble
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, Optional
+
+    # Family, and the address as connect(2) takes it.
+    Place = tuple[int, Any]
+
+_UNDER_WAY = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
+
+
+def dial(names: Sequence[str], port: int, seconds: float, what: str) -> _socket.socket:
+    """A connected TCP socket, blocking. Raises Trouble when no address takes it in that time.
+
+    Args:
+        names: addresses, or names of which all addresses are tried; `what` is for the words.
+    """
+    places = in_turns(_resolve(names, port))
+    race = _Race(places, time.monotonic() + seconds)
+    try:
+        won = race.run()
+    finally:
+        race.end()
+    if won is None:
+        raise Trouble(
+            AWAY, "NoConnection", f"cannot connect to {what}: {race.words()}",
+            "is the address right, and is the port open from here?",
+        )  # fmt: skip
+    won.setblocking(True)
+    won.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+    return won
+
+
+def _resolve(names: Sequence[str], port: int) -> list[Place]:
+    found: list[Place] = []
+    words = ""
+    for name in names:
+        try:
+            infos = _socket.getaddrinfo(name, port, 0, _socket.SOCK_STREAM)
+        except OSError as error:
+            words = words or f"{name}: {error.strerror or error}"
+            continue
+        found += [(info[0], info[4]) for info in infos if (info[0], info[4]) not in found]
+    if not found:
+        raise Trouble(AWAY, "NoAddress", words or "there is no address to connect to")
+    return found[: limits.ADDRESSES]
+
+
+def in_turns(places: Sequence[Place]) -> list[Place]:
+    """One of the first one's family, one of the other, and so on (RFC 8305, section 4)."""
+    first = [place for place in places if place[0] == places[0][0]]
+    others = [place for place in places if place[0] != places[0][0]]
+    mixed = []
+    while first or others:
+        mixed += [kind.pop(0) for kind in (first, others) if kind]
+    return mixed
+
+
+class _Race:
+    """Attempts to connect, side by side. The time is that of time.monotonic."""
+
+    def __init__(self, places: Sequence[Place], end: float) -> None:
+        self._left = list(places)
+        self._end = end
+        self._running: dict[int, _socket.socket] = {}
+        self._poll = select.poll()
+        self._failures: list[str] = []
+        self._won: Optional[_socket.socket] = None
+
+    def run(self) -> Optional[_socket.socket]:
+        while self._won is None and (self._left or self._running):
+            now = time.monotonic()
+            if now >= self._end:
+                self._failures.append("no answer in time")
+                return None
+            if self._left:
+                self._begin(*self._left.pop(0))
+            delay = limits.ATTEMPT_DELAY_SECONDS if self._left else self._end - now
+            if self._running and self._won is None:
+                self._wait(min(delay, self._end - now))
+        return self._won
+
+    def _begin(self, family: int, address: Any) -> None:
+        try:
+            sock = _socket.socket(family, _socket.SOCK_STREAM)
+        except OSError as error:
+            self._failures.append(error.strerror or str(error))
+            return
+        sock.setblocking(False)
+        status = sock.connect_ex(address)
+        if status == 0:
+            self._won = sock
+        elif status in _UNDER_WAY:
+            self._running[sock.fileno()] = sock
+            self._poll.register(sock.fileno(), select.POLLOUT)
+        else:
+            sock.close()
+            self._failures.append(f"{address[0]}: {os.strerror(status)}")
+
+    def _wait(self, seconds: float) -> None:
+        for number, _ in self._poll.poll(max(1, int(seconds * 1000))):
+            sock = self._running.pop(number)
+            self._poll.unregister(number)
+            status = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
+            if status == 0 and self._won is None:
+                self._won = sock
+                continue
+            if status:
+                self._failures.append(os.strerror(status))
+            sock.close()
+
+    def end(self) -> None:
+        """Give up whatever has not won."""
+        for sock in self._running.values():
+            sock.close()
+
+    def words(self) -> str:
+        """Why none won."""
+        return ", ".join(dict.fromkeys(self._failures)) or "no answer"

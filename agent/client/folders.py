@@ -1,0 +1,126 @@
+"""Where the user's side keeps what it keeps: settings and the public key, and what passes.
+
+No private key is ever written. Credentials that end are kept in memory only: see `memory`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from agent.commands.trouble import REFUSED, Trouble
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Optional
+
+    Environment = Mapping[str, str]
+
+NAME = "sixtykey"
+
+
+def settings_folder(environ: Environment) -> str:
+    """~/.config/sixtykey, or that of XDG_CONFIG_HOME (XDG Base Directory Specification)."""
+    base = environ.get("XDG_CONFIG_HOME", "")
+    if not base.startswith("/"):
+        base = os.path.join(_home(environ), ".config")
+    return os.path.join(base, NAME)
+
+
+def _home(environ: Environment) -> str:
+    home = environ.get("HOME", "")
+    if not home.startswith("/"):
+        raise Trouble(REFUSED, "NoHome", "HOME is not set, so there is no place for the public key")
+    return home
+
+
+def memory(environ: Environment) -> Optional[str]:
+    """A folder of this login session that is never on a disk, or None.
+
+    XDG_RUNTIME_DIR is on tmpfs, its owner's alone, and gone when the last session ends.
+    """
+    base = environ.get("XDG_RUNTIME_DIR", "")
+    if not base.startswith("/"):
+        return None
+    try:
+        found = os.lstat(base)
+    except OSError:
+        return None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        return None
+    return private(os.path.join(base, NAME))
+
+
+def passing(environ: Environment) -> str:
+    """A folder for what is no secret and soon old: in memory where there is such a place."""
+    return memory(environ) or private(settings_folder(environ))
+
+
+def private(path: str) -> str:
+    """The folder, made if need be, for its owner alone. Raises Trouble: it is somebody else's."""
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            pass
+        found = os.stat(path)
+        if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode):
+            raise Trouble(REFUSED, "Folder", f"{path} is not a folder of yours: move it away")
+        if found.st_mode & 0o077:
+            os.chmod(path, 0o700)
+    except OSError as error:
+        raise Trouble(REFUSED, "Folder", f"{path}: {error.strerror}") from None
+    return path
+
+
+class turn:  # noqa: N801 - it reads as a word: with turn(...)
+    """A `with` block that one process at a time is in; `path` is the lock's file (flock(2))."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def __enter__(self) -> None:
+        import fcntl
+
+        try:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise Trouble(REFUSED, "Folder", f"{self._path}: {error.strerror}") from None
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+
+def write(path: str, text: str) -> None:
+    """Replace a file whole, 0600: whoever reads it sees the old text or the new. Raises Trouble."""
+    draft = f"{path}.{os.getpid()}"
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        try:
+            left = text.encode()
+            while left:
+                left = left[os.write(descriptor, left) :]
+        finally:
+            os.close(descriptor)
+        os.rename(draft, path)
+    except OSError as error:
+        raise Trouble(REFUSED, "Folder", f"{path}: {error.strerror}") from None
+
+
+def read(path: str, most: int) -> Optional[str]:
+    """A file of ours: its text, or None where it is not there, not ours, too large, or not text."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            found = os.fstat(descriptor)
+            if found.st_uid != os.geteuid() or found.st_size > most:
+                return None
+            return os.read(descriptor, found.st_size).decode()
+        finally:
+            os.close(descriptor)
+    except (OSError, UnicodeDecodeError):
+        return None

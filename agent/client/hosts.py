@@ -1,0 +1,92 @@
+"""The hosts that can be pushed to: what a gateway or EC2 says, and which of them a name means."""
+
+from __future__ import annotations
+
+from agent.client.patterns import matches
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any, Optional
+
+
+class Host:
+    """One instance. `uses` and `lifetime` (seconds) are what its leases are good for, if known."""
+
+    def __init__(
+        self,
+        instance: str,
+        zone: str,
+        name: str = "",
+        addresses: Sequence[str] = (),
+        host_keys: Sequence[str] = (),
+        tags: Optional[Mapping[str, str]] = None,
+        uses: str = "",
+        lifetime: int = 0,
+    ) -> None:
+        self.instance = instance
+        self.zone = zone
+        self.name = name
+        self.addresses = list(addresses)
+        self.host_keys = list(host_keys)
+        self.tags = dict(tags or {})
+        self.uses = uses
+        self.lifetime = lifetime
+
+    def is_called(self, name: str) -> bool:
+        """Whether a name means it: its own, its instance id, an address, or a tag KEY=VALUE."""
+        tag, equals, value = name.partition("=")
+        if equals:
+            return self.tags.get(tag) == value
+        return name in self.addresses or name.lower() in (self.name.lower(), self.instance)
+
+    def fits(self, pattern: str) -> bool:
+        """Whether a pattern fits its name or instance id, or names a tag that it has."""
+        names = [self.name, self.instance]
+        return self.is_called(pattern) or any(matches(pattern, name) for name in names if name)
+
+    def document(self) -> dict[str, Any]:
+        """For JSON; `of` makes it again."""
+        return {
+            "InstanceId": self.instance,
+            "AvailabilityZone": self.zone,
+            "Name": self.name,
+            "Addresses": self.addresses,
+            "HostKeys": self.host_keys,
+            "Tags": self.tags,
+            "Uses": self.uses,
+            "Lifetime": self.lifetime,
+        }
+
+    @classmethod
+    def of(cls, found: Any) -> Host:
+        """The host that a document describes. Raises ValueError: it is none."""
+        if not isinstance(found, dict):
+            raise ValueError("a host is no mapping")
+        tags = found.get("Tags") or {}
+        if not isinstance(tags, dict):
+            raise ValueError("a host's tags are no mapping")
+        lifetime = found.get("Lifetime")
+        return cls(
+            _word(found.get("InstanceId")),
+            _word(found.get("AvailabilityZone")),
+            _word(found.get("Name") or ""),
+            [_word(each) for each in found.get("Addresses") or ()],
+            [_printable(each) for each in found.get("HostKeys") or ()],
+            {_printable(key): _printable(value) for key, value in tags.items()},
+            _word(found.get("Uses") or ""),
+            lifetime if isinstance(lifetime, int) else 0,
+        )
+
+
+def _printable(value: Any) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError("a host's description has what is no text")
+    return value
+
+
+def _word(value: Any) -> str:
+    text = _printable(value)
+    if " " in text:
+        raise ValueError("a host's description has a space in a name")
+    return text

@@ -1,0 +1,137 @@
+"""One HTTP request, one answer: over TCP or TLS, read to its end under a deadline.
+
+`http.client` brings the e-mail package, which takes longer to import than a push takes.
+"""
+
+from __future__ import annotations
+
+import time
+
+from agent.client import dial, limits
+from agent.commands.trouble import AWAY, Trouble
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+
+class Answer:
+    """Status, headers (lower-case names) and body."""
+
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+class Address:
+    """A URL's parts. Raises Trouble when it is none that is taken here."""
+
+    def __init__(self, url: str) -> None:
+        scheme, _, rest = url.partition("://")
+        self.authority, slash, path = rest.partition("/")
+        self.path = slash + path or "/"
+        host, colon, port = self.authority.rpartition(":")
+        if not colon or port.endswith("]"):
+            host, port = self.authority, {"http": "80", "https": "443"}.get(scheme, "")
+        self.host = host.strip("[]")
+        self.tls = scheme == "https"
+        if scheme not in ("http", "https") or not self.host or not port.isdigit() or "@" in rest:
+            words = f"the endpoint {url!r} is no URL such as https://keys.example:8060"
+            raise Trouble(AWAY, "Endpoint", words)
+        self.port = int(port)
+
+    def check_private(self) -> None:
+        """Raise Trouble for a way that is readable on its way, unless it ends on this machine."""
+        local = self.host in {"localhost", "::1"} or self.host.startswith("127.")
+        if not self.tls and not local:
+            raise Trouble(
+                AWAY, "Endpoint", f"http to {self.host} could be read and changed on its way",
+                "use https://, or http:// on this machine (127.0.0.1), through a tunnel",
+            )  # fmt: skip
+
+
+def post(address: Address, headers: dict[str, str], body: bytes, ca: Optional[str]) -> Answer:
+    """The answer to a POST. Raises Trouble: away, not trusted, or no HTTP."""
+    end = time.monotonic() + limits.ANSWER_SECONDS
+    what = f"{address.host} port {address.port}"
+    sock: Any = dial.dial([address.host], address.port, limits.CONNECT_SECONDS, what)
+    try:
+        sock.settimeout(limits.CONNECT_SECONDS)
+        if address.tls:
+            sock = _tls(sock, address.host, ca)
+        head = f"POST {address.path} HTTP/1.1\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        sock.sendall(head.encode() + body)
+        return _read(sock, end)
+    except OSError as error:
+        raise Trouble(AWAY, "Endpoint", f"{what}: {_words(error)}", _hint(error)) from None
+    finally:
+        sock.close()
+
+
+def _tls(sock: Any, host: str, ca: Optional[str]) -> Any:
+    import socket
+    import ssl
+
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        raise Trouble(AWAY, "Endpoint", f"ca: {ca}: {error.strerror or error}") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    whole = socket.socket(fileno=sock.detach())
+    whole.settimeout(limits.CONNECT_SECONDS)
+    try:
+        return context.wrap_socket(whole, server_hostname=host)
+    except BaseException:
+        whole.close()
+        raise
+
+
+def _words(error: OSError) -> str:
+    if isinstance(error, TimeoutError) or "timed out" in str(error):
+        return f"no answer within {limits.ANSWER_SECONDS:.0f} s"
+    return getattr(error, "verify_message", "") or error.strerror or str(error)
+
+
+def _hint(error: OSError) -> str:
+    if type(error).__name__ == "SSLCertVerificationError":
+        return "its certificate is not trusted: `ca` names the file that it was issued by"
+    return "is it running, and is this its endpoint?"
+
+
+def _read(sock: Any, end: float) -> Answer:
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += _some(sock, end)
+        if len(received) > limits.HEAD_BYTES:
+            break
+    head, blank, body = received.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    words = first.split(" ")
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers[name.lower()] = value.strip()
+    length = headers.get("content-length", "")
+    if not blank or not first.startswith("HTTP/1.") or not words[1].isdigit():
+        raise OSError(0, "what answers there speaks no HTTP")
+    if not length.isdigit() or int(length) > limits.ANSWER_BYTES:
+        raise OSError(0, "what answers there sends no answer of a known length")
+    parts, left = [body], int(length) - len(body)
+    while left > 0:
+        parts.append(_some(sock, end))
+        left -= len(parts[-1])
+    return Answer(int(words[1]), headers, b"".join(parts)[: int(length)])
+
+
+def _some(sock: Any, end: float) -> bytes:
+    left = end - time.monotonic()
+    if left <= 0:
+        raise OSError(0, f"no whole answer within {limits.ANSWER_SECONDS:.0f} s")
+    sock.settimeout(left)
+    part = bytes(sock.recv(1 << 16))
+    if not part:
+        raise OSError(0, "it closed without an answer")
+    return part

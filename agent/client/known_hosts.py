@@ -1,0 +1,53 @@
+"""Host keys that a gateway vouches for, where ssh's KnownHostsCommand finds them.
+
+ssh's own files count as ever, and so does StrictHostKeyChecking: a key that is told here is one
+that ssh need not ask about (ssh_config(5), KnownHostsCommand).
+"""
+
+from __future__ import annotations
+
+import os
+
+from agent.client import folders, limits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.client.folders import Environment
+
+
+def file_of(environ: Environment) -> str:
+    """The file, in the form of known_hosts (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT)."""
+    return os.path.join(folders.settings_folder(environ), "known_hosts")
+
+
+def name_of(host: str, port: int) -> str:
+    """How ssh looks for a host: its name alone means port 22."""
+    return host if port == 22 else f"[{host}]:{port}"
+
+
+def tell(environ: Environment, host: str, port: int, keys: Sequence[str]) -> None:
+    """From now on these, as TYPE BASE64, are the host's keys; none is none. Raises Trouble."""
+    path, name = file_of(environ), name_of(host, port).lower()
+    folder = folders.private(os.path.dirname(path))
+    ours = [f"{name} {key}" for key in keys]
+    if _of(_lines(path), name) == ours and os.path.exists(path):
+        return
+    with folders.turn(os.path.join(folder, "known_hosts.lock")):
+        lines = _lines(path)
+        others = [line for line in lines if line not in _of(lines, name)]
+        folders.write(path, "".join(f"{line}\n" for line in [*others, *ours]))
+
+
+def of(environ: Environment, name: str) -> list[str]:
+    """The lines for a host, as ssh looks for it."""
+    return _of(_lines(file_of(environ)), name.lower())
+
+
+def _lines(path: str) -> list[str]:
+    return (folders.read(path, limits.ANSWER_BYTES) or "").splitlines()
+
+
+def _of(lines: Sequence[str], name: str) -> list[str]:
+    return [line for line in lines if line.startswith(f"{name} ")]

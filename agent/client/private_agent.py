@@ -1,0 +1,80 @@
+"""An ssh-agent of our own, for sessions that have none: a real ssh-agent(1), never a key file."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from agent.client import folders, limits, ssh_agent
+from agent.client.ssh_agent import NoAgent, SshAgent
+from agent.commands.trouble import REFUSED, Trouble
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from agent.client.folders import Environment
+
+# A socket's path has 104 bytes on macOS, its end included (unix(4)); 108 on Linux (unix(7)).
+_PATH_MOST = 103
+
+
+def socket_path(environ: Environment) -> str:
+    """Where it listens: ssh's configuration names this place, whether or not it is there now."""
+    return os.path.join(folders.settings_folder(environ), "agent.sock")
+
+
+def start(environ: Environment) -> SshAgent:
+    """One that answers: that of before, or a new one. The caller has the turn. Raises Trouble."""
+    folder, path = folders.private(folders.settings_folder(environ)), socket_path(environ)
+    if len(os.fsencode(path)) > _PATH_MOST:
+        raise Trouble(
+            REFUSED, "NoAgent", f"no ssh-agent runs, and {path} is too long for one of our own",
+            "start one: eval $(ssh-agent)",
+        )  # fmt: skip
+    return ssh_agent.answering(path) or _start(folder, path)
+
+
+def _start(folder: str, path: str) -> SshAgent:
+    import subprocess
+
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    # Given a command, the agent ends with it (ssh-agent(1)): none is left behind for ever.
+    command = ["ssh-agent", "-a", path, "sleep", str(limits.KEY_SECONDS_MOST)]
+    quiet = subprocess.DEVNULL
+    try:
+        child = subprocess.Popen(
+            command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True, cwd="/"
+        )
+    except OSError as error:
+        raise NoAgent(f"no ssh-agent runs, and none can be started: {error}") from None
+    end = time.monotonic() + limits.AGENT_SECONDS
+    while child.poll() is None and time.monotonic() < end:
+        agent = ssh_agent.answering(path)
+        if agent is not None:
+            folders.write(os.path.join(folder, "agent.pid"), f"{child.pid}\n")
+            # It stays when we go: nobody waits for it.
+            child.returncode = 0
+            return agent
+        time.sleep(0.005)
+    raise NoAgent("no ssh-agent runs, and one that was started does not answer")
+
+
+def stop(environ: Environment) -> None:
+    """End it, if it is still there: only then its socket answers."""
+    path = socket_path(environ)
+    record = os.path.join(os.path.dirname(path), "agent.pid")
+    number = (folders.read(record, 32) or "").strip()
+    if ssh_agent.answering(path) is not None and number.isdigit() and int(number) > 1:
+        import signal
+
+        try:
+            os.kill(int(number), signal.SIGTERM)
+        except OSError:
+            pass
+    for name in (path, record):
+        try:
+            os.unlink(name)
+        except OSError:
+            pass

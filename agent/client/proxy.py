@@ -1,0 +1,166 @@
+"""The way of one connection: find the host, push the session's key, connect, hand over."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from agent.client import (
+    credentials,
+    dial,
+    handover,
+    known_hosts,
+    leases,
+    limits,
+    session_key,
+    settings,
+    targets,
+)  # fmt: skip
+from agent.client.api import PUSH, Api
+from agent.commands.trouble import REFUSED, Trouble
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Optional
+
+    from agent.client.folders import Environment
+    from agent.client.hosts import Host
+    from agent.client.progress import Progress
+    from agent.client.session_key import SessionKey
+    from agent.client.settings import Settings
+
+
+class Connection:
+    """One connection to HOST as USER, step by step. Every step raises Trouble."""
+
+    def __init__(
+        self,
+        environ: Environment,
+        given: Mapping[str, Optional[str]],
+        names: tuple[str, str, int],
+        progress: Progress,
+    ) -> None:
+        self.user, self.name, self.port = names
+        for word in (self.user, self.name):
+            if not word or word.startswith("-") or not word.isprintable() or " " in word:
+                raise Trouble(REFUSED, "Name", f"{word!r} is no name of a user or a host")
+        self._progress = progress
+        self._environ = environ
+        self.settings: Settings = settings.load(environ, given, self.name)
+        for line in self.settings.told():
+            progress.note(line)
+        self._progress.now("looking for credentials")
+        self.region = credentials.region(self.settings)
+        credential = credentials.find(self.settings, time.time())
+        progress.note(f"credential {credential.access_key_id} ({credential.origin})")
+        self.api = Api(self.settings, credential, self.region)
+        self.host: Host = self._find()
+
+    def _find(self, *, fresh: bool = False) -> Host:
+        self._progress.now(f"looking for {self.name}")
+        host = targets.find(self.settings, self.api, self.region, self.name, fresh=fresh)
+        self._progress.note(f"{self.name} is {host.instance} at {', '.join(host.addresses)}")
+        return host
+
+    def key(self) -> SessionKey:
+        """The key that ssh has loaded by now; a new one is too late for this ssh."""
+        self._progress.now("asking ssh-agent")
+        key = session_key.loaded(self._environ)
+        if key is None or key.left(time.time()) < limits.KEY_SPARE_SECONDS:
+            key = self._ensure(limits.KEY_SPARE_SECONDS)
+            self._progress.tell("a new key was made just now; if ssh does not offer it, try again")
+        return key
+
+    def _ensure(self, fresh: float) -> SessionKey:
+        seconds, confirm = self.settings.key_seconds, self.settings.key_confirm
+        return session_key.ensure(self._environ, seconds, confirm, fresh)
+
+    def push(self, key: SessionKey) -> None:
+        """Have the host take the key, unless a live lease does; returns when it has."""
+        host = self.host
+        which = (self.api.url, self.api.credential.access_key_id, host.instance, self.user)
+        lease = leases.Lease(self._environ, *which, key.fingerprint)
+        lasting = host.uses == "unlimited" and host.lifetime > 0
+        if lasting and lease.is_live(host.lifetime):
+            self._progress.note("a live lease of before serves")
+            return
+        self._progress.now(f"pushing the key to {self.name} ({host.instance})")
+        began = leases.boottime(), time.time()
+        try:
+            self.api.ask(PUSH, self._members(key))
+        except Trouble as trouble:
+            if trouble.code != "EC2InstanceNotFoundException" or self.settings.get("instance"):
+                raise
+            before, self.host = self.host, self._find(fresh=True)
+            if self.host.instance == before.instance:
+                raise
+            self.api.ask(PUSH, self._members(key))
+        self._progress.note(f"pushed {key.fingerprint}")
+        if lasting:
+            lease.pushed(*began)
+
+    def _members(self, key: SessionKey) -> dict[str, str]:
+        members = {
+            "InstanceId": self.host.instance,
+            "InstanceOSUser": self.user,
+            "SSHPublicKey": key.public,
+            "AvailabilityZone": self.host.zone,
+        }
+        return {name: value for name, value in members.items() if value}
+
+    def tell_host_keys(self) -> None:
+        """Have ssh know the host's keys that the gateway vouches for."""
+        known_hosts.tell(self._environ, self.name, self.port, self.host.host_keys)
+
+    def hand_over(self) -> None:
+        """Connect, and give ssh the connection; returns when ssh needs nothing more of us."""
+        jump = self.settings.get("jump")
+        if jump:
+            _jump(jump, self.host.addresses[0], self.port)
+            return
+        self._progress.now(f"connecting to {self.name}")
+        what = f"{self.name} port {self.port} ({', '.join(self.host.addresses)})"
+        try:
+            sock = dial.dial(self.host.addresses, self.port, limits.DIAL_SECONDS, what)
+        except Trouble:
+            before, self.host = self.host.addresses, self._find(fresh=True)
+            if self.host.addresses == before:
+                raise
+            sock = dial.dial(self.host.addresses, self.port, limits.DIAL_SECONDS, what)
+        self._progress.done()
+        if handover.wants_socket():
+            handover.give(sock.fileno())
+            sock.close()
+        else:
+            handover.relay(sock)
+
+    def renew(self, key: SessionKey) -> None:
+        """Make the next key in time, for the connections after this one."""
+        margin = session_key.margin(self.settings.key_seconds)
+        if key.left(time.time()) < margin:
+            self._ensure(margin)
+
+
+def _jump(jump: str, address: str, port: int) -> None:
+    """Have ssh carry the connection by way of another host (ssh(1), -W)."""
+    import subprocess
+
+    # What was said of this host is not so of the other one.
+    this_host = ("SIXTYKEY_JUMP", "SIXTYKEY_INSTANCE", "SIXTYKEY_ZONE", "SIXTYKEY_ADDRESS")
+    environ = {name: value for name, value in os.environ.items() if name not in this_host}
+    inner = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    command = ["ssh", "-W", inner, "--", jump]
+    if not handover.wants_socket():
+        os.execvpe(command[0], command, environ)  # noqa: S606 - a list, and no shell
+    import _socket
+
+    ours, theirs = _socket.socketpair()
+    child = subprocess.Popen(
+        command, stdin=theirs.fileno(), stdout=theirs.fileno(), env=environ
+    )  # fmt: skip
+    theirs.close()
+    handover.give(ours.fileno())
+    ours.close()
+    # It lives as long as the connection; ssh does not wait for it.
+    child.returncode = 0

@@ -1,0 +1,72 @@
+"""What an error of the API means for the person who wanted to log in, and what to do."""
+
+from __future__ import annotations
+
+from agent.commands.trouble import AWAY, FORBIDDEN, REFUSED, Trouble
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from agent.client.sigv4 import Credential
+
+_EXPIRED = "your credentials have ended: aws sso login, or whatever you get them by, and try again"
+_UNKNOWN = (
+    "these credentials are not known there: is this the right profile, and the right endpoint?"
+)
+_HINTS = {
+    "AccessDeniedException": "ask whoever manages the access key to allow this OS user "
+    "(allow.os_users, or the condition ec2:osuser), or log in as another one",
+    "AccessDenied": "ask whoever manages the access key to allow this",
+    "UnauthorizedOperation": "ask whoever manages the access key to allow this",
+    "AuthException": "the secret is wrong, or the instance is not among those that this access key "
+    "may push to",
+    "NotAuthorized": "the access key does not count from your address: a VPN, perhaps?",
+    "InvalidClientTokenId": _UNKNOWN,
+    "UnrecognizedClientException": _UNKNOWN,
+    "OptInRequired": "the access key is disabled or past its end: ask whoever manages it",
+    "ExpiredToken": _EXPIRED,
+    "ExpiredTokenException": _EXPIRED,
+    "RequestExpired": "set this machine's clock: timedatectl set-ntp true",
+    "EC2InstanceNotFoundException": "it is gone, not connected, or another one: sixtykey hosts",
+    "EC2InstanceStateInvalidException": "the instance does not run",
+    "EC2InstanceTypeInvalidException": "EC2 cannot push to this type of instance",
+    "EC2InstanceUnavailableException": "the instance cannot be reached at present; try again",
+    "InvalidArgsException": "the host may not take Ed25519 keys: keys.types of its configuration "
+    "needs ssh-ed25519",
+    "ThrottlingException": "too many pushes at once: try again, or have push.rate raised",
+    "ServiceUnavailable": "the host or its gateway is stopping or cut off: try again soon",
+    "IncompleteSignature": "is `region` the one that the endpoint expects?",
+    "InvalidAction": "this endpoint tells nobody of its hosts: name instance, zone and address of "
+    "the host in client.yaml",
+}
+_FORBIDDEN = frozenset({
+    "AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "AuthException",
+    "NotAuthorized", "InvalidClientTokenId", "UnrecognizedClientException", "OptInRequired",
+})  # fmt: skip
+_AWAY = frozenset({"ThrottlingException", "ServiceUnavailable", "ServiceException"})
+# More than this between two clocks is worth telling (seconds); answers take some themselves.
+_APART = 60.0
+
+
+def refused(
+    code: str, message: str, apart: Optional[float], credential: Credential, url: str
+) -> Trouble:
+    """The trouble that an error is; `apart` is how far this clock is ahead, in seconds."""
+    hint = _HINTS.get(code, "")
+    if code in ("RequestExpired", "AuthException", "SignatureDoesNotMatch"):
+        hint = _of_clocks(apart) or hint
+    exit_code = FORBIDDEN if code in _FORBIDDEN else AWAY if code in _AWAY else REFUSED
+    said = "" if message in ("", "None") else f": {message}"
+    words = f"the push was refused, {code}{said}"
+    who = f"asked: {url} as {credential.access_key_id} ({credential.origin})"
+    return Trouble(exit_code, code, words, f"{hint}\n  {who}" if hint else who)
+
+
+def _of_clocks(apart: Optional[float]) -> str:
+    if apart is None or abs(apart) < _APART:
+        return ""
+    side = "ahead of" if apart > 0 else "behind"
+    return (
+        f"this machine's clock is {abs(apart):.0f} s {side} the other's: {_HINTS['RequestExpired']}"
+    )

@@ -1,0 +1,157 @@
+"""The session's key: Ed25519, made in memory, held by ssh-agent for a time; on disk its .pub only.
+
+An agent is asked for the key that it has before one is made, so there is one for each agent. The
+comment says until when: agents do not tell (draft-miller-ssh-agent has no such question).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from agent.client import folders, limits, private_agent, ssh_agent
+from agent.client.ssh_agent import SshAgent, string
+from agent.commands.trouble import REFUSED, Trouble
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from agent.client.folders import Environment
+
+PREFIX = "sixtykey until "
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_TYPE = b"ssh-ed25519"
+
+
+class SessionKey:
+    """A key of ours in an agent. `ends` is in seconds since 1970."""
+
+    def __init__(self, blob: bytes, comment: str, agent: SshAgent) -> None:
+        self.blob = blob
+        self.comment = comment
+        self.agent = agent
+        self.ends = _end(comment)
+
+    @property
+    def line(self) -> str:
+        """As ssh-add -L prints it, and the .pub has it."""
+        return f"{self.public} {self.comment}"
+
+    @property
+    def public(self) -> str:
+        """Type and base64: what is pushed."""
+        import binascii
+
+        return f"{_TYPE.decode()} {binascii.b2a_base64(self.blob, newline=False).decode()}"
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA256:..., as ssh-keygen -l has it."""
+        import binascii
+        import hashlib
+
+        digest = binascii.b2a_base64(hashlib.sha256(self.blob).digest(), newline=False)
+        return "SHA256:" + digest.decode().rstrip("=")
+
+    def left(self, now: float) -> float:
+        """Seconds until its end."""
+        return self.ends - now
+
+
+def _end(comment: str) -> float:
+    """The time in a comment of ours, or 0: then it counts as ended."""
+    digits = comment[len(PREFIX) :].translate({ord(c): None for c in "-:TZ"})
+    if not comment.startswith(PREFIX) or len(digits) != 14 or not digits.isascii():
+        return 0.0
+    if not digits.isdigit():
+        return 0.0
+    import calendar
+
+    parts = (digits[:4], digits[4:6], digits[6:8], digits[8:10], digits[10:12], digits[12:])
+    return float(calendar.timegm((*map(int, parts), 0, 0, 0)))
+
+
+def public_file(environ: Environment) -> str:
+    """The file of the public key, which ssh is told as IdentityFile."""
+    return os.path.join(folders.settings_folder(environ), "id.pub")
+
+
+def agents(environ: Environment) -> list[SshAgent]:
+    """The agents that answer: the user's, and the one that we started where there was none."""
+    paths = [environ.get("SSH_AUTH_SOCK", ""), private_agent.socket_path(environ)]
+    return [found for found in map(ssh_agent.answering, dict.fromkeys(paths)) if found]
+
+
+def keys_of(agent: SshAgent) -> list[SessionKey]:
+    """Our keys in it; the one that ends last comes first. Raises NoAgent."""
+    found = [SessionKey(blob, comment, agent) for blob, comment in agent.identities()]
+    ours = [key for key in found if key.ends]
+    return sorted(ours, key=lambda key: -key.ends)
+
+
+def loaded(environ: Environment) -> Optional[SessionKey]:
+    """The key of the .pub, which ssh has read by now, if an agent still holds it."""
+    line = folders.read(public_file(environ), limits.FILE_BYTES)
+    for agent in agents(environ) if line else ():
+        for key in keys_of(agent):
+            if key.line == (line or "").rstrip("\n"):
+                return key
+    return None
+
+
+def ensure(environ: Environment, lifetime: int, confirm: bool, fresh: float) -> SessionKey:
+    """A key that an agent holds, for `fresh` seconds at least; its .pub stands in the file.
+
+    Raises Trouble: no agent can be had, or it takes no such key.
+    """
+    folder = folders.private(folders.settings_folder(environ))
+    with folders.turn(os.path.join(folder, "key.lock")):
+        # Twenty connections at once shall share one.
+        found = agents(environ)[:1]
+        agent = found[0] if found else private_agent.start(environ)
+        held = [key for key in keys_of(agent) if key.left(time.time()) > fresh]
+        key = held[0] if held else make(agent, lifetime, confirm)
+        path = public_file(environ)
+        if folders.read(path, limits.FILE_BYTES) != key.line + "\n":
+            folders.write(path, key.line + "\n")
+    return key
+
+
+def margin(lifetime: int) -> float:
+    """With less left than this, a key of this lifetime is followed by the next (both seconds)."""
+    return min(limits.KEY_RENEW_SECONDS, lifetime / 4)
+
+
+def make(agent: SshAgent, lifetime: int, confirm: bool) -> SessionKey:
+    """A new key in the agent, for `lifetime` seconds. Raises Trouble."""
+    import resource
+
+    # A core file would have the private key in it.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    try:
+        from nacl.bindings import crypto_sign_seed_keypair
+    except ImportError:
+        raise Trouble(
+            REFUSED,
+            "NotInstalled",
+            "PyNaCl is missing, which makes the key",
+            "pip install 'sixtykey[client]'",
+        ) from None
+    public, private = crypto_sign_seed_keypair(os.urandom(32))
+    comment = PREFIX + time.strftime(_TIME, time.gmtime(time.time() + lifetime))
+    agent.add_ed25519(public, private, comment, lifetime, confirm)
+    return SessionKey(string(_TYPE) + string(public), comment, agent)
+
+
+def forget(environ: Environment) -> list[SessionKey]:
+    """Have every agent forget our keys, end an agent of ours, and remove the .pub; what went."""
+    gone = []
+    for agent in agents(environ):
+        gone += [key for key in keys_of(agent) if agent.remove(key.blob)]
+    private_agent.stop(environ)
+    try:
+        os.unlink(public_file(environ))
+    except OSError:
+        pass
+    return gone

@@ -1,0 +1,117 @@
+"""What the user's side is told: options, environment, the file, defaults; and each value's origin.
+
+The first of these that has a value wins: an option; SIXTYKEY_... of the environment; the first
+section of `hosts` whose pattern is HOST's; the top of client.yaml; AWS's own variables, which are
+set for many programs; the default.
+"""
+
+from __future__ import annotations
+
+import os
+
+from agent.client import folders, limits, quickjson
+from agent.client.patterns import matches
+from agent.client.vocabulary import AWS, AWS_VARIABLES, DEFAULTS, FILE_ONLY, HOST_KEYS
+from agent.commands.trouble import REFUSED, Trouble
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Optional
+
+    from agent.client.folders import Environment
+
+
+class Settings:
+    """What holds for one host, or for none in particular. Values are texts and lists of texts."""
+
+    def __init__(self, environ: Environment) -> None:
+        self.environ = environ
+        self.origins: dict[str, str] = {}
+        self._values: dict[str, Any] = {}
+        self.key_seconds = limits.KEY_SECONDS
+        self.key_confirm = False
+        self.patterns: list[str] = []
+
+    def put(self, name: str, value: Any, origin: str) -> None:
+        """Set it, unless somebody who comes first has."""
+        if value not in (None, "") and name not in self._values:
+            self._values[name] = value
+            self.origins[name] = origin
+
+    def get(self, name: str) -> Optional[str]:
+        """A text, or None."""
+        value = self._values.get(name)
+        return None if value is None else str(value)
+
+    def addresses(self) -> list[str]:
+        """What `address` says, as a list."""
+        value = self._values.get("address", [])
+        return [value] if isinstance(value, str) else list(value)
+
+    @property
+    def endpoint(self) -> str:
+        """The URL of a host or gateway, or AWS."""
+        return self.get("endpoint") or AWS
+
+    def told(self) -> list[str]:
+        """Each value with where it comes from, for --debug."""
+        lines = [f"{name} = {self._values[name]!s} ({self.origins[name]})" for name in self.origins]
+        return lines or ["nothing is configured"]
+
+
+def load(environ: Environment, given: Mapping[str, Optional[str]], host: str = "") -> Settings:
+    """The settings for this host. Raises Trouble, with every problem of the file.
+
+    Args:
+        given: options by name, such as "endpoint"; "config" is another file, as is SIXTYKEY_CONFIG.
+    """
+    named = given.get("config") or environ.get("SIXTYKEY_CONFIG")
+    path = named or os.path.join(folders.settings_folder(environ), "client.yaml")
+    document = _document(path, environ, must=bool(named))
+    settings = Settings(environ)
+    for name in HOST_KEYS:
+        if name not in FILE_ONLY:
+            settings.put(name, given.get(name), f"option --{name}")
+            variable = f"SIXTYKEY_{name.upper()}"
+            settings.put(name, environ.get(variable), f"environment, {variable}")
+    sections = document.get("hosts") or {}
+    settings.patterns = list(sections)
+    for pattern in sections:
+        if host and matches(pattern, host):
+            for name, value in sections[pattern].items():
+                settings.put(name, value, f"{path}, hosts: {pattern}")
+            break
+    for name in HOST_KEYS:
+        settings.put(name, document.get(name), path)
+        for variable in AWS_VARIABLES.get(name, ()):
+            settings.put(name, environ.get(variable), f"environment, {variable}")
+        settings.put(name, DEFAULTS.get(name), "default")
+    key = document.get("key") or {}
+    settings.key_seconds = key.get("lifetime", limits.KEY_SECONDS)
+    settings.key_confirm = key.get("confirm") is True
+    return settings
+
+
+def _document(path: str, environ: Environment, must: bool) -> dict[str, Any]:
+    """The file as it was checked, by way of a copy in JSON: YAML is slow to read."""
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        if must:
+            raise Trouble(REFUSED, "Configuration", f"{path}: {error.strerror}") from None
+        return {}
+    stamp = f"{path} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_size} {found.st_ino}"
+    copy = os.path.join(folders.passing(environ), "client.json")
+    kept = folders.read(copy, limits.FILE_BYTES)
+    try:
+        known = quickjson.loads(kept) if kept else {}
+    except ValueError:
+        known = {}
+    if known.get("stamp") == stamp:
+        return dict(known["document"])
+    from agent.client import settings_file
+
+    document = settings_file.load(path)
+    folders.write(copy, quickjson.dumps({"stamp": stamp, "document": document}))
+    return document

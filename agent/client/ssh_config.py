@@ -1,0 +1,154 @@
+"""The block of ssh_config(5) that makes ssh, scp, rsync, git and the like use sixtykey.
+
+Its order follows ssh's: `Match exec` runs before the public key is loaded, so that is where a key
+is made when there is none; the proxy pushes it; the agent is asked last. When no key can be had,
+the block does not match, and ssh goes on without it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+from agent.client import folders, known_hosts, private_agent, session_key
+from agent.commands.trouble import REFUSED, Trouble
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from agent.client.folders import Environment
+
+# Within these, a name cannot end the quotes in which a shell sees it: neither ' nor \ is in it.
+# OpenSSH refuses such names itself since 9.6 (CVE-2023-51385).
+_SAFE = "!*'*,!*\\*"
+_PLAIN = re.compile(r"[A-Za-z0-9/._@+:=~-]+", re.ASCII)
+INCLUDED = "sixtykey"
+_INCLUDE = "Include sixtykey"
+_MARK = "# sixtykey ssh-config --remove takes this line away"
+
+
+def command() -> list[str]:
+    """How ssh is to run this program: by the path of the one that runs now."""
+    started = os.path.abspath(sys.argv[0])
+    if os.path.basename(started) == "sixtykey" and os.access(started, os.X_OK):
+        return [started]
+    return [sys.executable, "-m", "agent.cli"]
+
+
+def block(environ: Environment, patterns: list[str]) -> str:
+    """The lines for these patterns of host names. Raises Trouble: a path has odd characters."""
+    program = " ".join(_plain(word) for word in command())
+    public, agent = session_key.public_file(environ), private_agent.socket_path(environ)
+    public, agent, known = _plain(public), _plain(agent), _plain(known_hosts.file_of(environ))
+    # ssh-add lists keys as the .pub has ours, so grep can tell whether it is there.
+    has = f"ssh-add -L 2>/dev/null | grep -qxFf {public} 2>/dev/null"
+    private = f"test -S {agent} && env SSH_AUTH_SOCK={agent} {has}"
+    names = ",".join(_pattern(pattern) for pattern in patterns)
+    where = f'Match originalhost "{names},{_SAFE}" user "*,{_SAFE}"'
+    return f"""\
+# Written by `sixtykey ssh-config`, which explains it: man sixtykey.
+IgnoreUnknown KnownHostsCommand
+{where} exec "sh -c '{has} || {private} || {program} login --quiet'"
+  ProxyCommand {program} proxy '%r' '%h' '%p'
+  ProxyUseFdpass yes
+  IdentityFile {public}
+  IdentitiesOnly yes
+  KnownHostsCommand {_known_hosts_command(known)}
+{where} exec "sh -c '{private}'"
+  IdentityAgent {agent}
+Match all
+"""
+
+
+def options(environ: Environment) -> list[str]:
+    """The same as options of ssh(1), for a key that is there."""
+    program = " ".join(_plain(word) for word in command())
+    known = _plain(known_hosts.file_of(environ))
+    chosen = {
+        "ProxyCommand": f"{program} proxy '%r' '%h' '%p'",
+        "ProxyUseFdpass": "yes",
+        "IdentityFile": _plain(session_key.public_file(environ)),
+        "IdentitiesOnly": "yes",
+        "IgnoreUnknown": "KnownHostsCommand",
+        "KnownHostsCommand": _known_hosts_command(known),
+    }
+    return [f"-o{name}={value}" for name, value in chosen.items()]
+
+
+def _known_hosts_command(known: str) -> str:
+    # ssh runs it twice for each connection, by no shell; the proxy has made the file by then.
+    return f"/bin/cat {known}"
+
+
+def _plain(word: str) -> str:
+    if not _PLAIN.fullmatch(word):
+        raise Trouble(REFUSED, "Path", f"{word!r} has a character that ssh or a shell would read")
+    return word
+
+
+def _pattern(pattern: str) -> str:
+    if not _PLAIN.fullmatch(pattern.replace("*", "x").replace("?", "x").replace("!", "x")):
+        raise Trouble(REFUSED, "Pattern", f"{pattern!r} is no pattern of host names")
+    return pattern
+
+
+def _places(environ: Environment) -> tuple[str, str]:
+    """The user's configuration of ssh, and the file that it includes."""
+    folder = os.path.join(environ.get("HOME", ""), ".ssh")
+    if not folder.startswith("/"):
+        raise Trouble(REFUSED, "NoHome", "HOME is not set, so there is no ~/.ssh/config")
+    return os.path.join(folder, "config"), os.path.join(folder, INCLUDED)
+
+
+def install(environ: Environment, patterns: list[str]) -> tuple[str, bool]:
+    """Write the block beside ~/.ssh/config and include it there; where, and whether that is new."""
+    config, included = _places(environ)
+    text = block(environ, patterns)
+    folders.private(os.path.dirname(config))
+    folders.write(included, text)
+    before = _read(config)
+    if _INCLUDE in before.splitlines():
+        return included, False
+    # First of all: what comes first wins in ssh_config(5), and a Host line before it would hold it.
+    _replace(config, f"{_MARK}\n{_INCLUDE}\n{before}")
+    return included, True
+
+
+def remove(environ: Environment) -> bool:
+    """Take both away again; whether there was anything."""
+    config, included = _places(environ)
+    before = _read(config)
+    kept = [line for line in before.splitlines(keepends=True)
+            if line.rstrip("\n") not in (_INCLUDE, _MARK)]  # fmt: skip
+    changed = "".join(kept) != before
+    if changed:
+        _replace(config, "".join(kept))
+    if os.path.exists(included):
+        os.unlink(included)
+        changed = True
+    return changed
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise Trouble(REFUSED, "SshConfig", f"{path}: {error.strerror}") from None
+
+
+def _replace(path: str, text: str) -> None:
+    """Replace the file whole, with its mode; of a link, the target."""
+    real = os.path.realpath(path)
+    mode = os.stat(real).st_mode & 0o777 if os.path.exists(real) else 0o600
+    draft = f"{real}.sixtykey"
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        with open(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            file.write(text)
+        os.chmod(draft, mode)
+        os.rename(draft, real)
+    except OSError as error:
+        raise Trouble(REFUSED, "SshConfig", f"{draft}: {error.strerror}") from None

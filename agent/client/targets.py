@@ -1,0 +1,123 @@
+"""HOST, as the user calls it: which instance that is, where to push for it, how to reach it."""
+
+from __future__ import annotations
+
+import os
+
+from agent.client import folders, limits, quickjson
+from agent.client.api import HOSTS, Api
+from agent.client.hosts import Host
+from agent.client.leases import boottime
+from agent.client.vocabulary import AWS
+from agent.commands.trouble import AWAY, REFUSED, Trouble
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from agent.client.folders import Environment
+    from agent.client.settings import Settings
+
+
+def find(settings: Settings, api: Api, region: str, name: str, *, fresh: bool = False) -> Host:
+    """The one host that a name means. Raises Trouble: none, or several.
+
+    Args:
+        fresh: ask, whatever was answered lately.
+    """
+    configured = settings.get("instance")
+    if configured:
+        return Host(
+            configured, settings.get("zone") or "", name, settings.addresses() or [name],
+            uses=settings.get("uses") or "", lifetime=int(settings.get("lifetime") or 0),
+        )  # fmt: skip
+    known = None if fresh else _kept(settings, api, name)
+    if known is not None:
+        return _with_settings(known, settings, name)
+    found = [host for host in listed(settings, api, region, name) if host.is_called(name)]
+    by_name = [host for host in found if name.lower() in (host.instance, host.name.lower())]
+    found = by_name or found
+    if len(found) == 1:
+        _keep(settings, api, name, found[0])
+        return _with_settings(found[0], settings, name)
+    if not found:
+        raise Trouble(
+            REFUSED, "UnknownHost", f"{name}: {_where(settings, region)} has no such host for you",
+            "sixtykey hosts; or name its instance, zone and address in client.yaml",
+        )  # fmt: skip
+    several = ", ".join(sorted(f"{host.instance} ({host.name})" for host in found)[:8])
+    raise Trouble(REFUSED, "SeveralHosts", f"{name} means {len(found)} hosts: {several}",
+                  "name one of them by its instance id")  # fmt: skip
+
+
+def _with_settings(host: Host, settings: Settings, name: str) -> Host:
+    host.addresses = settings.addresses() or host.addresses
+    host.uses = settings.get("uses") or host.uses
+    host.lifetime = int(settings.get("lifetime") or host.lifetime)
+    if settings.endpoint == AWS:
+        host.uses, host.lifetime = "unlimited", limits.EC2_LEASE_SECONDS
+    if not host.addresses:
+        # A host behind NAT knows no address that helps; a name that resolves may.
+        host.addresses = [name]
+    return host
+
+
+def _where(settings: Settings, region: str) -> str:
+    return f"EC2 in {region}" if settings.endpoint == AWS else settings.endpoint
+
+
+def listed(settings: Settings, api: Api, region: str, name: str = "") -> list[Host]:
+    """The hosts, asked for now; of EC2 those of this name, if there is one. Raises Trouble."""
+    if settings.endpoint == AWS:
+        from agent.client import aws
+
+        return aws.instances(settings, region, name)
+    try:
+        return [Host.of(each) for each in api.ask(HOSTS, {})["Hosts"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise Trouble(AWAY, "NoAnswer", f"{api.url} lists no hosts: {error}") from None
+
+
+def _file(settings: Settings, api: Api, name: str) -> str:
+    import hashlib
+
+    which = (api.url, api.credential.access_key_id, settings.get("network") or "", name)
+    digest = hashlib.sha256("\0".join(which).encode()).hexdigest()[:32]
+    return os.path.join(folders.passing(settings.environ), f"host-{digest}.json")
+
+
+def _kept(settings: Settings, api: Api, name: str) -> Optional[Host]:
+    """What was found lately."""
+    text = folders.read(_file(settings, api, name), limits.FILE_BYTES)
+    try:
+        document = quickjson.loads(text or "")
+        if not 0 <= boottime() - float(document["asked"]) < limits.HOSTS_SECONDS:
+            return None
+        return Host.of(document["host"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _keep(settings: Settings, api: Api, name: str, host: Host) -> None:
+    document = {"asked": boottime(), "host": host.document()}
+    folders.write(_file(settings, api, name), quickjson.dumps(document))
+
+
+def forget_all(settings: Settings) -> None:
+    """Remove whatever was found."""
+    folder = folders.passing(settings.environ)
+    for name in os.listdir(folder):
+        if name.startswith(("host-", "names")):
+            os.unlink(os.path.join(folder, name))
+
+
+def keep_names(environ: Environment, names: list[str]) -> None:
+    """Keep the names of hosts, for completion."""
+    path = os.path.join(folders.passing(environ), "names")
+    folders.write(path, "".join(f"{name}\n" for name in names))
+
+
+def kept_names(environ: Environment) -> list[str]:
+    """Those that were told last."""
+    path = os.path.join(folders.passing(environ), "names")
+    return (folders.read(path, limits.ANSWER_BYTES) or "").splitlines()

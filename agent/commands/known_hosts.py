@@ -1,0 +1,35 @@
+"""sixtykey known-hosts: host keys that a gateway vouches for, as known_hosts has them."""
+
+from __future__ import annotations
+
+import os
+
+from agent.client import known_hosts, platform
+from agent.commands.options import CLIENT, one_word
+from agent.commands.trouble import DONE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.commands.options import Options
+
+USAGE = "sixtykey known-hosts HOST"
+HELP = """\
+Prints the lines of known_hosts that the proxy has for HOST ([HOST]:PORT for another port than 22),
+as the fleet's gateway told them over its verified channel; none is no error. ssh-config's block has
+ssh read the same file, where this would cost each connection two starts of a program.
+
+example:
+  sixtykey known-hosts '[web-1]:2222'"""
+OPTIONS = {**CLIENT}
+
+
+def run(options: Options, words: Sequence[str]) -> int:
+    """Print them."""
+    _ = options
+    name = one_word(words, "HOST")
+    platform.check()
+    for line in known_hosts.of(os.environ, name):
+        print(line)
+    return DONE

@@ -1,0 +1,72 @@
+"""sixtykey login: the session's key, made in memory and given to ssh-agent for a time."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from agent.client import platform, session_key, settings
+from agent.commands.options import CLIENT, Usage
+from agent.commands.trouble import DONE, REFUSED, Trouble, plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.commands.options import Options
+
+USAGE = "sixtykey login [--confirm] [--quiet]"
+HELP = """\
+Makes the key of this session ahead: Ed25519, in memory, given to ssh-agent, which forgets it after
+an hour (key.lifetime in client.yaml). On disk there is its public half only. Without an ssh-agent
+one is started for it. ssh does this by itself by the block of `sixtykey ssh-config`.
+
+A key that the agent holds already is kept, unless its time is nearly over. Credentials are looked
+for too, so that one hears of those that have ended now, and not in the middle of something.
+
+example:
+  aws sso login && sixtykey login"""
+OPTIONS = {
+    "--confirm": ("", "have the agent ask at each use of the key"),
+    "--quiet": ("", "say nothing when all is well, and look for no credentials"),
+    **CLIENT,
+}
+
+
+def run(options: Options, words: Sequence[str]) -> int:
+    """Have a key in the agent, and say until when."""
+    if words:
+        raise Usage(f"too much: {' '.join(words)}")
+    platform.check()
+    environ = os.environ
+    found = settings.load(environ, options.given())
+    if options.on("--debug"):
+        print("\n".join(f"sixtykey: {line}" for line in found.told()), file=sys.stderr)
+    lifetime, confirm = found.key_seconds, found.key_confirm or options.on("--confirm")
+    if options.on("--confirm"):
+        session_key.forget(environ)
+    key = session_key.ensure(environ, lifetime, confirm, session_key.margin(lifetime))
+    if options.on("--quiet"):
+        return DONE
+    minutes = max(1, round(key.left(time.time()) / 60))
+    print(f"key         {key.fingerprint}, in the ssh-agent at {plain(key.agent.path)}")
+    print(f"for         {minutes} min")
+    print(f"public key  {plain(session_key.public_file(environ))}")
+    return _credentials(found)
+
+
+def _credentials(found: settings.Settings) -> int:
+    from agent.client import credentials
+
+    try:
+        credential = credentials.find(found, time.time())
+    except Trouble as trouble:
+        print("credentials none")
+        trouble.report(as_json=False)
+        return REFUSED
+    ends = (
+        "" if credential.ends is None else f", for {(credential.ends - time.time()) / 60:.0f} min"
+    )
+    print(f"credentials {plain(credential.access_key_id)} ({plain(credential.origin)}){ends}")
+    return DONE

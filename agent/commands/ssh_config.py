@@ -1,0 +1,53 @@
+"""sixtykey ssh-config: the lines for ssh's configuration, printed, put in place, taken away."""
+
+from __future__ import annotations
+
+import os
+
+from agent.client import platform
+from agent.commands.options import CLIENT, Usage
+from agent.commands.trouble import DONE, plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.commands.options import Options
+
+USAGE = "sixtykey ssh-config [--install | --remove] [PATTERN...]"
+HELP = """\
+Prints the block of ~/.ssh/config with which ssh, scp, sftp, rsync, git, Ansible and editors reach
+the hosts that fit a PATTERN (* and ?; without one: those of `hosts` in client.yaml) by pushing a
+key.
+--install writes it to ~/.ssh/sixtykey and includes that file at the head of ~/.ssh/config; done
+again, it replaces it. --remove takes both away.
+
+example:
+  sixtykey ssh-config --install 'web-*' 'db-*'"""
+OPTIONS = {
+    "--install": ("", "write it to ~/.ssh/sixtykey, which ~/.ssh/config then includes"),
+    "--remove": ("", "take that file and its Include line away"),
+    **CLIENT,
+}
+
+
+def run(options: Options, words: Sequence[str]) -> int:
+    """Print, install or remove."""
+    platform.check()
+    from agent.client import settings, ssh_config
+
+    environ = os.environ
+    if options.on("--remove"):
+        if words or options.on("--install"):
+            raise Usage("--remove takes nothing else")
+        print("removed" if ssh_config.remove(environ) else "there was nothing to remove")
+        return DONE
+    patterns = list(words) or settings.load(environ, options.given()).patterns
+    if not patterns:
+        raise Usage("give a PATTERN, such as 'web-*', or name hosts in client.yaml")
+    if not options.on("--install"):
+        print(ssh_config.block(environ, patterns), end="")
+        return DONE
+    path, new = ssh_config.install(environ, patterns)
+    print(f"{'written' if new else 'replaced'}  {plain(path)}, for {plain(' '.join(patterns))}")
+    return DONE

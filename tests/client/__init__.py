@@ -1,0 +1,1 @@
+"""Tests of agent/client: the user's side."""

@@ -1,0 +1,195 @@
+"""The session's key: in a real ssh-agent, for a time; on disk its public half alone."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.client import session_key
+from agent.client.ssh_agent import NoAgent, SshAgent
+from tests.parts.host import tool, work_directory
+from tests.parts.keys import make_key
+from tests.parts.user import User
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A place whose paths are short enough for sockets."""
+    with work_directory() as made:
+        yield made
+
+
+@pytest.fixture
+def user(folder: Path) -> Iterator[User]:
+    """Somebody with an agent."""
+    with User(folder) as made:
+        yield made
+
+
+def fingerprint(user: User) -> str:
+    """What ssh-keygen says of the .pub."""
+    said = user.do(tool("ssh-keygen", "openssh-client"), "-lf", str(user.folder / "id.pub"))
+    assert said.code == 0, said
+    return said.out.split()[1]
+
+
+def test_login_gives_the_agent_a_key(user: User) -> None:
+    """One Ed25519 key, as ssh-add sees it; the .pub beside it is its public half, for us alone."""
+    done = user.sixtykey("login")
+    assert done.code == 0, done
+    (line,) = user.agent_keys()
+    path = user.folder / "id.pub"
+    assert path.read_text() == line + "\n"
+    assert line.startswith("ssh-ed25519 ")
+    assert fingerprint(user) in done.out
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(user.folder.stat().st_mode) == 0o700
+
+
+def test_the_agent_forgets_it_by_itself(user: User) -> None:
+    """What it was given has a lifetime: after a second the agent does not have it any more."""
+    agent = SshAgent(user.environment["SSH_AUTH_SOCK"])
+    key = session_key.make(agent, 1, False)
+    assert [held.blob for held in session_key.keys_of(agent)] == [key.blob]
+    deadline = time.monotonic() + 30
+    while user.agent_keys() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert user.agent_keys() == []
+
+
+def test_a_key_that_is_there_is_kept(user: User) -> None:
+    """One key for an agent, however often one asks; twenty at once make no second one."""
+    commands = [
+        subprocess.Popen([tool("sixtykey", "sixtykey"), "login", "--quiet"], env=user.environment)
+        for _ in range(8)
+    ]
+    assert [each.wait(60) for each in commands] == [0] * 8
+    assert user.sixtykey("login").code == 0
+    assert len(user.agent_keys()) == 1
+
+
+def test_a_key_that_ends_soon_is_followed_by_the_next(user: User) -> None:
+    """Login makes a new one when little is left, and the .pub names the new one."""
+    environ = user.environment
+    old = session_key.ensure(environ, 60, False, 15)
+    new = session_key.ensure(environ, 3600, False, session_key.margin(3600))
+    assert new.blob != old.blob
+    assert (user.folder / "id.pub").read_text() == new.line + "\n"
+    loaded = session_key.loaded(environ)
+    assert loaded is not None
+    assert loaded.blob == new.blob
+    assert loaded.left(time.time()) == pytest.approx(3600, abs=30)
+
+
+def test_a_key_of_another_agent_does_not_count(user: User) -> None:
+    """The .pub follows the agent that is asked; there is one key for each agent."""
+    user.sixtykey("login")
+    first = (user.folder / "id.pub").read_text()
+    with work_directory() as short, User(short) as other:
+        environment = {**user.environment, "SSH_AUTH_SOCK": other.environment["SSH_AUTH_SOCK"]}
+        assert session_key.loaded(environment) is None
+        session_key.ensure(environment, 3600, False, 60)
+        assert (user.folder / "id.pub").read_text() != first
+    # Back at the first one: its key is found there, and not made again.
+    assert user.sixtykey("login").code == 0
+    assert (user.folder / "id.pub").read_text() == first
+    assert len(user.agent_keys()) == 1
+
+
+def test_with_confirm_the_agent_asks(user: User) -> None:
+    """A key with --confirm is not used without a yes; where nobody can be asked, not at all."""
+    assert user.sixtykey("login", "--confirm").code == 0
+    assert len(user.agent_keys()) == 1
+    # ssh-add -T has the agent sign. There is nobody to say yes here.
+    tried = user.do(tool("ssh-add", "openssh-client"), "-T", str(user.folder / "id.pub"))
+    assert tried.code != 0
+    assert "refused" in tried.err or "agent" in tried.err
+
+
+def test_logout_forgets_everything(user: User) -> None:
+    """The key, the .pub, and what was kept; a second logout is no error. Other keys stay."""
+    other = make_key(user.home, "other")
+    assert user.do(tool("ssh-add", "openssh-client"), "-q", str(other.private)).code == 0
+    user.sixtykey("login")
+    done = user.sixtykey("logout")
+    assert (done.code, done.out.split()[0]) == (0, "forgotten")
+    assert [line.split()[1] for line in user.agent_keys()] == [other.base64]
+    assert not (user.folder / "id.pub").exists()
+    assert user.sixtykey("logout").out == "there was no key\n"
+
+
+def test_without_an_agent_one_is_started(folder: Path) -> None:
+    """A real ssh-agent, found again by the next login, and ended by logout; never a key file."""
+    with User(folder, agent=False) as user:
+        assert user.sixtykey("login", "--quiet").code == 0
+        socket = user.folder / "agent.sock"
+        user.environment["SSH_AUTH_SOCK"] = str(socket)
+        (line,) = user.agent_keys()
+        del user.environment["SSH_AUTH_SOCK"]
+        assert user.sixtykey("login").code == 0
+        assert (user.folder / "id.pub").read_text() == line + "\n"
+        number = int((user.folder / "agent.pid").read_text())
+        os.kill(number, 0)
+        assert user.sixtykey("logout").code == 0
+        assert not socket.exists()
+        deadline = time.monotonic() + 30
+        while Path(f"/proc/{number}").exists() and time.monotonic() < deadline:
+            state = Path(f"/proc/{number}/stat").read_text().split()[2]
+            if state == "Z":
+                break
+            time.sleep(0.05)
+        else:
+            assert not Path(f"/proc/{number}").exists()
+
+
+def test_an_agent_that_is_gone_is_as_none(folder: Path) -> None:
+    """A stale SSH_AUTH_SOCK, as after a reconnection of tmux, stops nobody."""
+    stale = {"SSH_AUTH_SOCK": str(folder / "gone.sock")}
+    with User(folder, agent=False, environment=stale) as user:
+        done = user.sixtykey("login")
+        assert done.code == 0, done
+        assert str(user.folder / "agent.sock") in done.out
+
+
+def test_an_agent_that_is_locked_is_said_so(user: User) -> None:
+    """A locked agent (ssh-add -x) lists nothing and takes nothing: the words say it."""
+    agent = SshAgent(user.environment["SSH_AUTH_SOCK"])
+    phrase = b"secret"
+    locked = agent._ask(bytes([22]) + len(phrase).to_bytes(4, "big") + phrase)
+    assert locked[0] == 6
+    done = user.sixtykey("login")
+    assert done.code == 1
+    assert re.search(r"ssh-agent at \S+ does not take an Ed25519 key with a lifetime", done.err)
+    assert agent._ask(bytes([23]) + len(phrase).to_bytes(4, "big") + phrase)[0] == 6
+
+
+def test_what_is_no_agent_is_refused(folder: Path) -> None:
+    """A socket that says anything else, or nothing, is told apart from an agent."""
+    import socket
+    import threading
+
+    path = folder / "false.sock"
+    for answer in (b"", b"\0\0\0\1", b"\xff\xff\xff\xff", b"\0\0\0\5\x0c\0\0\0\1", b"HTTP/1.1 200"):
+        path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen(1)
+
+            def serve(listener: socket.socket = listener, answer: bytes = answer) -> None:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(100)
+                    connection.sendall(answer)
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            with pytest.raises(NoAgent):
+                SshAgent(str(path)).identities()
+            thread.join(10)

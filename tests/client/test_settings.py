@@ -1,0 +1,147 @@
+"""client.yaml, the environment and options: which wins, and what is told of a wrong file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+
+from agent.client import patterns, settings, vocabulary
+from agent.commands.trouble import Trouble
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """A home, and a session's folder in memory."""
+    (tmp_path / "run").mkdir(mode=0o700)
+    return {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path / "run")}
+
+
+def write(environ: dict[str, str], document: Any) -> Path:
+    """client.yaml, as JSON, which is YAML; a text is written as it is."""
+    folder = Path(environ["HOME"]) / ".config" / "sixtykey"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "client.yaml"
+    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    return path
+
+
+def load(environ: dict[str, str], host: str = "", **given: Optional[str]) -> settings.Settings:
+    """The settings for a host."""
+    return settings.load(environ, given, host)
+
+
+def test_options_come_before_environment_host_file_and_aws(environ: dict[str, str]) -> None:
+    """Each layer wins over those below it, and the origin names it."""
+    everywhere = {"AWS_REGION": "aws-1"}
+    assert load({**environ, **everywhere}).get("region") == "aws-1"
+    path = write(environ, {"region": "file-1", "hosts": {"web-*": {"region": "host-1"}}})
+    seen = []
+    for more, given in (
+        ({}, {}),
+        ({"SIXTYKEY_REGION": "environment-1"}, {}),
+        ({"SIXTYKEY_REGION": "environment-1"}, {"region": "option-1"}),
+    ):
+        found = load({**environ, **everywhere, **more}, "web-7", **given)
+        seen.append((found.get("region"), found.origins["region"]))
+    assert seen == [
+        ("host-1", f"{path}, hosts: web-*"),
+        ("environment-1", "environment, SIXTYKEY_REGION"),
+        ("option-1", "option --region"),
+    ]
+    other = load({**environ, **everywhere}, "db-1")
+    assert (other.get("region"), other.origins["region"]) == ("file-1", str(path))
+
+
+def test_without_anything_it_is_ec2(environ: dict[str, str]) -> None:
+    """No endpoint means AWS's own, and a key of an hour without confirmation."""
+    found = load(environ)
+    assert (found.endpoint, found.origins["endpoint"]) == (vocabulary.AWS, "default")
+    assert (found.key_seconds, found.key_confirm) == (3600, False)
+
+
+def test_aws_own_variable_names_an_endpoint(environ: dict[str, str]) -> None:
+    """What sends boto3 and the AWS CLI to a host sends this there too."""
+    url = "http://127.0.0.1:8060"
+    found = load({**environ, "AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT": url})
+    assert found.endpoint == url
+
+
+def test_the_first_section_that_fits_counts(environ: dict[str, str]) -> None:
+    """As in ssh_config, what is special stands before what is general."""
+    write(environ, {"hosts": {"web-1": {"zone": "a"}, "web-*": {"zone": "b", "jump": "gate"}}})
+    assert (load(environ, "WEB-1").get("zone"), load(environ, "web-1").get("jump")) == ("a", None)
+    assert load(environ, "web-2").get("zone") == "b"
+
+
+def test_a_file_that_changes_is_read_again(environ: dict[str, str]) -> None:
+    """The copy that starts faster is never older than the file."""
+    write(environ, {"region": "first-1"})
+    assert load(environ).get("region") == "first-1"
+    assert (Path(environ["XDG_RUNTIME_DIR"]) / "sixtykey" / "client.json").exists()
+    write(environ, {"region": "other-1"})
+    assert load(environ).get("region") == "other-1"
+
+
+def test_yaml_is_not_imported_where_a_copy_serves(environ: dict[str, str]) -> None:
+    """A second start reads the copy, and gives the same."""
+    import subprocess
+    import sys
+
+    write(environ, {"region": "first-1", "key": {"lifetime": "8h", "confirm": True}})
+    program = (
+        "import sys; from agent.client import settings\n"
+        f"found = settings.load({environ!r}, {{}})\n"
+        "print('yaml' in sys.modules, found.key_seconds, found.key_confirm, found.get('region'))"
+    )
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        ).stdout.split()
+        for _ in range(2)
+    ]
+    assert said == [["True", "28800", "True", "first-1"], ["False", "28800", "True", "first-1"]]
+
+
+def test_every_problem_is_told_at_once_with_its_place(environ: dict[str, str]) -> None:
+    """Unknown and repeated keys, wrong types and values; nothing of the file is taken."""
+    write(
+        environ,
+        "regoin: x\nendpoint: ftp://x\nzone: 7\nkey: {lifetime: 25h, confirm: maybe}\n"
+        "hosts:\n  'web;*': {}\n  db-1: {uses: twice, lifetime: 61, address: [], network: lan}\n"
+        "ca: a\nca: b\n",
+    )
+    with pytest.raises(Trouble) as refused:
+        load(environ)
+    for place in (
+        "regoin: unknown", "endpoint: must be aws, or a URL", "zone: must be a text",
+        "key.lifetime: must be 60 s to 24 h", "key.confirm: must be true or false",
+        "hosts: 'web;*' is no pattern", "hosts.db-1.uses: must be one of once, unlimited",
+        "hosts.db-1.lifetime: must be the host's", "hosts.db-1.address: must be an address",
+        "hosts.db-1.network: must be one of", "ca: is there twice, again in line 9",
+    ):  # fmt: skip
+        assert place in refused.value.words
+
+
+def test_a_file_that_was_named_must_be_there(environ: dict[str, str]) -> None:
+    """The usual file may be missing; one of --config or SIXTYKEY_CONFIG may not."""
+    load(environ)
+    for named in ({"SIXTYKEY_CONFIG": "/nonexistent"}, {}):
+        with pytest.raises(Trouble, match="/nonexistent"):
+            settings.load({**environ, **named}, {} if named else {"config": "/nonexistent"})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "fits"),
+    [
+        ("web-*", "web-1", True), ("web-*", "xweb-1", False), ("*", "", True), ("", "", True),
+        ("w?b", "web", True), ("w?b", "wb", False), ("*.example", "a.b.example", True),
+        ("*a*b", "xaxxab", True), ("*a*b", "xaxxa", False), ("WEB", "web", True),
+        ("[a]", "a", False), ("a*", "b", False), ("**", "x", True),
+    ],
+)  # fmt: skip
+def test_patterns_are_those_of_ssh(pattern: str, text: str, fits: bool) -> None:
+    """* and ? and nothing else; case does not matter."""
+    assert patterns.matches(pattern, text) is fits

@@ -1,0 +1,168 @@
+"""The user's side with real parts: ssh and what runs on it, an agent, the daemon, sshd."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.parts.host import tool
+from tests.parts.keys import make_key
+from tests.parts.world import World, good, open_world
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """All of it, afresh: nobody has a key yet."""
+    with open_world() as made:
+        yield made
+
+
+def test_ssh_just_works(world: World) -> None:
+    """The first ssh of a session makes the key, pushes it and is in; nothing else is said."""
+    done = world.user.ssh(world.place, "id -un")
+    assert (done.code, done.out, done.err) == (0, f"{world.login}\n", "")
+    assert len(world.user.agent_keys()) == 1
+
+
+def test_each_connection_pushes(world: World) -> None:
+    """A host of which it is not known that its keys serve any number of logins: push each time."""
+    for _ in range(2):
+        good(world.user.ssh(world.place, "true"))
+    assert world.pushes() == 2
+
+
+def test_a_live_lease_of_an_unlimited_key_is_not_pushed_again(world: World) -> None:
+    """Where it is known, the second connection pushes nothing; another user's does."""
+    world.user.knows(world.daemon, world.sshd, uses="unlimited", lifetime=60)
+    for _ in range(3):
+        good(world.user.ssh(world.place, "true"))
+    assert world.pushes() == 1
+    assert world.user.ssh("nobody-at-all@web-1", "true").code == 255
+    assert world.pushes() == 2
+
+
+def test_scp_and_sftp(world: World) -> None:
+    """Files go both ways."""
+    there, here = world.share("there"), world.user.home / "here"
+    here.write_text("over scp\n")
+    scp = (tool("scp", "openssh-client"), "-q", "-F", str(world.user.config))
+    good(world.user.do(*scp, str(here), f"{world.place}:{there}/a"))
+    good(world.user.do(*scp, f"{world.place}:{there}/a", str(world.user.home / "back")))
+    assert (world.user.home / "back").read_text() == "over scp\n"
+    sftp = (tool("sftp", "openssh-client"), "-q", "-b", "-", "-F", str(world.user.config))
+    good(world.user.do(*sftp, world.place, text=f"put {here} {there}/b\n"))
+    assert (there / "b").read_text() == "over scp\n"
+
+
+def test_rsync(world: World) -> None:
+    """A folder goes there."""
+    there, here = world.share("there"), world.user.home / "tree"
+    (here / "below").mkdir(parents=True)
+    (here / "below" / "file").write_text("over rsync\n")
+    rsync = (tool("rsync", "rsync"), "-r", "-e", world.with_config)
+    good(world.user.do(*rsync, f"{here}/", f"{world.place}:{there}"))
+    assert (there / "below" / "file").read_text() == "over rsync\n"
+
+
+def test_git_clones(world: World) -> None:
+    """A repository of the host is cloned over ssh."""
+    git = tool("git", "git")
+    repository = world.share("repository.git")
+    good(world.user.do(git, "init", "-q", "--bare", str(repository)))
+    # git refuses a repository that belongs to somebody else than who serves it.
+    subprocess.run(["chown", "-R", world.login, str(repository)], check=os.geteuid() == 0)
+    world.user.environment["GIT_SSH_COMMAND"] = world.with_config
+    clone = world.user.home / "clone"
+    done = world.user.do(git, "clone", "-q", f"ssh://{world.place}{repository}", str(clone))
+    assert (clone / ".git").is_dir(), done
+
+
+def test_a_second_session_over_a_master(world: World) -> None:
+    """ControlMaster: the second session makes no connection, and so no push."""
+    control = ("-o", f"ControlPath={world.folder}/control", "-o", "ControlPersist=yes")
+    good(world.user.ssh("-M", "-N", "-f", *control, world.place))
+    try:
+        assert good(world.user.ssh(*control, world.place, "id -un")).out == f"{world.login}\n"
+        assert world.pushes() == 1
+    finally:
+        good(world.user.ssh("-O", "exit", *control, world.place))
+
+
+def test_twenty_connections_at_once(world: World) -> None:
+    """The first twenty of a session, all at once: one key, and everybody is in."""
+    command = [tool("ssh", "openssh-client"), "-F", str(world.user.config), world.place, "id -un"]
+    started = [
+        subprocess.Popen(command, env=world.user.environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(20)
+    ]
+    assert [each.communicate(timeout=100)[0] for each in started] == [f"{world.login}\n"] * 20
+    assert len(world.user.agent_keys()) == 1
+
+
+def test_an_agent_full_of_keys_is_no_obstacle(world: World) -> None:
+    """Only our key is offered: sshd ends a connection after six refused ones."""
+    for number in range(8):
+        key = make_key(world.user.home, f"other{number}")
+        good(world.user.do(tool("ssh-add", "openssh-client"), "-q", str(key.private)))
+    good(world.user.ssh(world.place, "true"))
+    assert world.sshd.log().count("Failed publickey") == 0
+
+
+def test_bytes_are_relayed_where_no_socket_is_wanted(world: World) -> None:
+    """Without ProxyUseFdpass every byte goes through: a megabyte each way, and the end of each."""
+    there = world.share("there")
+    data = os.urandom(1 << 20).hex()
+    done = subprocess.run(
+        [tool("ssh", "openssh-client"), "-F", str(world.user.config), "-o", "ProxyUseFdpass=no",
+         world.place, f"tee {there}/data | wc -c; cat {there}/data"],
+        env=world.user.environment, input=data, capture_output=True, text=True, check=False,
+        timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{len(data)}\n{data}"
+
+
+def test_host_names_cannot_run_commands(world: World) -> None:
+    """A name with what a shell would read gets no ProxyCommand, whatever the version of ssh."""
+    marker = world.user.home / "marker"
+    for name in (f"web-'$(touch {marker})'", f"web-\\'$(touch {marker})", "web-$(id)`id`"):
+        world.user.do(
+            tool("ssh", "openssh-client"), "-F", str(world.user.config), "-l", world.login, name,
+            "true",
+        )  # fmt: skip
+        world.user.do(
+            tool("ssh", "openssh-client"), "-F", str(world.user.config), "-l", name, "web-1", "true"
+        )  # fmt: skip
+    assert not marker.exists()
+
+
+def test_nothing_private_is_on_disk_and_what_is_lets_nobody_in(world: World) -> None:
+    """A stolen laptop: no file below its home has the private key, or a secret that would help.
+
+    The agent and the session's folder in memory are gone with the power; the rest is searched.
+    """
+    good(world.user.ssh(world.place, "true"))
+    blob = (world.user.folder / "id.pub").read_text().split()[1]
+    files = [path for path in world.user.home.rglob("*") if path.is_file()]
+    assert world.user.folder / "id.pub" in files
+    for path in [*files, *Path("/tmp").glob("ssh-*/*")]:
+        if not path.is_file():
+            continue
+        content = path.read_bytes()
+        assert b"PRIVATE KEY" not in content, path
+        assert world.user.environment["AWS_SECRET_ACCESS_KEY"].encode() not in content, path
+        # The seed has 32 bytes that nobody knows; what has the public key and more is looked at.
+        assert blob.encode() not in content or path.name == "id.pub", path
+    # The thief's machine: the disk's files, another agent, the host's address.
+    world.user.environment["SSH_AUTH_SOCK"] = ""
+    refused = world.user.do(
+        tool("ssh", "openssh-client"), "-F", "none", "-p", str(world.sshd.port), "-o",
+        "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes",
+        "-i", str(world.user.folder / "id.pub"), f"{world.login}@127.0.0.1", "true",
+    )  # fmt: skip
+    assert refused.code == 255
+    assert "Permission denied" in refused.err

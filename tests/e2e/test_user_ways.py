@@ -1,0 +1,145 @@
+"""Other ways of the user's side: by `sixtykey ssh`, by a jump, without an agent, without us."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.parts.host import IS_ROOT, os_user, tool, work_directory
+from tests.parts.user import User
+from tests.parts.world import World, good, open_world
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """All of it, afresh: nobody has a key yet."""
+    with open_world() as made:
+        yield made
+
+
+def test_a_jump_by_client_yaml(world: World) -> None:
+    """With `jump` the way goes by ssh -W over the other host, each with a push of its own."""
+    world.user.settings({
+        "region": world.daemon.region,
+        "endpoint": world.daemon.endpoint,
+        "instance": world.daemon.instance_id,
+        "zone": world.daemon.availability_zone,
+        "address": "127.0.0.1",
+        "hosts": {"web-1": {}, "web-2": {"jump": f"-F{world.user.config}"}},
+    })  # fmt: skip
+    # A jump is a host's name, and nothing that ssh would take for an option.
+    assert world.user.ssh(f"{world.login}@web-2", "true").code == 255
+    # ssh reads ~/.ssh of the password file, so a program named ssh adds -F here.
+    programs = world.user.home / "bin"
+    programs.mkdir()
+    (programs / "ssh").write_text(
+        f'#!/bin/sh\nexec {tool("ssh", "openssh-client")} -F {world.user.config} "$@"\n'
+    )
+    (programs / "ssh").chmod(0o755)
+    world.user.environment["PATH"] = f"{programs}:{world.user.environment['PATH']}"
+    world.user.settings({
+        "region": world.daemon.region,
+        "endpoint": world.daemon.endpoint,
+        "instance": world.daemon.instance_id,
+        "zone": world.daemon.availability_zone,
+        "address": "127.0.0.1",
+        "hosts": {"web-1": {}, "web-2": {"jump": world.place}},
+    })  # fmt: skip
+    before = world.pushes()
+    assert good(world.user.ssh(f"{world.login}@web-2", "id -un")).out == f"{world.login}\n"
+    assert world.pushes() == before + 2
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root's sshd lets two users in")
+def test_ssh_j_as_documented(world: World) -> None:
+    """ssh -J takes no ProxyCommand for the far host: `proxy --push-only` pushes ahead."""
+    port = str(world.sshd.port)
+    # There is no such name as web-2, and its address is the near host's own loopback.
+    far = ("-o", "HostName=127.0.0.1", "-o", f"UserKnownHostsFile={world.sshd.known_hosts}")
+    with os_user() as other:
+        words = ("-J", f"{world.place}:{port}", *far, f"{other}@web-2", "id -un")
+        assert "Permission denied" in world.user.ssh(*words).err
+        good(world.user.sixtykey("proxy", "--push-only", other, "web-2", port))
+        assert good(world.user.ssh(*words)).out == f"{other}\n"
+    assert world.sshd.log().count("Accepted publickey for " + world.login) == 2
+
+
+def test_sixtykey_ssh_needs_no_configuration(world: World) -> None:
+    """All of ssh's options, its exit code, and its arguments as they are, --help too."""
+    port, known = str(world.sshd.port), world.user.home / "known_hosts"
+    options = ("-F", "none", "-p", port, "-o", f"UserKnownHostsFile={known}", "-o", "BatchMode=yes")
+    done = world.user.sixtykey("ssh", *options, world.place, "echo --help; exit 7")
+    assert (done.code, done.out, done.err) == (7, "--help\n", "")
+    printed = good(world.user.sixtykey("ssh", "--print-command", *options, world.place, "id -un"))
+    assert printed.out.startswith("ssh -oProxyCommand=") or printed.out.startswith("ssh '-oProxy")
+    assert good(world.user.do("sh", "-c", printed.out)).out == f"{world.login}\n"
+
+
+def test_sixtykey_ssh_is_told_by_options(world: World) -> None:
+    """What client.yaml would say can be said; the proxy that ssh runs is told too."""
+    world.user.settings({})
+    told = (
+        "--endpoint", world.daemon.endpoint, "--region", world.daemon.region,
+        "--instance", world.daemon.instance_id, "--zone", world.daemon.availability_zone,
+        "--address", "127.0.0.1",
+    )  # fmt: skip
+    known = world.user.home / "known_hosts"
+    options = ("-F", "none", "-p", str(world.sshd.port), "-o", f"UserKnownHostsFile={known}")
+    done = world.user.sixtykey("ssh", *told, *options, world.place, "id -un")
+    assert good(done).out == f"{world.login}\n"
+
+
+def test_without_an_agent_it_works_too(world: World) -> None:
+    """ssh finds the agent that was started for it, by IdentityAgent."""
+    with work_directory() as folder, User(folder, agent=False) as user:
+        user.knows(world.daemon, world.sshd)
+        for _ in range(2):
+            assert good(user.ssh(world.place, "id -un")).out == f"{world.login}\n"
+        port, known = str(world.sshd.port), user.home / "known_hosts"
+        options = ("-F", "none", "-p", port, "-o", f"UserKnownHostsFile={known}")
+        assert good(user.sixtykey("ssh", *options, world.place, "id -un")).code == 0
+
+
+def test_without_a_key_ssh_goes_on_without_us(world: World) -> None:
+    """When none can be made, the block does not match: whoever has another way in uses it."""
+    world.user.environment["SSH_AUTH_SOCK"] = ""
+    (world.user.folder / "id.pub").unlink(missing_ok=True)
+    world.user.folder.chmod(0o700)
+    (world.user.folder / "client.yaml").write_text("nonsense: 1\n")
+    done = world.user.ssh("-G", world.place)
+    assert "proxycommand" not in done.out
+    assert "nonsense: unknown" in done.err
+
+
+def test_a_terminal_is_told_what_takes_long(world: World) -> None:
+    """After half a second stderr says what is waited for; stdout stays the connection's."""
+    import pty
+    import socket
+
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(8)
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        master, slave = pty.openpty()
+        process = subprocess.Popen(
+            [
+                tool("sixtykey", "sixtykey"), "proxy", "--endpoint", endpoint, world.login,
+                "web-1", "1",
+            ],
+            env=world.user.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=slave,
+        )  # fmt: skip
+        os.close(slave)
+        said = b""
+        deadline = time.monotonic() + 30
+        while b"..." not in said and time.monotonic() < deadline:
+            said += os.read(master, 4096)
+        process.kill()
+        out = process.communicate()[0]
+        os.close(master)
+    assert b"sixtykey: pushing the key to web-1 (i-" in said
+    assert out == b""
