@@ -214,6 +214,9 @@ class Operator:
             "Source": lease.source,
             "SecondsLeft": round(lease.expires_at - self._clock.boottime(), 3),
             "Lifetime": round(lease.expires_at - lease.pushed_at, 3),
+            "UsesLeft": lease.uses,
+            "PinnedSource": lease.pinned_source,
+            "Options": list(lease.options),
         }
 
     def _is_repeated(self, peer: Peer, record: Record) -> bool:

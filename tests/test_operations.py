@@ -57,8 +57,26 @@ def test_list_tells_live_leases_and_who_ends_first() -> None:
         assert [(e["OSUser"], e["SecondsLeft"]) for e in told] == [("alice", 49.5), ("bob", 59.5)]
         assert told[0]["Fingerprint"] == soon.key.fingerprint
         assert told[0]["Principal"] == soon.principal
+        assert (told[0]["UsesLeft"], told[0]["PinnedSource"], told[0]["Options"]) == (
+            None,
+            None,
+            [],
+        )
         (only,) = (await desk.ask("List", OSUser="bob"))["Leases"]
         assert only["RequestId"] == late.request_id
+
+    at_desk(course)
+
+
+def test_list_tells_what_a_key_is_good_for() -> None:
+    """How many logins are left, from where alone, and with which options."""
+
+    async def course(desk: Desk) -> None:
+        limits: dict[str, Any] = {"pinned_source": "192.0.2.7", "options": ("restrict", "pty")}
+        await desk.store.add(make_lease("alice", uses=1, **limits))
+        (told,) = (await desk.ask("List"))["Leases"]
+        assert (told["UsesLeft"], told["PinnedSource"]) == (1, "192.0.2.7")
+        assert told["Options"] == ["restrict", "pty"]
 
     at_desk(course)
 

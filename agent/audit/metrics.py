@@ -59,6 +59,7 @@ def _counters(counters: Mapping[str, Mapping[str, int]]) -> list[str]:
     return [
         counter("pushes", "Pushes, by outcome.", counters.get("push", {})),
         counter("lookups", "Questions of sshd, by outcome.", counters.get("lookup", {})),
+        counter("admissions", "Logins with a one-time key.", counters.get("admission", {})),
         counter("source_questions", "Questions to sources.", counters.get("source", {})),
         counter("http_refused", "What was no request.", counters.get("http", {})),
         _by_event("audit_summed", summed, counters.get("summed", {})),

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 USAGE = "sixtykey list [--watch] [--json] [USER]"
 HELP = """\
 Prints the keys that sshd would accept now: for whom, which key, who pushed it, and how many seconds
-are left. With USER, that user's alone. A terminal with --watch keeps showing them, until ^C.
+are left; of keys that do not open everything also what they are good for. With USER, that user's
+alone. A terminal with --watch keeps showing them, until ^C.
 
 example:
   sudo sixtykey list --watch"""
@@ -53,13 +54,30 @@ def run(options: Options, words: Sequence[str]) -> int:
 def _lines(leases: list[dict[str, Any]], left: list[str]) -> list[str]:
     if not leases:
         return ["no key is live"]
-    rows: list[Sequence[str]] = [HEADING]
-    for lease, seconds in zip(leases, left):
+    limits = [limits_of(lease) for lease in leases]
+    # A column for them only where there is something to say.
+    limited = any(limits)
+    rows: list[Sequence[str]] = [(*HEADING[:-1], *(["ONLY"] if limited else []), HEADING[-1])]
+    for lease, seconds, only in zip(leases, left, limits):
         # Local pushes come over the socket, and have no address.
         source = "this host" if lease["Source"] == "unix" else lease["Source"]
         pusher = who(lease["Principal"])
-        rows.append((lease["OSUser"], lease["Type"], lease["Fingerprint"], pusher, source, seconds))
+        row = (lease["OSUser"], lease["Type"], lease["Fingerprint"], pusher, source)
+        rows.append((*row, *([only or "-"] if limited else []), seconds))
     return table(rows)
+
+
+def limits_of(lease: dict[str, Any]) -> str:
+    """What a live key is good for, in words; empty where it is for anything.
+
+    Daemons of version 0.1.0 tell none of it, and know none.
+    """
+    uses, source = lease.get("UsesLeft"), lease.get("PinnedSource")
+    return ", ".join([
+        *([] if uses is None else [f"{uses} login{'' if uses == 1 else 's'}"]),
+        *([] if source is None else [f"from {source}"]),
+        *lease.get("Options", []),
+    ])  # fmt: skip
 
 
 def _watch(daemon: Daemon, body: dict[str, Any]) -> int:

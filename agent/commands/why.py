@@ -7,6 +7,7 @@ import json
 from agent.commands import words as wording
 from agent.commands.client import Daemon
 from agent.commands.keyfile import named_fingerprint
+from agent.commands.leases import limits_of
 from agent.commands.options import DAEMON, JSON, Usage
 from agent.commands.terminal import duration, who
 from agent.commands.trouble import DONE, REFUSED, plain
@@ -69,9 +70,11 @@ def _print(user: str, answer: dict[str, Any], findings: Sequence[Finding]) -> No
     for finding in findings:
         print(f"! {plain(finding.what)}\n    -> {plain(finding.remedy)}")
     for lease in answer["Leases"]:
+        only = limits_of(lease)
         print(
             f"live now: {lease['Fingerprint']} ({lease['Type']}), "
             f"pushed by {who(lease['Principal'])}, {lease['SecondsLeft']:.0f} s left"
+            f"{only and f', only for: {only}'}"
         )
     asked, decisions = answer["Asked"], answer["Decisions"]
     told = [(record, wording.words(record, answer)) for record in decisions]
@@ -103,7 +106,7 @@ def _overtaken(record: dict[str, Any], decisions: Sequence[dict[str, Any]]) -> b
     """
     later = [r for r in decisions if r["age"] < record["age"]]
     if record.get("outcome") == "given":
-        return any(r["event"] in {"lookup", "revoke"} for r in later)
+        return any(r["event"] in {"lookup", "revoke", "admission"} for r in later)
     return any(r["outcome"] == "given" for r in later)
 
 

@@ -15,6 +15,9 @@ _CREDENTIALS = "sixtykey credentials list shows what each access key may do"
 _JOURNAL = "sixtykey status says what is wrong with the journal"
 # What a source refuses by itself has no code of the API's.
 REFUSED_BY_SOURCE = "Refused"
+_ONCE = "a one-time key is for one login: push it again for another"
+# How a reason begins when a one-time key was there, and was not given to sshd.
+NOT_GIVEN = "a one-time key is not given"
 # What to do about a refusal, by its code.
 _HINTS = {
     "InvalidClientTokenId": "the client uses an access key that this host does not know: "
@@ -45,6 +48,8 @@ def words(record: Record, host: Record) -> tuple[str, str]:
         return _push(record), _push_hint(record, host)
     if record["event"] == "lookup":
         return _lookup(record)
+    if record["event"] == "admission":
+        return _admission(record)
     by = who(record.get("principal", "?"))
     if record["outcome"] != "allowed":
         return f"{by} wanted to revoke: refused, {record.get('reason')}", ""
@@ -113,11 +118,25 @@ def _lookup(record: Record) -> tuple[str, str]:
         )
     if kind == "revoked":
         return f"{asked}: that key had been {reason}", "push it again"
+    if kind == "used":
+        return f"{asked}: that key was {reason}", _ONCE
+    if reason.startswith(NOT_GIVEN):
+        return f"{asked}: {reason}", "sixtykey check says what is missing for one-time keys"
     pushed = reason.partition("the key pushed for this user was ")[2] or reason
     return (
         f"{asked}, but the key pushed for this user was {pushed}",
         "log in with the key that was pushed (ssh -i FILE -o IdentitiesOnly=yes), or push this one",
     )
+
+
+def _admission(record: Record) -> tuple[str, str]:
+    login = f"the login with {record.get('fingerprint')} from {record.get('source')}"
+    process = f"sshd's process {record.get('process')}"
+    if record["outcome"] == "admitted":
+        request = f"request {record.get('request_id')}"
+        return f"{login}: admitted, the one-time key is used up ({request}, {process})", ""
+    hint = _ONCE if "used once" in str(record.get("reason")) else "push it again"
+    return f"{login}: refused, {record.get('reason')} ({process})", hint
 
 
 def asked(record: Record, os_user: str) -> tuple[str, str]:

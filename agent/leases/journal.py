@@ -13,7 +13,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, Optional
 
@@ -138,10 +138,10 @@ class Journal:
                 journal_rows.put_mark(database, mark)
 
     def consume(self, lease: Lease, used: Consumption) -> None:
-        """Put a use in the place of a one-time lease, at once. Raises NotDurable."""
+        """Use a one-time lease up. What is left of it explains refusals. Raises NotDurable."""
         self._check_sound()
         with self._transaction() as database:
-            database.execute(_REMOVE, (lease.os_user, lease.slot, lease.request_id))
+            journal_rows.put(database, replace(lease, uses=0))
             journal_rows.put_consumed(database, [used])
 
     def remove(self, leases: list[Lease]) -> None:

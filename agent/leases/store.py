@@ -218,6 +218,8 @@ class LeaseStore:
         return damaged
 
     def _restore(self, lease: Lease) -> None:
+        if lease.uses == 0 or lease.request_id in self._consumed:
+            return
         # Pushed later than now: by another clock, and it would outlive its time on this one.
         if not lease.pushed_at <= self._clock.boottime() < lease.expires_at:
             return

@@ -120,8 +120,12 @@ class Intake:
 
     def explain(self, restored: Iterable[Lease]) -> None:
         """Remember leases of an earlier process: they explain refusals once they have ended."""
+        history = self._context.audit.history
         for lease in restored:
-            self._context.audit.history.record_push(lease)
+            history.record_push(lease)
+            used = self._store.consumption(lease.request_id)
+            if used is not None:
+                history.record_use(lease, used.source, used.at)
 
     def _check_policy(self, offer: Offer) -> None:
         identity = self._context.identity

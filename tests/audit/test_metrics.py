@@ -27,6 +27,7 @@ STATUS: dict[str, Any] = {
     "Counters": {
         "push": {"allowed": 3, "AuthException": 1},
         "lookup": {"given": 4, "none": 123_456_789},
+        "admission": {"admitted": 2, "refused": 6},
         "revoke": {"allowed": 1},
         "http": {"BadRequest": 7},
         "summed": {"push": 4000, "lookup": 12},
@@ -51,6 +52,8 @@ def test_prometheus_reads_what_was_counted() -> None:
     assert read["sixtykey_pushes_total", (("outcome", "allowed"),)] == 3
     assert read["sixtykey_pushes_total", (("outcome", "AuthException"),)] == 1
     assert read["sixtykey_lookups_total", (("outcome", "none"),)] == 123_456_789
+    assert read["sixtykey_admissions_total", (("outcome", "admitted"),)] == 2
+    assert read["sixtykey_admissions_total", (("outcome", "refused"),)] == 6
     assert read["sixtykey_leases", (("os_user", "alice"),)] == 2
     assert read["sixtykey_uptime_seconds", ()] == 12.5
     assert read["sixtykey_clock_stepped_seconds", ()] == -3600

@@ -6,9 +6,11 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
+from agent.commands.leases import limits_of
 from tests.parts.command import InTerminal, run, run_as
 from tests.parts.daemon import CREDENTIAL, RunningDaemon
 from tests.parts.host import IS_ROOT, helper_group, own_name
@@ -61,6 +63,39 @@ def test_the_table(daemon: RunningDaemon, key: KeyPair) -> None:
     (only,) = run("list", "bob", "--json", "--socket", daemon.push_socket).json["Leases"]
     assert only["OSUser"] == "bob"
     assert 0 < only["SecondsLeft"] <= only["Lifetime"] == 60
+
+
+def test_what_a_key_is_good_for_has_a_column(directory: Path, key: KeyPair) -> None:
+    """Where it is not for everything: from where, and with which options."""
+    folder = directory / "limited"
+    folder.mkdir()
+    limits = {"pin_source": True, "options": ["pty", "restrict"]}
+    credentials = [{**CREDENTIAL, "keys": limits}]
+    with RunningDaemon(folder, credentials=credentials) as daemon:
+        push(daemon, "alice", key)
+        push_with_boto3(Target.of(daemon), "bob", key.line)
+        done = run("list", "--socket", daemon.push_socket)
+        rows = {row.split()[0]: row for row in done.out.splitlines()}
+        assert rows["USER"].split()[-2:] == ["ONLY", "LEFT"]
+        assert rows["alice"].split()[-3] == "-"
+        assert "  from 127.0.0.1, restrict, pty  " in rows["bob"]
+
+
+@pytest.mark.parametrize(
+    ("uses", "source", "options", "words"),
+    [
+        (None, None, [], ""),
+        (1, None, [], "1 login"),
+        (2, "2001:db8::/64", ["restrict"], "2 logins, from 2001:db8::/64, restrict"),
+    ],
+)
+def test_what_a_key_is_good_for_in_words(
+    uses: Optional[int], source: Optional[str], options: list[str], words: str
+) -> None:
+    """Nothing is said of a key that is good for everything."""
+    lease = {"UsesLeft": uses, "PinnedSource": source, "Options": options}
+    assert limits_of(lease) == words
+    assert limits_of({}) == ""
 
 
 def test_watch_without_a_terminal_prints_once(daemon: RunningDaemon, key: KeyPair) -> None:

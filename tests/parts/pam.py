@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.parts.host import ROOT, tool
 from tests.parts.sshd import RunningSshd
 
 PROGRAM = Path("/usr/lib/sixtykey/pam-account")
+# A test may write the program `between`, which comes between the hand-out and the question.
+BETWEEN = "between"
 SERVICE = """\
 auth required pam_permit.so
-account required pam_exec.so quiet {program} --socket {socket}
+account optional pam_exec.so quiet {directory}/between
+account required pam_exec.so quiet {program} --socket {directory}/lookup.sock
 account required pam_permit.so
 session required pam_permit.so
 """
@@ -29,7 +33,9 @@ def pam_namespace(directory: Path) -> Iterator[list[str]]:
     services, programs = directory / "pam.d", directory / "lib"
     for folder in (services, programs):
         folder.mkdir(mode=0o755)
-    line = SERVICE.format(program=PROGRAM, socket=directory / "lookup.sock")
+    (directory / BETWEEN).write_text("#!/bin/sh\nexit 0\n")
+    (directory / BETWEEN).chmod(0o755)
+    line = SERVICE.format(program=PROGRAM, directory=directory)
     for name in ("sshd", "other"):
         (services / name).write_text(line)
     subprocess.run(
@@ -42,25 +48,48 @@ def pam_namespace(directory: Path) -> Iterator[list[str]]:
         check=True,
         timeout=60,
     )
-    made = not PROGRAM.parent.exists()
-    PROGRAM.parent.mkdir(parents=True, exist_ok=True)
     mounts = f"mount --bind {services} /etc/pam.d && mount --bind {programs} {PROGRAM.parent}"
-    try:
+    with _mount_point(PROGRAM.parent):
         yield [
             tool("unshare", "util-linux"), "--mount", "sh", "-c", f'{mounts} && exec "$@"', "sh"
         ]  # fmt: skip
-    finally:
-        if made:
-            # Another test may be using it as its mount point.
-            with contextlib.suppress(OSError):
-                PROGRAM.parent.rmdir()
 
 
 @contextlib.contextmanager
-def sshd_with_pam(directory: Path, prefix: list[str]) -> Iterator[RunningSshd]:
-    """sshd in that namespace, with PAM; ordinary keys stand in `directory`/authorized_keys."""
+def _mount_point(folder: Path) -> Iterator[None]:
+    """The folder is there. It goes if it is empty and no other test uses it.
+
+    To remove it would take away what is mounted there in others' namespaces (rmdir(2)).
+    """
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            opened = os.open(folder, os.O_RDONLY)
+            fcntl.flock(opened, fcntl.LOCK_SH)
+            # Otherwise it was removed, and made again, in between.
+            if folder.exists() and os.path.samestat(os.fstat(opened), folder.stat()):
+                break
+            os.close(opened)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            folder.rmdir()
+        os.close(opened)
+
+
+@contextlib.contextmanager
+def sshd_with_pam(
+    directory: Path, prefix: list[str], more: Sequence[str] = ()
+) -> Iterator[RunningSshd]:
+    """sshd in that namespace, with PAM; ordinary keys stand in `directory`/authorized_keys.
+
+    `more` are further lines of sshd_config.
+    """
     settings = [
         "UsePAM yes", "StrictModes no", f"AuthorizedKeysFile {directory / 'authorized_keys'}",
+        "Subsystem sftp internal-sftp", *more,
     ]  # fmt: skip
     socket = str(directory / "lookup.sock")
     with RunningSshd(directory, socket, settings=settings, prefix=prefix) as sshd:
