@@ -9,12 +9,13 @@ PYTEST_ARGS ?=
 WORKERS ?= -n $(shell expr 2 \* $$(nproc)) --dist loadfile --no-loadscope-reorder
 # What compiles the helper for arm64, and runs it here. LLVM's linker leaves out what GNU ld fills up.
 ARM64 := aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu ld.lld=lld \
-	/usr/aarch64-linux-gnu/include/stdio.h=libc6-dev-arm64-cross qemu-aarch64-static=qemu-user-static
+	/usr/aarch64-linux-gnu/include/stdio.h=libc6-dev-arm64-cross
+QEMU := qemu-aarch64-static=qemu-user-static
 # What the tests run, as COMMAND=PACKAGE; those of a command that is not there say so.
 TOOLS := sshd=openssh-server ssh=openssh-client ssh-agent=openssh-client rsync=rsync curl=curl git=git node=nodejs npm=npm gcc=gcc \
 	setpriv=util-linux useradd=passwd systemd-socket-activate=systemd groff=groff-base zsh=zsh \
 	/usr/include/stdio.h=libc6-dev clang=clang readelf=binutils strace=strace valgrind=valgrind \
-	/etc/ssl/certs/ca-certificates.crt=ca-certificates $(ARM64)
+	/etc/ssl/certs/ca-certificates.crt=ca-certificates $(ARM64) $(QEMU)
 
 .DEFAULT_GOAL := test
 .PHONY: demo test once test-floors test-newest bench helper lint screenshots packages e2e fuzz clean .venv
@@ -113,13 +114,16 @@ lint: .venv/ready-test .venv/ready-lint
 	@$(VENV)/mypy --scripts-are-modules $(SOURCES)
 	$(VENV)/python -m pytest $(WORKERS) --quiet tests/test_structure.py tests/test_threats.py tests/test_docs.py
 
-# dist/: the deb and the rpm, each by its distribution's own tools, as lintian and rpmlint want them.
-packages:
+# dist/: a deb and an rpm for this machine's processor and for arm64, each by its distribution's own tools,
+# as lintian and rpmlint want them. The rpm's libraries come from PyPI, as packaging/rpm/vendor.lock pins them.
+packages: | $(VENV)/python
 	.ci/need dpkg-buildpackage=dpkg-dev lintian=lintian rpmbuild=rpm rpmlint=rpmlint \
-	    checkmodule=checkpolicy semodule_package=semodule-utils bzip2=bzip2
+	    checkmodule=checkpolicy semodule_package=semodule-utils bzip2=bzip2 \
+	    gcc=gcc /usr/include/stdio.h=libc6-dev $(ARM64)
 	packaging/build-deb
-	packaging/build-rpm
+	PYTHON=$(VENV)/python packaging/build-rpm
 	packaging/lint
+	$(VENV)/python packaging/vendor newer packaging/rpm/vendor.lock
 
 # Booted Debian hosts with the packages on them; as root. HOSTS chooses some of them.
 HOSTS ?=

@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
@@ -70,7 +69,11 @@ static unsigned long long started(pid_t pid) {
     /* A process names itself, so its name may hold anything: what counts follows the last ')'. */
     const char *field = strrchr(text, ')');
     for (int number = 2; field && number < 22; number++) field = strchr(field + 1, ' ');
-    return field ? strtoull(field, NULL, 10) : 0;
+    /* (glibc 2.38 gave strtoull a new version, which no older one has.) */
+    unsigned long long start = 0;
+    for (const char *c = field ? field + 1 : ""; *c >= '0' && *c <= '9'; c++)
+        start = start * 10 + (unsigned long long)(*c - '0');
+    return start;
 }
 
 /* Whether the folder has a file for this process id, whatever its start. */
@@ -90,7 +93,6 @@ static bool names_process(int folder, pid_t pid) {
 static bool was_handed(const char *socket_path, pid_t pid) {
     char path[sizeof(((struct sockaddr_un *)0)->sun_path) + sizeof FOLDER];
     const char *const end = strrchr(socket_path, '/');
-    struct stat status;
     snprintf(path, sizeof path, "%.*s" FOLDER, end ? (int)(end - socket_path) : 0, socket_path);
     const int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0) return errno != ENOENT;
@@ -98,7 +100,9 @@ static bool was_handed(const char *socket_path, pid_t pid) {
     bool handed = start ? false : names_process(folder, pid);
     if (start) {
         snprintf(path, sizeof path, "%ld-%llu", (long)pid, start);
-        handed = !fstatat(folder, path, &status, AT_SYMLINK_NOFOLLOW) || errno != ENOENT;
+        const int file = openat(folder, path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        handed = file >= 0 || errno != ENOENT;
+        if (file >= 0) close(file);
     }
     close(folder);
     return handed;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import sys
 import tempfile
@@ -76,10 +77,13 @@ class Kind(NamedTuple):
 HOSTS = {
     "bookworm": Kind("bookworm", "deb", debian),
     "trixie": Kind("trixie", "deb", debian),
-    "rpm": Kind("bookworm", "rpm", rpm.rpm),
+    "rpm": Kind("bullseye", "rpm", rpm.rpm),
     "readme": Kind("bookworm", "deb", readme.readme),
 }
-PATTERNS = {"deb": "sixtykey_{}_all.deb", "rpm": "sixtykey-{}-1.noarch.rpm"}
+PATTERNS = {
+    "deb": f"sixtykey_{{}}_{older.deb_architecture()}.deb",
+    "rpm": f"sixtykey-{{}}-1.{platform.machine()}.rpm",
+}
 
 
 def build(work: Path, kind: str) -> tuple[Path, Path]:

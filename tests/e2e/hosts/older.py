@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.parts.host import ROOT
@@ -29,8 +32,21 @@ def build(kind: str, work: Path) -> Path:
         if today not in text:
             raise ValueError(f"{name} has no {today!r}: write down how 0.1.0 had it")
         (tree / name).write_text(text.replace(today, then), "utf-8")
+    # What this version's build has fetched already.
+    wheels = ROOT / "build/wheels"
+    if wheels.exists():
+        (tree / "build").mkdir()
+        (tree / "build/wheels").symlink_to(wheels)
+    processor = deb_architecture() if kind == "deb" else platform.machine()
     subprocess.run(
-        [tree / f"packaging/build-{kind}", VERSION],
+        [tree / f"packaging/build-{kind}", VERSION, processor],
         check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHON": sys.executable},
     )  # fmt: skip
     return tree / "dist"
+
+
+def deb_architecture() -> str:
+    """What Debian calls this machine's processor."""
+    command = ["dpkg", "--print-architecture"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

@@ -12,15 +12,17 @@ from pathlib import Path
 
 CACHE = Path("build/e2e")
 
-# What a host has before sixtykey comes: Debian's own sshd, and what sixtykey depends on, so that
-# apt installs the package there without a network.
+# What a host has before sixtykey comes: the distribution's own sshd, and what steps look with.
 BASE = (
     "systemd,systemd-sysv,dbus,openssh-server,openssh-client,python3,iproute2,procps,curl,openssl,"
-    "python3-paramiko,python3-cachetools,python3-yaml,python3-h11,python3-nacl,rpm,apparmor,"
     # The roots that sixtykeyd-ec2 trusts by default; Debian's images on EC2 have them too.
-    "ca-certificates"
+    "rpm,ca-certificates"
 )
-EXTRA = {"bookworm": "", "trixie": ",systemd-userdbd"}
+# What the deb depends on, so that apt installs it there without a network.
+LIBRARIES = ",python3-paramiko,python3-cachetools,python3-yaml,python3-h11,python3-nacl,apparmor"
+# Debian 11 stands in for Amazon Linux 2023 and Enterprise Linux 9: Python 3.9, OpenSSH 8.4, none
+# of the libraries that sixtykey uses.
+EXTRA = {"bookworm": LIBRARIES, "trixie": f"{LIBRARIES},systemd-userdbd", "bullseye": ""}
 
 
 def archive(release: str) -> Path:
