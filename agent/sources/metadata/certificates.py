@@ -55,8 +55,7 @@ def parse(pem: bytes) -> x509.Certificate:
     """One certificate in PEM, all of it. Raises whatever cryptography does."""
     der = base64.b64decode(b"".join(pem.split(b"-----")[2].split()), validate=True)
     found = x509.load_der_x509_certificate(der)
-    # Parsed late by cryptography: now is when its errors are expected.
-    list(found.subject), list(found.issuer), list(found.extensions), found.public_key()
+    parse_late(found)
     # One spelling for one certificate, since some versions verify what they have encoded anew. And
     # what is not signed says nothing of its own: the algorithm is the one that stands in what is
     # signed (RFC 5280 4.1.1.2), and the signature a whole number of bytes.
@@ -66,6 +65,13 @@ def parse(pem: bytes) -> x509.Certificate:
     if outside or found.public_bytes(Encoding.DER) != der:
         raise ValueError("spelled in another way, or with something outside of what is signed")
     return found
+
+
+def parse_late(found: x509.Certificate) -> None:
+    """Look at what cryptography parses late: here its errors are expected. Raises some of them."""
+    list(found.subject), list(found.issuer), list(found.extensions), found.public_key()
+    for name in ("not_valid_before", "not_valid_after"):
+        moment(found, name)
 
 
 def path(

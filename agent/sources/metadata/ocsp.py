@@ -17,6 +17,13 @@ from agent.config.limits import LIMITS
 from agent.sources.metadata import certificates
 from agent.sources.metadata.refusal import Refused
 
+# What a response says that is read below; with the dates, in whichever form a version has them.
+_LATE = (
+    *("serial_number", "hash_algorithm", "issuer_name_hash", "issuer_key_hash"),
+    *("certificate_status", "responder_name", "responder_key_hash"),
+    *("signature", "signature_algorithm_oid", "tbs_response_bytes"),
+)
+
 
 def check(path: Sequence[x509.Certificate], answers: Sequence[bytes], now: float) -> float:
     """None of these certificates is revoked, as far as their issuers say.
@@ -40,9 +47,14 @@ def _parse(raw: bytes) -> Iterator[ocsp.OCSPResponse]:
         answer = ocsp.load_der_ocsp_response(raw)
         if answer.response_status is ocsp.OCSPResponseStatus.SUCCESSFUL:
             # Parsed late by cryptography: now is when its errors are expected.
-            list(answer.extensions), list(answer.single_extensions), answer.serial_number
-            list(answer.certificates)
-            if answer.public_bytes(Encoding.DER) == raw:
+            for name in _LATE:
+                getattr(answer, name)
+            list(answer.extensions), list(answer.single_extensions)
+            for each in answer.certificates:
+                certificates.parse_late(each)
+            # One spelling, as for a certificate; the signature is a whole number of bytes.
+            rest = raw.partition(answer.tbs_response_bytes)[2]
+            if answer.public_bytes(Encoding.DER) == raw and b"\0" + answer.signature in rest:
                 yield answer
     except Exception:  # noqa: BLE001 - cryptography raises half a dozen types here
         return

@@ -6,7 +6,7 @@ import ssl
 import subprocess
 import time
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import pytest
 from cryptography import x509
@@ -15,7 +15,7 @@ from agent.config.settings import Ec2
 from agent.sources.metadata import certificates
 from agent.sources.metadata.refusal import Refused
 from agent.sources.metadata.roots import load as load_roots
-from tests.parts.ec2_signer import AUTHORITY, LEAF, NAME, Ec2Signer
+from tests.parts.ec2_signer import AUTHORITY, LEAF, NAME, Ec2Signer, openssl
 from tests.parts.host import tool
 
 # Certificates are made while the tests run; all of them are there in an hour.
@@ -189,6 +189,25 @@ def test_an_authority_must_be_allowed_to_issue(signer: Ec2Signer, what: str) -> 
     signer.issue("middle", "root", AUTHORITIES[what], subject="/CN=Middle", key="intermediate")
     signer.issue_signer("leaf", NAME, issuer="middle")
     with pytest.raises(Refused, match="'Middle'"):
+        path(signer, "leaf", "middle")
+
+
+WEAK: dict[str, tuple[dict[str, Any], str]] = {
+    "SHA-1": ({"options": ["-sha1"]}, "no configured root"),
+    "a short key": ({"key": "short"}, "key in the certificate of 'Middle'"),
+    "no time left": ({"days": 0}, "'Middle' is not valid at this time"),
+}
+
+
+@pytest.mark.parametrize("what", WEAK)
+def test_an_authority_is_held_to_what_the_signer_is(signer: Ec2Signer, what: str) -> None:
+    """Its own certificate is of today's algorithms, and of now, as every one in the path."""
+    openssl("genrsa", "-out", str(signer.folder / "short.key"), "1024")
+    how, reason = WEAK[what]
+    more = {"key": "intermediate", **how}
+    signer.issue("middle", "root", AUTHORITY, subject="/CN=Middle", **more)
+    signer.issue_signer("leaf", NAME, issuer="middle")
+    with pytest.raises(Refused, match=reason):
         path(signer, "leaf", "middle")
 
 

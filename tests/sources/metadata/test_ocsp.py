@@ -173,3 +173,18 @@ def test_an_answer_of_the_future_is_refused(signer: Ec2Signer) -> None:
     assert ocsp.check(path(signer), answers, made - 30)
     with pytest.raises(Refused, match="not of this time"):
         ocsp.check(path(signer), answers, made - 90)
+
+
+def test_a_change_of_any_byte_is_refused(signer: Ec2Signer) -> None:
+    """No byte of an answer can be changed, signed or not; whatever it breaks is a refusal."""
+    good, other = (
+        signer.answer("signer", "intermediate", options=["-resp_no_certs"]),
+        upper(signer),
+    )
+    found = path(signer)
+    assert ocsp.check(found, [other, good], NOW) > NOW
+    for position in range(len(good)):
+        changed = bytearray(good)
+        changed[position] ^= 1 << position % 8
+        with pytest.raises(Refused):
+            ocsp.check(found, [other, bytes(changed)], NOW)
