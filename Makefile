@@ -13,17 +13,22 @@ ARM64 := aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu ld.lld=lld \
 QEMU := qemu-aarch64-static=qemu-user-static
 # What the tests run, as COMMAND=PACKAGE; those of a command that is not there say so.
 TOOLS := sshd=openssh-server ssh=openssh-client ssh-agent=openssh-client rsync=rsync curl=curl git=git node=nodejs npm=npm gcc=gcc \
-	setpriv=util-linux useradd=passwd systemd-socket-activate=systemd groff=groff-base zsh=zsh \
+	setpriv=util-linux ip=iproute2 useradd=passwd systemd-socket-activate=systemd groff=groff-base zsh=zsh \
 	/usr/include/stdio.h=libc6-dev clang=clang readelf=binutils strace=strace valgrind=valgrind \
 	/etc/ssl/certs/ca-certificates.crt=ca-certificates $(ARM64) $(QEMU)
 
 .DEFAULT_GOAL := test
-.PHONY: demo test once test-floors test-newest bench helper lint screenshots packages e2e fuzz clean .venv
+.PHONY: demo demo-fleet test once test-floors test-newest bench helper lint screenshots packages e2e fuzz clean .venv
 .DELETE_ON_ERROR:
 
 demo: .venv/ready-demo
 	.ci/need sshd=openssh-server ssh=openssh-client
 	$(VENV)/python -m tests.e2e.demo --lifetime $(LIFETIME)
+
+# A fleet: three servers of the bus, two gateways, four hosts. As root, each host has a network of its own.
+demo-fleet: .venv/ready-demo-fleet
+	.ci/need sshd=openssh-server ssh=openssh-client unshare=util-linux ip=iproute2
+	$(VENV)/python -m tests.e2e.fleet_demo
 
 test: .venv/ready-test
 	.ci/need --soft $(TOOLS)

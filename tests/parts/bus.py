@@ -70,6 +70,7 @@ class RunningServer:
         self._state = directory / "state" / server.folder
         self._log = directory / f"{server.folder}.log"
         self.server = server
+        self.directory = directory
         self.process: Optional[subprocess.Popen[bytes]] = None
         # Copied to the server, as the documents say; each here has folders of its own.
         self._folder.mkdir(parents=True)

@@ -81,7 +81,8 @@ class RunningConnector(Part):
 class FleetMember(Part):
     """A daemon and a connector that have joined the fleet of a gateway, inside the `with` block.
 
-    `daemon` and `connector` are the two; `config` is laid over the daemon's configuration.
+    `daemon` and `connector` are the two; `config` is laid over the daemon's configuration; `prefix`
+    is a command that runs the connector.
     """
 
     def __init__(
@@ -103,9 +104,7 @@ class FleetMember(Part):
         self._joined = directory / "joined.yaml"
         self._joined.write_text(yaml.safe_dump(self.identity))
         self.command("join", "--name", name, gateway.url, token or join_token(gateway))
-        self.daemon = RunningDaemon(
-            directory, config=merged(self.settings(), config or {}), prefix=prefix
-        )
+        self.daemon = RunningDaemon(directory, config=merged(self.settings(), config or {}))
         self.daemon.instance_id = instance
         self.connector = RunningConnector(self.daemon, prefix)
 

@@ -1,0 +1,253 @@
+"""`make demo-fleet`: one endpoint for four hosts, with real servers, gateways, sshds and clients.
+
+Every line below a step is what was observed, and the exit code is 1 if a step was not as promised.
+As root, hosts reach the bus over links of their own, in network namespaces.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Optional
+
+from agent.fleet.home import Home
+from tests.e2e.demo import BrokenPromiseError, promise
+from tests.e2e.screen import Screen
+from tests.parts import command, fleet_network
+from tests.parts.bus import Bus, gateway_url, lasting_port
+from tests.parts.fleet_member import FleetMember, join_token
+from tests.parts.fleet_network import HostNetwork
+from tests.parts.gateway import RunningGateway
+from tests.parts.host import MissingToolError, login_user, work_directory
+from tests.parts.keys import KeyPair, make_key
+from tests.parts.pushers import Pushed, public_key_file, push_with_aws_cli
+from tests.parts.sshd import RunningSshd
+
+SERVERS, HOSTS = 3, 4
+PATIENCE = 30.0
+"""Seconds until every host is reachable again when a server is gone."""
+
+
+class Host:
+    """One host of the demo: daemon, connector, sshd, and its way out."""
+
+    def __init__(self, member: FleetMember, sshd: RunningSshd, way: Optional[HostNetwork]) -> None:
+        self.member = member
+        self.sshd = sshd
+        self.way = way
+
+    @property
+    def instance(self) -> str:
+        """Its instance id."""
+        return self.member.instance
+
+    @property
+    def name(self) -> str:
+        """Its folder's name, by which it joined."""
+        return self.member.directory.name
+
+
+class Demo:
+    """The steps, in order; each shows what it observed and raises if that was not promised."""
+
+    def __init__(
+        self, screen: Screen, bus: Bus, gateways: list[RunningGateway], hosts: list[Host], user: str
+    ) -> None:
+        self.screen = screen
+        self.bus = bus
+        self.gateways = gateways
+        self.hosts = hosts
+        self.user = user
+        self._keys = 0
+
+    def key(self) -> KeyPair:
+        """A new key pair."""
+        self._keys += 1
+        return make_key(self.bus.servers[0].directory, f"key-{self._keys}")
+
+    def push(self, host: Host, key: KeyPair, gateway: RunningGateway) -> Pushed:
+        """Push with the AWS CLI, and show what it says."""
+        file = public_key_file(key.public)
+        began = time.monotonic()
+        pushed = push_with_aws_cli(gateway.target(host.instance), self.user, file)
+        outcome = "success" if pushed.ok else f"{pushed.code}: {pushed.message.strip()}"
+        took = f"({time.monotonic() - began:.1f} s)"
+        self.screen.saw(f"aws … send-ssh-public-key {host.name} by {gateway.url}: {outcome} {took}")
+        return pushed
+
+    def show_fleet(self) -> None:
+        """Say who is there."""
+        self.screen.step("Who is connected: sixtykey fleet hosts")
+        shown = command.run("fleet", "hosts", "--folder", self.gateways[0].home.folder)
+        self.screen.saw(shown.out.rstrip() or shown.err)
+        promise(shown.code == 0, "the hosts are listed")
+        promise(all(host.instance in shown.out for host in self.hosts), "every host is connected")
+
+    def push_to_each(self, words: str, gateways: list[RunningGateway], hosts: list[Host]) -> None:
+        """A key for each host, by one gateway after the other: it opens that host, and no other."""
+        self.screen.step(words)
+        keys = [self.key() for _ in hosts]
+        for number, (host, key) in enumerate(zip(hosts, keys)):
+            pushed = self.push(host, key, gateways[number % len(gateways)])
+            promise(pushed.ok, f"the push to {host.name} is answered with success")
+        for host, key in zip(hosts, keys):
+            logins = {each.name: each.sshd.login(self.user, key) for each in self.hosts}
+            accepted = [name for name, login in logins.items() if login.accepted]
+            refused = [name for name, login in logins.items() if login.refused]
+            where = f"{', '.join(accepted)}, and not at {', '.join(refused)}"
+            self.screen.saw(f"the key of {host.name} logs in at {where}")
+            promise(accepted == [host.name], "it logs in there, and nowhere else")
+            promise(len(refused) == len(self.hosts) - 1, "every other sshd refuses it")
+
+    def kill_server(self) -> None:
+        """A third of the hosts loses its server."""
+        self.screen.step("A server of the bus is killed: its hosts go to the others")
+        self.bus.servers[0].kill()
+        began = time.monotonic()
+        left = list(self.hosts)
+        while left and time.monotonic() < began + PATIENCE:
+            pushed = {
+                host.instance: self.gateways[0].push(
+                    InstanceId=host.instance, InstanceOSUser=self.user
+                )
+                for host in left
+            }
+            left = [host for host in left if pushed[host.instance].code]
+        self.screen.saw(f"all reachable again after {time.monotonic() - began:.1f} s")
+        promise(not left, f"every host is reachable again within {PATIENCE:.0f} s")
+
+    def kill_gateway(self) -> None:
+        """Any other one does."""
+        self.screen.step("A gateway is killed: any other one does")
+        self.gateways[0].kill()
+        self.screen.saw(f"{self.gateways[0].url} is gone")
+
+    def cut_off(self) -> None:
+        """Whoever pushes to a host that is away learns of it at once."""
+        host = self.hosts[-1]
+        self.screen.step(
+            f"{host.name} is cut off: a push says so at once, and its own sshd goes on"
+        )
+        host.member.connector.kill()
+        if host.way is not None:
+            host.way.cut()
+        pushed = self.push(host, self.key(), self.gateways[1])
+        promise(pushed.code == "EC2InstanceNotFoundException", "a host that is away is not found")
+        key = self.key()
+        words = ("push", "--socket", host.member.daemon.push_socket, self.user, str(key.public))
+        local = command.run(*words)
+        promise(local.code == 0, f"a local push goes on: {local.err}")
+        login = host.sshd.login(self.user, key)
+        self.screen.saw(f"sixtykey push on {host.name} itself: {login.output or login.message}")
+        promise(login.accepted, "and logs in")
+
+
+@contextlib.contextmanager
+def stage(screen: Screen, apart: bool) -> Iterator[Demo]:
+    """Set up all that the demo needs and, whatever happens, remove it again."""
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(work_directory())
+        user = stack.enter_context(login_user())
+        address = fleet_network.BUS if apart else "127.0.0.1"
+        screen.step(f"A fleet is made: {SERVERS} servers, 2 gateways")
+        urls = [gateway_url(), gateway_url()]
+        home = init(directory, address, urls)
+        bus = stack.enter_context(Bus(home, directory))
+        for server in bus.servers:
+            screen.saw(f"nats-server: {server.server.url}")
+        gateways = [
+            stack.enter_context(RunningGateway(directory / f"gateway-{n}", home, url))
+            for n, url in enumerate(urls, 1)
+        ]
+        for gateway in gateways:
+            gateway.await_bus()
+            screen.saw(f"sixtykey-gateway: {gateway.url}, on the bus")
+        screen.step(f"{HOSTS} hosts join it, by a token")
+        token = join_token(gateways[0], "--tag", "role=web")
+        hosts = []
+        for number in range(1, HOSTS + 1):
+            hosts.append(join(stack, directory, gateways[0], number, token, apart))
+            screen.saw(f"{hosts[-1].name}: {hosts[-1].instance} has joined, and is on the bus")
+        try:
+            yield Demo(screen, bus, gateways, hosts, user)
+        except BrokenPromiseError:
+            for part in (*gateways, *(host.member.daemon for host in hosts)):
+                screen.saw(part.log()[-2000:])
+            raise
+        screen.step("Everything that was made is removed")
+    screen.saw(f"{directory}: {'still there' if directory.exists() else 'gone'}")
+    promise(not directory.exists(), "nothing is left on the disk")
+
+
+def init(directory: Path, address: str, urls: list[str]) -> Home:
+    """`sixtykey fleet init`, as an administrator types it."""
+    words = ["init", "--folder", str(directory / "home")]
+    for url in urls:
+        words += ["--gateway", url]
+    for _ in range(SERVERS):
+        words += ["--server", f"{address}:{lasting_port()}:{lasting_port()}"]
+    words += ["--server-folder", str(directory / "bus" / "%")]
+    words += ["--server-state", str(directory / "state" / "%")]
+    done = command.run("fleet", *words, "--registry", str(directory / "hosts.db"))
+    promise(done.code == 0, f"a fleet can be made: {done}")
+    return Home(str(directory / "home"))
+
+
+def join(
+    stack: contextlib.ExitStack, directory: Path, gateway: RunningGateway, number: int, token: str,
+    apart: bool,
+) -> Host:  # fmt: skip
+    """A host that has joined, with its sshd."""
+    way = stack.enter_context(HostNetwork(number)) if apart else None
+    name, instance = f"web-{number}", f"i-0000000000000000{number}"
+    member = FleetMember(
+        directory / name, gateway, instance, name=name, token=token,
+        prefix=() if way is None else way.prefix,
+    )  # fmt: skip
+    stack.enter_context(member)
+    sshd = RunningSshd(directory / name, member.daemon.lookup_socket)
+    return Host(member, stack.enter_context(sshd), way)
+
+
+def run(apart: bool) -> int:
+    """Run the demo and return its exit code."""
+    screen = Screen(sys.stdout)
+    began = time.monotonic()
+    try:
+        if apart:
+            fleet_network.make_bridge()
+        with stage(screen, apart) as demo:
+            demo.show_fleet()
+            both = demo.gateways
+            demo.push_to_each("The AWS CLI pushes a key to each host", both, demo.hosts)
+            demo.kill_server()
+            demo.kill_gateway()
+            words = "Pushes go on, by the gateway that is left"
+            demo.push_to_each(words, both[1:], demo.hosts)
+            demo.cut_off()
+    except BrokenPromiseError as error:
+        screen.end(f"NOT AS PROMISED: {error}")
+        return 1
+    except (MissingToolError, RuntimeError) as error:
+        screen.end(f"CANNOT RUN: {error}")
+        return 1
+    screen.end(f"As promised, in every step, in {time.monotonic() - began:.0f} s.")
+    return 0
+
+
+def main() -> int:
+    """Run the demo, as root in a network of its own."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        code = fleet_network.own(["-m", "tests.e2e.fleet_demo"])
+        return run(fleet_network.is_own()) if code is None else code
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

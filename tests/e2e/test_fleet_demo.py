@@ -1,0 +1,39 @@
+"""`make demo-fleet` keeps its promises, in a network of its own and on loopback alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.parts.host import IS_ROOT, ROOT
+
+LAST = "9. Everything that was made is removed"
+
+
+def run_demo(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run it as `make demo-fleet` does, or these words of Python instead."""
+    return subprocess.run(
+        [sys.executable, *(words or ("-m", "tests.e2e.fleet_demo"))],
+        cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False, timeout=280,
+    )  # fmt: skip
+
+
+@pytest.mark.timeout(300)
+def test_the_fleets_demo_ends_well() -> None:
+    """Every step was as promised, and nothing is left."""
+    done = run_demo()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert LAST in done.stdout.splitlines()
+    assert ": gone" in done.stdout
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(not IS_ROOT, reason="without root the demo is on loopback anyway")
+def test_the_fleets_demo_does_without_a_network_of_its_own() -> None:
+    """As somebody who is not root sees it: hosts and servers share loopback."""
+    program = "import sys; from tests.e2e.fleet_demo import run; sys.exit(run(False))"
+    done = run_demo("-c", program)
+    assert done.returncode == 0, done.stdout + done.stderr
