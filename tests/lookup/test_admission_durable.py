@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +15,29 @@ from tests.parts.admission_desk import opened
 from tests.parts.proc import OTHER, OTHER_PAM_ACCOUNT, PAM_ACCOUNT, SSHD
 
 
-async def settle() -> None:
-    """Let what has been started go as far as it can."""
-    for _ in range(20):
-        await asyncio.sleep(0)
+class Disk:
+    """The journal's disk, which stands still until it may go on; then it writes, or cannot."""
 
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, works: bool = True) -> None:
+        self.go_on = threading.Event()
+        self._reached = threading.Event()
+        write = Journal.consume
 
-@contextmanager
-def standing_still(monkeypatch: pytest.MonkeyPatch, error: bool = False) -> Iterator[None]:
-    """The journal's disk stands still for the body, then writes, or cannot."""
-    go_on, write = threading.Event(), Journal.consume
+        def consume(journal: Journal, *arguments: Any) -> None:
+            self._reached.set()
+            assert self.go_on.wait(20)
+            monkeypatch.undo()
+            if not works:
+                raise NotDurable("the disk is broken")
+            write(journal, *arguments)
 
-    def consume(journal: Journal, *arguments: Any) -> None:
-        assert go_on.wait(20)
-        if error:
-            raise NotDurable("the disk is broken")
-        write(journal, *arguments)
+        monkeypatch.setattr(Journal, "consume", consume)
 
-    monkeypatch.setattr(Journal, "consume", consume)
-    yield
-    go_on.set()
-    monkeypatch.undo()
+    async def reached(self) -> None:
+        """Until something is being written, and whoever else has asked waits for that."""
+        await asyncio.to_thread(self._reached.wait, 20)
+        for _ in range(20):
+            await asyncio.sleep(0)
 
 
 def test_no_yes_before_it_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,10 +46,11 @@ def test_no_yes_before_it_is_written_down(tmp_path: Path, monkeypatch: pytest.Mo
     async def scenario() -> None:
         async with opened(tmp_path) as desk:
             desk.handouts.record(SSHD, [await desk.push()])
-            with standing_still(monkeypatch):
-                asking = [asyncio.ensure_future(desk.ask()) for _ in range(2)]
-                await settle()
-                assert not any(question.done() for question in asking)
+            disk = Disk(monkeypatch)
+            asking = [asyncio.ensure_future(desk.ask()) for _ in range(2)]
+            await disk.reached()
+            assert not any(question.done() for question in asking)
+            disk.go_on.set()
             assert await asyncio.gather(*asking) == ["yes\n", "yes\n"]
 
     asyncio.run(scenario())
@@ -64,9 +65,10 @@ def test_what_cannot_be_written_down_is_not_used(
         async with opened(tmp_path) as desk:
             lease = await desk.push()
             desk.handouts.record(SSHD, [lease])
-            with standing_still(monkeypatch, error=True):
-                asking = asyncio.ensure_future(desk.ask())
-                await settle()
+            disk = Disk(monkeypatch, works=False)
+            asking = asyncio.ensure_future(desk.ask())
+            await disk.reached()
+            disk.go_on.set()
             assert await asking == "the disk is broken\n"
             assert await desk.ask() == "yes\n"
             id_ = lease.request_id
@@ -83,14 +85,15 @@ def test_whoever_has_gone_uses_nothing_up(tmp_path: Path, monkeypatch: pytest.Mo
             first, second = await desk.push(), await desk.push()
             desk.handouts.record(SSHD, [first])
             desk.handouts.record(OTHER, [second])
-            with standing_still(monkeypatch):
-                asking = [
-                    asyncio.ensure_future(desk.ask(pid)) for pid in (PAM_ACCOUNT, OTHER_PAM_ACCOUNT)
-                ]
-                await settle()
-                for question in asking:
-                    question.cancel()
-                await asyncio.wait(asking)
+            disk = Disk(monkeypatch)
+            asking = [
+                asyncio.ensure_future(desk.ask(pid)) for pid in (PAM_ACCOUNT, OTHER_PAM_ACCOUNT)
+            ]
+            await disk.reached()
+            for question in asking:
+                question.cancel()
+            await asyncio.wait(asking)
+            disk.go_on.set()
             assert desk.outcomes() == [("refused", first.request_id)]
             assert [e.request_id for e in desk.store.table.live()] == [second.request_id]
             # What was being written is: this login alone may still be told so.

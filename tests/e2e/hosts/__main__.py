@@ -20,6 +20,7 @@ from tests.e2e.hosts import (
     installing,
     journey,
     older,
+    once,
     readme,
     removing,
     restarts,
@@ -49,6 +50,7 @@ def debian(host: Host) -> None:
         installing.sockets(host)
         journey.local_push(host)
         journey.https_push(host)
+        once.logins(host)
         apparmor.profile(host)
         faults.check(host)
         journey.https_off(host)

@@ -1,0 +1,169 @@
+"""Steps: a push admits one login, whoever races, whatever crashes; and its marks are nobody's."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.e2e.hosts.host import ALONE, Host
+from tests.e2e.hosts.report import expect
+from tests.e2e.hosts.restarts import killed
+
+RACERS, ROUNDS = 8, 6
+CONFIG, SERVICE = "/etc/sixtykey/config.yaml", "/etc/pam.d/sshd"
+LINE = "account required pam_exec.so quiet /usr/lib/sixtykey/pam-account"
+NO_PENALTIES = "/etc/ssh/sshd_config.d/00-no-penalties.conf"
+HANDED = "/run/sixtykey/handed"
+# As the helper's user, and as nobody in particular: make a mark, take one away, ask like PAM.
+FORGE = f"""\
+set -u
+: > {HANDED}/1-1 && echo made
+rm -f {HANDED}/* && [ -z "$(ls {HANDED})" ] && echo removed
+mv {HANDED} {HANDED}-away && echo moved
+true
+"""
+ASK = "print(push.exchange(push.LOOKUP, sys.argv[1].encode() + b'\\n', 5).decode().strip())"
+
+
+def logins(host: Host) -> None:
+    """With PAM's line and one-time keys on; afterwards all is as it was."""
+    with one_time_keys(host):
+        raced(host)
+        crashed(host)
+        forged(host)
+
+
+@contextlib.contextmanager
+def one_time_keys(host: Host) -> Iterator[None]:
+    """PAM's line where the host has none yet, `uses: once`, and an sshd that bears with racers."""
+    machine = host.machine
+    machine.shell(f"cp -a {CONFIG} {SERVICE} /root/")
+    program = machine.root / "usr/lib/sixtykey/pam-account"
+    lacking = not program.exists()
+    if lacking:  # a package from before it had compiled programs
+        subprocess.run(["make", "helper"], check=True, capture_output=True)
+        shutil.copy("build/pam-account", program)
+    if LINE not in machine.run("cat", SERVICE).stdout:
+        machine.shell(f"sed -i '1i {LINE}' {SERVICE}")
+    # OpenSSH 9.8 shuts out an address from which several logins were refused.
+    machine.shell(
+        "if sshd -T | grep -qi ^persourcepenalties; then "
+        f"echo 'PerSourcePenalties no' > {NO_PENALTIES}; systemctl reload ssh; fi"
+    )
+    machine.write(CONFIG, "keys:\n  uses: once\n")
+    machine.run("systemctl", "restart", "sixtykeyd.service")
+    host.wait_active()
+    try:
+        yield
+    finally:
+        machine.shell(
+            f"cp -a /root/sshd {SERVICE}; cp -a /root/config.yaml {CONFIG}; "
+            f"rm -f {NO_PENALTIES}; systemctl reload ssh"
+        )
+        machine.run("systemctl", "restart", "sixtykeyd.service")
+        host.wait_active()
+        if lacking:
+            program.unlink()
+
+
+def pushed(host: Host, key: Path) -> None:
+    """Push it for alice."""
+    status, body = host.push("alice", key)
+    expect(status == 200, f"{status} {body}")
+
+
+def race(host: Host, key: Path) -> int:
+    """How many of RACERS logins at the same time get in."""
+    with ThreadPoolExecutor(RACERS) as pool:
+        return sum(pool.map(lambda _: host.client.login("alice", key) == "alice", range(RACERS)))
+
+
+def raced(host: Host) -> None:
+    """Exactly one, every time; and the service's log knows of each."""
+    with host.report.step(f"one push, {RACERS} racing logins: one is admitted, every time") as seen:
+        since = host.machine.shell("date '+%Y-%m-%d %H:%M:%S'")
+        admitted = []
+        for number in range(ROUNDS):
+            key = host.client.key(f"raced-{number}")
+            pushed(host, key)
+            admitted.append(race(host, key))
+        expect(admitted == [1] * ROUNDS, f"{admitted}")
+        records = host.machine.shell(f"journalctl -o cat -u sixtykeyd --since '{since}'")
+        found = records.count('"event":"admission","outcome":"admitted"')
+        expect(found == ROUNDS, f"{found} admissions are recorded")
+        seen.append(f"admitted: {admitted}; {found} records of it")
+        seen.append(ordinary(host, since))
+
+
+def ordinary(host: Host, since: str) -> str:
+    """What sshd says of the others is what it says of any login that PAM refuses."""
+    log = host.machine.run(
+        "journalctl", "--no-pager", "-t", "sshd", "-t", "sshd-session", "--since", since
+    ).stdout
+    denied = "Access denied for user alice by PAM account configuration"
+    odd = [
+        line
+        for line in log.splitlines()
+        if re.search("error|fatal|AuthorizedKeysCommand", line) and denied not in line
+    ]
+    expect(not odd, "\n".join(odd))
+    return f"sshd's log: nothing unusual in {len(log.splitlines())} lines"
+
+
+def crashed(host: Host) -> None:
+    """The daemon is killed, or restarted, in the middle of a race: never two."""
+    with host.report.step(
+        f"the same while the daemon is killed (-9) or restarted, {ROUNDS} times: never two"
+    ) as seen:
+        chance, admitted, late = random.Random(2), [], []
+        with ALONE:
+            for number in range(ROUNDS):
+                key = host.client.key(f"crashed-{number}")
+                pushed(host, key)
+                with ThreadPoolExecutor(1) as pool:
+                    racing = pool.submit(race, host, key)
+                    time.sleep(chance.uniform(0.0, 0.6))
+                    if number % 3 < 2:
+                        killed(host)
+                    else:
+                        host.machine.run("systemctl", "restart", "sixtykeyd.service")
+                    admitted.append(racing.result())
+                late.append(int(host.client.login("alice", key) == "alice"))
+                again = host.client.login("alice", key)
+                expect(again == "", f"used twice: {admitted}, {late}")
+        together = [one + other for one, other in zip(admitted, late)]
+        expect(max(together) <= 1, f"admitted {admitted}, later {late}")
+        seen.append(f"admitted in the race: {admitted}; by a login after it: {late}")
+
+
+def forged(host: Host) -> None:
+    """Neither the helper's user nor anybody else makes or removes a mark, or uses a key up."""
+    with host.report.step(
+        "the lookup user makes no mark, removes none, and uses no key up"
+    ) as seen:
+        key = host.client.key("forged")
+        pushed(host, key)
+        expect(host.client.login("alice", key) == "alice", "the first login")
+        host.machine.run("touch", f"{HANDED}/probe")
+        pushed(host, key)
+        for user in ("sixtykey-lookup", "bob"):
+            done = host.machine.run("sh", "-c", FORGE, user=user).stdout
+            expect(done == "", f"{user}: {done}")
+        done = host.python(ASK, "admit 127.0.0.1", user="sixtykey-lookup")
+        expect("only root may ask" in done, done)
+        done = host.python(ASK, "alice", user="sixtykey-lookup")
+        expect(done == "", f"a key was given to no sshd: {done}")
+        # Root, but not PAM's: no child of sshd's.
+        done = host.python(ASK, "admit 127.0.0.1")
+        expect("yes" not in done, done)
+        host.machine.run("rm", f"{HANDED}/probe")
+        expect(host.client.login("alice", key) == "alice", "the key was used up")
+        expect(host.client.login("alice", key) == "", "the second login was admitted")
+        seen.append("permission denied to both; refused by the daemon: " + done)
