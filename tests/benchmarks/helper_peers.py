@@ -1,56 +1,93 @@
-"""The helper beside systemd's userdbctl, and beside a static C program that asks the daemon."""
+"""The helpers beside systemd's userdbctl, and beside a static C program that asks the daemon."""
 
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 
 from tests.benchmarks.figures import Figure, figure
-from tests.benchmarks.helper import PAIRS, SYSTEM_PYTHON
-from tests.benchmarks.pairs import Work, compare, process
-from tests.benchmarks.serving import c_client, daemon
-from tests.faults.load import push_one
-from tests.parts.daemon import RunningDaemon
+from tests.benchmarks.helper import PAIRS
+from tests.benchmarks.helpers import helper, pushed
+from tests.benchmarks.pairs import FEWEST, compare, process
+from tests.benchmarks.serving import c_client
 from tests.parts.host import ROOT, tool, work_directory
 from tests.parts.keys import make_key
-from tests.parts.raw import ask
-from tests.parts.signed import push
-from tests.parts.sshd import HELPER
 
-USER = "ec2-user"
+# There is such a user wherever this runs; the shell script looks for it.
+USER = "root"
 
 
-def helper_with_key(directory: Path, served: RunningDaemon) -> tuple[Work, list[str], bytes]:
-    """The helper that finds a pushed key; the words and the line for a peer that finds it too."""
-    key = make_key(directory)
-    answer = ask(served.push_socket, push(SSHPublicKey=key.line, InstanceOSUser=USER).raw())
-    line = f"{key.type} {key.base64} {answer.request_id}\n".encode()
-    words = [USER, key.fingerprint()]
-    command = [SYSTEM_PYTHON, "-I", "-S", str(HELPER), "--socket", served.lookup_socket, *words]
-    return process(command, line), words, line
+def pairs_of(kind: str) -> int:
+    """The shell script takes a hundred times as long."""
+    return FEWEST if kind == "shell" else PAIRS
+
+
+def vs_static_c(name: str, kind: str) -> Figure:
+    """The limit: what no helper can beat, since it does nothing else."""
+    with work_directory() as directory, helper(kind) as ours:
+        key, other = make_key(directory), make_key(directory, "other")
+        start = [*ours.start(directory), "--socket", ours.served.lookup_socket]
+        line = ours.push(USER, key)
+        # The peer asks the daemon for a key of its own, of another user.
+        expected = pushed(ours.served, "ec2-user", other).encode() + b"\n"
+        command = [str(c_client(directory)), ours.served.lookup_socket]
+        pairs = compare(
+            process([*start, USER, key.fingerprint()], line.encode()),
+            process([*command, "ec2-user", other.fingerprint()], expected),
+            pairs_of(kind),
+        )
+    return Figure(name, pairs.ratio, "ratio", "static C client", pairs.detail())
 
 
 @figure
 def helper_vs_static_c() -> Figure:
-    """The limit: what no helper can beat, since it does nothing else."""
-    with work_directory() as directory, daemon() as served:
-        ours, words, line = helper_with_key(directory, served)
-        program = c_client(directory)
-        peer = process([str(program), served.lookup_socket, *words], line)
-        pairs = compare(ours, peer, PAIRS)
-    return Figure("helper_vs_static_c", pairs.ratio, "ratio", "static C client", pairs.detail())
+    """As packages have it."""
+    return vs_static_c("helper_vs_static_c", "compiled")
+
+
+@figure
+def helper_vs_static_c_python() -> Figure:
+    """As it is where nothing was compiled."""
+    return vs_static_c("helper_vs_static_c_python", "python")
+
+
+@figure
+def helper_vs_static_c_shell() -> Figure:
+    """A script of the shape of EC2's own."""
+    return vs_static_c("helper_vs_static_c_shell", "shell")
+
+
+def vs_userdbctl(name: str, kind: str) -> Figure:
+    """What Debian 13's sshd runs by default: userdbctl ssh-authorized-keys, for a user it knows."""
+    subprocess.run([str(ROOT / ".ci" / "need"), "userdbctl=systemd-userdbd"], check=True)
+    userdbctl = tool("userdbctl", "systemd-userdbd")
+    with work_directory() as directory, helper(kind) as ours:
+        key = make_key(directory)
+        start = [*ours.start(directory), "--socket", ours.served.lookup_socket]
+        line = ours.push(USER, key)
+        # root has no key in any user database: the whole of the asking, and an empty answer.
+        pairs = compare(
+            process([*start, USER, key.fingerprint()], line.encode()),
+            process([userdbctl, "ssh-authorized-keys", "root"], b""),
+            pairs_of(kind),
+        )
+    version = subprocess.run([userdbctl, "--version"], check=True, capture_output=True, text=True)
+    detail = {**pairs.detail(), "peer_version": version.stdout.splitlines()[0]}
+    return Figure(name, pairs.ratio, "ratio", "userdbctl", detail)
 
 
 @figure
 def helper_vs_userdbctl() -> Figure:
-    """What Debian 13's sshd runs by default: userdbctl ssh-authorized-keys, for a user it knows."""
-    subprocess.run([str(ROOT / ".ci" / "need"), "userdbctl=systemd-userdbd"], check=True)
-    userdbctl = tool("userdbctl", "systemd-userdbd")
-    with work_directory() as directory, daemon() as served:
-        push_one(served, "root")
-        ours, _, _ = helper_with_key(directory, served)
-        # root has no key in any user database: the whole of the asking, and an empty answer.
-        pairs = compare(ours, process([userdbctl, "ssh-authorized-keys", "root"], b""), PAIRS)
-    version = subprocess.run([userdbctl, "--version"], check=True, capture_output=True, text=True)
-    detail = {**pairs.detail(), "peer_version": version.stdout.splitlines()[0]}
-    return Figure("helper_vs_userdbctl", pairs.ratio, "ratio", "userdbctl", detail)
+    """As packages have it."""
+    return vs_userdbctl("helper_vs_userdbctl", "compiled")
+
+
+@figure
+def helper_vs_userdbctl_python() -> Figure:
+    """As it is where nothing was compiled."""
+    return vs_userdbctl("helper_vs_userdbctl_python", "python")
+
+
+@figure
+def helper_vs_userdbctl_shell() -> Figure:
+    """A script of the shape of EC2's own."""
+    return vs_userdbctl("helper_vs_userdbctl_shell", "shell")

@@ -8,17 +8,16 @@ from pathlib import Path
 from statistics import median
 
 from tests.benchmarks.figures import Figure, figure
+from tests.benchmarks.helpers import Helper, helper
 from tests.benchmarks.pairs import Pairs, Work, alternate
-from tests.parts.daemon import RunningDaemon
 from tests.parts.host import login_user, work_directory
 from tests.parts.keys import KeyPair, make_key
-from tests.parts.pushers import Target, push_with_boto3
 from tests.parts.sshd import RunningSshd
 
 # sshd rounds each step of a login up to a delay that depends on its host key and the user (OpenSSH,
 # auth2.c, user_specific_delay): one host key says little, so there are several.
 HOST_KEYS = 8
-PAIRS_EACH = 10
+PAIRS_EACH = {"compiled": 10, "python": 10, "shell": 4}
 
 
 def login(sshd: RunningSshd, user: str, key: KeyPair) -> Work:
@@ -34,7 +33,7 @@ def login(sshd: RunningSshd, user: str, key: KeyPair) -> Work:
 
 @contextmanager
 def sshd_with_both(
-    directory: Path, daemon: RunningDaemon, user: str
+    directory: Path, ours: Helper, user: str
 ) -> Iterator[tuple[RunningSshd, KeyPair, KeyPair]]:
     """One sshd, a key that was pushed, and one that is in its AuthorizedKeysFile.
 
@@ -44,31 +43,47 @@ def sshd_with_both(
     pushed, filed = make_key(directory, "pushed"), make_key(directory, "filed")
     keys_file = directory / "authorized_keys"
     keys_file.write_text(filed.line + "\n")
-    answer = push_with_boto3(Target.of(daemon), user, pushed.line)
-    if not answer.ok:
-        raise RuntimeError(answer.message)
+    ours.push(user, pushed)
     settings = [f"AuthorizedKeysFile {keys_file}", "StrictModes no"]
-    with RunningSshd(directory, daemon.lookup_socket, settings=settings) as sshd:
+    socket = ours.served.lookup_socket
+    with RunningSshd(directory, socket, settings=settings, install=ours.install) as sshd:
         yield sshd, pushed, filed
+
+
+def vs_authorized_keys_file(name: str, kind: str) -> Figure:
+    """Interleaved logins on the same sshds, one after the other."""
+    mine: list[float] = []
+    peer: list[float] = []
+    ratios: list[float] = []
+    with work_directory() as directory, helper(kind) as ours, login_user() as user:
+        for number in range(HOST_KEYS):
+            folder = directory / f"sshd-{number}"
+            folder.mkdir(mode=0o755)
+            with sshd_with_both(folder, ours, user) as (sshd, pushed, filed):
+                more = alternate(
+                    login(sshd, user, pushed), login(sshd, user, filed), PAIRS_EACH[kind]
+                )
+            mine += more[0]
+            peer += more[1]
+            ratios.append(round(median(more[0]) / median(more[1]), 4))
+    pairs = Pairs.of(mine, peer)
+    detail = {**pairs.detail(), "host_keys": HOST_KEYS, "ratio_by_host_key": ratios}
+    return Figure(name, pairs.ratio, "ratio", "AuthorizedKeysFile", detail)
 
 
 @figure
 def login_vs_authorized_keys_file() -> Figure:
-    """Interleaved logins on the same sshds, one after the other."""
-    ours: list[float] = []
-    peer: list[float] = []
-    ratios: list[float] = []
-    with work_directory() as directory, RunningDaemon(directory) as daemon, login_user() as user:
-        for number in range(HOST_KEYS):
-            folder = directory / f"sshd-{number}"
-            folder.mkdir(mode=0o755)
-            with sshd_with_both(folder, daemon, user) as (sshd, pushed, filed):
-                more = alternate(login(sshd, user, pushed), login(sshd, user, filed), PAIRS_EACH)
-            ours += more[0]
-            peer += more[1]
-            ratios.append(round(median(more[0]) / median(more[1]), 4))
-    pairs = Pairs.of(ours, peer)
-    detail = {**pairs.detail(), "host_keys": HOST_KEYS, "ratio_by_host_key": ratios}
-    return Figure(
-        "login_vs_authorized_keys_file", pairs.ratio, "ratio", "AuthorizedKeysFile", detail
-    )
+    """With the helper as packages have it."""
+    return vs_authorized_keys_file("login_vs_authorized_keys_file", "compiled")
+
+
+@figure
+def login_vs_authorized_keys_file_python() -> Figure:
+    """With the helper as it is where nothing was compiled."""
+    return vs_authorized_keys_file("login_vs_authorized_keys_file_python", "python")
+
+
+@figure
+def login_vs_authorized_keys_file_shell() -> Figure:
+    """With a script of the shape of EC2's own."""
+    return vs_authorized_keys_file("login_vs_authorized_keys_file_shell", "shell")
