@@ -50,7 +50,10 @@ def debian(host: Host) -> None:
         installing.sockets(host)
         journey.local_push(host)
         journey.https_push(host)
-        once.logins(host)
+        with once.one_time_keys(host):
+            once.raced(host)
+            once.crashed(host)
+            once.forged(host)
         apparmor.profile(host)
         faults.check(host)
         journey.https_off(host)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import random
 import re
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,24 +30,11 @@ true
 ASK = "print(push.exchange(push.LOOKUP, sys.argv[1].encode() + b'\\n', 5).decode().strip())"
 
 
-def logins(host: Host) -> None:
-    """With PAM's line and one-time keys on; afterwards all is as it was."""
-    with one_time_keys(host):
-        raced(host)
-        crashed(host)
-        forged(host)
-
-
 @contextlib.contextmanager
 def one_time_keys(host: Host) -> Iterator[None]:
     """PAM's line where the host has none yet, `uses: once`, and an sshd that bears with racers."""
     machine = host.machine
     machine.shell(f"cp -a {CONFIG} {SERVICE} /root/")
-    program = machine.root / "usr/lib/sixtykey/pam-account"
-    lacking = not program.exists()
-    if lacking:  # a package from before it had compiled programs
-        subprocess.run(["make", "helper"], check=True, capture_output=True)
-        shutil.copy("build/pam-account", program)
     if LINE not in machine.run("cat", SERVICE).stdout:
         machine.shell(f"sed -i '1i {LINE}' {SERVICE}")
     # OpenSSH 9.8 shuts out an address from which several logins were refused.
@@ -69,8 +54,6 @@ def one_time_keys(host: Host) -> Iterator[None]:
         )
         machine.run("systemctl", "restart", "sixtykeyd.service")
         host.wait_active()
-        if lacking:
-            program.unlink()
 
 
 def pushed(host: Host, key: Path) -> None:
