@@ -26,7 +26,7 @@ def with_stack(service: Path, stack: str, work: Work) -> Work:
 
 @figure
 def login_with_pam_account_vs_without() -> Figure:
-    """A key of the user's own file; on one sshd whose PAM has the line, and has it not, in turns."""
+    """A key of the user's own file, on one sshd whose PAM has the line and has it not, in turns."""
     mine: list[float] = []
     peer: list[float] = []
     with work_directory() as directory, login_user() as user:
