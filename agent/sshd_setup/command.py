@@ -23,20 +23,23 @@ from agent.sshd_setup.sshd import NotReloaded, SetupError, Sshd
 DONE, FAILED, LEFT_ALONE = 0, 1, 3
 # That it has been run here once: then an upgrade leaves alone what the administrator made of it.
 _STATE = "var/lib/sixtykey/sshd-setup"
+_TAKING_AWAY = {"disable", "package-removed"}
 _PATHS = "/usr/sbin:/sbin:/usr/bin"
 
 
 def main(arguments: Optional[list[str]] = None) -> int:
     """Run one action. Exit code: 0 done, 1 not possible, 3 left alone and told what to do."""
     options = _parser().parse_args(arguments)
-    if options.sshd is None or not os.path.exists(options.config):
-        _say(f"no sshd on this host; once there is one, run {PROGRAM} enable")
-        return DONE
-    # sshd -t and -T want their directory, which is not there before sshd has been started once.
-    os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
-    sshd = Sshd(options.sshd, options.config, options.root)
+    has_sshd = options.sshd is not None and os.path.exists(options.config)
+    sshd = Sshd(options.sshd or "sshd", options.config, options.root)
     try:
-        return _act(sshd, options)
+        if has_sshd:
+            # sshd -t and -T want their directory, which is not there before its first start.
+            os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
+            return _act(sshd, options)
+        _say(f"no sshd on this host; once there is one, run {PROGRAM} enable")
+        # One that comes later must not find PAM's line without the program that it runs.
+        return _take_out_of_pam(sshd) if options.action in _TAKING_AWAY else DONE
     except LeftAlone as reason:
         _say(str(reason))
         return LEFT_ALONE

@@ -19,6 +19,7 @@ from agent.sshd_files.pam_file import (
     LINE,
     PROGRAM,
     SERVICE,
+    SOCKET,
     PamLine,
     account_lines,
     first_account_line,
@@ -91,9 +92,10 @@ def disabling(root: str) -> PamPlan:
         return PamPlan(diversion, False, (Change(path, without),) if without != text else (), said)
     other = _below(root, diversion.distributed)
     include = f"@include {os.path.basename(other)}\n"
-    # What somebody else has written into our file since stays, around what it includes.
-    whole = _without_line(text).replace(_HEAD, "").replace(include, _read(other))
-    changes = [Change(path, whole)]
+    # What somebody else has written into our file since stays, around what it includes; where
+    # openssh-server was purged meanwhile, that is nothing.
+    whole = _without_line(text).replace(_HEAD, "").replace(include, text_of(other))
+    changes = [Change(path, whole or None)]
     if include in text:
         changes.append(Change(other, None))
     return PamPlan(diversion, False, tuple(changes), said)
@@ -138,7 +140,10 @@ def _faults(path: str, root: str) -> Optional[list[str]]:
     lines = _lines(path, root)
     if not any(line.asks_us for line in lines):
         return None
-    return [fault.what for fault in line_faults(lines)]
+    ours = next(line for line in lines if line.asks_us)
+    # Where the daemon answers is the configuration's to say, and check's to compare.
+    socket = ours.arguments[-1] if "--socket" in ours.arguments else SOCKET
+    return [fault.what for fault in line_faults(lines, socket)]
 
 
 def _lines(path: str, root: str) -> list[PamLine]:

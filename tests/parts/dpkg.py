@@ -27,7 +27,7 @@ class Dpkg:
         """
         tree = self.root / f"{package}-{version}"
         control = tree / "DEBIAN"
-        control.mkdir(parents=True)
+        control.mkdir(parents=True, exist_ok=True)
         (control / "control").write_text(
             f"Package: {package}\nVersion: {version}\nArchitecture: all\n"
             "Maintainer: nobody <nobody@example.invalid>\nDescription: a test\n"
@@ -35,11 +35,15 @@ class Dpkg:
         (control / "conffiles").write_text("".join(f"{path}\n" for path in conffiles))
         for path, content in conffiles.items():
             target = tree / path.lstrip("/")
-            target.parent.mkdir(parents=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(content)
         deb = self.root / f"{tree.name}.deb"
         self._run("dpkg-deb", "--build", "--root-owner-group", str(tree), str(deb))
         return self._run("dpkg", f"--root={self.root}", "--force-script-chrootless", "-i", str(deb))
+
+    def purge(self, package: str) -> str:
+        """Remove a package with its conffiles; what dpkg said."""
+        return self._run("dpkg", f"--root={self.root}", "--purge", package)
 
     def divert(self, path: str, to: str) -> None:
         """An administrator's own diversion."""

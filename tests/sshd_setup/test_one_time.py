@@ -150,6 +150,23 @@ def test_what_was_written_into_our_file_is_not_lost(debian: tuple[Etc, Dpkg]) ->
     assert not at(host.folder, f"{SERVICE}.distrib").exists()
 
 
+def test_openssh_server_may_be_purged_meanwhile(debian: tuple[Etc, Dpkg]) -> None:
+    """And come back, with our line in force; without any sshd the line is taken out as well."""
+    host, dpkg = debian
+    before = snapshot(host)
+    assert host.run("enable", "--one-time") == 0
+    dpkg.purge("openssh-server")
+    assert faults(host) == []
+    dpkg.install("openssh-server", "1", {SERVICE: DEBIAN.format(1)})
+    assert faults(host) == []
+    dpkg.purge("openssh-server")
+    host.config.unlink()
+    assert host.run("package-removed") == 0
+    # dpkg leaves a diverted conffile at a purge; it is PAM's file again, and nobody's.
+    assert snapshot(host) == before
+    assert dpkg.diversions() == []
+
+
 def test_a_diversion_of_somebody_else_is_left(
     debian: tuple[Etc, Dpkg], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,6 +212,15 @@ def test_the_slot_that_cannot_be_taken_takes_pams_line_back(debian: tuple[Etc, D
     assert host.run("enable", "--one-time") == 1
     assert snapshot(host) == before
     assert dpkg.diversions() == []
+
+
+def test_a_line_for_another_socket_is_in_order(host: Etc) -> None:
+    """Which socket the daemon has is the configuration's to say."""
+    service = at(host.folder, SERVICE)
+    service.write_text(f"{LINE} --socket /run/other/lookup.sock\n{service.read_text()}")
+    before = snapshot(host)
+    assert host.run("enable", "--one-time") == 0
+    assert snapshot(host) == before
 
 
 @pytest.mark.parametrize("line", [LINE.replace("required", "optional"), f"{LINE}\n{LINE}"])
