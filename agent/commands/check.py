@@ -50,11 +50,17 @@ def run(options: Options, words: Sequence[str]) -> int:
         raise Usage(f"too much: {' '.join(words[1:])}")
     third_party()
     user = words[0] if words else None
-    found = list(look(options, user))
+    looked = list(look(options, user))
+    found = [finding for finding in looked if finding.severity != "fact"]
+    facts = [finding for finding in looked if finding.severity == "fact"]
     counted = {"fault", "note"} if options.on("--strict") else {"fault"}
     if options.on("--json"):
-        print(json.dumps({"Findings": [finding.told() for finding in found]}, indent=2))
+        told = {"Findings": [finding.told() for finding in found]}
+        told["Facts"] = [{"Name": fact.name, "What": fact.what} for fact in facts]
+        print(json.dumps(told, indent=2))
     else:
+        for fact in facts:
+            print(plain(fact.what))
         _print(found, user)
     if any(finding.severity in counted for finding in found):
         return REFUSED

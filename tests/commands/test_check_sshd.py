@@ -12,7 +12,7 @@ from agent.commands.checks.finding import THIS_HOST
 from agent.commands.checks.sshd import logins
 from tests.parts.checked_host import CheckedHost
 from tests.parts.host import IS_ROOT
-from tests.parts.sshd import HELPER
+from tests.parts.sshd import HELPER, Install, install_compiled, install_helper
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="only root can look everywhere")
 
@@ -93,6 +93,26 @@ def test_a_helper_that_others_could_change(host: CheckedHost) -> None:
     wrong = [f["What"] for f in done if f["Name"] == "helper-ownership"]
     assert any(f"may change {folder} (uid 0, mode 0777)" in each for each in wrong)
     assert any("may change /tmp (" in each for each in wrong)
+
+
+@pytest.mark.parametrize(
+    ("install", "form"),
+    [(install_compiled, "the compiled helper"), (install_helper, "the helper in Python")],
+)
+def test_which_helper_sshd_runs(
+    host: CheckedHost, tmp_path: Path, install: Install, form: str
+) -> None:
+    """It is told in words and in JSON, by what the file is, in a chain too; it is no finding."""
+    helper = install(tmp_path)
+    said = f"sshd runs {form}: {helper}"
+    for command in (f"{helper} %u %f", f'{helper} --chain "/usr/bin/true" %u %f'):
+        path = host.sshd(f"AuthorizedKeysCommand {command}", host.asking[1])
+        done = host.check("--json", sshd=path).json
+        assert done["Facts"] == [{"Name": "helper-form", "What": said}]
+        assert "helper-form" not in {finding["Name"] for finding in done["Findings"]}
+        assert host.check(sshd=path).out.splitlines()[0] == said
+    nobody = host.check("--json", sshd=host.sshd()).json
+    assert nobody["Facts"] == []
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tests.parts.part import Part
 from tests.parts.ssh import CLIENTS, Login
 
 HELPER = ROOT / "agent" / "helper" / "authorized_keys.py"
-LAUNCHER = ROOT / "packaging" / "launchers" / "authorized-keys"
+LAUNCHER = ROOT / "packaging" / "launchers" / "authorized-keys-python"
 Install = Callable[[Path], Path]
 """Puts a helper into a folder; returns the path that sshd is to run."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
-FAULT, NOTE, UNKNOWN = "fault", "note", "unknown"
+FAULT, NOTE, UNKNOWN, FACT = "fault", "note", "unknown", "fact"
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Finding:
     Attributes:
         name: what kind of thing, for programs and for the manual: `slot-taken`.
         severity: fault, it keeps logins or pushes from working, or lets the wrong people in; note,
-            it may be meant so; unknown, it could not be looked at.
+            it may be meant so; unknown, it could not be looked at; fact, good to know, no trouble.
         what: what is there, for people. `remedy`: what to do.
     """
 
@@ -47,6 +47,11 @@ def note(name: str, what: str, remedy: str) -> Finding:
 def unknown(name: str, what: str, remedy: str = "run it as root") -> Finding:
     """Something could not be looked at."""
     return Finding(name, UNKNOWN, what, remedy)
+
+
+def fact(name: str, what: str) -> Finding:
+    """Something is so, and nothing has to be done."""
+    return Finding(name, FACT, what, "")
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+from collections.abc import Iterator
 from typing import Optional
 
-from agent.commands.checks.finding import Finding, fault, note
+from agent.commands.checks.finding import Finding, fact, fault, note
 from agent.commands.checks.sockets import lookup_socket
 from agent.config.settings import Config
 
 # As a package installs it, and as it is called in a checkout.
-NAMES = frozenset({"authorized-keys", "authorized_keys.py"})
+NAMES = frozenset({"authorized-keys", "authorized-keys-python", "authorized_keys.py"})
 INSTALLED = "/usr/lib/sixtykey/authorized-keys"
 
 
@@ -38,6 +39,18 @@ def helper(command: str, user: str, config: Optional[Config]) -> list[Finding]:
         more = "let it end in %u %f: refusals can be explained then, and one line is read, not all"
         found.append(note("helper-arguments", what, more))
     return found + _user(user, _socket(words, config))
+
+
+def running(command: str) -> Iterator[Finding]:
+    """Which of our helpers sshd runs by `command`: the compiled one, or the one in Python."""
+    for path in (word for word in _words(command) if os.path.basename(word) in NAMES):
+        try:
+            with open(path, "rb") as file:
+                compiled = file.read(4) == b"\x7fELF"
+        except OSError:
+            continue  # Told as a fault of its own.
+        form = "the compiled helper" if compiled else "the helper in Python"
+        yield fact("helper-form", f"sshd runs {form}: {path}")
 
 
 def _socket(words: list[str], config: Optional[Config]) -> str:

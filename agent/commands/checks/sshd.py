@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Optional
 
 from agent.commands.checks.finding import Finding, Host, fault, note, unknown
-from agent.commands.checks.helper import INSTALLED, helper, is_ours
+from agent.commands.checks.helper import INSTALLED, helper, is_ours, running
 from agent.config.settings import Config
 from agent.sshd_files.directives import Directive, directives, included
 from agent.sshd_setup.slots import slots
@@ -72,6 +72,7 @@ def logins(settings: Effective, config: Optional[Config], host: Host) -> list[Fi
         found += _not_asked(command, host)
     else:
         found += helper(command, settings.get("authorizedkeyscommanduser", ""), config)
+        found += running(command)
     return found + list(_algorithms(settings, config)) + list(_methods(settings))
 
 
