@@ -27,7 +27,12 @@ def _session(settings: Settings) -> Any:
             "botocore is missing, which finds AWS's credentials and instances",
             "pip install 'sixtykey[client]'",
         ) from None
-    return botocore.session.Session(profile=settings.get("profile"))
+    session = botocore.session.Session(profile=settings.get("profile"))
+    region = settings.get("region")
+    if region:
+        # A role is asked for in a region too, and AWS's files may name none.
+        session.set_config_variable("region", region)
+    return session
 
 
 def credential(settings: Settings) -> Credential:

@@ -13,7 +13,7 @@ from agent.commands.trouble import AWAY, REFUSED, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional
+    from typing import Any, Optional
 
     from agent.client.folders import Environment
     from agent.client.settings import Settings
@@ -67,13 +67,28 @@ def _where(settings: Settings, region: str) -> str:
 
 
 def listed(settings: Settings, api: Api, region: str, name: str = "") -> list[Host]:
-    """The hosts, asked for now; of EC2 those of this name, if there is one. Raises Trouble."""
+    """The hosts, asked for now: all, or those that may be meant by this name. Raises Trouble."""
     if settings.endpoint == AWS:
         from agent.client import aws
 
         return aws.instances(settings, region, name)
+    # A gateway looks for names and instance ids; for tags and addresses it has to tell all.
+    by_name = _pages(api, {"Names": [name]}) if name and "=" not in name else []
+    return by_name or _pages(api, {})
+
+
+def _pages(api: Api, question: dict[str, Any]) -> list[Host]:
+    """What a gateway answers, page by page."""
+    found: list[Host] = []
+    token = ""
     try:
-        return [Host.of(each) for each in api.ask(HOSTS, {})["Hosts"]]
+        while True:
+            page = api.ask(HOSTS, {**question, "NextToken": token} if token else question)
+            found += [Host.of(each) for each in page["Hosts"]]
+            # Each page is after the one before, or this would have no end.
+            if not token < (page.get("NextToken") or ""):
+                return found
+            token = page["NextToken"]
     except (KeyError, TypeError, ValueError) as error:
         raise Trouble(AWAY, "NoAnswer", f"{api.url} lists no hosts: {error}") from None
 

@@ -11,19 +11,27 @@ import pytest
 
 from tests.parts.host import tool
 from tests.parts.keys import make_key
-from tests.parts.world import World, good, open_world
+from tests.parts.world import STAGES, Stage, World, good, somebody
+
+
+@pytest.fixture(scope="module", params=STAGES)
+def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """One host, and one of a fleet: what follows holds for both."""
+    with STAGES[request.param]() as made:
+        yield made
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    """All of it, afresh: nobody has a key yet."""
-    with open_world() as made:
+def world(stage: Stage) -> Iterator[World]:
+    """Somebody new to it: without a key."""
+    with somebody(stage) as made:
         yield made
 
 
 def test_ssh_just_works(world: World) -> None:
     """The first ssh of a session makes the key, pushes it and is in; nothing else is said."""
     done = world.user.ssh(world.place, "id -un")
+    assert done.code == 0, done
     assert (done.code, done.out, done.err) == (0, f"{world.login}\n", "")
     assert len(world.user.agent_keys()) == 1
 
@@ -37,7 +45,9 @@ def test_each_connection_pushes(world: World) -> None:
 
 def test_a_live_lease_of_an_unlimited_key_is_not_pushed_again(world: World) -> None:
     """Where it is known, the second connection pushes nothing; another user's does."""
-    world.user.knows(world.daemon, world.sshd, uses="unlimited", lifetime=60)
+    settings = world.stage.settings
+    unlimited = {**settings["hosts"]["web-*"], "uses": "unlimited", "lifetime": 60}
+    world.user.settings({**settings, "hosts": {"web-*": unlimited}})
     for _ in range(3):
         good(world.user.ssh(world.place, "true"))
     assert world.pushes() == 1

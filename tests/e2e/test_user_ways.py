@@ -9,15 +9,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.parts.host import IS_ROOT, os_user, tool, work_directory
-from tests.parts.user import User
-from tests.parts.world import World, good, open_world
+from tests.parts.host import IS_ROOT, os_user, tool
+from tests.parts.world import Stage, World, good, one_host, somebody
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    """One host."""
+    with one_host() as made:
+        yield made
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    """All of it, afresh: nobody has a key yet."""
-    with open_world() as made:
+def world(stage: Stage) -> Iterator[World]:
+    """Somebody new to it: without a key."""
+    with somebody(stage) as made:
         yield made
 
 
@@ -65,7 +71,7 @@ def test_ssh_j_as_documented(world: World) -> None:
         assert "Permission denied" in world.user.ssh(*words).err
         good(world.user.sixtykey("proxy", "--push-only", other, "web-2", port))
         assert good(world.user.ssh(*words)).out == f"{other}\n"
-    assert world.sshd.log().count("Accepted publickey for " + world.login) == 2
+    assert world.pushes() == 3
 
 
 def test_sixtykey_ssh_needs_no_configuration(world: World) -> None:
@@ -95,8 +101,8 @@ def test_sixtykey_ssh_is_told_by_options(world: World) -> None:
 
 def test_without_an_agent_it_works_too(world: World) -> None:
     """ssh finds the agent that was started for it, by IdentityAgent."""
-    with work_directory() as folder, User(folder, agent=False) as user:
-        user.knows(world.daemon, world.sshd)
+    with somebody(world.stage, agent=False) as other:
+        user = other.user
         for _ in range(2):
             assert good(user.ssh(world.place, "id -un")).out == f"{world.login}\n"
         port, known = str(world.sshd.port), user.home / "known_hosts"

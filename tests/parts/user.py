@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from tests.parts.command import Done
-from tests.parts.daemon import CREDENTIAL, RunningDaemon
+from tests.parts.daemon import CREDENTIAL
 from tests.parts.host import ROOT, tool
 from tests.parts.part import Part
 from tests.parts.sshd import RunningSshd
@@ -83,18 +83,6 @@ class User(Part):
         """Write client.yaml (JSON is YAML)."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.folder / "client.yaml").write_text(json.dumps(document))
-
-    def knows(self, daemon: RunningDaemon, sshd: RunningSshd, **more: Any) -> None:
-        """client.yaml names one host, web-1; ssh's configuration sends `web-*` to sixtykey."""
-        host = {
-            "endpoint": daemon.endpoint,
-            "instance": daemon.instance_id,
-            "zone": daemon.availability_zone,
-            "address": "127.0.0.1",
-            **more,
-        }
-        self.settings({"region": daemon.region, "hosts": {"web-*": host}})
-        self.ssh_settings(sshd)
 
     def ssh_settings(self, sshd: RunningSshd, *patterns: str) -> None:
         """The block that `ssh-config` prints, with sshd's port; web-1 is known by its host key."""

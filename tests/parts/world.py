@@ -3,26 +3,59 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Optional
 
+from tests.parts.bus import Bus, gateway_url, make_home
 from tests.parts.command import Done
 from tests.parts.daemon import RunningDaemon
+from tests.parts.fleet_member import FleetMember, join_token
+from tests.parts.gateway import RunningGateway
 from tests.parts.host import login_user, work_directory
 from tests.parts.sshd import RunningSshd
 from tests.parts.user import User
 
 
 @dataclass
-class World:
-    """A host that takes pushed keys and nothing else, and somebody who wants to log in there."""
+class Stage:
+    """What stays for the tests of a module: a daemon, its sshd, and a fleet's gateway.
 
-    folder: Path
+    `settings` is client.yaml, as a user of it would write it.
+    """
+
     daemon: RunningDaemon
     sshd: RunningSshd
     login: str
+    settings: dict[str, Any]
+    gateway: Optional[RunningGateway] = None
+
+
+@dataclass
+class World:
+    """A stage, and somebody new to it. `folder` is for what a test makes."""
+
+    folder: Path
+    stage: Stage
     user: User
+    before: int = field(default=0)
+
+    @property
+    def daemon(self) -> RunningDaemon:
+        """The host's daemon."""
+        return self.stage.daemon
+
+    @property
+    def sshd(self) -> RunningSshd:
+        """The host's sshd."""
+        return self.stage.sshd
+
+    @property
+    def login(self) -> str:
+        """The host's OS user that takes logins."""
+        return self.stage.login
 
     @property
     def place(self) -> str:
@@ -35,8 +68,8 @@ class World:
         return f"ssh -F {self.user.config}"
 
     def pushes(self) -> int:
-        """How many pushes the daemon has taken."""
-        return len(self.daemon.audit(event="push", outcome="allowed"))
+        """How many pushes the daemon has taken since this began."""
+        return len(self.daemon.audit(event="push", outcome="allowed")) - self.before
 
     def share(self, name: str) -> Path:
         """A folder that the OS user of the host can write."""
@@ -47,17 +80,74 @@ class World:
 
 
 @contextlib.contextmanager
-def open_world() -> Iterator[World]:
-    """All of it, afresh: nobody has a key yet."""
+def one_host() -> Iterator[Stage]:
+    """A single host; client.yaml names its instance, zone and address."""
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(work_directory())
         login = stack.enter_context(login_user())
         daemon = stack.enter_context(RunningDaemon(folder))
-        settings = ["Subsystem sftp internal-sftp"]
-        sshd = stack.enter_context(RunningSshd(folder, daemon.lookup_socket, settings=settings))
-        user = stack.enter_context(User(folder))
-        user.knows(daemon, sshd)
-        yield World(folder, daemon, sshd, login, user)
+        sshd = stack.enter_context(_sshd(folder, daemon))
+        host = {
+            "endpoint": daemon.endpoint,
+            "instance": daemon.instance_id,
+            "zone": daemon.availability_zone,
+            "address": "127.0.0.1",
+        }
+        settings = {"region": daemon.region, "hosts": {"web-*": host}}
+        yield Stage(daemon, sshd, login, settings)
+
+
+@contextlib.contextmanager
+def a_fleet() -> Iterator[Stage]:
+    """A host of a fleet, web-1; client.yaml names the gateway, which tells the rest."""
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(work_directory())
+        login = stack.enter_context(login_user())
+        url = gateway_url()
+        home = make_home(folder, gateways=[url])
+        stack.enter_context(Bus(home, folder))
+        gateway = stack.enter_context(RunningGateway(folder / "gw", home, url))
+        gateway.await_bus()
+        token = join_token(gateway, "--tag", "role=web")
+        member = stack.enter_context(FleetMember(folder / "host", gateway, token=token))
+        daemon = member.daemon
+        sshd = stack.enter_context(_sshd(folder, daemon))
+        # What the daemon tells of sshd is where FleetMember says that its keys are.
+        public = (folder / "host_key.pub").read_text()
+        (member.directory / "ssh_host_ed25519_key.pub").write_text(public)
+        _await_host(gateway)
+        settings = {"region": daemon.region, "endpoint": url, "ca": gateway.ca}
+        yield Stage(daemon, sshd, login, {**settings, "hosts": {"web-*": {}}}, gateway)
+
+
+def _await_host(gateway: RunningGateway) -> None:
+    """Wait until the gateway tells of the host all that there is to tell."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for host in gateway.hosts().body.get("Hosts", []):
+            if host["Addresses"] and host["HostKeys"]:
+                return
+        time.sleep(0.05)
+    raise RuntimeError(f"the gateway does not tell of the host: {gateway.hosts()}")
+
+
+def _sshd(folder: Path, daemon: RunningDaemon) -> RunningSshd:
+    settings = ["Subsystem sftp internal-sftp"]
+    return RunningSshd(folder, daemon.lookup_socket, settings=settings)
+
+
+STAGES = {"one host": one_host, "a fleet": a_fleet}
+
+
+@contextlib.contextmanager
+def somebody(stage: Stage, **options: Any) -> Iterator[World]:
+    """Somebody with a home and an agent of his own, who has no key yet."""
+    with work_directory() as folder, User(folder, **options) as user:
+        user.settings(stage.settings)
+        user.ssh_settings(stage.sshd)
+        world = World(folder, stage, user)
+        world.before = world.pushes()
+        yield world
 
 
 def good(done: Done) -> Done:

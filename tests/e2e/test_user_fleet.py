@@ -1,0 +1,152 @@
+"""What a fleet's gateway gives its users: names, tags, host keys, and words when it says no."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.parts.daemon import CREDENTIAL
+from tests.parts.host import ROOT, tool, work_directory
+from tests.parts.sshd import RunningSshd
+from tests.parts.world import Stage, World, a_fleet, good, one_host, somebody
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    """A gateway and one host, web-1, which is tagged role=web."""
+    with a_fleet() as made:
+        yield made
+
+
+@pytest.fixture
+def world(stage: Stage) -> Iterator[World]:
+    """Somebody new to it: without a key."""
+    with somebody(stage) as made:
+        yield made
+
+
+def knows_no_host(world: World) -> None:
+    """ssh's own files have no host key; without one ssh has to refuse."""
+    (world.user.home / "known_hosts").write_text("")
+
+
+def test_host_keys_come_from_the_gateway(world: World) -> None:
+    """A host that is new to ssh is known, since the fleet vouches for its key: nobody is asked."""
+    knows_no_host(world)
+    assert good(world.user.ssh(world.place, "id -un")).out == f"{world.login}\n"
+    told = world.user.sixtykey("known-hosts", f"[web-1]:{world.sshd.port}").out
+    key = (world.sshd.directory / "host_key.pub").read_text().split()[:2]
+    assert told == f"[web-1]:{world.sshd.port} {' '.join(key)}\n"
+
+
+def test_a_single_host_is_known_by_sshs_own_rules() -> None:
+    """Where nobody vouches, StrictHostKeyChecking decides, and an unknown host is refused."""
+    with one_host() as stage, somebody(stage) as world:
+        knows_no_host(world)
+        refused = world.user.ssh(world.place, "true")
+        assert refused.code == 255
+        assert "Host key verification failed" in refused.err
+
+
+def test_another_host_key_than_the_fleets_is_refused(world: World) -> None:
+    """Whoever answers at the address with another key is not let through by ours."""
+    knows_no_host(world)
+    with work_directory() as folder, RunningSshd(folder, world.daemon.lookup_socket) as other:
+        refused = world.user.ssh("-p", str(other.port), world.place, "true")
+    assert refused.code == 255
+    assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in refused.err
+
+
+@pytest.mark.parametrize("name", ["web-1", "WEB-1", "i-0f1e2d3c4b5a69788", "role=web", "127.0.0.1"])
+def test_a_host_has_many_names(world: World, name: str) -> None:
+    """By its name, its instance id, a tag of its own, an address that it has told."""
+    block = good(world.user.sixtykey("ssh-config", name)).out
+    known = world.user.home / "known"
+    line = world.sshd.known_hosts.read_text().split(" ", 1)[1]
+    known.write_text(f"[{name.lower()}]:{world.sshd.port} {line}")
+    world.user.config.write_text(
+        f"{block}Host *\n Port {world.sshd.port}\n UserKnownHostsFile {known}\n BatchMode yes\n"
+    )
+    done = world.user.ssh(f"{world.login}@{name}", "id -un")
+    assert good(done).out == f"{world.login}\n"
+
+
+def test_hosts_lists_what_may_be_pushed_to(world: World) -> None:
+    """Name, instance, zone, addresses, tags; patterns and tags choose; none is an error."""
+    listed = good(world.user.sixtykey("hosts")).out.splitlines()
+    assert listed[0].split() == ["NAME", "INSTANCE", "ZONE", "ADDRESSES", "TAGS"]
+    assert listed[1].split() == [
+        "web-1", world.daemon.instance_id, "us-east-2b", "127.0.0.1", "role=web",
+    ]  # fmt: skip
+    for pattern in ("web-*", "role=web", world.daemon.instance_id):
+        found = good(world.user.sixtykey("hosts", "--json", pattern)).json["Hosts"]
+        assert [host["InstanceId"] for host in found] == [world.daemon.instance_id]
+    none = world.user.sixtykey("hosts", "db-*", "role=db")
+    assert (none.code, none.out) == (1, "")
+    assert "no such host" in none.err
+
+
+def test_completion_knows_the_hosts(world: World) -> None:
+    """bash and zsh offer names that were told before and those of client.yaml, and ask nobody."""
+    settings = world.stage.settings
+    world.user.settings({**settings, "hosts": {"db-9": {}, "web-*": {}}})
+    good(world.user.sixtykey("hosts"))
+    offered = good(world.user.sixtykey("hosts", "--kept", "--names", "--endpoint", "http://x"))
+    assert offered.out == "db-9\nweb-1\n"
+    script = ROOT / "packaging" / "completion" / "bash"
+    for word, expected in (("", "db-9 web-1"), ("w", "web-1"), ("root@w", "root@web-1")):
+        program = (
+            f"source {script}; COMP_WORDS=(sixtykey ssh '{word}'); COMP_CWORD=2; _sixtykey; "
+            'echo "${COMPREPLY[@]}"'
+        )
+        done = world.user.do("bash", "--norc", "-c", program)
+        assert good(done).out.split() == expected.split()
+    zsh = ROOT / "packaging" / "completion" / "zsh"
+    program = (
+        "_arguments() { print -rl -- $@ }; _message() { :; }; _describe() { :; }; "
+        f"words=(sixtykey ssh ''); CURRENT=3; _main() {{ {zsh.read_text()} }}; _main"
+    )
+    done = world.user.do(tool("zsh", "zsh"), "-f", "-c", program)
+    assert "1:host:(db-9 web-1)" in done.out
+
+
+def test_an_unknown_host_is_said_so(world: World) -> None:
+    """The name, who was asked, and where to look; before any connection."""
+    done = world.user.sixtykey("proxy", world.login, "web-77", "22")
+    assert (done.code, done.out) == (1, "")
+    assert "web-77: https://127.0.0.1:" in done.err
+    assert "sixtykey hosts" in done.err
+
+
+def test_a_refusal_says_who_asked_whom_and_what_to_do(world: World) -> None:
+    """Unknown key, wrong secret, a user that may not be pushed for: code, words, and a way on."""
+    environment = world.user.environment
+    good(world.user.sixtykey("login"))
+    for change, code, hint in (
+        ({"AWS_ACCESS_KEY_ID": "AKIAUNKNOWN"}, "InvalidClientTokenId", "right profile"),
+        ({"AWS_SECRET_ACCESS_KEY": "x" * 40}, "AuthException", "the secret is wrong"),
+    ):
+        before = dict(environment)
+        environment.update(change)
+        done = world.user.sixtykey("proxy", world.login, "web-1", "22")
+        environment.update(before)
+        assert (done.code, done.out) == (4, "")
+        assert f"was refused, {code}: " in done.err
+        assert hint in done.err
+        assert "asked: https://127.0.0.1:" in done.err
+        assert CREDENTIAL["secret_access_key"] not in done.err
+
+
+def test_a_gateway_that_is_not_trusted_is_not_asked(world: World) -> None:
+    """Without the fleet's authority TLS says no, and the words name the setting."""
+    settings = {key: value for key, value in world.stage.settings.items() if key != "ca"}
+    world.user.settings(settings)
+    done = world.user.sixtykey("proxy", world.login, "web-1", "22")
+    assert done.code == 3
+    assert "certificate is not trusted: `ca` names" in done.err
+    missing = {**settings, "ca": str(Path("/nonexistent/ca.pem"))}
+    world.user.settings(missing)
+    done = world.user.sixtykey("proxy", world.login, "web-1", "22")
+    assert "/nonexistent/ca.pem: No such file" in done.err

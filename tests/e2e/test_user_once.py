@@ -1,0 +1,74 @@
+"""One-time keys and the user's side: each connection pushes, so twenty at once all get in."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.parts.daemon import RunningDaemon
+from tests.parts.host import IS_ROOT, login_user, tool, work_directory
+from tests.parts.pam import pam_namespace, sshd_with_pam
+from tests.parts.world import Stage, World, good, somebody
+
+pytestmark = pytest.mark.skipif(not IS_ROOT, reason="PAM's account phase needs sshd to be root")
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """A host whose keys are good for one login, and somebody without a key."""
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(work_directory())
+        login = stack.enter_context(login_user())
+        (folder / "journal").mkdir(mode=0o700)
+        config: dict[str, Any] = {
+            "keys": {"uses": "once"},
+            "journal": str(folder / "journal" / "leases.db"),
+        }
+        prefix = stack.enter_context(pam_namespace(folder))
+        daemon = stack.enter_context(RunningDaemon(folder, config=config, prefix=prefix))
+        sshd = stack.enter_context(sshd_with_pam(folder, prefix))
+        host = {
+            "endpoint": daemon.endpoint,
+            "instance": daemon.instance_id,
+            "zone": daemon.availability_zone,
+            "address": "127.0.0.1",
+        }
+        settings = {"region": daemon.region, "hosts": {"web-*": host}}
+        yield stack.enter_context(somebody(Stage(daemon, sshd, login, settings)))
+
+
+def test_twenty_connections_at_once_with_keys_for_one_login_each(world: World) -> None:
+    """Each pushes for itself, within the same second, and each is admitted, once."""
+    good(world.user.sixtykey("login"))
+    command = [tool("ssh", "openssh-client"), "-F", str(world.user.config), world.place, "id -un"]
+    started = [
+        subprocess.Popen(command, env=world.user.environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(20)
+    ]
+    assert [each.communicate(timeout=110)[0] for each in started] == [f"{world.login}\n"] * 20
+    assert world.pushes() == 20
+    assert len(world.daemon.audit(event="admission", outcome="admitted")) == 20
+    # All twenty are used up: what is left is the key in the agent, which nothing takes.
+    plain = world.user.do(
+        tool("ssh", "openssh-client"), "-F", "none", "-p", str(world.sshd.port), "-o",
+        f"UserKnownHostsFile={world.sshd.known_hosts}", "-o", "BatchMode=yes",
+        f"{world.login}@127.0.0.1", "true",
+    )  # fmt: skip
+    assert plain.code == 255
+    assert "Permission denied" in plain.err
+
+
+def test_a_master_takes_one_push_for_all_its_sessions(world: World) -> None:
+    """Sessions over one connection are one login."""
+    control = ("-o", f"ControlPath={world.folder}/control", "-o", "ControlPersist=yes")
+    good(world.user.ssh("-M", "-N", "-f", *control, world.place))
+    try:
+        for _ in range(2):
+            assert good(world.user.ssh(*control, world.place, "id -un")).out == f"{world.login}\n"
+        assert world.pushes() == 1
+    finally:
+        good(world.user.ssh("-O", "exit", *control, world.place))
