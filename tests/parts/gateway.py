@@ -36,9 +36,10 @@ class RunningGateway(RunningDaemon):
         *,
         config: Optional[Mapping[str, Any]] = None,
         credentials: Optional[Sequence[Mapping[str, Any]]] = None,
+        environment: Optional[Mapping[str, str]] = None,
     ) -> None:
         directory.mkdir(exist_ok=True)
-        super().__init__(directory, config=config, credentials=credentials)
+        super().__init__(directory, config=config, credentials=credentials, environment=environment)
         self.home = home
         self.metrics_port = lasting_port()
         self.url = url or home.facts.gateways[0]

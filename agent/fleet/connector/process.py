@@ -92,7 +92,8 @@ class Process:
 
     async def _hear(self, message: Msg) -> None:
         """A message from the bus: to the daemon, or held until it is back."""
-        if not message.reply or len(message.data) > FLEET.document_bytes:
+        # What can be no document is not carried: the daemon would drop us for an empty one.
+        if not message.reply or not 0 < len(message.data) <= FLEET.document_bytes:
             return
         held = self._holding.put(message.data, message, self._clock.boottime())
         if held is not None:

@@ -1,0 +1,76 @@
+"""A whole fleet, and somebody who has taken over its bus."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from agent.fleet import messages
+from tests.parts.bus import PATIENCE
+from tests.parts.daemon import INSTANCE_ID
+from tests.parts.fleet_host import FleetHost
+from tests.parts.host import work_directory
+from tests.parts.raw import Answer
+from tests.parts.stolen_bus import Heard, StolenBus
+from tests.parts.whole_fleet import WholeFleet, live
+
+OTHER = "i-00000000000000002"
+
+
+class Attacked:
+    """A whole fleet, another host of it, and the thief."""
+
+    def __init__(self, fleet: WholeFleet, other: FleetHost, thief: StolenBus) -> None:
+        self.fleet = fleet
+        self.other = other
+        self.thief = thief
+
+    def push(self, user: str, host: str = INSTANCE_ID) -> Answer:
+        """Push through the gateway."""
+        return self.fleet.gateway.push(InstanceOSUser=user, InstanceId=host)
+
+    def push_until_taken(self, user: str, host: str = INSTANCE_ID) -> Answer:
+        """Push as a client does, who tries again while the service is not available."""
+        end = time.monotonic() + PATIENCE
+        while (answer := self.push(user, host)).code != "":
+            assert answer.code == "ServiceUnavailable"
+            assert time.monotonic() < end, "the host takes nothing any more"
+            time.sleep(0.1)
+        return answer
+
+    def capture(self, user: str, host: str = INSTANCE_ID) -> tuple[Heard, Heard]:
+        """Push, and what the thief hears of it: the lease, and its acknowledgement."""
+        request_id = self.push_until_taken(user, host).request_id.encode()
+        asked = next(each for each in self.thief.leases() if request_id in each.data)
+        return asked, self.thief.await_answer(asked)
+
+    def left(self) -> dict[str, float]:
+        """How long each live key of the host still lives (s), by its request id."""
+        return {each["RequestId"]: each["SecondsLeft"] for each in live(self.fleet.member)}
+
+    def check_nothing_new(self, before: dict[str, float]) -> None:
+        """No key that was not live before, and none that lives longer than it did."""
+        now = self.left()
+        assert now.keys() <= before.keys()
+        assert all(before[name] >= left for name, left in now.items())
+
+    def ask(self, envelope: bytes) -> dict[str, Any]:
+        """What the host's answer to a message says."""
+        answer, _ = messages.open_reply(self.thief.ask(INSTANCE_ID, envelope))
+        content: dict[str, Any] = json.loads(json.loads(answer)["body"])
+        return content
+
+
+@contextmanager
+def attack() -> Iterator[Attacked]:
+    """All of it, inside the block."""
+    with (
+        work_directory() as directory,
+        WholeFleet(directory) as fleet,
+        FleetHost(fleet.home, directory, OTHER) as other,
+        StolenBus(fleet.bus) as thief,
+    ):
+        yield Attacked(fleet, other, thief)

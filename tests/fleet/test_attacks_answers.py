@@ -1,0 +1,143 @@
+"""Who owns the bus answers in a host's place, first, or without end: no 200 is false."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Callable, Optional
+
+import pytest
+
+from agent.fleet import messages
+from agent.fleet.messages import Acknowledgement
+from agent.fleet.signing import PrivateKey
+from tests.fleet.attacked import OTHER, Attacked, attack
+from tests.parts.daemon import INSTANCE_ID
+from tests.parts.stolen_bus import Heard
+from tests.parts.whole_fleet import served
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Attacked]:
+    """All of it."""
+    with attack() as attacked:
+        yield attacked
+
+
+@pytest.fixture
+def attacked(running: Attacked) -> Iterator[Attacked]:
+    """The same, with the thief quiet again afterwards."""
+    yield running
+    running.thief.on_lease = lambda _: None
+
+
+@pytest.fixture
+def alone(attacked: Attacked) -> Iterator[Attacked]:
+    """Nobody but the thief hears what is sent to the host: its connector is cut off."""
+    connector = attacked.fleet.member.connector
+    connector.kill()
+    yield attacked
+    attacked.thief.on_lease = lambda _: None
+    connector.begin()
+    attacked.push_until_taken("after")
+
+
+Lie = Callable[["Lies", Heard], Optional[bytes]]
+
+
+class Lies:
+    """What a thief has heard before, and says instead of a host that hears nothing."""
+
+    def __init__(self, attacked: Attacked) -> None:
+        self.attacked = attacked
+        self.acknowledged, self.answer = attacked.capture("gus")
+        self.others = attacked.capture("gus", OTHER)[1]
+        self.certificate = messages.open_reply(self.answer.data)[1]
+
+    def own(self, asked: Heard, certificate: bytes) -> bytes:
+        """An acknowledgement by a key of the thief's."""
+        made = Acknowledgement(messages.digest(asked.data), INSTANCE_ID, "x", 1)
+        return messages.seal_reply(made.seal(PrivateKey.generate()), certificate)
+
+    def by_the_other(self, asked: Heard) -> bytes:
+        """A good acknowledgement of this very lease, by another host of the fleet."""
+        other = self.attacked.other
+        made = Acknowledgement(messages.digest(asked.data), INSTANCE_ID, "x", 1)
+        return other.reply(made.seal(other.keys.host))
+
+
+LIES: dict[str, Lie] = {
+    "an acknowledgement of before": lambda lies, _: lies.answer.data,
+    "another host's, to another lease": lambda lies, _: lies.others.data,
+    "another host's, to this lease": lambda lies, asked: lies.by_the_other(asked),
+    "a stranger's, with the host's certificate": lambda lies, asked: lies.own(
+        asked, lies.certificate
+    ),
+    "the lease itself": lambda _, asked: asked.data,
+    "the certificate alone": lambda lies, _: lies.certificate,
+    "nothing": lambda *_: b"",
+    "a great deal": lambda *_: b"[" * 900_000,
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_nobody_answers_for_a_host(alone: Attacked, name: str) -> None:
+    """While the host is cut off no push to it is acknowledged, whatever the bus says."""
+    connector = alone.fleet.member.connector
+    connector.begin()
+    lies = Lies(alone)
+    connector.kill()
+    alone.thief.on_lease = lambda asked: LIES[name](lies, asked)
+    answer = alone.push("hal")
+    assert (answer.status, answer.code) == (503, "ServiceUnavailable")
+    assert "cannot be believed" in answer.body["Message"]
+    assert served(alone.fleet.member, "hal") == ""
+
+
+def test_a_faked_absence_says_no_more_than_that(alone: Attacked) -> None:
+    """A server can say that nobody is there; so does the gateway, and it is no 200."""
+
+    def deny(asked: Heard) -> None:
+        asked_at = asked.reply
+        threading.Thread(target=alone.thief.says_no_responders, args=(asked_at,)).start()
+
+    alone.thief.on_lease = deny
+    assert alone.push("ida").code == "EC2InstanceNotFoundException"
+
+
+def test_a_lie_before_the_answer_makes_no_200(attacked: Attacked) -> None:
+    """The thief is quicker than the host: the push fails, and the next one is taken."""
+    attacked.thief.on_lease = lambda _: b"lie"
+    answers = [attacked.push(f"jo{number}") for number in range(10)]
+    for number, answer in enumerate(answers):
+        assert answer.code in {"", "ServiceUnavailable"}
+        if answer.code == "":
+            assert answer.request_id in served(attacked.fleet.member, f"jo{number}")
+    attacked.thief.on_lease = lambda _: None
+    attacked.push_until_taken("jo")
+
+
+def test_floods_of_inboxes_bring_no_200_and_no_end(attacked: Attacked) -> None:
+    """20,000 messages to the gateways' inboxes while pushes go on: each 200 is served."""
+    asked, answer = attacked.capture("kim")
+    inbox = asked.reply.rpartition(".")[0]
+    lied: list[BaseException] = []
+
+    def flood() -> None:
+        try:
+            for subject in (asked.reply, f"{inbox}.x", inbox):
+                attacked.thief.say_many(subject, answer.data, 7_000)
+        except BaseException as error:  # noqa: BLE001 - told to the test
+            lied.append(error)
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    number = 0
+    while thread.is_alive() or number < 5:
+        pushed = attacked.push(f"kim{number % 50}")
+        if pushed.code == "":
+            assert pushed.request_id in served(attacked.fleet.member, f"kim{number % 50}")
+        number += 1
+    thread.join()
+    assert lied == []
+    attacked.push_until_taken("kim")

@@ -1,0 +1,271 @@
+"""The connector was taken over: it speaks on the source socket, and lets nobody in by it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, Optional
+
+import pytest
+
+from agent.config.key_policy import KeyPolicy
+from agent.fleet import documents, messages
+from agent.fleet.messages import Acknowledgement, LeaseMessage
+from agent.fleet.signing import PrivateKey
+from agent.sources.feed.members import MAX_BYTES
+from tests.parts.bus import PATIENCE
+from tests.parts.daemon import INSTANCE_ID, ZONE
+from tests.parts.fleet_member import FleetMember
+from tests.parts.host import work_directory
+from tests.parts.part import Part
+from tests.parts.signed import fresh_key
+from tests.parts.stolen_bus import with_body, with_signature
+from tests.parts.whole_fleet import WholeFleet, live, push_locally, served
+
+
+class StolenConnector(Part):
+    """Whoever has become sixtykeyd-fleet: lines on the source socket, and nothing else."""
+
+    def __init__(self, member: FleetMember) -> None:
+        self._path = str(member.directory / "source.sock")
+        self._number = 0
+
+    def begin(self) -> None:
+        """Connect, and say hello."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(PATIENCE)
+        self.sock.connect(self._path)
+        self._lines = self.sock.makefile("rb")
+        self.say({"hello": "fleet", "version": 1})
+
+    def finish(self) -> None:
+        """Close."""
+        self._lines.close()
+        self.sock.close()
+
+    def say(self, document: Any) -> None:
+        """A line of JSON."""
+        self.sock.sendall(json.dumps(document).encode() + b"\n")
+
+    def deliver(self, message: bytes) -> int:
+        """Pass a message off as one from the bus; its number."""
+        self._number += 1
+        text = base64.b64encode(message).decode()
+        self.say({"deliver": self._number, "message": text})
+        return self._number
+
+    def hear(self) -> Optional[tuple[int, bytes]]:
+        """The daemon's next reply: to which number, and what; None: it has hung up."""
+        try:
+            line = self._lines.readline()
+        except ConnectionError:
+            return None
+        if not line:
+            return None
+        document = json.loads(line)
+        return document["reply"], base64.b64decode(document["message"])
+
+    def ask(self, message: bytes) -> dict[str, Any]:
+        """What the answer to a message says."""
+        number = self.deliver(message)
+        heard = self.hear()
+        assert heard is not None
+        assert heard[0] == number
+        content: dict[str, Any] = json.loads(json.loads(messages.open_reply(heard[1])[0])["body"])
+        return content
+
+
+class Attacked:
+    """A whole fleet whose host has lost its connector, and a lease for it that was captured."""
+
+    def __init__(self, fleet: WholeFleet) -> None:
+        self.fleet = fleet
+        self.member = fleet.member
+
+    def lease(self, **changes: Any) -> LeaseMessage:
+        """A lease as the gateway makes it, of now."""
+        now, issuer = int(time.time() * 1000), self.fleet.home.issuer()
+        members: dict[str, Any] = {
+            "host": INSTANCE_ID,
+            "os_user": "alice",
+            "key": fresh_key().rpartition(" ")[0],
+            "issued_at": now,
+            "ends_at": now + 60_000,
+            "nonce": PrivateKey.generate().seed[:16],
+            "issuer": issuer.public,
+            "request_id": "00000000-0000-4000-8000-000000000000",
+            "principal": "AKIA",
+            "source": "192.0.2.7",
+            "conditions": KeyPolicy(lifetime=60),
+            "zone": ZONE,
+        }
+        return LeaseMessage(**{**members, **changes})
+
+    def good(self, **changes: Any) -> bytes:
+        """A lease that its issuer signed."""
+        return self.lease(**changes).seal(self.fleet.home.issuer())
+
+
+@pytest.fixture(scope="module")
+def attacked() -> Iterator[Attacked]:
+    """All of it."""
+    with work_directory() as directory, WholeFleet(directory, gateways=1) as fleet:
+        fleet.member.connector.kill()
+        yield Attacked(fleet)
+
+
+def test_what_an_issuer_signed_is_taken_once(attacked: Attacked) -> None:
+    """It can carry a lease; sent again, also after a restart, that lease lives no longer."""
+    sealed = attacked.good()
+    with StolenConnector(attacked.member) as thief:
+        first = thief.ask(sealed)
+        lines = served(attacked.member, "alice")
+        assert first["request_id"] in lines
+        left = live(attacked.member)[0]["SecondsLeft"]
+        again = [thief.ask(sealed) for _ in range(3)]
+    attacked.member.daemon.kill()
+    attacked.member.daemon.start()
+    with StolenConnector(attacked.member) as thief:
+        again.append(thief.ask(sealed))
+    assert {each["ends_at"] for each in again} == {None}
+    assert {each["request_id"] for each in again} == {first["request_id"]}
+    assert served(attacked.member, "alice") == lines
+    assert [each["SecondsLeft"] < left for each in live(attacked.member)] == [True]
+
+
+def test_a_forged_lease_is_refused(attacked: Attacked) -> None:
+    """By a key of its own, changed under the issuer's signature, or of another kind: no key."""
+    own = PrivateKey.generate()
+    sealed = attacked.good(os_user="bob")
+    forged = [
+        attacked.lease(os_user="mallory").seal(own),
+        attacked.lease(os_user="mallory", issuer=own.public).seal(own),
+        with_body(sealed, os_user="mallory"),
+        with_signature(attacked.good(os_user="mallory")),
+        documents.seal("certificate", attacked.lease(os_user="mallory").content(), own),
+        attacked.good(os_user="mallory", host="i-00000000000000002"),
+        attacked.good(os_user="mallory", issued_at=1, ends_at=60_001),
+        attacked.good(os_user="mallory", zone="eu-central-1a"),
+    ]
+    with StolenConnector(attacked.member) as thief:
+        said = [thief.ask(each) for each in forged]
+    assert all("code" in each for each in said)
+    assert served(attacked.member, "mallory") == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"answer": 1, "offers": [], "refusals": []}',
+        b'{"reply": 1, "message": "e30="}',
+        b'{"hello": "fleet", "version": 1}',
+        b'{"hello": "ec2", "version": 1}',
+        b'{"deliver": 0, "message": "e30="}',
+        b'{"deliver": 1, "message": ""}',
+        b'{"deliver": 1, "message": "e30"}',
+        b'{"deliver": 1, "message": "e30=", "os_user": "root"}',
+        b'{"deliver": true, "message": "e30="}',
+        b'{"acknowledged": 1}',
+        b'{"addresses": ["$(id)"]}',
+        b"[]",
+        b"\xff",
+        b"[" * 60_000,
+        b"x" * (MAX_BYTES + 1),
+    ],
+    ids=lambda each: repr(each[:40]),
+)
+def test_what_it_may_not_say_ends_the_connection(attacked: Attacked, line: bytes) -> None:
+    """Offers as another source makes them, the daemon's own words, and nonsense."""
+    with StolenConnector(attacked.member) as thief:
+        thief.sock.sendall(line + b"\n")
+        assert thief.hear() is None
+    assert push_locally(attacked.member, "carl") in served(attacked.member, "carl")
+
+
+def test_an_offer_as_ec2s_source_makes_it_is_no_key(attacked: Attacked) -> None:
+    """A key that needs no signature there is not taken from this source."""
+    offer = {
+        "os_user": "mallory", "instance": INSTANCE_ID, "key": fresh_key(), "left": 60,
+        "digest": "0" * 64, "dated": time.time(),
+    }  # fmt: skip
+    with StolenConnector(attacked.member) as thief:
+        thief.say({"answer": 1, "offers": [offer], "refusals": []})
+        assert thief.hear() is None
+    assert served(attacked.member, "mallory") == ""
+
+
+def test_it_cannot_acknowledge_what_was_not_stored(attacked: Attacked) -> None:
+    """The gateway takes no signature but that of the key which only the daemon can read."""
+    home, certificate = attacked.fleet.home, (attacked.member.folder / "host.cert").read_bytes()
+    sealed = attacked.good(os_user="dan")
+    digest = messages.digest(sealed)
+    with StolenConnector(attacked.member) as thief:
+        other = thief.hear if thief.deliver(attacked.good(os_user="eli")) else None
+        assert other is not None
+        heard = other()
+    assert heard is not None
+    answer = messages.open_reply(heard[1])[0]
+    # The connector's own key is an nkey: it signs for the bus, and no document.
+    tokens = (attacked.member.folder / "host.creds").read_text()
+    assert home.file("issuer.key").strip() not in tokens
+    forged = [
+        answer,
+        Acknowledgement(digest, INSTANCE_ID, "x", 1).seal(PrivateKey.generate()),
+        with_body(answer, lease=digest.hex()),
+        certificate,
+    ]
+    key = documents.unseal(answer, {messages.ACKNOWLEDGEMENT}, documents.ANYBODY).key
+    for each in forged:
+        with pytest.raises(documents.Rejected):
+            messages.open_answer(each, INSTANCE_ID, key, digest)
+
+
+def test_a_flood_stops_neither_lookups_nor_local_pushes(attacked: Attacked) -> None:
+    """6,000 leases, forged, replayed and good, which nobody waits for: others are served."""
+    own, sealed = PrivateKey.generate(), attacked.good(os_user="flo")
+    flood = [sealed, attacked.lease(os_user="mallory").seal(own), b"{}", b"junk"]
+    sent: list[int] = []
+
+    def run() -> None:
+        for _ in range(30):
+            # Dropped for being too slow to read, it comes back, as a connector does.
+            with suppress(ConnectionError), StolenConnector(attacked.member) as thief:
+                reading = threading.Thread(target=lambda: [*iter(thief.hear, None)])
+                reading.start()
+                try:
+                    for _ in range(50):
+                        sent.extend(thief.deliver(each) for each in flood)
+                finally:
+                    thief.sock.shutdown(socket.SHUT_RDWR)
+                    reading.join()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    number = 0
+    while thread.is_alive() or number < 3:
+        user = f"greg{number % 100}"
+        assert push_locally(attacked.member, user) in served(attacked.member, user)
+        number += 1
+    thread.join()
+    assert len(sent) > 1_000
+    assert served(attacked.member, "mallory") == ""
+    assert served(attacked.member, "flo").count("\n") == 1
+
+
+def test_one_that_never_reads_is_dropped(attacked: Attacked) -> None:
+    """Answers that nobody takes are not kept without end."""
+    sealed = attacked.good(os_user="hank")
+    with StolenConnector(attacked.member) as thief, pytest.raises(ConnectionError):
+        _deliver_without_end(thief, sealed)
+    assert "it does not read what it is told" in attacked.member.daemon.log()
+    assert push_locally(attacked.member, "ian") in served(attacked.member, "ian")
+
+
+def _deliver_without_end(thief: StolenConnector, message: bytes) -> None:
+    while True:
+        thief.deliver(message)

@@ -1,0 +1,176 @@
+"""A bus whose servers were taken over: somebody with the operator's and the system account's keys.
+
+The thief gives the account a signing key of their own, without a scope, by the servers' own way to
+change an account, and so is a user who may do all: hear every subject, and say anything on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Callable, Optional
+
+from nats.aio.client import Client
+
+from agent.fleet import bus as buses
+from agent.fleet import jwt, nkeys
+from agent.fleet.jwt import Claims, Times
+from agent.fleet.messages import SUBJECT
+from agent.fleet.nkeys import KeyPair
+from tests.parts.bus import PATIENCE, Bus
+from tests.parts.part import Part
+
+ALL: Mapping[str, Any] = {
+    "pub": {"allow": [">"]}, "sub": {"allow": [">"]}, "subs": -1, "data": -1, "payload": -1,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A message on the bus, whoever it was meant for."""
+
+    subject: str
+    reply: str
+    data: bytes
+
+
+class StolenBus(Part):
+    """The thief, who hears all of the bus inside the `with` block.
+
+    `on_lease` is called with each message to a host, in the thief's own loop; what it returns is
+    said as the host's answer, at once.
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self.heard: list[Heard] = []
+        self.on_lease: Callable[[Heard], Optional[bytes]] = lambda _: None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._connection: Any = None
+        self._client: Optional[Client] = None
+
+    def begin(self) -> None:
+        """Change the account, connect, and listen to everything."""
+        self._thread.start()
+        self._run(self._steal())
+
+    def finish(self) -> None:
+        """Disconnect. The account stays as it is."""
+        if self._client is not None:
+            self._run(self._connection.__aexit__(None, None, None))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(PATIENCE)
+        self._loop.close()
+
+    def say(self, subject: str, data: bytes, reply: str = "", **headers: str) -> None:
+        """Publish it."""
+        self._run(self._say(subject, data, reply, headers))
+
+    def say_many(self, subject: str, data: bytes, count: int) -> None:
+        """Publish it so many times, as fast as the server takes it."""
+
+        async def say() -> None:
+            assert self._client is not None
+            for _ in range(count):
+                await self._client.publish(subject, data)
+            await self._client.flush(int(PATIENCE))
+
+        self._run(say())
+
+    def ask(self, host: str, message: bytes) -> bytes:
+        """What a host says to a message. Raises nats' TimeoutError and NoRespondersError."""
+        assert self._client is not None
+        asked = self._client.request(SUBJECT + host, message, timeout=PATIENCE)
+        return bytes(self._run(asked).data)
+
+    def says_no_responders(self, inbox: str) -> None:
+        """Say what a server says when nobody listens: a frame that no client could publish."""
+
+        async def say() -> None:
+            assert self._client is not None
+            header = b"NATS/1.0 503\r\n\r\n"
+            frame = f"HPUB {inbox} {len(header)} {len(header)}\r\n".encode() + header + b"\r\n"
+            await self._client._send_command(frame)
+            await self._client.flush()
+
+        self._run(say())
+
+    def leases(self) -> list[Heard]:
+        """What went to hosts so far."""
+        return [each for each in self.heard if each.subject.startswith(SUBJECT)]
+
+    def answers_to(self, asked: Heard) -> list[Heard]:
+        """What was answered to a message, so far."""
+        return [each for each in self.heard if each.subject == asked.reply]
+
+    def await_answer(self, asked: Heard) -> Heard:
+        """The first answer to a message, once it has come by."""
+        end = time.monotonic() + PATIENCE
+        while not (found := self.answers_to(asked)):
+            assert time.monotonic() < end, "nothing was answered"
+            time.sleep(0.01)
+        return found[0]
+
+    def _run(self, doing: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(doing, self._loop).result(2 * PATIENCE)
+
+    async def _steal(self) -> None:
+        signer, me = KeyPair.generate(nkeys.ACCOUNT), KeyPair.generate(nkeys.USER)
+        account = self._bus.home.facts.account.identity
+        system = self._bus.home.system_access()
+        # What is done here, and undone by nobody: hosts and gateways of this bus go on.
+        await buses.update_account(system, self._account(signer), len(self._bus.servers))
+        nats = {"issuer_account": account, **ALL}
+        claims = Claims(me.public, "thief", Times(int(time.time()) - 1), nats)
+        self._connection = self._bus.client(jwt.encode(claims, signer, "user"), me)
+        self._client = await self._connection.__aenter__()
+        await self._client.subscribe(">", cb=self._hear)
+        await self._client.flush()
+
+    def _account(self, signer: KeyPair) -> str:
+        """The account's token with one signing key more."""
+        home = self._bus.home
+        operator = KeyPair.parse(home.secret("operator-signer.nk"), nkeys.OPERATOR)
+        now = jwt.decode(home.file("account.jwt"), operator.public, "account")
+        nats = {**now.nats, "signing_keys": [*now.nats["signing_keys"], signer.public]}
+        # Servers keep the newest.
+        at = Times(max(int(time.time()), now.times.issued_at + 1))
+        return jwt.encode(Claims(now.subject, now.name, at, nats), operator, "account")
+
+    async def _hear(self, message: Any) -> None:
+        heard = Heard(message.subject, message.reply, bytes(message.data))
+        self.heard.append(heard)
+        if heard.subject.startswith(SUBJECT) and heard.reply:
+            said = self.on_lease(heard)
+            if said is not None:
+                await self._say(heard.reply, said, "", {})
+
+    async def _say(self, subject: str, data: bytes, reply: str, headers: dict[str, str]) -> None:
+        assert self._client is not None
+        await self._client.publish(subject, data, reply=reply, headers=headers or None)
+        await self._client.flush()
+
+
+def with_body(envelope: bytes, **changes: Any) -> bytes:
+    """The envelope with other members in its body, under the signature that it had."""
+    members = json.loads(envelope)
+    members["body"] = _json({**json.loads(members["body"]), **changes})
+    return _json(members).encode()
+
+
+def with_signature(envelope: bytes) -> bytes:
+    """The envelope, one bit of its signature changed."""
+    members = json.loads(envelope)
+    raw = bytearray(base64.b64decode(members["signature"]))
+    raw[7] ^= 1
+    return _json({**members, "signature": base64.b64encode(raw).decode()}).encode()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
