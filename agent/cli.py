@@ -50,7 +50,7 @@ Exit codes: 0 done, 1 refused, nothing found, or findings, 2 wrong command line 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run one command; returns its exit code."""
-    # As cat and grep do: whoever closes the pipe ends us, without a traceback.
+    # Like cat and grep: end without a traceback when the reader closes the pipe.
     # (The module `signal` would bring enum, which takes long.)
     signal: Any = __import__("_signal")
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)

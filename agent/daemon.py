@@ -54,7 +54,7 @@ Source = Union[Ec2Role, FleetRole]
 
 
 class Daemon:
-    """One daemon, from its configuration to its end. What makes it is done before any listening.
+    """One daemon, from its configuration to its end. It is complete before it listens.
 
     Raises:
         Problems: credentials or TLS files cannot be used.
@@ -91,7 +91,7 @@ class Daemon:
         """Serve until SIGTERM or SIGINT, then drain.
 
         Raises:
-            listeners.CannotListen: a socket cannot be had.
+            listeners.CannotListen: a socket cannot be opened.
         """
         _raise_descriptor_limit()
         sockets = listeners.all_listeners(self._config, self._environ)
@@ -112,7 +112,7 @@ class Daemon:
         for door in doors:
             door.drain()
         await asyncio.gather(feed.stop(), *(server.stop() for server in servers))
-        # While lookups are still answered: whoever logs in need not wait for a slow log.
+        # Lookups are still answered, so a slow log delays no login.
         await self._drain_log()
         for task in tending:
             task.cancel()
@@ -121,9 +121,9 @@ class Daemon:
         self._end_audit()
 
     def _open_handouts(self) -> None:
-        """Without the folder no one-time key is given; every other key is.
+        """Make the folder of hand-outs. Without it one-time keys are not given; all others are.
 
-        Where keys may be used as often as one likes, it is made when a credential says otherwise.
+        If the host's keys are not one-time, it is made when the first one-time key needs it.
         """
         if self._config.keys.uses != "once" and not self._handouts.is_there:
             return
@@ -197,7 +197,7 @@ class Daemon:
         self._notifier.ready(f"Serving {self._context.identity.instance_id}")
 
     async def _watch(self) -> None:
-        """What has to be done again and again, and waits for nothing."""
+        """Repeat the work that never waits: watchdog, log, sums."""
         while True:
             self._notifier.watchdog()
             self._lines.flush()
@@ -208,10 +208,10 @@ class Daemon:
             await asyncio.sleep(min(watchdog, audit))
 
     async def _tend(self, servers: Sequence[HttpServer]) -> None:
-        """What waits for the journal: a disk that stands still must not cost the watchdog."""
+        """Repeat the work that may wait for the journal, apart from the watchdog's."""
         while True:
             await asyncio.sleep(LIMITS.tend_seconds)
-            # In turn: a journal that is opened anew gets the table as no push is changing it.
+            # With the turn held, no push changes the table while it is written to a new journal.
             async with self._context.turns:
                 self._intake.explain(await self._store.tend())
             self._handouts.tend()
@@ -219,7 +219,7 @@ class Daemon:
                 give_back()
 
     def _end_audit(self) -> None:
-        """The last records: what was not written, and that this is the end."""
+        """Write the last records: what was dropped, and the stop."""
         self._lines.drop_others()
         self._audit.report_summed(0.0)
         self._audit.report_dropped(self._lines.take_dropped(), 0.0)
@@ -227,7 +227,7 @@ class Daemon:
         self._lines.drain(LIMITS.audit_stop_seconds)
 
     async def _drain_log(self) -> None:
-        """Wait for the log, but not for long: what still waits is lost with this process."""
+        """Wait a bounded time for the log; what is left after that is lost."""
         end = self._context.clock.boottime() + LIMITS.audit_drain_seconds
         while self._lines.waiting and self._context.clock.boottime() < end:
             self._lines.flush()
@@ -255,7 +255,7 @@ def _addresses(
 
 
 def _raise_descriptor_limit() -> None:
-    """Room for every connection that the limits allow, where the host grants it."""
+    """Raise the limit of descriptors to what the connection limits need, if the host allows it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = LIMITS.descriptors if hard == resource.RLIM_INFINITY else min(LIMITS.descriptors, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -271,6 +271,6 @@ def run(config: Config, identity: Identity) -> None:
     async def run_daemon() -> None:
         await Daemon(config, identity, os.environ).run()
 
-    # What is said on stderr waits for nobody either.
+    # Writing to stderr must not block either.
     logging.getLogger().handlers = [LineHandler(2)]
     asyncio.run(run_daemon())

@@ -5,8 +5,8 @@
     Sixtykey.Status    counters, listeners, memory   Sixtykey.Reload  credentials and TLS anew
     Sixtykey.Metrics   the same for Prometheus
 
-The socket's group may ask; to revoke and reload takes root, or whoever the daemon runs as. All are
-audited under their own names, and none of them exists on the network listener.
+The socket's group may ask. Revoke and Reload need root or the daemon's own user. Each is audited
+under its own name, and none exists on the network listener.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from agent.sources.context import Context
 Body = dict[str, Any]
 
 
-# How a source is: Attached, Problem (None: lookups wait for it), Waiting (how many do).
+# The state of a source: Attached, Problem (None: lookups wait for it), Waiting (how many wait).
 SourceState = Callable[[], dict[str, Any]]
 
 
@@ -45,7 +45,7 @@ class Operator:
     """What an operator can ask a running daemon.
 
     `reload` reads credentials and TLS files anew, or raises Problems and leaves the old ones;
-    `listeners` says, by name, where the daemon listens; `sources`, how each configured source is.
+    `listeners` maps names to addresses; `sources` gives the state of each configured source.
     """
 
     def __init__(
@@ -81,13 +81,13 @@ class Operator:
         }
 
     async def identity(self, peer: Peer, body: bytes, record: Record) -> Answer:
-        """Which instance this is, and how long keys live: what a local push has to know."""
+        """Which instance this is, and how long keys live: a local push needs both."""
         _members(body)
         told = {**self._names(), "Lifetime": self._config.keys.lifetime}
         return Answer(told, self._is_repeated(peer, record))
 
     async def leases(self, peer: Peer, body: bytes, record: Record) -> Answer:
-        """Every live lease, or those of OSUser; who ends first comes first."""
+        """Every live lease, or those of OSUser; the one that ends first comes first."""
         members = _members(body, "OSUser")
         told = {"Leases": self._describe_leases(members.get("OSUser"))}
         return Answer(told, self._is_repeated(peer, record))
@@ -220,7 +220,7 @@ class Operator:
         }
 
     def _is_repeated(self, peer: Peer, record: Record) -> bool:
-        """Whether this peer asked the same a moment ago: `list --watch` would fill the log."""
+        """Whether this peer asked the same a moment ago: `list --watch` must not fill the log."""
         now, asked = self._clock.boottime(), (f"uid:{peer.uid}", record.event)
         last = self._asked.get(asked)
         if last is not None and now < last + LIMITS.operator_quiet_seconds:
@@ -254,7 +254,7 @@ def _required(members: Body, name: str) -> str:
 
 
 def _demand_root(peer: Peer) -> None:
-    """Raise AccessDeniedException unless root asks, or whoever could end the daemon anyway."""
+    """Raise AccessDeniedException unless the peer is root or the daemon's own user."""
     if peer.uid not in {0, os.geteuid()}:
         raise AccessDeniedException("Only root may do this.")
 

@@ -25,10 +25,10 @@ class Reloader:
         self._turn = asyncio.Lock()
 
     async def reload(self) -> None:
-        """Use what the files say now. Raises Problems; then all stays as it was.
+        """Read the files and use them. Raises Problems; then nothing changes.
 
-        They are read in a thread, so that lookups go on. One reload after the other: what was read
-        last is what counts.
+        The files are read in a thread, so that lookups go on. Reloads run one after the other, so
+        that the latest file wins.
         """
         async with self._turn:
             loop = asyncio.get_running_loop()
@@ -44,7 +44,7 @@ class Reloader:
 def load_credentials(config: Config) -> Credentials:
     """The credentials; none without a network listener.
 
-    Raises Problems: also where a key shall be used once, and this host cannot hold a login to that.
+    Raises Problems: also if a credential's keys are one-time, and this host cannot enforce that.
     """
     known = Credentials(())
     if config.push.http is not None:
@@ -55,5 +55,5 @@ def load_credentials(config: Config) -> Credentials:
 
 
 def load_tls(push: Push) -> Optional[ssl.SSLContext]:
-    """The TLS files, where there are any. Raises Problems."""
+    """The TLS context; None if no TLS is configured. Raises Problems."""
     return None if push.http is None or push.http.tls is None else tls.context(push.http.tls)

@@ -1,8 +1,8 @@
-"""What was decided lately, by OS user: the answer to "the push succeeded, why was I refused?".
+"""Recent decisions by OS user: they answer "the push succeeded, why was my login refused?".
 
-Bounded, in memory only: it explains, it never decides. What strangers can cause (a request that was
-refused before anybody knew who sent it, a login of a user for whom nothing was pushed) is kept
-apart, so that it displaces nothing but its own kind.
+Bounded, in memory only; used for explanations, never for decisions. What anybody can cause without
+a credential (a refused request with an unverified sender, a login of a user without a push) is kept
+separately, so that a flood of it displaces no real decision.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ _EVENTS = frozenset({"push", "lookup", "revoke", "admission"})
 
 
 class _Entry:
-    """A record and when it was made (CLOCK_BOOTTIME, s). As JSON: a dict takes thrice the room."""
+    """A record and its time (CLOCK_BOOTTIME, s). As JSON: a dict takes three times the memory."""
 
     __slots__ = ("at", "kind", "line", "times")
 
     def __init__(self, at: float, record: dict[str, Any], line: bytes) -> None:
         self.at = at
-        # What tells one lookup from another; sshd asks twice for a key that it takes.
+        # Equal for repeated lookups: sshd asks twice for a key that it accepts.
         self.kind = (record["outcome"], record.get("fingerprint"), record.get("request_id"))
         self.line = line
         self.times = 1
 
     @property
     def size(self) -> int:
-        """The bytes that it takes."""
+        """The memory that it takes (bytes)."""
         return LIMITS.history_entry_bytes + len(self.line)
 
     def as_dict(self, now: float) -> dict[str, Any]:
-        """The record, with its age in seconds and how often it came in a row."""
+        """The record, with its age in seconds and how often it was repeated."""
         told: dict[str, Any] = json.loads(self.line)
         told.pop("public_key", None)
         return {**told, "age": round(now - self.at, 3), "times": self.times}
 
 
 class _Miss:
-    """A login of a user for whom nothing had been pushed: when, how often, and with which key."""
+    """Logins of a user without a push: when the last was, how many, and with which key."""
 
     __slots__ = ("at", "fingerprint", "times")
 
@@ -57,16 +57,16 @@ class _Miss:
 
 
 class History:
-    """Recent decisions and recent leases of each OS user; the user seen longest ago goes first.
+    """Recent decisions and leases of each OS user; the user seen longest ago is forgotten first.
 
-    `room` is how many bytes decisions about pushes, those about lookups, and leases each may take.
+    `room` limits (bytes) push decisions, lookup decisions and leases, each separately.
     """
 
     def __init__(
         self, each: int = LIMITS.history_per_user, room: int = LIMITS.history_bytes
     ) -> None:
         self._pushes: Recent[_Entry] = Recent(each, room)
-        # Apart from the pushes: anybody who tries to log in causes these, as many as they like.
+        # Separate from pushes: anybody can cause lookups by trying to log in.
         self._lookups: Recent[_Entry] = Recent(each, room)
         self._leases: Recent[Lease] = Recent(each, room)
         self._claims: deque[tuple[str, _Entry]] = deque(maxlen=LIMITS.history_claims)
@@ -79,8 +79,8 @@ class History:
     def note(self, record: dict[str, Any], line: bytes, now: float) -> None:
         """Remember an audit record that explains a login. `now`: CLOCK_BOOTTIME, s.
 
-        It is about one OS user, or about decisions that have no record of their own. `line` is the
-        record as JSON, in which it is kept.
+        It is about one OS user, or about decisions that were only counted. `line`: the record as
+        JSON.
         """
         if record["event"] == "audit":
             self._unwritten.append(_Entry(now, record, line))
@@ -105,24 +105,24 @@ class History:
             self._lookups.add(os_user, entry, entry.size)
 
     def record_miss(self, os_user: str, fingerprint: Optional[str], now: float) -> None:
-        """Sshd asked for a key of a user for whom none was pushed lately: any ordinary login."""
+        """Count a lookup for a user without a recent push, as in any ordinary login."""
         miss = self._misses.get(os_user)
         if miss is None:
             miss = self._misses[os_user] = _Miss()
         miss.at, miss.fingerprint, miss.times = now, fingerprint, miss.times + 1
 
     def record_push(self, lease: Lease) -> None:
-        """Remember a lease, to explain refusals after its end."""
-        # The blob, its base64 and the line for sshd, once a lookup has asked for them.
+        """Remember a lease; it explains refusals after its end."""
+        # The blob, and its base64 and sshd's line once a lookup has made them.
         size = LIMITS.history_lease_bytes + 4 * len(lease.key.blob)
         self._leases.add(lease.os_user, lease, size)
 
     def record_revocation(self, lease: Lease, now: float) -> None:
-        """The lease was ended at `now` (CLOCK_BOOTTIME, s), before its time."""
+        """Note that the lease was revoked at `now` (CLOCK_BOOTTIME, s)."""
         self._revoked[lease.request_id] = now
 
     def record_use(self, lease: Lease, source: str, now: float) -> None:
-        """The one-time lease was used at `now` (CLOCK_BOOTTIME, s) by a login from `source`."""
+        """Note that a login from `source` used the one-time lease at `now` (CLOCK_BOOTTIME, s)."""
         self._used[lease.request_id] = (now, source)
 
     def of(self, os_user: str, now: float) -> list[dict[str, Any]]:
@@ -136,9 +136,9 @@ class History:
         return [entry.as_dict(now) for entry in entries]
 
     def unwritten(self, now: float) -> list[dict[str, Any]]:
-        """The last records of what was summed up or dropped, newest first, with `age`.
+        """The last records of sums and drops, newest first, with `age`.
 
-        They are about all users: what one misses about a user may be in them.
+        They cover all users: a decision that is missing for one user may be counted there.
         """
         recent = (e for e in reversed(self._unwritten) if now < e.at + LIMITS.history_seconds)
         return [entry.as_dict(now) for entry in recent]
@@ -146,7 +146,7 @@ class History:
     def last_miss(self, os_user: str, now: float) -> Optional[dict[str, Any]]:
         """The last login of the user while no key had been pushed; None when there was none.
 
-        `pushed_for` are the other users for whom that very key was pushed lately.
+        `pushed_for` are the other users for whom the same key was pushed lately.
         """
         miss = self._misses.get(os_user)
         if miss is None:

@@ -1,4 +1,4 @@
-"""Lines on a file descriptor, written without ever waiting for it."""
+"""Writes lines to a file descriptor without ever blocking."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ Label = tuple[str, str]
 _Line = tuple[int, bytes, Label]
 
 _UNNAMED: Label = ("", "")
-# Nobody reads any more, for good. Everything else (a full disk) may pass.
+# The reader is gone for good. Other errors (a full disk) may be temporary.
 _GONE = frozenset({errno.EPIPE, errno.EBADF, errno.ECONNRESET})
 
 
 @dataclass
 class Dropped:
-    """Dropped lines: how many of each label, and the lowest and highest of their numbers."""
+    """Dropped lines: a count for each label, and the lowest and highest line number."""
 
     first: int
     last: int
     labels: Counter[Label] = field(default_factory=Counter)
 
     def add(self, other: Dropped) -> None:
-        """Count those too."""
+        """Add these counts."""
         self.first, self.last = min(self.first, other.first), max(self.last, other.last)
         self.labels.update(other.labels)
 
 
 class _Lane:
-    """Lines that wait, in order, and how many bytes they are."""
+    """A queue of waiting lines, and its size in bytes."""
 
     def __init__(self) -> None:
         self.lines: deque[_Line] = deque()
@@ -61,10 +61,9 @@ class _Lane:
 class LineWriter:
     """Writes lines to a file descriptor and never waits for it.
 
-    A full pipe or a journald that stands still must not stop a lookup: lines wait here, a bounded
-    number of bytes of them. All may take `room`; `kept` is for essential lines alone, and for them
-    the others give up `room` too. What is dropped is the newest: what was recorded before a flood
-    began cannot be erased by it.
+    A full pipe or a journald that hangs must not stop a lookup, so lines wait here, up to a limit.
+    All lines share `room` (bytes). Essential lines may also use `kept`, and displace the others
+    from `room`. The newest line is dropped first: a flood cannot erase what was recorded before it.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class LineWriter:
         self._most = room + kept
         self._essential = _Lane()
         self._others = _Lane()
-        # The line that is being written, and what is left of it.
+        # The line that is being written, and its unwritten rest.
         self._current: _Line = (0, b"", _UNNAMED)
         self._rest = b""
         self._poll = select.poll()
@@ -87,22 +86,22 @@ class LineWriter:
 
     @property
     def waiting(self) -> bool:
-        """Whether there are lines that could not be written yet."""
+        """Whether lines are waiting."""
         return bool(self._rest or self._essential.lines or self._others.lines)
 
     def take_dropped(self) -> Optional[Dropped]:
-        """What was dropped since this was last asked; None when nothing was."""
+        """What was dropped since the last call; None when nothing was."""
         dropped, self._dropped = self._dropped, None
         return dropped
 
     def write(
         self, line: bytes, number: int = 0, label: Label = _UNNAMED, essential: bool = True
     ) -> None:
-        """Write a line, now or when it can be taken.
+        """Write a line, now or as soon as the descriptor takes it.
 
         Args:
-            number: lines are written in the order of their numbers; no later one has a lower one.
-            label: what is said of the line if it is dropped.
+            number: the order of writing; numbers never decrease from call to call.
+            label: what a dropped line is counted as.
         """
         if self.waiting:
             lane = self._essential if essential else self._others
@@ -113,11 +112,11 @@ class LineWriter:
         self.flush()
 
     def flush(self) -> None:
-        """Write what waits, as far as that goes without waiting."""
-        # Any event: where there is an error instead of room, write() says which.
+        """Write waiting lines until the descriptor would block."""
+        # On any event: after an error, write() raises it.
         while (self._rest or self._take_next()) and self._poll.poll(0):
             try:
-                # At most what a pipe takes whole (PIPE_BUF, pipe(7)): poll promised that much room.
+                # PIPE_BUF (pipe(7)): poll reports a pipe as writable when it takes this much.
                 written = os.write(self._descriptor, self._rest[: select.PIPE_BUF])
             except OSError as error:
                 if error.errno in _GONE:
@@ -126,7 +125,7 @@ class LineWriter:
             self._rest = self._rest[written:]
 
     def drain(self, seconds: float) -> None:
-        """Write what waits, and wait for that, but no longer than so many seconds."""
+        """Write waiting lines; block for it, for at most this many seconds."""
         end = time.monotonic() + seconds
         self.flush()
         while self.waiting and time.monotonic() < end:
@@ -134,12 +133,12 @@ class LineWriter:
             self.flush()
 
     def drop_others(self) -> None:
-        """Drop the lines that wait and are not essential."""
+        """Drop waiting lines that are not essential."""
         while self._others.lines:
             self._drop(self._others.take_newest())
 
     def _take_next(self) -> bool:
-        """Begin the line with the lowest number; False when none waits."""
+        """Start with the line that has the lowest number; False when none is waiting."""
         essential, others = self._essential.lines, self._others.lines
         if essential and not (others and others[0][0] < essential[0][0]):
             self._current = self._essential.take_oldest()
@@ -181,5 +180,5 @@ class LineHandler(logging.Handler):
         self._writer = LineWriter(descriptor, LIMITS.diagnostics_room_bytes, 0)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record, or leave it for the next one to take along."""
+        """Write a record, now or together with the next one."""
         self._writer.write(self.format(record).encode(errors="backslashreplace") + b"\n")

@@ -12,15 +12,15 @@ T = TypeVar("T")
 class Recent(Generic[T]):
     """The latest items of each user: at most `each` of them, and `room` bytes for all users.
 
-    When there is no room, the user seen longest ago loses an item. To bound the number alone would
-    not do: one item may be a hundred times as long as another.
+    When `room` is used up, the user seen longest ago loses items. A limit on their number is not
+    enough: one item may be a hundred times as long as another.
     """
 
     def __init__(self, each: int, room: int) -> None:
         self._each = each
         self._room = room
         self._size = 0
-        # Lists, since a deque takes 600 bytes however short it is.
+        # Lists: even an empty deque takes 600 bytes.
         self._users: OrderedDict[str, list[tuple[T, int]]] = OrderedDict()
 
     def __iter__(self) -> Iterator[T]:

@@ -1,8 +1,8 @@
 """The audit record: every decision, one JSON object on a line of its own.
 
-A record says who, from where, for which user, which key, which request, and what came of it. It
-never holds a secret or a signature. Everything a caller chose is a JSON string in ASCII, so that no
-byte of it can break out of its line or of a terminal. docs/audit.md is the list of the fields.
+A record says who, from where, for which user, which key, which request, and the outcome. It never
+has a secret or a signature. Whatever a caller chose is a JSON string in ASCII, so that it cannot
+start a new line or send control characters to a terminal. docs/audit.md lists the fields.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from agent.audit.sampling import Decision, Group, Sampler, Sum, is_essential
 from agent.config.limits import LIMITS
 from agent.host.clock import Clock
 
-# Made once; a record has no circles to look for.
+# Made once; records have no reference cycles to look for.
 _encode = json.JSONEncoder(check_circular=False).encode
 _GAP = ("audit", "dropped")
-# What a caller wrote is cut here: enough for every honest value, too little to flood a log with.
+# Characters of a caller's text that are kept: more than any honest value has.
 _LONGEST = 1024
 
 Write = Callable[[bytes, int, Decision, bool], None]
@@ -34,7 +34,7 @@ Write = Callable[[bytes, int, Decision, bool], None]
 
 @dataclass
 class Record:
-    """One decision. What is unknown stays None and is not written.
+    """One decision. Unknown fields stay None and are not written.
 
     Attributes:
         event: push, lookup; an operator's list, revoke, status, why, identity and reload; the
@@ -42,9 +42,9 @@ class Record:
         outcome: allowed or the error's code; for lookups given or none; for the daemon's own, done.
         principal: the access key ID, or uid:N on a Unix socket.
         reason: for people: the error's message, or why a lookup gave nothing.
-        claimed_os_user: whom a request named that was refused before it was read.
+        claimed_os_user: the OS user in a request that was refused before it was parsed.
         process: the sshd process that an admission is about: its id and its start.
-        claimed_principal: the access key ID that a refused request named, which nobody verified.
+        claimed_principal: the unverified access key ID of a refused request.
         upstream_id: the request id that the source of an offer has for it, as EC2's #Request.
         issuer: the public key of the fleet's gateway that signed the lease, once that is verified.
     """
@@ -73,15 +73,15 @@ class Record:
 
 @dataclass
 class Unwritten(Record):
-    """Decisions that have no record of their own; the event is audit.
+    """Decisions without their own record; the event is audit.
 
     Attributes:
-        outcome: summed for those that a flood caused, dropped for those that found no room.
+        outcome: summed (a flood's) or dropped (the log was too slow).
         count: how many they are.
         decisions: how many of each event and outcome, by EVENT/OUTCOME.
-        kind: of what flood they are (summed).
-        groups: whose they are, with the most of them (summed); others: how many are of the rest.
-        first, last: when the first and the last were made (summed).
+        kind: which kind of flood they belong to (summed).
+        groups: the groups with the most, and how many each (summed); others: how many the rest has.
+        first, last: the times of the first and the last (summed).
         first_seq, last_seq: the lowest and highest number of what was dropped (dropped).
     """
 
@@ -102,10 +102,10 @@ _FROM_CALLERS = frozenset(
 
 
 class Audit:
-    """Takes every decision: writes it, counts it, and remembers it for `sixtykey why`.
+    """Writes every decision, counts it, and remembers it for `sixtykey why`.
 
-    `counts` has every decision by event and outcome; under ("summed", EVENT) and ("dropped", EVENT)
-    those that have no record of their own.
+    `counts` has every decision by event and outcome; ("summed", EVENT) and ("dropped", EVENT) count
+    those without their own record.
     """
 
     def __init__(self, write: Write, clock: Clock, history: History) -> None:
@@ -116,7 +116,7 @@ class Audit:
         self._run = secrets.token_hex(4)
         self._seq = 0
         self._sampler = Sampler()
-        # What was dropped and is not yet told, and what the last record of that told, and when.
+        # Drops that no record reports yet; what the last record of drops reported, and when.
         self._lost: Optional[Dropped] = None
         self._told: Optional[Dropped] = None
         self._reported = float("-inf")
@@ -124,16 +124,16 @@ class Audit:
     def record(self, record: Record) -> None:
         """Record a decision that let somebody in, or changed something.
 
-        It is not summed up, and does not give way to what is sampled.
+        It is always written, and sampled records do not displace it.
         """
         self._take(record, True, self._clock.boottime())
 
     def sample(self, record: Record, group: Group, now: float) -> None:
-        """Record a decision that a flood can cause, or count it, if its group had many of late.
+        """Record a decision that a flood can cause, or only count it if its group had many lately.
 
         Args:
-            group: what kind of flood, and whom it is counted for, as ("stranger", "203.0.113.7").
-                For nobody verified that must be where it comes from, not who it claims to be.
+            group: the kind of flood and the source, as ("stranger", "203.0.113.7"). An unverified
+                sender is grouped by its address, never by the identity that it claims.
             now: CLOCK_BOOTTIME, s.
         """
         decision = (record.event, record.outcome)
@@ -144,11 +144,11 @@ class Audit:
             self.counts["summed", record.event] += 1
 
     def count(self, event: str, outcome: str) -> None:
-        """Count a decision not worth a line, as a login for which nothing was ever pushed."""
+        """Count a decision without recording it, such as a login of a user without a push."""
         self.counts[event, outcome] += 1
 
     def report_summed(self, seconds: float = LIMITS.summing_seconds) -> None:
-        """Record how many decisions were summed up, where that began so many seconds ago."""
+        """Record the sums that are at least this many seconds old."""
         now = self._clock.boottime()
         for found in self._sampler.take_sums(now - seconds):
             self._take(self._summed(found, now), True, now)
@@ -156,9 +156,9 @@ class Audit:
     def report_dropped(
         self, dropped: Optional[Dropped], seconds: float = LIMITS.summing_seconds
     ) -> None:
-        """Record what was dropped, unless the last such record is less than so many seconds old.
+        """Record what was dropped, at most once in this many seconds.
 
-        While there is no room for any line, that one is dropped too, and taken into the next.
+        If that record is dropped itself, the next one includes it.
         """
         if dropped is not None:
             for (event, _), count in dropped.labels.items():
@@ -234,5 +234,5 @@ def _utc(wall: float) -> str:
 
 @functools.lru_cache(maxsize=2)
 def _utc_second(second: int) -> str:
-    """Most records are of the same second as the one before."""
+    """Cached: most records have the same second as the one before."""
     return datetime.fromtimestamp(second, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")

@@ -1,8 +1,8 @@
-"""Which decisions of a flood are written one by one, and what is said of the rest.
+"""Decides which decisions of a flood get their own record, and sums up the rest.
 
-Each group (a source of strangers, a principal that replays) has a token bucket, and so have all the
-groups of a kind together: neither one source nor a crowd of sources fills the log. What is not
-written is counted, and told of in one record for each kind of flood. No I/O and no clock.
+Each group (an unverified source, a principal that replays) has a token bucket, and all groups of a
+kind share another one: neither one source nor a crowd of sources fills the log. The rest is
+counted, in one record for each kind of flood. No I/O and no clock.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Group = tuple[str, str]
 
 @dataclass(frozen=True)
 class Pace:
-    """How many decisions are written: so many at once (burst), then so many a second.
+    """How many decisions get a record: a burst, then a number per second.
 
     Attributes:
         total_burst, total_per_second: the same for all groups of the kind together.
-        groups: how many are told apart; beyond it the one seen longest ago is forgotten.
-        essential: these let somebody in. The first of each group is written whatever the total
-            says, and none gives way to those of other kinds (see LineWriter).
+        groups: how many are tracked; beyond it the one seen longest ago is forgotten.
+        essential: these let somebody in. The first of each group is written even if the total is
+            used up, and other kinds do not displace them (see LineWriter).
     """
 
     burst: float = LIMITS.sampled_burst
@@ -54,12 +54,12 @@ PACES: Mapping[str, Pace] = {
 
 @dataclass(frozen=True)
 class Sum:
-    """Decisions of one kind that were counted and not written one by one.
+    """Decisions of one kind that were counted and not recorded.
 
     Attributes:
-        decisions: how many there were of each event and outcome.
-        groups: those with the most, and how many each; `others`: how many were of other groups.
-        first, last: when the first and the last were made (CLOCK_BOOTTIME, s).
+        decisions: a count for each event and outcome.
+        groups: those with the most, and how many each; `others`: how many the other groups had.
+        first, last: times of the first and the last (CLOCK_BOOTTIME, s).
     """
 
     kind: str
@@ -71,15 +71,15 @@ class Sum:
 
 
 def is_essential(group: Group) -> bool:
-    """Whether what is written of this group let somebody in."""
+    """Whether this group's decisions let somebody in."""
     return PACES.get(group[0], DEFAULT).essential
 
 
 class _Kind:
-    """The groups of one kind of flood, and what was not written of them.
+    """The groups of one kind of flood, and the sum of what was not recorded.
 
-    A token bucket is one time: when it will be full again (the generic cell rate algorithm). There
-    may be thousands of them, and each lookup that gives a key asks one.
+    A token bucket is stored as one time: when it will be full again (generic cell rate algorithm).
+    There may be thousands, and each lookup that gives a key uses one.
     """
 
     def __init__(self, pace: Pace, now: float) -> None:
@@ -87,7 +87,7 @@ class _Kind:
         self._essential = pace.essential
         self._interval = 1.0 / pace.per_second
         self._total_interval = 1.0 / pace.total_per_second
-        # How far off that time may be for another token to be there; half of one is for rounding.
+        # How far ahead that time may be while a token is left; half a token allows for rounding.
         self._reach = (pace.burst - 0.5) * self._interval
         self._total_reach = (pace.total_burst - 0.5) * self._total_interval
         self._total = now
@@ -97,7 +97,7 @@ class _Kind:
         self.first = self._last = now
 
     def admit(self, decision: Decision, name: str, now: float) -> bool:
-        """Whether this one is written; if not, it is counted. `now`: CLOCK_BOOTTIME, s."""
+        """Whether this one is recorded; if not, it is counted. `now`: CLOCK_BOOTTIME, s."""
         full = self._groups.get(name)
         if full is None:
             first, full = True, now
@@ -127,11 +127,11 @@ class _Kind:
 
     @property
     def summed(self) -> bool:
-        """Whether there is something to tell."""
+        """Whether something was summed up."""
         return bool(self._decisions)
 
     def take(self, kind: str) -> Sum:
-        """What was counted since this was last asked."""
+        """The sum since the last call."""
         decisions, self._decisions = self._decisions, Counter()
         summed, self._summed = self._summed, Counter()
         groups = dict(summed.most_common(LIMITS.summed_groups))
@@ -140,13 +140,13 @@ class _Kind:
 
 
 class Sampler:
-    """Says which decisions are written, and sums up the others."""
+    """Decides which decisions are recorded, and sums up the others."""
 
     def __init__(self) -> None:
         self._kinds: dict[str, _Kind] = {}
 
     def admit(self, decision: Decision, group: Group, now: float) -> bool:
-        """Whether this decision is written; if not, it is counted. `now`: CLOCK_BOOTTIME, s."""
+        """Whether this decision is recorded; if not, it is counted. `now`: CLOCK_BOOTTIME, s."""
         name, member = group
         kind = self._kinds.get(name)
         if kind is None:
@@ -154,7 +154,7 @@ class Sampler:
         return kind.admit(decision, member, now)
 
     def take_sums(self, before: float) -> list[Sum]:
-        """The sums that began at `before` (CLOCK_BOOTTIME, s) or earlier; each is told once."""
+        """The sums that began at `before` (CLOCK_BOOTTIME, s) or earlier; each is returned once."""
         return [
             kind.take(name)
             for name, kind in self._kinds.items()

@@ -1,6 +1,6 @@
-"""Checks of single values: paths, addresses, URLs, public keys. Each raises ValueError with words.
+"""Checks of single values: paths, addresses, URLs, public keys. Each raises ValueError.
 
-No words quote the value, so that a check can be used for a file that has secrets too.
+No message quotes the value, so that the checks can be used for files with secrets too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _AUTHORITY = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9.-]+))(?::(?P<port>[1-9][0-9]{0,4}))?",
     re.ASCII,
 )
-# A host name (RFC 1123 section 2.1). The last label has a letter: 127.1 is an address in disguise.
+# A host name (RFC 1123 section 2.1). The last label has a letter: 127.1 is an IPv4 address.
 _NAME = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*"
     r"(?=[A-Za-z0-9-]*[A-Za-z])[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?",
@@ -25,13 +25,13 @@ _NAME = re.compile(
 
 
 def absolute_path(value: str) -> None:
-    """A path from the root."""
+    """An absolute path."""
     if not value.startswith("/") or "\0" in value:
         raise ValueError("must be an absolute path")
 
 
 def path_or_none(value: str) -> None:
-    """A path from the root, or the word `none`."""
+    """An absolute path, or the word `none`."""
     if value != "none":
         absolute_path(value)
 
@@ -65,7 +65,7 @@ def network(value: str) -> None:
 def metadata_url(value: str) -> None:
     """`http://ADDRESS` or `http://ADDRESS:PORT`, where an IPv6 address stands in brackets.
 
-    A host name is refused: whoever answers for it in DNS would be the metadata service.
+    A host name is refused: its DNS server would decide who the metadata service is.
     """
     try:
         scheme, host, _ = _split_url(value)
@@ -99,7 +99,7 @@ def gateway_url(value: str) -> None:
 
 
 def _split_url(value: str) -> tuple[str, str, Optional[int]]:
-    """Scheme, host or address, and port. Raises ValueError: there is more, or less, to it."""
+    """Scheme, host or address, and port. Raises ValueError for anything else in a URL."""
     scheme, separator, authority = value.partition("://")
     match = _AUTHORITY.fullmatch(authority)
     if not separator or match is None:
@@ -128,6 +128,6 @@ def issuer(value: str) -> None:
         key = base64.b64decode(encoded.encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError):
         key = b""
-    # One spelling for one key: no stray bits in the last character.
+    # One spelling for each key: no stray bits in the last character.
     if kind != "ed25519" or len(key) != 32 or base64.b64encode(key).decode() != encoded:
         raise ValueError("must be ed25519: and the base64 of 32 bytes")

@@ -1,8 +1,8 @@
-"""A configuration file read key by key: every problem is found at once, each with its path.
+"""Reads a configuration file key by key, and reports all problems together, each with its path.
 
-A key that is absent has its default. A key without a value (its items may all be commented out), an
-unknown or repeated key, a wrong type and a bad value are problems: none of them ever means the
-default, which may allow more than was meant.
+An absent key has its default. A key without a value (all its items may be commented out), an
+unknown or repeated key, a wrong type and a bad value are problems: none of them means the default,
+which may allow more than was intended.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from agent.config.plain_yaml import MAX_BYTES, Mapping, Problems, parse
 __all__ = ["MAX_BYTES", "Check", "Problems", "Section", "one_of", "parse"]
 
 T = TypeVar("T")
-# Raises ValueError, with words for people, when a text will not do.
+# Raises ValueError, with a message for people, if a text is not acceptable.
 Check = Callable[[str], object]
 
-# What a reader finds where a key is absent, or has no value.
+# What a reader finds for a key that is absent, or has no value.
 _ABSENT: Any = object()
 _NO_VALUE = "has no value: give it one, or leave the key out"
 
 
 class Section:
-    """One mapping of a document, read key by key; problems gather in a list shared by the file.
+    """One mapping of a document, read key by key; a file's sections share one list of problems.
 
-    Every reader returns the default when its key is absent or wrong, so that reading goes on and
-    finds the other problems as well; whoever made the first Section raises them at the end.
+    Every reader returns the default when its key is absent or wrong, so that reading continues and
+    finds the other problems too; the code that made the first Section raises them at the end.
 
-    In a `secret` file a key or value may be a secret that stands in the wrong place, so no problem
-    quotes it: a key that is not ours is named by its line. The checks must not quote either.
+    In a `secret` file a key or value may be a misplaced secret, so no problem quotes it: an unknown
+    key is named by its line. The checks must not quote values either.
     """
 
     def __init__(self, value: Any, path: str, problems: list[str], *, secret: bool = False) -> None:
         self.path = path
         self.problems = problems
         self._secret = secret
-        # Whether the file chooses the names, and not we.
+        # Whether the file chooses the key names.
         self._free_names = False
         self._left: dict[str, Any] = {}
         self._lines: dict[str, int] = {}
@@ -54,7 +54,7 @@ class Section:
         self.problems.append(f"{self._at(key)}: {words}")
 
     def require(self, key: str, value: object) -> None:
-        """A required `key` is a problem when absent; when it was wrong, that is noted already."""
+        """Report a required `key` that is absent; a wrong value has been reported already."""
         noted = (f"{self.path}:", f"{self._at(key)}:", f"{self._at(key)}[")
         if not value and not any(words.startswith(noted) for words in self.problems):
             self.problem(key, "required")
@@ -69,7 +69,7 @@ class Section:
         return None if value is _ABSENT else self._below(key, value)
 
     def text(self, key: str, default: T, check: Optional[Check] = None) -> Union[str, T]:
-        """A non-empty string; `check` raises ValueError with words when it will not do."""
+        """A non-empty string that `check` accepts."""
         value = self._take(key)
         if value is _ABSENT or not self._is_text(self._at(key), value, check):
             return default
@@ -86,7 +86,7 @@ class Section:
         return value
 
     def boolean(self, key: str, default: bool) -> bool:
-        """`true` or `false`, written so."""
+        """`true` or `false`, in these words."""
         value = self._take(key)
         if value is _ABSENT:
             return default
@@ -104,10 +104,10 @@ class Section:
         some: bool = True,
         different: bool = False,
     ) -> tuple[str, ...]:
-        """A list of non-empty strings, each of which `check` lets pass.
+        """A list of non-empty strings that `check` accepts.
 
-        An empty list is a problem unless `some` is False: nobody should have to guess whether it
-        means nothing or everything. With `different`, so is a text that is there twice.
+        An empty list is a problem unless `some` is False: it is unclear whether it means nothing or
+        everything. With `different`, a repeated string is a problem too.
         """
         value = self._take(key)
         if value is _ABSENT:
@@ -117,7 +117,7 @@ class Section:
             self.problem(key, f"must be a list{least}, not {_kind(value)}")
             return default
         items = [(f"{self._at(key)}[{index}]", item) for index, item in enumerate(value)]
-        # Every item is looked at, so that every problem is found.
+        # Check every item, so that every problem is reported.
         good = [self._is_text(at, item, check) for at, item in items]
         if not all(good):
             return default
@@ -128,7 +128,7 @@ class Section:
         return tuple(value)
 
     def named_lists(self, check: Check) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """Every key, whose names the file chooses and `check` lets pass, with its list of texts."""
+        """Every key with its list of strings; the file chooses the keys, which `check` accepts."""
         self._free_names = True
         names = list(self._left)
         if not names and not any(words.startswith(f"{self.path}:") for words in self.problems):
@@ -138,7 +138,7 @@ class Section:
         return tuple((name, self.texts(name, ())) for name in names)
 
     def end(self) -> None:
-        """Every key that no reader has taken is unknown."""
+        """Report every key that no reader has read: it is unknown."""
         for key in self._left:
             self.problems.append(f"{self._foreign(key, self._lines[key])}: unknown key")
 
@@ -156,7 +156,7 @@ class Section:
         self.problem(key, words if self._secret else f"{words}, not {value!r}")
 
     def _is_text(self, at: str, value: Any, check: Optional[Check]) -> bool:
-        """Whether it is a text that `check` lets pass; when not, that is noted."""
+        """Whether it is a string that `check` accepts; if not, report it."""
         if not isinstance(value, str) or not value:
             self.problems.append(f"{at}: must be a text, not {_kind(value)}")
             return False
@@ -174,7 +174,7 @@ class Section:
         return f"{self.path}.{key}" if self.path else key
 
     def _foreign(self, key: str, line: int) -> str:
-        """The path of a key whose name is not ours."""
+        """The path of an unknown key."""
         name = f"(line {line})" if self._secret else key
         return f"{self.path}.{name}" if self.path else name
 
@@ -190,7 +190,7 @@ def one_of(*choices: str) -> Callable[[str], None]:
 
 
 def _kind(value: Any) -> str:
-    """What a value is. It does not quote the value."""
+    """The kind of a value, without quoting the value."""
     if value in ("", []):
         return "an empty text" if value == "" else "an empty list"
     kinds = {list: "a list", bool: "true or false", int: "a number", Mapping: "a mapping"}

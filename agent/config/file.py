@@ -32,7 +32,7 @@ def load(path: str) -> Config:
     """Read the configuration file.
 
     Raises:
-        Problems: it cannot be read, or anything in it will not do; every problem is in it.
+        Problems: it cannot be read, or something in it is wrong; it lists every problem.
     """
     try:
         with open(path, "rb") as file:
@@ -43,7 +43,7 @@ def load(path: str) -> Config:
 
 
 def parse(text: Any, name: str) -> Config:
-    """Configuration from YAML text; `name` is what messages call it. Raises Problems."""
+    """Parse YAML text; messages use `name` for the file. Raises Problems."""
     problems: list[str] = []
     root = Section(document.parse(text, name), "", problems)
     config = Config(
@@ -200,7 +200,8 @@ def _tls(section: Optional[Section]) -> Optional[Tls]:
 def _journal(root: Section) -> Optional[str]:
     journal = root.text("journal", Config.journal, checks.path_or_none)
     if journal == FORMER_JOURNAL:
-        # That folder is root's now: written down as 0.1.0's default, it would take no push.
+        # The folder belongs to root now. A configuration that repeats 0.1.0's default means
+        # today's.
         return JOURNAL
     return None if journal == "none" else journal
 

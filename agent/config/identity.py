@@ -1,15 +1,14 @@
 """Which instance this host is: the id, zone and region that a push must name.
 
-Each value is the configured one; else, for `auto`, that of the first source that has one of the
-API's form:
+Each value is the configured one; for `auto`, the first source with a value in the API's form wins:
 
 1. cloud-init's instance data (/run/cloud-init/instance-data.json, "v1" keys: cloud-init's
-   documentation, "Instance metadata"). EC2's id is taken as it is; another cloud's (a UUID, a
-   number) is hashed into one of the same form.
+   documentation, "Instance metadata"). EC2's id is used unchanged; another cloud's (a UUID, a
+   number) is hashed into the same form.
 2. DMI on EC2 (EC2 User Guide, "Detect whether a host is an EC2 instance"): the id alone.
-3. /etc/machine-id, hashed so that it cannot be found from the result, as machine-id(5) asks.
+3. /etc/machine-id, hashed so that the result does not reveal it, as machine-id(5) requires.
 
-A source that is absent, damaged or of another form counts as absent: the next one answers.
+A source that is absent, damaged or in another form is skipped.
 """
 
 from __future__ import annotations
@@ -30,22 +29,22 @@ from agent.config.settings import Instance
 ON_PREMISES_ZONE = "on-prem-1a"
 AUTO = "auto"
 
-# What makes our hashes ours (machine-id(5): "a fixed, application-specific key").
+# machine-id(5): "a fixed, application-specific key".
 _APPLICATION = bytes.fromhex("9c6a2b8f13e44752a7d3c1e05f4b4d0e")
-# Platforms whose id a person or an image wrote: many hosts share "iid-local01" or "nocloud".
+# Platforms whose id comes from a person or an image: many hosts share "iid-local01" or "nocloud".
 _IDS_NOT_UNIQUE = ("", "none", "nocloud", "ovf", "vmware", "unknown")
 _MACHINE_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
-# cloud-init's data carries user data too; a file larger than this is not read.
+# cloud-init's data includes user data; a file larger than this is not read.
 _MAX_BYTES = 4 * 1024 * 1024
 
 
 class IdentityError(Exception):
-    """This host has no identity, or a configured one is not of the API's form; says what to do."""
+    """This host has no identity, or a configured one is malformed; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Values of the API's form: `i-` and hex digits, such as us-east-2b, such as us-east-2."""
+    """Values in the API's form: `i-` and hex digits; such as us-east-2b; such as us-east-2."""
 
     instance_id: str
     availability_zone: str
@@ -56,14 +55,14 @@ def resolve(instance: Instance, *, root: str = "/") -> Identity:
     """This host's identity.
 
     Args:
-        instance: what is configured; `auto` asks the sources, which are files below `root`.
+    instance: the configuration; for `auto`, sources are read from files below `root`.
     Raises:
-        IdentityError: a configured value is not of the API's form, or no source gives an id.
+        IdentityError: a configured value is malformed, or no source has an id.
     """
     cloud = _cloud_init(root)
     if instance.availability_zone == AUTO:
         zone = cloud.get("availability_zone", ON_PREMISES_ZONE)
-        # cloud-init knows the region by itself: that of a local zone is not in the zone's name.
+        # cloud-init knows the region: a local zone's name does not contain it.
         region = cloud.get("region", _region_of(zone))
     else:
         zone, region = instance.availability_zone, _region_of(instance.availability_zone)
@@ -98,7 +97,7 @@ def _region_of(zone: str) -> str:
 
 
 def _cloud_init(root: str) -> dict[str, str]:
-    """What cloud-init knows in the API's form of: instance_id, availability_zone, region."""
+    """cloud-init's instance_id, availability_zone and region, if they have the API's form."""
     v1 = _v1(_read(root, "run/cloud-init/instance-data.json"))
     found = dict(_well_formed(v1))
     platform = _text(v1, "platform") or _text(v1, "cloud_name")
@@ -148,7 +147,7 @@ def _dmi(root: str) -> Optional[str]:
 
 
 def _machine(root: str) -> Optional[str]:
-    """An id from /etc/machine-id; None when that is absent, empty, all zeros or `uninitialized`."""
+    """An id from /etc/machine-id; None if that is absent, empty, all zeros or `uninitialized`."""
     machine_id = (_read(root, "etc/machine-id") or "").strip()
     if not _MACHINE_ID.fullmatch(machine_id) or not machine_id.strip("0"):
         return None
@@ -156,12 +155,12 @@ def _machine(root: str) -> Optional[str]:
 
 
 def _hashed(message: bytes, key: bytes = _APPLICATION) -> str:
-    """An id of today's EC2 form: HMAC-SHA256, as sd_id128_get_machine_app_specific(3)."""
+    """An id in EC2's present form: HMAC-SHA256, like sd_id128_get_machine_app_specific(3)."""
     return f"i-{hmac.new(key, message, hashlib.sha256).hexdigest()[:17]}"
 
 
 def _read(root: str, name: str) -> Optional[str]:
-    """A file's text, or None when it cannot be had."""
+    """A file's text, or None if it cannot be read."""
     try:
         with open(os.path.join(root, name), encoding="utf-8") as file:
             text = file.read(_MAX_BYTES + 1)

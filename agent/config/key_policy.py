@@ -1,4 +1,4 @@
-"""What may be asked of keys: a credential's own, tighter rules, and how many fit one answer."""
+"""Rules for keys: a credential's own, tighter ones, and how many keys fit one answer."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Optional
 from agent.config.limits import LIMITS
 
 # The options of authorized_keys without an argument (sshd(8), AUTHORIZED_KEYS FILE FORMAT), in the
-# order in which they are written: `restrict` first, since sshd reads from left to right, then by
-# their bytes. Both helpers have this list, and pass lines in this order alone.
+# order in which they are written: `restrict` first, since sshd reads from left to right, then
+# sorted. Both helpers have the same list, and accept options only in this order.
 KEY_OPTIONS = (
     "restrict",
     "X11-forwarding",
@@ -25,7 +25,7 @@ KEY_OPTIONS = (
     "user-rc",
 )
 
-# The longest blob of each type (RFC 8709, RFC 5656): of RSA, what is taken at all.
+# The longest blob of each type (RFC 8709, RFC 5656); for RSA our own limit.
 _BLOB_BYTES = {
     "ssh-ed25519": 51,
     "ssh-rsa": LIMITS.key_blob_bytes,
@@ -39,12 +39,12 @@ _COMMENT_BYTES = 36
 
 @dataclass(frozen=True)
 class KeyPolicy:
-    """What keys of one credential may do, never more than the host allows. None: as the host says.
+    """Rules for one credential's keys, never wider than the host's. None: the host's value.
 
     Attributes:
         lifetime: seconds, at most the host's.
         uses: one of USES; `unlimited` only where the host's is.
-        pin_source: whether a key is for logins from the address of its push alone.
+        pin_source: whether a key is valid only for logins from the address of its push.
         options: of KEY_OPTIONS, in that order, each at most once.
     """
 
@@ -58,7 +58,7 @@ def order_options(options: Iterable[str]) -> tuple[str, ...]:
     """The options in the order of KEY_OPTIONS.
 
     Raises:
-        ValueError: one is given together with its opposite, and sshd would take the later one.
+        ValueError: one is given together with its opposite; sshd would use the later one.
     """
     found = tuple(sorted(options, key=KEY_OPTIONS.index))
     both = [option for option in found if f"no-{option}" in found]

@@ -2,8 +2,8 @@ r"""The API's patterns, in one place: what an instance id, a zone and an OS user
 
 `matches` is for the patterns that an administrator writes.
 
-Every check takes the value, returns nothing, and raises ValueError with words for people.
-`fullmatch` and ASCII throughout: `$` lets a trailing newline pass, and `\w` other alphabets.
+Every check takes the value, returns nothing, and raises ValueError with a message for people.
+All use `fullmatch` and ASCII: `$` accepts a trailing newline, and `\w` other alphabets.
 Source: EC2 Instance Connect API Reference, SendSSHPublicKey, request parameters.
 """
 
@@ -19,9 +19,9 @@ Check = Callable[[str], None]
 _INSTANCE_ID = re.compile(r"i-[a-f0-9]+", re.ASCII)
 _ZONE = re.compile(r"(\w+-){2,3}\d+\w+", re.ASCII)
 _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
-# The published text lost a hyphen: its own example, ec2-user, would not match.
+# The published pattern lost a hyphen: its own example, ec2-user, would not match.
 _OS_USER = re.compile(r"[A-Za-z_][A-Za-z0-9@._-]{0,30}[A-Za-z0-9$_-]?", re.ASCII)
-# What EC2 takes today in addition: names that begin with digits (`push.reference: current`).
+# EC2 also accepts names that begin with digits today (`push.reference: current`).
 _OS_USER_DIGITS = re.compile(
     r"(?=.{2,32}\Z)[0-9]{1,32}[A-Za-z@._-][A-Za-z0-9@._-]*[A-Za-z0-9$_-]?", re.ASCII
 )
@@ -63,11 +63,11 @@ def os_user(value: str) -> None:
 
 
 def os_user_current(value: str) -> None:
-    """An OS user as EC2 takes it today: also names that begin with digits."""
+    """An OS user as EC2 accepts it today: names may begin with digits."""
     if not _OS_USER_DIGITS.fullmatch(value):
         os_user(value)
 
 
 def matches(value: str, globs: Iterable[str]) -> bool:
-    """Whether one of the glob patterns (`*`, `?`, `[…]`) fits the whole value; case counts."""
+    """Whether a glob pattern (`*`, `?`, `[…]`) matches the whole value; case-sensitive."""
     return any(fnmatchcase(value, glob) for glob in globs)

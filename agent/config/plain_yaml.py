@@ -1,4 +1,4 @@
-"""Plain YAML: mappings, lists, texts, whole numbers, true, false, nothing; all else is refused.
+"""Parses a plain subset of YAML: mappings, lists, strings, whole numbers, true, false, null.
 
 PyYAML's safe_load keeps the last of repeated keys, reads `012` as ten and `on` as true, and quotes
 the file in its errors, which may be a secret. Here only PyYAML's parser is used; what its events
@@ -13,22 +13,22 @@ from typing import Any, Union
 
 import yaml
 
-# A configuration is a page of text; more than this is not one.
+# A configuration is a page of text; anything larger is not one.
 MAX_BYTES = 1024 * 1024
-# The deepest key of a configuration has three mappings above it.
+# The deepest key of a configuration is three mappings deep.
 MAX_DEPTH = 16
 # libyaml's parser where PyYAML was built with it: it is ten times as fast.
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _PLAIN_INT = re.compile(r"0|[1-9][0-9]{0,8}")
-# What only one of the parsers takes: a block scalar's head with a comment that begins at once, and
-# in braces or brackets a key without quotes that no space divides from what follows.
+# Accepted by only one of the parsers: a comment directly after a block scalar's indicator, and in
+# braces or brackets an unquoted key without a space after its colon.
 _BLOCK_AND_MARK = re.compile(r"[|>][-+0-9]*#")
 _NO_SPACE = re.compile(r"\s*:[][{},?]")
 _PLAIN_WORDS = {
     "true": True, "false": False, "": None, "~": None, "null": None, "Null": None, "NULL": None,
 }  # fmt: skip
-# What the parsers say may quote the file, so it is not repeated; these causes are worth telling.
+# Parser messages may quote the file, so they are not repeated; these causes are worth reporting.
 _CAUSES = (
     (("nesting depth",), "nested too deeply"),
     (("escape", "hexadecimal", "hexdecimal"), "no such escape: put the text in single quotes"),
@@ -47,7 +47,7 @@ class Problems(Exception):
 
 
 class Mapping(dict[str, Any]):
-    """A YAML mapping that knows where its keys stand, and which of them were written twice.
+    """A YAML mapping that knows its keys' lines, and which keys are repeated.
 
     `lines` holds the line (from 1) of each key, `repeated` the key and line of each further one.
     """
@@ -58,7 +58,7 @@ class Mapping(dict[str, Any]):
         self.repeated: list[tuple[str, int]] = []
 
     def put(self, key: str, line: int, value: Any) -> None:
-        """Add a key and its value. Of a repeated key the last value is kept."""
+        """Add a key and its value. A repeated key keeps the last value."""
         if key in self:
             self.repeated.append((key, line))
         self.lines[key] = line

@@ -1,10 +1,10 @@
-"""Starts that failed lately, and how long the next one waits for it.
+"""Counts failed starts, and makes the next start wait the longer the more have failed.
 
-A daemon that was killed must be back at once, so systemd waits for 100 ms; one that fails at every
-start would then be started four times a second for ever. systemd 254 can let its pause grow, but
-never lets it shrink again for a daemon that has served for weeks. So each start is written down
-before it is tried, and struck out once the daemon serves: whatever ends it before that counts, a
-crash in somebody else's library too. Standard library only, for the launcher calls this first.
+A killed daemon must be back at once, so systemd waits 100 ms; one that fails at every start would
+then be started four times a second for ever. systemd 254 can increase its pause, but never resets
+it for a daemon that has served for weeks. So each start is noted before it is tried, and the note
+is removed once the daemon serves: whatever ends it before that counts, a crash in a library too.
+Standard library only, because the launcher calls this first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from agent.host.systemd import Notifier
 
 
 def wait_for_turn(environ: Mapping[str, str]) -> None:
-    """Count a start, and wait as long as the failed ones before it ask for."""
+    """Count a start, and wait as the number of failed starts requires."""
     failed, seconds = begin(environ, time.clock_gettime(time.CLOCK_BOOTTIME))
     if not seconds:
         return
@@ -35,10 +35,10 @@ def wait_for_turn(environ: Mapping[str, str]) -> None:
 def begin(environ: Mapping[str, str], now: float) -> tuple[int, float]:
     """Count a start at `now` (CLOCK_BOOTTIME, s).
 
-    Without RUNTIME_DIRECTORY (systemd.exec(5)), as by hand, nothing is counted.
+    Without RUNTIME_DIRECTORY (systemd.exec(5)), as in a start by hand, nothing is counted.
 
     Returns:
-        How many starts have failed since one served, and how long (s) this one has to wait.
+        How many starts have failed in a row, and how long (s) this one has to wait.
     """
     path = _path(environ)
     failed, last = _read(path)
@@ -51,7 +51,7 @@ def begin(environ: Mapping[str, str], now: float) -> tuple[int, float]:
 
 
 def succeed(environ: Mapping[str, str]) -> None:
-    """It serves: the next start need not wait."""
+    """Note that the daemon serves: the next start need not wait."""
     path = _path(environ)
     if path:
         with suppress(OSError):
@@ -64,7 +64,7 @@ def _path(environ: Mapping[str, str]) -> str:
 
 
 def _read(path: str) -> tuple[int, float]:
-    """How many, and when the last one was; none where nothing that makes sense is written."""
+    """The number of failed starts and the time of the last; 0 if the file is absent or damaged."""
     try:
         with open(path, encoding="ascii") as file:
             failed, last = file.read(100).split()

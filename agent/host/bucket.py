@@ -1,4 +1,4 @@
-"""A token bucket: so many at once, then so many a second. It is told the time, and never asks."""
+"""A token bucket: a burst, then a rate. The time is an argument."""
 
 from __future__ import annotations
 

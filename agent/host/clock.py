@@ -1,8 +1,8 @@
-"""The clock that is handed to everything that asks for the time.
+"""The clock that is passed to everything that needs the time.
 
-Two times, never mixed: lifetimes are measured on CLOCK_BOOTTIME, which neither the administrator
-nor NTP can set and which goes on while the machine sleeps (clock_gettime(2)); the wall clock only
-dates signatures and log lines.
+Two clocks, never mixed: lifetimes are measured on CLOCK_BOOTTIME, which neither the administrator
+nor NTP can set and which goes on while the machine sleeps (clock_gettime(2)); the wall clock is
+only for the dates of signatures and log lines.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the time is: cores take one of these and never ask the system themselves."""
+    """Tells the time; cores use one of these and never the system's clock."""
 
     def boottime(self) -> float:
         """Seconds since boot, suspend included."""
 
     def wall(self) -> float:
-        """Seconds since 1970-01-01T00:00:00Z, as set by whoever sets this host's clock."""
+        """Seconds since the Unix epoch by this host's wall clock, which may be wrong, or set."""
 
 
 class SystemClock:

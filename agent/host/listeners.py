@@ -20,18 +20,18 @@ log = logging.getLogger("sixtykeyd")
 
 
 class CannotListen(Exception):
-    """A socket cannot be had; the words say which, why, and what to do."""
+    """A socket cannot be opened; the message says which, why, and what to do."""
 
 
 def all_listeners(config: Config, environ: MutableMapping[str, str]) -> dict[str, socket.socket]:
     """The sockets by name: lookup, push, https when there is a network listener, source.
 
-    The last one is there when systemd has passed it in, or when a source is configured.
+    `source` is included if systemd passed it in, or if a source is configured.
 
     Raises:
-        CannotListen: one of them cannot be had.
-        Problems: the configuration does not fit what systemd passed in, or may not listen itself.
-            In both cases none is left open.
+        CannotListen: one of them cannot be opened.
+        Problems: the configuration contradicts what systemd passed in, or may not listen itself.
+        In both cases none is left open.
     """
     passed = listen_fds(environ)
     try:
@@ -61,7 +61,7 @@ def all_listeners(config: Config, environ: MutableMapping[str, str]) -> dict[str
 
 
 def _check_passed(sock: socket.socket, http: Http) -> None:
-    """What the configuration would refuse to bind is not taken from systemd either."""
+    """Refuse a passed socket that the configuration would not be allowed to bind."""
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         raise Problems(["systemd passed in an https socket that is not TCP"])
     address = sock.getsockname()[0].partition("%")[0]
@@ -75,12 +75,12 @@ def _check_passed(sock: socket.socket, http: Http) -> None:
 
 
 def tcp(address: str, port: int) -> socket.socket:
-    """A listening TCP socket. Raises CannotListen; Problems where none may be made."""
+    """A listening TCP socket. Raises CannotListen; Problems if this process may not make one."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         sock = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
-        # As the packaged service is: it can make Unix sockets only.
+        # The packaged service can make Unix sockets only.
         raise Problems(
             [
                 f"push.http: {address} port {port}: {error.strerror}; if this service may not open "
@@ -100,14 +100,14 @@ def tcp(address: str, port: int) -> socket.socket:
 def unix(path: str, group: str) -> socket.socket:
     """A listening Unix socket that `group` may use. Raises CannotListen.
 
-    A group that does not exist leaves it to its owner and root, and is reported.
+    If the group does not exist, only owner and root can use it; that is reported.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # 0755: who may use a socket is said by the socket's own mode.
+        # 0755: the socket's own mode says who may use it.
         _make_parents(Path(path).parent)
         _remove_stale(path)
-        # Nobody can connect before group and mode are as they should be.
+        # Nobody can connect before group and mode are set.
         before = os.umask(0o177)
         try:
             sock.bind(path)
@@ -125,7 +125,7 @@ def unix(path: str, group: str) -> socket.socket:
 
 
 def _make_parents(folder: Path) -> None:
-    """Missing folders, 0755 whatever the umask: the helper's user must get through them."""
+    """Make missing folders, 0755 whatever the umask: the helper's user has to enter them."""
     if not folder.exists():
         _make_parents(folder.parent)
         folder.mkdir(exist_ok=True)

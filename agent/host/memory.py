@@ -1,7 +1,7 @@
-"""Memory: some is kept in reserve, and it goes back to the kernel when a crowd has gone.
+"""A memory reserve, and returning memory to the kernel after a crowd of connections.
 
-Python and the C library keep the memory of one crowd of connections for the next. After a crowd of
-TLS handshakes that is as much again as the daemon takes.
+Python and the C library keep freed memory for the next crowd of connections. After a crowd of TLS
+handshakes it is as much again as the daemon's own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import mmap
 
 
 def check_reserve(size: int) -> None:
-    """Raise MemoryError unless `size` bytes could be had now; they are not touched (mmap(2))."""
+    """Raise MemoryError unless `size` bytes could be allocated now; none are used (mmap(2))."""
     try:
         mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     except OSError:
@@ -22,7 +22,7 @@ def check_reserve(size: int) -> None:
 def give_back() -> None:
     """Collect reference cycles, then return free heap to the kernel (malloc_trim(3)): 15 ms."""
     gc.collect()
-    # Another C library has no such call; a hardened system may not let ctypes make one.
+    # Other C libraries lack this call, and a hardened system may forbid ctypes.
     with contextlib.suppress(ImportError, AttributeError, OSError, MemoryError):
         import ctypes
 

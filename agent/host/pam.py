@@ -1,4 +1,4 @@
-"""Whether this host can hold a login to one-time keys: sshd's PAM stack has to ask the daemon."""
+"""Checks whether this host can enforce one-time keys: sshd's PAM stack has to ask the daemon."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _SETUP = "run /usr/lib/sixtykey/sshd-setup enable --one-time"
 
 
 def check_one_time(root: str = "/", socket: str = SOCKET) -> None:
-    """Make sure that a login which was handed a one-time key cannot go on without the daemon's yes.
+    """Check that a login with a one-time key cannot succeed without the daemon's consent.
 
-    `root` is where the host's files are; `socket` is lookup.socket of the configuration. Where this
-    user may not read sshd's configuration, nothing is known of UsePAM, and that is no problem.
+    `root` is the folder of the host's files; `socket` is lookup.socket of the configuration. If
+    this user may not read sshd's configuration, UsePAM is unknown, and that is not reported.
 
-    Raises Problems: keys cannot be limited to one use here; the words say why and what to do.
+    Raises Problems: one-time keys cannot be enforced here; the message says why and what to do.
     """
     problems = [*program_faults(root), *_stack(root, socket), *_sshd(root)]
     if problems:
@@ -27,7 +27,7 @@ def check_one_time(root: str = "/", socket: str = SOCKET) -> None:
 
 
 def program_faults(root: str = "/") -> list[str]:
-    """What keeps PAM from running pam-account, or lets others than root change it."""
+    """Reasons why PAM cannot run pam-account, or why others than root can change it."""
     path = os.path.join(root, PROGRAM.lstrip("/"))
     try:
         status = os.stat(path)
@@ -48,16 +48,16 @@ def _stack(root: str, socket: str) -> list[str]:
         return [f"{error.filename}: {error.strerror}"]
     except ValueError as error:
         return [str(error)]
-    # Asked twice, the daemon gives the same answer to the same login.
+    # A doubled line is harmless: the daemon gives the same login the same answer.
     return [f"{f.what}: {_SETUP}" for f in faults if f.name != "pam-line-doubled"]
 
 
 def _sshd(root: str) -> Iterator[str]:
-    """What sshd's files say of PAM, as far as they can be read; the first value counts."""
+    """Problems in sshd's files about PAM, as far as they can be read; the first value counts."""
     unread: list[str] = []
     said: dict[str, str] = {}
     for line in directives(os.path.join(root, "etc/ssh/sshd_config"), unread=unread):
-        # A file that cannot be read, before this line, may have said otherwise.
+        # An unreadable file before this line may have a different value.
         if line.keyword in {"usepam", "pamservicename"} and not line.match and not unread:
             said.setdefault(line.keyword, line.value.strip('"').lower())
     if said.get("usepam", "yes" if unread else "no") != "yes":

@@ -1,4 +1,4 @@
-"""Who is at the other end of a Unix socket, as the kernel says."""
+"""The peer of a Unix socket, according to the kernel."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _UCRED = struct.Struct("3i")
 
 
 def peer_process(sock: socket.socket) -> tuple[int, int]:
-    """The id and the user id of the process that connected, as they were then. Raises OSError."""
+    """The process id and user id of the peer, at the time it connected. Raises OSError."""
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     pid, uid, _ = _UCRED.unpack(credentials)
     return int(pid), int(uid)
 
 
 def peer_uid(sock: socket.socket) -> int:
-    """The user id of the process that connected, as it was then. Raises OSError."""
+    """The user id of the peer, at the time it connected. Raises OSError."""
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     return int(_UCRED.unpack(credentials)[1])

@@ -1,6 +1,6 @@
-"""Which process is which: its parent, its start, and who it runs as (proc(5)).
+"""Identifies processes, and finds their parent and user (proc(5)).
 
-A process id is used again once its process has ended; with the time of its start it names one
+A process id is reused after the process has ended; together with the start time it identifies one
 process of this boot.
 """
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class ProcessGone(Exception):
-    """There is no such process, or /proc shows it to nobody but its own user (hidepid=)."""
+    """There is no such process, or /proc hides it from other users (hidepid=)."""
 
 
 class Process(NamedTuple):
@@ -20,12 +20,12 @@ class Process(NamedTuple):
     started: int
 
     def __str__(self) -> str:
-        """As a file's name, and in the audit."""
+        """The form for file names and the audit."""
         return f"{self.pid}-{self.started}"
 
 
 class ProcessStatus(NamedTuple):
-    """What /proc says of a process: what it calls itself, its parent, and its real user id."""
+    """A process in /proc: its own name for itself, its parent, and its real user id."""
 
     process: Process
     name: str
@@ -34,11 +34,11 @@ class ProcessStatus(NamedTuple):
 
 
 def read_status(pid: int, root: str = "/proc") -> ProcessStatus:
-    """What /proc says of process `pid`.
+    """Read process `pid` in /proc.
 
     Raises:
-        ProcessGone: there is none.
-        OSError: nothing is known of it, as when this process has no descriptor left.
+        ProcessGone: there is no such process.
+        OSError: it cannot be read, for example because no descriptor is left.
     """
     try:
         with open(f"{root}/{pid}/stat", encoding="utf-8", errors="replace") as file:
@@ -47,7 +47,7 @@ def read_status(pid: int, root: str = "/proc") -> ProcessStatus:
             status = file.read(8192)
     except (FileNotFoundError, ProcessLookupError) as error:
         raise ProcessGone(f"process {pid}: {error.strerror}") from None
-    # A process names itself, so its name may hold anything: what counts follows the last ")".
+    # A process chooses its name, so it may contain anything: the fields follow the last ")".
     head, _, rest = stat.rpartition(")")
     fields = rest.split()
     try:
@@ -60,7 +60,7 @@ def read_status(pid: int, root: str = "/proc") -> ProcessStatus:
 
 
 def is_running(process: Process, root: str = "/proc") -> bool:
-    """Whether this very process has not ended. Raises OSError: it is not known."""
+    """Whether this very process still runs. Raises OSError: unknown."""
     try:
         return read_status(process.pid, root).process == process
     except ProcessGone:

@@ -1,4 +1,4 @@
-"""Standard streams that a daemon was started without."""
+"""Opens standard streams that were closed at the start."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 
 
 def open_standard_streams() -> None:
-    """Started with stdout closed, a client's socket would become descriptor 1 and get the audit."""
+    """Open closed ones: else a client's socket could become descriptor 1 and receive the audit."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # uses the lowest free descriptor: this one

@@ -1,7 +1,7 @@
-"""systemd's two small protocols: sockets passed in, and words sent back. Standard library only.
+"""systemd's two small protocols: passed sockets and notifications. Standard library only.
 
-Sources: sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3). Under no service manager, and under
-one that uses neither, everything here does nothing.
+Sources: sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3). Without systemd, everything here
+does nothing.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ _LISTEN_VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFD
 def listen_fds(environ: MutableMapping[str, str]) -> dict[str, socket.socket]:
     """The sockets that were passed to this process, by their FileDescriptorName=.
 
-    The variables are taken out of `environ`, and the descriptors are closed on exec, so that no
-    child of ours believes that they are its own. Names are those of the socket units; when two
-    sockets have the same name, the first one counts.
+    The variables are removed from `environ`, and the descriptors are closed on exec, so that no
+    child takes them for its own. If two sockets have the same name, the first one is used.
 
     Returns:
         Listening sockets by name, with family and type as the kernel knows them; none when
         LISTEN_PID is not this process.
     Raises:
-        OSError: a descriptor that was announced is not there, or is not a socket.
+        OSError: an announced descriptor is not open, or is not a socket.
     """
     pid, count, names = (environ.get(name, "") for name in _LISTEN_VARIABLES[:3])
     for name in _LISTEN_VARIABLES:
@@ -54,21 +53,21 @@ def _names(names: str, count: int) -> list[str]:
 
 
 class Notifier:
-    """What the service manager is told, by datagrams to NOTIFY_SOCKET.
+    """Sends notifications to the service manager, as datagrams to NOTIFY_SOCKET.
 
-    Every method does nothing without that socket, and none of them raises or waits: a service
-    manager that does not listen must never stop a lookup.
+    Without that socket the methods do nothing. None raises or blocks: a service manager that does
+    not read must never stop a lookup.
 
     `watchdog_interval`: seconds between two calls of `watchdog`, half of what the manager allows;
-    None when it keeps no watch on this process.
+    None if it does not watch this process.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         address = environ.get("NOTIFY_SOCKET", "")
-        # "@" stands for the NUL that begins an abstract name; anything but these two is no address.
+        # "@" stands for the NUL of an abstract name; any other first character is invalid.
         self._address = "\0" + address[1:] if address[:1] == "@" else address
-        # One socket for good: opening one for each word would fail when descriptors run out, and
-        # the watchdog would then end a daemon that still answers.
+        # One socket, kept open: opening one for each message would fail without free descriptors,
+        # and the watchdog would then kill a daemon that still answers.
         self._socket: Optional[socket.socket] = None
         if address[:1] in {"/", "@"}:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -98,7 +97,7 @@ class Notifier:
         self._send(f"STATUS={_one_line(text)}")
 
     def close(self) -> None:
-        """Let go of the socket; every later word is lost in silence."""
+        """Close the socket; later notifications are silently lost."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -109,7 +108,7 @@ class Notifier:
         try:
             self._socket.sendto("\n".join(lines).encode(), self._address)
         except (OSError, ValueError):
-            pass  # a manager that is away or slow is no reason to fail a login
+            pass  # an absent or slow manager is no reason to fail a login
 
 
 def _watchdog_interval(environ: Mapping[str, str]) -> Optional[float]:

@@ -1,4 +1,4 @@
-"""The TLS side of the network listener: certificate, key, and whose clients are let in."""
+"""TLS of the network listener: certificate, key, and the clients' CA."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from agent.config.settings import Tls
 def context(tls: Tls, section: str = "push.http.tls") -> ssl.SSLContext:
     """A server's context: TLS 1.2 and up, with the standard library's choice of ciphers.
 
-    With a client CA, a certificate that another CA signed fails the handshake; a client with none
-    gets through it, and is told InvalidClientTokenId over HTTP, where it can be read.
+    With a client CA, a certificate of another CA fails the handshake; a client without one passes
+    it, and gets InvalidClientTokenId over HTTP, a message that it can read.
 
     Args:
         tls: the files.
-        section: where the configuration names them, for messages.
+        section: their path in the configuration, for messages.
     Raises:
-        Problems: a file cannot be read or used; every such file is named.
+        Problems: files that cannot be read or used; every such file is named.
     """
     made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
     made.set_alpn_protocols(["http/1.1"])
-    # A second handshake within TLS 1.2 would cost a signature that has no turn.
+    # A renegotiation (TLS 1.2) would cost a signature outside the handshakes' turns.
     made.options |= ssl.OP_NO_RENEGOTIATION
     problems: list[str] = []
     try:

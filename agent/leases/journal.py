@@ -2,8 +2,8 @@
 
 What is written here before a push is acknowledged survives SIGKILL: it is in the kernel's page
 cache, so nothing waits for a disk (synchronous=OFF). A reboot ends every lease anyway: those of
-another boot are dropped. A damaged journal is set aside, never repaired, never believed: each row
-carries a digest, since SQLite's own checks do not see a byte that changed inside a value.
+another boot are dropped. A damaged journal is set aside, never repaired and never used: each row
+has a digest, since SQLite's own checks do not notice a changed byte inside a value.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _REMOVE = "DELETE FROM leases WHERE os_user = ? AND slot = ? AND request_id = ?"
 
 
 class Damaged(Exception):
-    """The journal is not as it was left; the words say what was seen."""
+    """The journal is not as the daemon left it; the message says what was found."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a journal held: leases, its writer's horizon, and uses. Its marks are read later."""
+    """What a journal contained: leases, the horizon, and uses. Its marks are read later."""
 
     leases: list[Lease]
     horizon: Horizon
@@ -47,8 +47,8 @@ class Found:
 class Journal:
     """One SQLite database; every method is one transaction, and raises NotDurable if it failed.
 
-    It takes leases when it is `sound`. Opened, it is so if it is of this version and of this boot;
-    otherwise it has to be written anew first, as it has whenever it was found damaged.
+    It accepts leases while it is `sound`. After opening it is sound if it has this version's tables
+    and is of this boot; otherwise, and after damage, `rewrite` makes it sound.
     """
 
     def __init__(self, path: str, boot_id: Optional[str] = None) -> None:
@@ -61,15 +61,15 @@ class Journal:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a database to read marks from, and to write anew."""
+        """Whether a database is open."""
         return self._database is not None
 
     def open(self, settings: Keys, now: float, report: Report, unusable: Report) -> Optional[Found]:
         """Open the database, and read the leases that are good under today's settings.
 
-        `now` is CLOCK_BOOTTIME, s. A damaged one is set aside, and `report` is told; then nothing
-        is known. One that can only be read (no room, read-only) is read and let go, and `unusable`
-        is told. None: it could not even be read, and may be tried again.
+        `now` is CLOCK_BOOTTIME, s. A damaged database is set aside and `report` is called; the
+        result is empty. One on a read-only file system is read and closed, and `unusable` is
+        called. None: it could not be read, and may be tried again.
         """
         self.close()
         try:
@@ -85,7 +85,7 @@ class Journal:
     def begin_anew(
         self, damage: str, settings: Keys, now: float, report: Report, unusable: Report
     ) -> Optional[Found]:
-        """Set a damaged journal aside, and begin another: all that was accepted may be missing."""
+        """Set a damaged journal aside, and begin a new one, which may lack accepted pushes."""
         self.close()
         try:
             aside = journal_file.set_aside(self._path)
@@ -98,13 +98,13 @@ class Journal:
         return Found([], Horizon(lost_at=now))
 
     def check_marks(self) -> None:
-        """Raise Damaged when the table of marks is; NotDurable when it cannot be read."""
+        """Raise Damaged if the table of marks is damaged; NotDurable if it cannot be read."""
         with self._reading() as (database, layout):
             if layout is not None:
                 _check_table(database, layout.marked)
 
     def marks(self, after: int) -> Numbered:
-        """The next marks after a row's number, each with its own. Raises Damaged, NotDurable."""
+        """The marks after a row number, each with its row number. Raises Damaged, NotDurable."""
         with self._reading() as (database, layout):
             return [] if layout is None else layout.marks(database, after)
 
@@ -115,14 +115,14 @@ class Journal:
         horizon: Horizon,
         consumed: Iterable[Consumption] = (),
     ) -> None:
-        """Hold this and nothing else, in today's form; then it is sound. Raises NotDurable."""
+        """Replace everything by this, in today's tables; then it is sound. Raises NotDurable."""
         with self._transaction() as database:
             journal_rows.make(database, self._boot_id)
             journal_rows.put_all(database, leases, marks)
             journal_rows.put_horizon(database, horizon)
             journal_rows.put_consumed(database, consumed)
         with suppress(sqlite3.Error):
-            # The log is as long as all of it now; on tmpfs that is memory.
+            # The write-ahead log is as long as the whole database now; on tmpfs that is memory.
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._layout = journal_rows.LAYOUT
         self._files = journal_file.identities(self._path)
@@ -138,14 +138,14 @@ class Journal:
                 journal_rows.put_mark(database, mark)
 
     def consume(self, lease: Lease, used: Consumption) -> None:
-        """Use a one-time lease up. What is left of it explains refusals. Raises NotDurable."""
+        """Use up a one-time lease; its row stays, to explain refusals. Raises NotDurable."""
         self._check_sound()
         with self._transaction() as database:
             journal_rows.put(database, replace(lease, uses=0))
             journal_rows.put_consumed(database, [used])
 
     def remove(self, leases: list[Lease]) -> None:
-        """Drop leases before their time; their marks stay remembered. Raises NotDurable."""
+        """Delete leases before their end; their marks stay. Raises NotDurable."""
         self._check_sound()
         with self._transaction() as database:
             database.executemany(
@@ -153,7 +153,7 @@ class Journal:
             )
 
     def forget(self, boottime: float, wall: float, horizon: Horizon) -> None:
-        """Drop what has ended: leases by boot time, marks by the wall clock (s).
+        """Delete what has ended: leases by boot time, marks by the wall clock (s).
 
         What is forgotten raises the horizon in the same transaction. Raises NotDurable.
         """
@@ -172,9 +172,9 @@ class Journal:
                 journal_rows.put_horizon(database, horizon)
 
     def check_place(self) -> None:
-        """Raise NotDurable when its files were removed, replaced, or opened to others.
+        """Raise NotDurable if its files were removed, replaced, or made accessible to others.
 
-        Then it is not sound: what is written goes where no later process will look.
+        Then it is not sound: no later process would find what is written.
         """
         if not self.sound:
             return
@@ -188,7 +188,7 @@ class Journal:
             raise NotDurable(f"{self._path} was removed or replaced")
 
     def close(self) -> None:
-        """Let go of the file; everything recorded is in it."""
+        """Close the file; everything recorded is in it."""
         self.sound = False
         if self._database is not None:
             self._database.close()
@@ -198,12 +198,12 @@ class Journal:
         """Raises OSError, NotDurable, Damaged."""
         journal_place.prepare(self._path)
         journal_file.make_owned(self._path)
-        # One thread at a time uses it, though not always the same one.
+        # One thread at a time uses it, but not always the same one.
         self._database = sqlite3.connect(
             self._path, timeout=1.0, isolation_level=None, check_same_thread=False
         )
         with self._sqlite_errors():
-            # Bytes that are no UTF-8 are damage like any other, and for the digest to find.
+            # Invalid UTF-8 is damage like any other; the digest finds it.
             self._database.text_factory = lambda data: data.decode(errors="replace")
             # Exclusive: two daemons never share a journal, and no shared memory file is needed.
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -214,9 +214,9 @@ class Journal:
         return found
 
     def _read(self, database: sqlite3.Connection, settings: Keys, now: float) -> Found:
-        """What it holds but for the marks. Raises sqlite3.DatabaseError: it is not as it was left.
+        """Read all but the marks. Raises sqlite3.DatabaseError: it is damaged.
 
-        Nothing is written yet: a full disk must not keep live keys from lookups.
+        Nothing is written here: on a full disk, lookups still get the live keys.
         """
         version = database.execute("PRAGMA user_version").fetchone()[0]
         tables = database.execute("SELECT sql FROM sqlite_master WHERE sql NOT NULL ORDER BY name")
@@ -236,7 +236,7 @@ class Journal:
         self.sound = this_boot and layout is _LAYOUTS[0]
         if this_boot:
             return Found(leases, horizon, tuple(layout.consumed(database)))
-        # After a reboot marks may be missing: what was in the page cache did not reach the disk.
+        # After a reboot marks may be missing: the page cache did not reach the disk.
         return Found([], horizon._replace(lost_at=0.0))
 
     def _read_copy(self, settings: Keys, now: float, report: Report) -> Optional[Found]:
@@ -275,7 +275,7 @@ class Journal:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """BEGIN to COMMIT; whatever fails is rolled back, and is NotDurable."""
+        """BEGIN to COMMIT; any failure is rolled back and raised as NotDurable."""
         database = self._database
         if database is None:
             raise NotDurable(f"{self._path}: not open")

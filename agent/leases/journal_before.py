@@ -1,7 +1,7 @@
-"""The journal of the version before (0.1.0): read once, on upgrade, and then written anew.
+"""The journal of 0.1.0: read once, on upgrade, and then rewritten in today's form.
 
-Its marks name no principal, and it kept no horizon: the process forgot nothing that was less than
-15 minutes old, so that is what it may not know any more.
+Its marks have no principal, and it has no horizon: 0.1.0 remembered marks for 15 minutes, so
+anything older may be forgotten.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a journal lies: whether its files are the daemon's alone, and still those it opened."""
+"""Checks a journal's files: only the daemon can write them, and they are the ones it opened."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-# What SQLite keeps beside a database; of each, another's could change what is read (a journal of
-# rollback is played back at opening).
+# The files that SQLite keeps beside a database. A foreign one could change what is read (a rollback
+# journal is played back on opening).
 SIDE_FILES = ("-wal", "-shm", "-journal")
 Identity = tuple[int, int]
 
 
 def make_owned(path: str) -> None:
-    """Make the file if it is not there; raise OSError if anybody else could have written it.
+    """Make the file if it is missing; raise OSError if another user could have written it.
 
-    Whoever can write the journal decides who may log in, so what others left there is not read:
-    neither the file, nor those beside it, nor anything in a folder that others can write to.
+    The journal decides who may log in, so a file that others could have written is not read:
+    neither the database, nor the files beside it, nor anything in a folder that others can write
+    to.
     """
     _check_folder(os.path.dirname(path) or ".")
-    # Readable by nobody else from the first byte on: SQLite itself would make it 0644.
+    # Readable by nobody else from the first byte: SQLite itself would create it with 0644.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        # By the descriptor: another name cannot be put in its place between look and use.
+        # Checked through the descriptor: the file cannot be exchanged between check and use.
         _check_file(os.fstat(descriptor), "it")
     finally:
         os.close(descriptor)
@@ -33,9 +34,9 @@ def make_owned(path: str) -> None:
 
 
 def check_owned(path: str) -> None:
-    """Raise OSError if anybody else could have written the journal or a file beside it.
+    """Raise OSError if another user could have written the journal or a file beside it.
 
-    It looks only: to open the file and close it again would end SQLite's lock (fcntl_locking(2)).
+    The files are not opened: closing one again would release SQLite's lock (fcntl_locking(2)).
     """
     _check_folder(os.path.dirname(path) or ".")
     for suffix in ("", *SIDE_FILES):
@@ -44,7 +45,7 @@ def check_owned(path: str) -> None:
 
 
 def copy_owned(path: str, copy: str) -> None:
-    """Copy a journal that can only be read. Raises OSError if it cannot, or if it is not ours."""
+    """Copy a read-only journal. Raises OSError, also if others could have written it."""
     _check_folder(os.path.dirname(path) or ".")
     for suffix in ("", "-wal"):
         try:
@@ -57,7 +58,7 @@ def copy_owned(path: str, copy: str) -> None:
 
 
 def identities(path: str) -> dict[str, Identity]:
-    """Which files there are now, of the database and its log, by device and inode."""
+    """Device and inode of the database and its log, if they exist."""
     found: dict[str, Identity] = {}
     for name in (path, path + "-wal"):
         try:
@@ -69,7 +70,7 @@ def identities(path: str) -> dict[str, Identity]:
 
 
 def set_aside(path: str) -> str:
-    """Keep a damaged journal under another name: this one. Raises OSError."""
+    """Rename a damaged journal; returns its new name. Raises OSError."""
     aside = f"{path}.damaged"
     os.replace(path, aside)
     for suffix in SIDE_FILES:
@@ -78,7 +79,7 @@ def set_aside(path: str) -> str:
 
 
 def is_in_memory(path: str) -> bool:
-    """Whether a journal there is on tmpfs, which no disk can make wait (proc(5), mountinfo)."""
+    """Whether a journal there is on tmpfs, which never waits for a disk (proc(5), mountinfo)."""
     try:
         device = os.stat(os.path.dirname(path)).st_dev
         mounts = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
@@ -96,7 +97,8 @@ def _check_file(found: os.stat_result, name: str) -> None:
 
 
 def _check_folder(folder: str) -> None:
-    # Sticky or not: in a folder where others may make files, they can make those beside ours.
+    # Sticky or not: if others can make files in the folder, they can make those beside the
+    # database.
     found = os.stat(folder)
     if found.st_uid not in {0, os.geteuid()} or found.st_mode & 0o022:
         raise PermissionError(errno.EPERM, "its folder is not one that this daemon alone can write")

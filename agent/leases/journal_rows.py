@@ -1,4 +1,4 @@
-"""What stands in the journal: its tables, and rows that tell when they were changed."""
+"""The journal's tables and rows; a digest in each row shows when it was changed."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Numbered = list[tuple[int, AcceptedMark]]
 class Layout:
     """One version of the tables, and how to read them; each reader raises sqlite3.DatabaseError.
 
-    `marks` reads those after a row's number, LIMITS.marks_at_once at a time; `horizon` is told what
-    time it is (CLOCK_BOOTTIME, s).
+    `marks` reads those after a row number, LIMITS.marks_at_once at a time; `horizon` takes the time
+    (CLOCK_BOOTTIME, s).
     """
 
     version: int
-    # As SQLite keeps them, by name: what is there must be this, letter by letter.
+    # The statements as SQLite stores them, by name; what is found must be identical.
     tables: tuple[str, ...]
     # The table whose rows are marks.
     marked: str
@@ -59,10 +59,10 @@ _PUT_MARK = "INSERT INTO marks VALUES (?, ?, ?, ?, ?)"
 
 
 def make(database: sqlite3.Connection, boot_id: str) -> None:
-    """Empty tables of this version, whatever was there. Raises sqlite3.Error."""
+    """Replace all tables by empty ones of this version. Raises sqlite3.Error."""
     found = "SELECT type, name FROM sqlite_master WHERE sql NOT NULL"
     for kind, name in database.execute(found).fetchall():
-        # A view takes its triggers with it.
+        # Dropping a view drops its triggers.
         database.execute(f'DROP {kind} IF EXISTS "{name}"')
     for table in LAYOUT.tables:
         database.execute(table)
@@ -89,19 +89,19 @@ def put_mark(database: sqlite3.Connection, mark: AcceptedMark) -> None:
 def put_all(
     database: sqlite3.Connection, leases: Iterable[Lease], marks: Iterable[AcceptedMark]
 ) -> None:
-    """Write any number of both. Raises sqlite3.Error."""
+    """Write leases and marks. Raises sqlite3.Error."""
     database.executemany(_PUT, map(_lease_row, leases))
     database.executemany(_PUT_MARK, map(_mark_row, marks))
 
 
 def put_horizon(database: sqlite3.Connection, horizon: Horizon) -> None:
-    """Make this the horizon. Raises sqlite3.Error."""
+    """Store the horizon. Raises sqlite3.Error."""
     database.execute("DELETE FROM horizon")
     database.execute("INSERT INTO horizon VALUES (?, ?, ?)", sealed(tuple(horizon)))
 
 
 def read_horizon(database: sqlite3.Connection) -> Horizon:
-    """The horizon as it stands. Raises sqlite3.DatabaseError unless it is one unchanged row."""
+    """Read the horizon. Raises sqlite3.DatabaseError unless it is one unchanged row."""
     rows = database.execute("SELECT * FROM horizon").fetchall()
     if len(rows) != 1:
         raise sqlite3.DatabaseError("it has no horizon")
@@ -109,7 +109,7 @@ def read_horizon(database: sqlite3.Connection) -> Horizon:
 
 
 def read_leases(database: sqlite3.Connection, settings: Keys) -> list[Lease]:
-    """The leases that are good under `settings`. Raises sqlite3.DatabaseError for a changed row."""
+    """The leases that `settings` allow. Raises sqlite3.DatabaseError for a changed row."""
     rows = (unsealed(row) for row in database.execute(_LEASES))
     found = (
         lease_of((os_user, *row[:7]), settings, *_conditions(*row[7:])) for os_user, _, *row in rows
@@ -124,7 +124,7 @@ def read_consumed(database: sqlite3.Connection) -> list[Consumption]:
 
 
 def read_marks(database: sqlite3.Connection, after: int) -> Numbered:
-    """The next marks, each with its row's number. Raises sqlite3.DatabaseError."""
+    """The next marks, each with its row number. Raises sqlite3.DatabaseError."""
     rows = database.execute(
         "SELECT rowid, * FROM marks WHERE rowid > ? ORDER BY rowid LIMIT ?",
         (after, LIMITS.marks_at_once),
@@ -142,7 +142,7 @@ def sealed(row: Row) -> Row:
 
 
 def unsealed(row: Row) -> Row:
-    """The row without its digest. Raises sqlite3.DatabaseError when it is not what was written."""
+    """The row without its digest. Raises sqlite3.DatabaseError if it was changed."""
     if sealed(row[:-1]) != row:
         raise sqlite3.DatabaseError("a row is not what was written")
     return row[:-1]
@@ -155,10 +155,10 @@ def lease_of(
     options: tuple[str, ...] = (),
     pinned_source: Optional[str] = None,
 ) -> Optional[Lease]:
-    """The lease of a row; None where today's settings would not take the key.
+    """The lease of a row; None if today's settings refuse the key.
 
     Raises:
-        sqlite3.DatabaseError: its conditions are of no form that is written.
+        sqlite3.DatabaseError: its conditions are malformed.
     """
     os_user, type_, base64, request_id, principal, source, pushed_at, expires_at = row
     types, bits = frozenset(settings.types), settings.rsa_min_bits
@@ -195,7 +195,7 @@ def _conditions(
 
 
 LAYOUT = Layout(
-    # Raised by one with every change of the tables: the version before is read, others set aside.
+    # Increased with every change of the tables: the previous version is read, others are set aside.
     3, _TABLES, "marks", read_leases, read_marks, lambda database, _: read_horizon(database),
     read_consumed,
 )  # fmt: skip

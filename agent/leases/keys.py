@@ -1,8 +1,8 @@
-"""SSH public keys: parsed by paramiko, and believed only when their re-encoding is the blob.
+"""SSH public keys: parsed by paramiko, and accepted only if their re-encoding equals the blob.
 
-One `type base64 [comment]` line goes in (sshd(8), AUTHORIZED_KEYS FILE FORMAT); type, blob and
-fingerprint come out. What is printed for sshd is encoded anew from these: the caller's comment,
-options and spelling go nowhere.
+The input is one `type base64 [comment]` line (sshd(8), AUTHORIZED_KEYS FILE FORMAT); the output is
+type, blob and fingerprint. sshd's line is encoded from these: the caller's comment, options and
+spelling are dropped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CURVES = {"ecdsa-sha2-nistp256": 256, "ecdsa-sha2-nistp384": 384, "ecdsa-sha2-n
 
 
 class KeyRejected(ValueError):
-    """This is not a public key that is taken here; the words say what to change."""
+    """This is not a public key that is accepted here; the message says what to change."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ class PublicKey:
         return base64.b64encode(self.blob).decode()
 
     def line(self, comment: str) -> str:
-        """The authorized_keys line, newline included; `comment` must be of our own making."""
+        """The authorized_keys line, newline included; `comment` must not come from a caller."""
         return f"{self.type} {self.base64} {comment}\n"
 
 
 def _split(text: str, types: AbstractSet[str]) -> tuple[str, bytes]:
-    """The type and blob of a line, each checked as far as text goes."""
+    """The type and blob of a line; only the text is checked."""
     line = text.rstrip(" \t\r\n")
     if "PRIVATE KEY" in line:
         raise KeyRejected("this is a private key: keep it, and push the .pub file instead")
@@ -98,7 +98,7 @@ def _decode(encoded: str) -> bytes:
         blob = base64.b64decode(encoded.encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError):
         raise KeyRejected("the key's base64 is damaged") from None
-    # One spelling for one key: no stray bits in the last character, no missing padding.
+    # One spelling for each key: no stray bits in the last character, no missing padding.
     if base64.b64encode(blob).decode() != encoded:
         raise KeyRejected("the key's base64 is damaged")
     if len(blob) > LIMITS.key_blob_bytes:
@@ -120,7 +120,7 @@ def _bits(name: str, blob: bytes) -> int:
         encoded, bits = key.asbytes(), key.get_bits()
     except Exception:  # noqa: BLE001 - paramiko, nacl and cryptography raise a dozen types here
         raise damaged from None
-    # paramiko takes blobs with trailing bytes, cut short, or with a padded modulus.
+    # paramiko accepts blobs with trailing bytes, truncated ones, or a padded modulus.
     if encoded != blob or key.get_name() != name or bits != _CURVES.get(name, bits):
         raise damaged
     return bits

@@ -1,4 +1,4 @@
-"""A lease: one key for one OS user, live until its end; and why one cannot be taken."""
+"""A lease: one key for one OS user, live until its end; and the errors of taking one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from agent.leases.keys import PublicKey
 
 
 class TableFull(Exception):
-    """No room for one more live key, for this user or at all; the words say which.
+    """No room for another live key, of this user or in total; the message says which.
 
-    `wait` is the time in seconds until the first of the keys in the way has expired.
+    `wait`: seconds until the first of these keys expires.
     """
 
     def __init__(self, words: str, wait: float) -> None:
@@ -24,11 +24,11 @@ class TableFull(Exception):
 
 
 class NotDurable(Exception):
-    """The lease could not be made to outlive the process, so it was not taken."""
+    """The lease could not be made durable, so it was not taken."""
 
 
 class ReplayMark(NamedTuple):
-    """What a repeated offer would present again.
+    """Identifies an offer, so that a repeated one is recognised.
 
     `digest` identifies the offer (for a signed request, the SHA-256 of its signature); `dated` is
     the offer's own date, in wall-clock seconds since the Unix epoch.
@@ -47,10 +47,10 @@ class AcceptedMark(NamedTuple):
 
 
 class Horizon(NamedTuple):
-    """Before when an unknown mark may be one that was accepted and is no longer known.
+    """The time before which an unknown mark may belong to an accepted, forgotten push.
 
-    `dated` (wall clock, s): nothing dated at or before it is taken. `lost_at` (CLOCK_BOOTTIME of
-    this boot, s, or None): what was accepted until this instant may be unknown too.
+    `dated` (wall clock, s): unknown marks dated at or before it are refused. `lost_at`
+    (CLOCK_BOOTTIME of this boot, s, or None): pushes accepted until then may be unknown too.
     """
 
     dated: float = float("-inf")
@@ -61,11 +61,11 @@ class Horizon(NamedTuple):
 class Lease:
     """One key for one OS user, live in [pushed_at, expires_at) on CLOCK_BOOTTIME (seconds).
 
-    `uses` is how many logins are left, None for any number; `options` are of KEY_OPTIONS, in their
-    order; `pinned_source` is the address, or IPv6 /64, from which alone the key counts.
+    `uses` is how many logins are left, None for any number; `options` are from KEY_OPTIONS, in that
+    order; `pinned_source` is the only address, or IPv6 /64, from which the key is valid.
 
     Raises:
-        ValueError: options or the pinned source are not in the one form that is written for sshd.
+        ValueError: options or the pinned source are not in their canonical form.
     """
 
     os_user: str
@@ -81,7 +81,7 @@ class Lease:
     pinned_source: Optional[str] = None
 
     def __post_init__(self) -> None:
-        """Hold what is written before the key to its forms, wherever the lease comes from."""
+        """Check the text that is written before the key, whatever the lease's source."""
         if self.options and self.options != tuple(e for e in KEY_OPTIONS if e in self.options):
             raise ValueError(f"options {self.options!r} are not known ones in their order")
         if self.pinned_source is not None:
@@ -99,14 +99,15 @@ class Lease:
 
     @cached_property
     def slot(self) -> bytes:
-        """What one lease of a user has at most one of: its key; if one-time, its key and push.
+        """Identifies a lease among the user's: its key; if one-time, its key and push.
 
-        So the same key pushed anew lives anew, and a one-time key pushed twice admits two logins.
+        So a key that is pushed again is renewed, and a one-time key that is pushed twice admits two
+        logins.
         """
         return self.key.blob if self.uses is None else self.key.blob + self.request_id.encode()
 
     def is_for(self, fingerprint: Optional[str]) -> bool:
-        """Whether sshd's %f names this key, in either of its forms; None names every key."""
+        """Whether sshd's %f, in either form, is this key's; None matches every key."""
         if fingerprint is None:
             return True
         if fingerprint.startswith("MD5:"):
@@ -115,24 +116,24 @@ class Lease:
 
 
 class LeaseSink(Protocol):
-    """Whoever accepts a push hands the lease to one of these, and knows no more of it."""
+    """Where an accepted push goes."""
 
     def check(self) -> None:
-        """Raise NotDurable when no lease could be taken at present."""
+        """Raise NotDurable if no lease could be taken now."""
 
     async def add(self, lease: Lease) -> None:
         """Take the lease, and remember its mark.
 
-        Raises TableFull or NotDurable, and then nothing is half there.
+        Raises TableFull or NotDurable; then nothing was changed.
         """
 
 
 class MarkMemory(Protocol):
-    """Who recognises a repeated offer; the store fills it from the journal, and the other way."""
+    """Recognises repeated offers; the store fills it from the journal, and the journal from it."""
 
     @property
     def state(self) -> Horizon:
-        """What has to outlive the process beside the marks."""
+        """What must be durable beside the marks."""
 
     def accepted(self) -> list[AcceptedMark]:
         """Every mark that is remembered."""
@@ -141,17 +142,17 @@ class MarkMemory(Protocol):
         """Recognise this mark from now on."""
 
     def restore(self, marks: Iterable[AcceptedMark]) -> None:
-        """Recognise these, which an earlier process accepted."""
+        """Recognise these marks, which an earlier process accepted."""
 
     def resume(self, horizon: Horizon) -> None:
-        """Everything is known that an earlier process knew, up to its own horizon."""
+        """Adopt an earlier process's horizon: all that it knew is known."""
 
     def forget(self) -> None:
-        """Drop what cannot be presented any more."""
+        """Drop marks that are too old to be presented."""
 
 
 def _check_pinned_source(source: str) -> None:
-    """Raise ValueError unless it is an address, or an IPv6 /64, in its canonical spelling."""
+    """Raise ValueError unless it is an address, or an IPv6 /64, in canonical spelling."""
     network = ipaddress.ip_network(source)
     whole = network.prefixlen == network.max_prefixlen
     spelled = str(network.network_address if whole else network)

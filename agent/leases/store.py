@@ -1,8 +1,8 @@
-"""Where accepted pushes go: durable first, then live, and only then acknowledged.
+"""Stores accepted pushes: durable first, then live, and only then acknowledged.
 
-A journal on a disk works in a thread of its own, so that a disk that stands still holds up pushes
-and never a lookup: lookups read the table, which is touched only between two turns of the event
-loop. One in memory (tmpfs, as the packages have it) waits for nothing: a push is spared the thread.
+A journal on a disk is written in a separate thread, so that a disk that hangs delays pushes and
+never a lookup: lookups read the table, which only the event loop changes. A journal in memory
+(tmpfs, the packages' default) never blocks, so pushes write it directly.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ T = TypeVar("T")
 
 
 class LeaseStore:
-    """The local table, the memory of marks and their journal, as one sink.
+    """The table, the memory of marks and the journal, together.
 
-    `journal` None: leases end with the process, and its end counts as a loss of every mark.
+    `journal` None: leases end with the process, and every mark is lost with it.
     """
 
     def __init__(
@@ -51,18 +51,18 @@ class LeaseStore:
         self._in_memory = in_memory
         self._thread = ThreadPoolExecutor(1, "journal")
         self._last_job: Optional[Future[Any]] = None
-        # What the journal held when it was opened last; None when it could not be read.
+        # What the journal contained when it was last opened; None if it could not be read.
         self._found: Optional[Found] = None
-        # After the first successful read, the table (the memory) is authoritative.
+        # After the first successful read, the table (the memory of marks) is authoritative.
         self._leases_read = False
         self._consumed: dict[str, Consumption] = {}
         self._marks_read = journal is None
 
     async def open(self) -> list[Lease]:
-        """Open the journal, put those of its leases that are live into the table; return all.
+        """Open the journal, and put its live leases into the table; returns all its leases.
 
-        Lookups can be served then; pushes only after `load_marks`. A journal that cannot be opened
-        is reported, and pushes are refused until `tend` could open it.
+        Then lookups can be served, and after `load_marks` pushes. A journal that cannot be opened
+        is reported, and pushes are refused until `tend` has opened it.
         """
         if self._journal is None:
             return []
@@ -71,7 +71,7 @@ class LeaseStore:
             lambda: journal.open(self._settings, now, self._report, self._unusable)
         )
         if found is None or self._leases_read:
-            # Read a second time it would bring back what was revoked meanwhile.
+            # A second read would bring back leases that were revoked meanwhile.
             return []
         self._leases_read = True
         self._consumed = {used.request_id: used for used in found.consumed}
@@ -80,7 +80,7 @@ class LeaseStore:
         return found.leases
 
     async def load_marks(self) -> None:
-        """Have the memory recognise what earlier processes accepted, and make the journal sound."""
+        """Restore the marks of earlier processes, and make the journal sound."""
         journal = self._journal
         if journal is None or not journal.is_open:
             return
@@ -98,7 +98,7 @@ class LeaseStore:
             self._unusable(str(error))
 
     def check(self) -> None:
-        """Raise NotDurable when the journal cannot be used at present, or memory runs out."""
+        """Raise NotDurable if the journal cannot be used now, or memory is short."""
         self._check_journal()
         _check_memory()
 
@@ -119,14 +119,14 @@ class LeaseStore:
             self._memory.remember(lease.mark, lease.request_id, lease.principal)
 
     def consumption(self, request_id: str) -> Optional[Consumption]:
-        """How the one-time key of a push was used; None when it was not, or long ago."""
+        """How the one-time key of a push was used; None if it was not, or long ago."""
         return self._consumed.get(request_id)
 
     async def consume(self, lease: Lease, used: Consumption) -> None:
-        """Use a live one-time lease up. Whoever comes while this lasts finds it used.
+        """Use up a live one-time lease. Concurrent calls find it used.
 
         Raises:
-            NotDurable: it could not be written down, so it was not used.
+            NotDurable: the use could not be recorded, so the lease was not used.
         """
         self._check_journal()
         self.table.remove([lease])
@@ -142,7 +142,7 @@ class LeaseStore:
             raise
 
     async def revoke(self, leases: Iterable[Lease]) -> None:
-        """End leases before their time: for lookups at once, then in the journal too.
+        """End leases early: at once for lookups, then in the journal.
 
         Raises:
             NotDurable: they are gone from the table, but a restart may bring them back.
@@ -154,10 +154,10 @@ class LeaseStore:
             await self._at_once(lambda: journal.remove(gone))
 
     async def tend(self) -> list[Lease]:
-        """Drop what has ended; open the journal again where it could not be used, or is gone.
+        """Drop what has ended; reopen the journal if it failed or was removed.
 
-        Call it in turn, so that no push is half there. It returns the leases of a journal that is
-        read only now. What keeps pushes from being taken is reported, each time.
+        The caller holds the turn, so that no push is in progress. Returns the leases of a journal
+        that could be read only now. Reports each time why pushes are refused.
         """
         try:
             _check_memory()
@@ -176,13 +176,13 @@ class LeaseStore:
             restored = await self.open()
             await self.load_marks()
             return restored
-        with suppress(NotDurable):  # Pushes meet the same trouble and say so; this is tidying.
+        with suppress(NotDurable):  # Pushes fail for the same reason and report it.
             now, wall, state = self._clock.boottime(), self._clock.wall(), self._memory.state
             await self._in_thread(lambda: journal.forget(now, wall, state))
         return []
 
     def close(self) -> None:
-        """Let what is being written end, and close the journal."""
+        """Wait for the write in progress, and close the journal."""
         self._thread.shutdown(wait=True)
         if self._journal is not None:
             self._journal.close()
@@ -198,7 +198,7 @@ class LeaseStore:
             raise NotDurable("what was accepted before is not read yet")
 
     async def _read_marks(self, journal: Journal) -> bool:
-        """Fill the memory, a few at a time. Returns whether the journal has to be written anew."""
+        """Fill the memory, a few marks at a time. Returns whether the journal must be rewritten."""
         found, after, damaged = self._found, 0, False
         try:
             await self._in_thread(journal.check_marks)
@@ -213,31 +213,31 @@ class LeaseStore:
         if found is None:
             raise NotDurable("what was accepted before cannot be read")
         self._memory.resume(found.horizon)
-        self._memory.forget()  # what ended meanwhile takes nobody's place
+        self._memory.forget()  # an ended one needs no room
         self._marks_read = True
         return damaged
 
     def _restore(self, lease: Lease) -> None:
         if lease.uses == 0 or lease.request_id in self._consumed:
             return
-        # Pushed later than now: by another clock, and it would outlive its time on this one.
+        # Pushed in the future: by another clock, and it would live too long on this one.
         if not lease.pushed_at <= self._clock.boottime() < lease.expires_at:
             return
         if any(live.slot == lease.slot for live in self.table.of(lease.os_user)):
-            return  # Pushed again since, and so newer than what the journal had.
+            return  # Pushed again since: newer than the journal's.
         try:
             self.table.add(lease)
         except TableFull as error:
             self._report(f"request {lease.request_id} is not restored: {error}")
 
     async def _at_once(self, work: Callable[[], T]) -> T:
-        """Work in this thread where the journal waits for nothing and nobody else is using it."""
+        """Run it in this thread if the journal is in memory and no other thread is using it."""
         if self._in_memory and (self._last_job is None or self._last_job.done()):
             return work()
         return await self._in_thread(work)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        """Work in the journal's thread. Its end is seen even if whoever waits for it goes away."""
+        """Run it in the journal's thread. It is awaited even if the caller is cancelled."""
         job = self._thread.submit(work)
         self._last_job = job
         return await asyncio.shield(asyncio.wrap_future(job))

@@ -20,19 +20,19 @@ from agent.leases.lease import Lease, TableFull
 
 
 class LeaseTable:
-    """Live leases by OS user. A read never consumes, and costs the same however many there are.
+    """Live leases by OS user. Reading never consumes, and its cost does not depend on their number.
 
-    Time stands still within each operation (the cache's own timer is entered), so that what was
-    checked is what is used.
+    Each operation uses one time throughout (it enters the cache's timer), so that check and use
+    agree.
     """
 
     def __init__(self, settings: Keys, clock: Clock) -> None:
         self._settings = settings
-        # A user's leases by their slots; the oldest first.
+        # A user's leases by slot, the oldest first.
         self._users: cachetools.TTLCache[str, dict[bytes, Lease]] = cachetools.TTLCache(
             maxsize=math.inf, ttl=settings.lifetime, timer=clock.boottime, getsizeof=len
         )
-        # No lease ends before this, so a full table need not be searched for room until then.
+        # No lease ends before this time, so until then a full table need not be searched for room.
         self._next_end = 0.0
 
     def of(self, os_user: str) -> tuple[Lease, ...]:
@@ -53,12 +53,12 @@ class LeaseTable:
             return int(self._users.currsize)
 
     def check_room(self, lease: Lease) -> None:
-        """Raise TableFull when it could not be added without evicting a live key."""
+        """Raise TableFull if adding it would evict a live key."""
         with self._users.timer as now:
             self._check_room(lease.os_user, lease.slot, now)
 
     def add(self, lease: Lease) -> None:
-        """Make the lease live; the same key of the same user is replaced, and lives anew.
+        """Make the lease live; it replaces one with the same key of the same user.
 
         Raises:
             TableFull: nothing was changed.
@@ -72,15 +72,15 @@ class LeaseTable:
             self._next_end = min(self._next_end, lease.expires_at)
 
     def remove(self, leases: Iterable[Lease]) -> None:
-        """These are gone for the next lookup; those that ended already do not matter."""
+        """Remove these leases, as far as they are live."""
         with self._users.timer:
             for lease in leases:
-                # The lease, not its key: pushed again meanwhile, the key has another one.
+                # This lease, not any with its key: the key may have been pushed again meanwhile.
                 left = [e for e in self.of(lease.os_user) if e.request_id != lease.request_id]
                 self._put(lease.os_user, _by_slot(left))
 
     def _check_room(self, os_user: str, slot: bytes, now: float) -> dict[bytes, Lease]:
-        """The user's leases, if there is room for this key among them. Raises TableFull."""
+        """The user's leases, if there is room for this key. Raises TableFull."""
         leases = self._without_ended(os_user, now)
         per_user, total = self._settings.per_user, self._settings.total
         more = slot not in leases
@@ -95,7 +95,7 @@ class LeaseTable:
         return leases
 
     def _without_ended(self, os_user: str, now: float) -> dict[bytes, Lease]:
-        """The user's leases, less those at the front that have ended: they end as they came."""
+        """The user's leases without the ended ones, which are at the front."""
         leases = self._users.get(os_user, {})
         ended = [*takewhile(lambda slot: leases[slot].expires_at <= now, leases)]
         if ended:
@@ -111,7 +111,7 @@ class LeaseTable:
             self._users.pop(os_user, None)
 
     def _sweep(self) -> None:
-        """Drop every lease that has ended, and note when the next one will."""
+        """Drop every ended lease, and note when the next one ends."""
         self._users.expire()
         self._next_end = math.inf
         for os_user, leases in list(self._users.items()):

@@ -1,4 +1,4 @@
-"""What the parts of one process share. It is complete when it is made, and never changes."""
+"""What the parts of one process share: complete when it is made, and immutable."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agent.leases.turns import Turns
 
 @dataclass(frozen=True)
 class Context:
-    """Settings, identity, clock, audit, and the turns that whoever changes leases takes."""
+    """Settings, identity, clock, audit, and the turns in which leases are changed."""
 
     config: Config
     identity: Identity

@@ -1,9 +1,9 @@
-"""The one way in: an offered key becomes a lease, or is refused.
+"""The one way in: turns an offered key into a lease, or refuses it.
 
-Every source ends here: the HTTP API, the local push socket, EC2's metadata, a fleet's bus. A source
-says who offers and whether that one may; this module holds the host's own policy: which host this
-is, which users nobody may push for, which keys are good, how long they live, and that nothing is
-live before it is durable. It knows no HTTP: what it raises are errors of its own field.
+The sources are the HTTP API, the local push socket, EC2's metadata, and a fleet's bus. A source
+decides who offers and whether they may; this module applies the host's own policy: which host this
+is, which users nobody may push for, which keys are accepted, how long they live, and that nothing
+is live before it is durable. It knows no HTTP and has its own errors.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from agent.sources.replay import ReplayMemory
 
 
 class NotReady(Exception):
-    """No lease can be taken for the moment, whatever is offered."""
+    """No lease can be taken now, whatever the offer."""
 
 
 class UserDenied(Exception):
@@ -36,17 +36,17 @@ class NotThisHost(Exception):
 
 @dataclass(frozen=True)
 class Offer:
-    """A key that somebody offers for one OS user of one instance.
+    """A key that is offered for one OS user of one instance.
 
     Attributes:
         key: one line of text, `type base64 [comment]`, as it was sent.
-        principal: who offers: an access key id, uid:N, a role's ARN.
-        source: from where: an IP address, "unix", or the source's name.
-        request_id: a UUID of our own making; it is the comment in sshd's line.
-        zone: the Availability Zone that the offer names; None when it names none.
-        lifetime: seconds that the source grants; None for as long as the host allows.
-        policy: what the principal's own rules say of its keys; it can only tighten.
-        mark: what a repeated offer would present again; None where it cannot be repeated.
+        principal: who offers it: an access key id, uid:N, a role's ARN.
+        source: where it comes from: an IP address, "unix", or the source's name.
+        request_id: a UUID that this process made; it becomes the comment in sshd's line.
+        zone: the Availability Zone in the offer; None if it has none.
+        lifetime: seconds that the source grants; None for the host's own lifetime.
+        policy: the principal's own rules for its keys; they can only be tighter than the host's.
+        mark: identifies a repeated offer; None if it cannot be repeated.
     """
 
     os_user: str
@@ -63,14 +63,14 @@ class Offer:
 
 @dataclass(frozen=True)
 class Candidate:
-    """An offer whose key is good here. Only `Intake.check` makes one."""
+    """An offer whose key is acceptable here. Only `Intake.check` makes one."""
 
     offer: Offer
     key: PublicKey
 
 
 class Intake:
-    """Takes offers, one at a time: whoever calls `recall` or `take` holds the context's turn."""
+    """Takes offers, one at a time: callers of `recall` and `take` hold the context's turn."""
 
     def __init__(self, context: Context, store: LeaseStore, replays: ReplayMemory) -> None:
         self._context = context
@@ -80,7 +80,7 @@ class Intake:
         self._replays = replays
 
     def check_ready(self, longest_turn: float) -> None:
-        """Raise NotReady when no lease can be taken: `longest_turn` is in seconds."""
+        """Raise NotReady if no lease can be taken now, or a turn lasts over `longest_turn` (s)."""
         if self._context.turns.held_for() > longest_turn:
             raise NotReady("The store of leases does not answer. Try again.")
         try:
@@ -89,10 +89,10 @@ class Intake:
             raise NotReady("The service is not available for the moment. Try again.") from error
 
     def recall(self, mark: ReplayMark) -> Optional[str]:
-        """The request id of the lease that this very offer became before; None for a new one.
+        """The request id of the lease that this offer became before; None for a new offer.
 
         Raises:
-            TooOld: it is as old as offers that were forgotten, so it may be one of them.
+            TooOld: it is as old as forgotten offers, so it may be one of them.
         """
         return self._replays.recall(mark)
 
@@ -102,12 +102,12 @@ class Intake:
         return Candidate(offer, key)
 
     async def take(self, candidate: Candidate) -> Lease:
-        """Make a lease of it: durable first, then live.
+        """Make it a lease: durable first, then live.
 
         Raises:
-            UserDenied, NotThisHost: the host's policy; in this order.
+            UserDenied, NotThisHost: the host's policy, checked in this order.
             ReplayMemoryFull, TableFull: no room; both say how long to wait.
-            NotDurable: it could not be kept, and was not taken.
+            NotDurable: it could not be made durable, and was not taken.
         """
         offer = candidate.offer
         self._check_policy(offer)
@@ -119,7 +119,7 @@ class Intake:
         return lease
 
     def explain(self, restored: Iterable[Lease]) -> None:
-        """Remember leases of an earlier process: they explain refusals once they have ended."""
+        """Remember an earlier process's leases: they explain refusals after their end."""
         history = self._context.audit.history
         for lease in restored:
             history.record_push(lease)
@@ -156,10 +156,10 @@ class Intake:
 
 
 def pin(source: str) -> str:
-    """What `from=` names for a push from this IP address: it, or the /64 of an IPv6 address.
+    """The value of `from=` for a push from this IP address: it, or the /64 of an IPv6 address.
 
-    Hosts change the second half of their IPv6 address by themselves (RFC 8981), often between a
-    push and its login; the first half is the network's. Raises ValueError: it is no IP address.
+    Hosts change the second half of their IPv6 address (RFC 8981), possibly between a push and its
+    login; the first half is the network's. Raises ValueError: not an IP address.
     """
     address = ipaddress.ip_address(source.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)

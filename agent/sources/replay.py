@@ -1,9 +1,9 @@
-"""Accepted pushes that could be presented again: a replay extends nothing.
+"""Remembers accepted pushes, so that a replay extends no key's life.
 
-A mark is remembered until the wall clock is 15 minutes past its date: until then, whoever captured
-the offer could present it. Nothing is forgotten early. When a mark is forgotten its date becomes
-the horizon: nothing unknown that is as old is taken any more, even if somebody sets the wall clock
-back. A refused push is not remembered, for it granted nothing. docs/decisions/replay-memory.md.
+A mark is remembered until the wall clock is 15 minutes past its date: so long a captured offer is
+valid. Nothing is forgotten early. The date of a forgotten mark becomes the horizon: unknown marks
+that are as old are refused, even if the wall clock is set back. A refused push is not remembered,
+because it granted nothing. See docs/decisions/replay-memory.md.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from agent.leases.lease import AcceptedMark, Horizon, ReplayMark
 
 
 class TooOld(Exception):
-    """The offer is unknown, and dated at or before the horizon: it may be one that was accepted."""
+    """The offer is unknown and dated at or before the horizon: it may have been accepted before."""
 
 
 class ReplayMemoryFull(Exception):
-    """One more accepted push of this principal could not be remembered, so none is taken.
+    """Another push of this principal could not be remembered, so it is refused.
 
-    `wait` is the time in seconds until the first of the marks in the way is forgotten.
+    `wait`: seconds until the oldest mark is forgotten.
     """
 
     def __init__(self, words: str, wait: float) -> None:
@@ -34,10 +34,10 @@ class ReplayMemoryFull(Exception):
 
 
 class ReplayMemory:
-    """The marks of accepted pushes. A new one has lost everything, until it is told otherwise.
+    """The marks of accepted pushes. A new memory counts as having lost every mark, until `resume`.
 
-    One principal may have as many marks as there is room left: each takes half of what the others
-    leave at most, and so nobody is throttled because of one other.
+    One principal may have at most as many marks as there is room left: half of what the others
+    leave. So no single principal can throttle the others.
     """
 
     def __init__(self, clock: Clock, limit: int = LIMITS.remembered_marks) -> None:
@@ -47,8 +47,8 @@ class ReplayMemory:
         self._by_date: list[tuple[float, bytes]] = []
         self._shares: Counter[str] = Counter()
         self._dated = float("-inf")
-        # Whoever accepted pushes before ended over a second ago. SigV4 dates are whole seconds:
-        # without this, what is signed in the second of the start would be refused.
+        # The previous process ended over a second ago. SigV4 dates are whole seconds: without this,
+        # requests signed in the second of the start would be refused.
         self._lost_at: Optional[float] = clock.boottime() - LIMITS.restart_seconds
 
     def __len__(self) -> int:
@@ -57,11 +57,11 @@ class ReplayMemory:
 
     @property
     def horizon(self) -> float:
-        """The date (wall clock, s) at or before which nothing unknown is taken.
+        """The date (wall clock, s) at or before which unknown marks are refused.
 
-        The instant of a loss is kept on the boot clock and read on the wall clock of the moment:
-        a wall clock that was behind at the loss lets nothing old in when it is set right, and one
-        that was ahead keeps nobody out for longer.
+        The time of a loss is kept on the boot clock and converted by the current wall clock: if the
+        wall clock was behind at the loss and is corrected, nothing old is accepted; if it was
+        ahead, nobody is refused for longer.
         """
         if self._lost_at is None:
             return self._dated
@@ -70,14 +70,14 @@ class ReplayMemory:
 
     @property
     def state(self) -> Horizon:
-        """What has to outlive the process beside the marks."""
+        """What must be durable beside the marks."""
         return Horizon(self._dated, self._lost_at)
 
     def recall(self, mark: ReplayMark) -> Optional[str]:
         """The request id of the push that was accepted with this mark, or None for a new one.
 
         Raises:
-            TooOld: it is unknown, and as old as marks that were forgotten or lost.
+            TooOld: it is unknown, and as old as forgotten or lost marks.
         """
         known = self._accepted.get(mark.digest)
         if known is not None:
@@ -87,7 +87,7 @@ class ReplayMemory:
         return None
 
     def check_room(self, principal: str) -> None:
-        """Raise ReplayMemoryFull when no further push of `principal` could be remembered."""
+        """Raise ReplayMemoryFull if another push of `principal` could not be remembered."""
         self.forget()
         if self._shares[principal] < self._limit - len(self._accepted):
             return
@@ -100,12 +100,12 @@ class ReplayMemory:
         )
 
     def remember(self, mark: ReplayMark, request_id: str, principal: str) -> None:
-        """Recognise this mark from now on. An accepted push shows that the wall clock is right."""
+        """Recognise this mark from now on. An accepted push confirms the wall clock."""
         self._dated = self.horizon
         self._put(AcceptedMark(mark, request_id, principal))
 
     def restore(self, marks: Iterable[AcceptedMark]) -> None:
-        """Recognise these, which an earlier process accepted."""
+        """Recognise these marks, which an earlier process accepted."""
         for each in marks:
             self._put(each)
 
@@ -114,15 +114,15 @@ class ReplayMemory:
         return list(self._accepted.values())
 
     def resume(self, horizon: Horizon) -> None:
-        """Everything is known that an earlier process of this boot knew, up to its own horizon."""
+        """Adopt the horizon of an earlier process of this boot: all that it knew is known."""
         self._dated, self._lost_at = max(self._dated, horizon.dated), horizon.lost_at
 
     def lose(self, lost_at: float) -> None:
-        """What was accepted until `lost_at` (CLOCK_BOOTTIME, s) may be unknown."""
+        """Note that pushes accepted until `lost_at` (CLOCK_BOOTTIME, s) may be unknown."""
         self._lost_at = lost_at if self._lost_at is None else max(self._lost_at, lost_at)
 
     def forget(self) -> None:
-        """Drop what cannot be valid any more: its date becomes the horizon."""
+        """Drop marks that are too old to be valid; the newest of these dates is the horizon."""
         ended = self._clock.wall() - LIMITS.clock_skew_seconds
         while self._by_date and self._by_date[0][0] < ended:
             dated, digest = heapq.heappop(self._by_date)

@@ -1,4 +1,4 @@
-"""How many pushes a second are taken, and how fast anybody may guess."""
+"""Limits pushes per second, and attempts to guess a secret."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agent.host.bucket import Bucket
 
 
 class TooMany(Exception):
-    """Too many in too short a time. `wait`: seconds until the next one is taken."""
+    """Too many in a short time. `wait`: seconds until the next one is accepted."""
 
     def __init__(self, words: str, wait: float) -> None:
         super().__init__(words)
@@ -18,19 +18,19 @@ class TooMany(Exception):
 
 
 class Throttle:
-    """Pushes a second: of each principal, and of this host altogether."""
+    """Limits pushes per second, for each principal and for this host in total."""
 
     def __init__(self, rate: Rate, now: float) -> None:
         self._rate = rate
         self._total = Bucket.full(rate.total, rate.total, now)
-        # As many as there are credentials and local users; a bound all the same.
+        # One for each credential or local user; bounded in any case.
         self._each: cachetools.LRUCache[str, Bucket] = cachetools.LRUCache(LIMITS.failure_sources)
 
     def take(self, principal: str, now: float) -> None:
         """Count one push of `principal`. `now`: CLOCK_BOOTTIME, s.
 
         Raises:
-            TooMany: nothing was counted, and it says how long to wait.
+        TooMany: the limit is reached; nothing was counted.
         """
         own = self._each.get(principal)
         if own is None:
@@ -55,10 +55,10 @@ class Throttle:
 
 
 class FailurePace:
-    """Failures of one kind: the first few at once, then so many a second.
+    """Limits failures of each kind: a burst, then a rate.
 
-    Whoever is in debt is refused before anything is verified: a delayed answer would slow the
-    answers down and not the guesses, which can be sent side by side.
+    Beyond the limit a request is refused before anything is verified. To delay the answer instead
+    would not slow the guesses down, which can be sent in parallel.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class FailurePace:
         )
 
     def check(self, kind: tuple[str, str], now: float) -> None:
-        """Raise TooMany while `kind` has failed too often. `now`: CLOCK_BOOTTIME, s."""
+        """Raise TooMany if `kind` has failed too often. `now`: CLOCK_BOOTTIME, s."""
         bucket = self._kinds.get(kind)
         wait = 0.0 if bucket is None else bucket.wait(now)
         if wait > 0.0:

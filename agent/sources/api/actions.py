@@ -1,7 +1,7 @@
-"""SendSSHPublicKey: its parameters, from the body's bytes to values that can be used.
+"""The parameters of SendSSHPublicKey, from the body's bytes to checked values.
 
-Source: API Reference, SendSSHPublicKey, Request Parameters. Two differences are meant: the OS
-user's pattern has its hyphen back, and the least length of a key is that of its type.
+Source: API Reference, SendSSHPublicKey, Request Parameters. Two differences are intended: the OS
+user's pattern includes the hyphen, and the minimum length of a key depends on its type.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ ACTION = "SendSSHPublicKey"
 VERSION = "2018-04-02"
 
 _MEMBERS = ("AvailabilityZone", "InstanceId", "InstanceOSUser", "SSHPublicKey")
-# The reference's minimum of 256 characters is RSA's; EC2 takes Ed25519 from 80 today.
+# The reference's minimum of 256 characters is RSA's; today EC2 accepts Ed25519 keys of 80.
 _LEAST = {"ssh-rsa": 256}
 _LEAST_OTHERS = 80
 _MOST = 4096
-# Whom a request is about, found without reading it: of the API's OS users only.
+# Finds the OS user of a request without parsing it; only characters that the API allows.
 _CLAIM = re.compile(rb'"InstanceOSUser"\s*:\s*"([A-Za-z0-9_@.$-]{1,32})"')
 
 
 @dataclass(frozen=True)
 class SendSSHPublicKey:
-    """The action's parameters: present and of the right type, not yet checked any further."""
+    """The action's parameters: present and of the right type, their values not yet checked."""
 
     instance_id: str
     os_user: str
@@ -39,10 +39,10 @@ class SendSSHPublicKey:
 
     @classmethod
     def parse(cls, body: bytes, reference: str) -> SendSSHPublicKey:
-        """Read the request body. `reference` is that of the configuration, push.reference.
+        """Parse the request body. `reference` is push.reference of the configuration.
 
         Raises:
-            ValidationError: not a JSON object, or a member is repeated or no string.
+            ValidationError: not a JSON object, or a member is repeated or not a string.
             MissingParameter: a required member is absent.
         """
         members = _members(body)
@@ -58,10 +58,10 @@ class SendSSHPublicKey:
         )
 
     def check(self, reference: str, types: tuple[str, ...]) -> None:
-        """Check lengths and patterns; `types` are the key types that the host takes.
+        """Check lengths and patterns; `types` are the key types that the host accepts.
 
         Raises:
-            InvalidArgsException: naming the member, and what is wrong with it.
+            InvalidArgsException: it names the member, and what is wrong with it.
         """
         os_user = patterns.os_user_current if reference == "current" else patterns.os_user
         _check("InstanceId", self.instance_id, patterns.instance_id)
@@ -76,15 +76,15 @@ class SendSSHPublicKey:
             )
 
     def check_length(self, key: PublicKey) -> None:
-        """Raise InvalidArgsException when the text is too short for a key of this type."""
+        """Raise InvalidArgsException if the text is too short for a key of this type."""
         if len(self.ssh_public_key) < _LEAST.get(key.type, _LEAST_OTHERS):
             raise InvalidArgsException(f"SSHPublicKey is too short for an {key.type} key.")
 
 
 def claimed_os_user(body: bytes) -> Optional[str]:
-    """The OS user that a refused request seems to be about, for the words of `sixtykey why`.
+    """The OS user that a refused request claims, for `sixtykey why`.
 
-    Nobody has checked who sent it: it decides nothing, and costs next to nothing to find.
+    The sender is not verified, so nothing is decided by it, and finding it must be cheap.
     """
     found = _CLAIM.search(body)
     return None if found is None else found[1].decode()
@@ -105,7 +105,7 @@ def _members(body: bytes) -> dict[str, Any]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose names are unique: two readers must not see two different requests."""
+    """A JSON object with unique names: two parsers must not see two different requests."""
     document: dict[str, Any] = {}
     for name, value in pairs:
         if name in document:
@@ -118,7 +118,7 @@ def _constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-# Made once: that takes as long as decoding.
+# Made once: making it takes as long as decoding.
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
 
 

@@ -20,24 +20,24 @@ from agent.sources.api.message import Request
 from agent.sources.api.query import AUTHENTICATION
 from agent.sources.api.sigv4 import ALGORITHM, Authentication, Scope
 
-# Headers that decide something, so each may be there once and must then be signed. Content-Type
-# decides nothing: some signers leave it unsigned, and AWS accepts that too.
+# Headers that matter for a decision: each may appear once, and must be signed. Content-Type does
+# not matter: some signers leave it unsigned, and AWS accepts that too.
 DECIDING = (b"x-amz-date", b"x-amz-target", b"x-amz-security-token", b"x-amz-content-sha256")
 _HEADER_NAMES = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+(?:;[a-z0-9!#$%&'*+.^_`|~-]+)*", re.ASCII)
 _SIGNATURE = re.compile(r"[0-9a-f]{64}", re.ASCII)
-# SigV4: X-Amz-Expires is at most seven days. The date's own limit comes first here.
+# SigV4: X-Amz-Expires is at most seven days. Here the limit on the date itself is shorter.
 _MOST_EXPIRES = 604_800
 
 
 def check_single(request: Request) -> None:
-    """Raise InvalidQueryParameter when a header that decides something is repeated."""
+    """Raise InvalidQueryParameter if one of DECIDING is repeated."""
     for name in DECIDING:
         if len(request.values(name)) > 1:
             raise InvalidQueryParameter(f"The header {name.decode()} is given twice.")
 
 
 def check_combination(request: Request, parameters: Mapping[str, str]) -> None:
-    """Raise InvalidParameterCombination when header and query both authenticate or disagree."""
+    """Raise InvalidParameterCombination if header and query both authenticate."""
     in_query = [name for name in AUTHENTICATION if name in parameters]
     if not in_query:
         return
@@ -53,7 +53,7 @@ def read(request: Request, parameters: Mapping[str, str]) -> Authentication:
     """The request's authentication, in one of its two forms.
 
     Raises:
-        MissingAuthenticationToken: there is none at all.
+        MissingAuthenticationToken: there is none.
         IncompleteSignature: it cannot be parsed, or signs too little.
     """
     if any(name in parameters for name in AUTHENTICATION):
@@ -145,7 +145,7 @@ def _authentication(
 
 
 def _check_signed(request: Request, authentication: Authentication) -> None:
-    """Every header that decides something is signed, and none is signed that is not there."""
+    """Check that each of DECIDING is signed, and that every signed header is present."""
     signed = authentication.signed_headers
     required = ["host", *(name.decode() for name in DECIDING if request.values(name))]
     unsigned = [name for name in required if name not in signed]
@@ -159,7 +159,7 @@ def _check_signed(request: Request, authentication: Authentication) -> None:
 
 
 def _date(request: Request) -> str:
-    """X-Amz-Date; else Date, which must then be in ISO 8601 basic format too."""
+    """X-Amz-Date; else Date, also in ISO 8601 basic format."""
     for name in (b"x-amz-date", b"date"):
         values = request.values(name)
         if values:

@@ -1,6 +1,6 @@
-"""Access keys, and what each may do: for which OS users, on which instances, from where.
+"""Access keys and their permissions: for which OS users, on which instances, from where.
 
-The file is a YAML list (see README). It holds secrets: nobody but its owner and group may read it.
+The file is a YAML list (sixtykey.yaml(5)) with secrets: only its owner and group may read it.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from agent.sources.api.errors import (
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
-# What can stand in a credential scope, before its first slash.
+# The first part of a credential scope, up to the slash.
 _ACCESS_KEY_ID = re.compile(r"[A-Za-z0-9_]{4,128}", re.ASCII)
-# A tag's name, as EC2 has them.
+# A tag's name, as in EC2.
 _TAG = re.compile(r"[A-Za-z0-9 _.:/=+@-]{1,128}", re.ASCII)
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
-# 32 letters and digits are 190 bits. Who captures one signed request can try secrets at leisure, so
-# a short one, which somebody thought up, would be found.
+# 32 letters and digits are 190 bits. A captured request allows offline guessing, so a short secret
+# that a person made up would be found.
 _SECRET_LENGTH = 32
-# What a host allows at most: where no host's own rules are known (a gateway).
+# The most that any host allows, for a gateway, which does not know the host's rules.
 _WIDEST = Keys()
 
 
@@ -45,8 +45,8 @@ _WIDEST = Keys()
 class Allow:
     """Whom a credential may push for. Names are patterns (patterns.matches).
 
-    `tags` has names and patterns of an instance's tags; every one of them must fit. Only a fleet's
-    gateway knows tags: on a host of its own a credential with `tags` may push nothing.
+    `tags` has names and patterns of an instance's tags; all of them must match. Only a fleet's
+    gateway knows tags: on a single host a credential with `tags` may push nothing.
     """
 
     os_users: tuple[str, ...]
@@ -68,7 +68,7 @@ class Credential:
     keys: KeyPolicy = field(default_factory=KeyPolicy)
 
     def check_active(self, now: float) -> None:
-        """Raise OptInRequired when disabled or expired at `now` (wall clock, s)."""
+        """Raise OptInRequired if it is disabled or expired at `now` (wall clock, s)."""
         if not self.enabled:
             raise OptInRequired("This access key is disabled.")
         if self.expires is not None and now >= self.expires:
@@ -79,7 +79,7 @@ class Credential:
     ) -> None:
         """Raise NotAuthorized, AuthException or AccessDeniedException, in this order.
 
-        `source` is the peer's IP address as text; `tags` are the instance's, where they are known.
+        `source` is the peer's IP address as text; `tags` are the instance's, if they are known.
         """
         self.check_source(source)
         if not self.may_reach(instance, tags or {}):
@@ -93,7 +93,7 @@ class Credential:
             raise NotAuthorized(f"These credentials may not be used from {source}.")
 
     def may_reach(self, instance: str, tags: Mapping[str, str]) -> bool:
-        """Whether it may push to this instance, for whatever OS user."""
+        """Whether it may push to this instance, for any OS user."""
         return patterns.matches(instance, self.allow.instances) and all(
             name in tags and patterns.matches(tags[name], wanted)
             for name, wanted in self.allow.tags
@@ -101,25 +101,25 @@ class Credential:
 
 
 class Credentials:
-    """Every access key that is known, by its id."""
+    """All access keys, by id."""
 
     def __init__(self, credentials: Iterable[Credential]) -> None:
         self._by_id = {credential.access_key_id: credential for credential in credentials}
 
     def __len__(self) -> int:
-        """How many access keys there are."""
+        """The number of access keys."""
         return len(self._by_id)
 
     def __contains__(self, access_key_id: object) -> bool:
-        """Whether there is an access key of this id."""
+        """Whether there is an access key with this id."""
         return access_key_id in self._by_id
 
     def __iter__(self) -> Iterator[Credential]:
-        """All of them, in the file's order."""
+        """All access keys, in the file's order."""
         return iter(self._by_id.values())
 
     def find(self, access_key_id: str) -> Credential:
-        """The credential. Raises InvalidClientTokenId when there is none of this id."""
+        """The credential with this id. Raises InvalidClientTokenId if there is none."""
         try:
             return self._by_id[access_key_id]
         except KeyError:
@@ -130,14 +130,14 @@ def load(path: str, host: Keys = _WIDEST) -> Credentials:
     """Read the credentials file.
 
     Args:
-        path: where it is.
-        host: the host's own rules for keys, which no credential may widen.
+        path: the file.
+        host: the host's rules for keys, which no credential may widen.
     Raises:
-        Problems: others may read or change it, it cannot be read, or anything in it will not do.
-            No words of it quote the file.
+        Problems: others may read or change it, it cannot be read, or something in it is wrong.
+            The messages do not quote the file.
     """
     try:
-        # Opened before it is looked at: what is checked is what is read.
+        # Opened before it is checked, so that the checked file is the one that is read.
         with open(path, "rb") as file:
             found = os.fstat(file.fileno())
             text = file.read(document.MAX_BYTES + 1)
@@ -152,7 +152,7 @@ def load(path: str, host: Keys = _WIDEST) -> Credentials:
 
 
 def parse(text: Union[str, bytes], name: str, host: Keys = _WIDEST) -> Credentials:
-    """Credentials from YAML text; `name` is what messages call it. Raises Problems."""
+    """Parse YAML text; messages use `name` for the file. Raises Problems."""
     entries: Any = document.parse(text, name)
     if entries is None:
         entries = []
@@ -207,7 +207,7 @@ def _allow(section: Section) -> Allow:
 
 
 def _keys(section: Section, host: Keys) -> KeyPolicy:
-    """The credential's own rules, each as tight as the host's or tighter."""
+    """The credential's own rules; none may be wider than the host's."""
     uses = section.text("uses", None, document.one_of(*USES))
     if uses == "unlimited" and host.uses == "once":
         section.problem("uses", "must be once, or left out: keys.uses of this host is once")
@@ -258,6 +258,6 @@ def _within(source: str, networks: tuple[Network, ...]) -> bool:
 
 @lru_cache(maxsize=128)
 def _address(source: str) -> Address:
-    """The peer's address; IPv4 where an IPv6 socket had it mapped."""
+    """The peer's address; an IPv4-mapped IPv6 address as IPv4."""
     address = ipaddress.ip_address(source)
     return getattr(address, "ipv4_mapped", None) or address

@@ -1,8 +1,8 @@
-"""One request in, one response out: what every listener's door does, whoever comes to it.
+"""A door answers one listener's requests: one request in, one response out.
 
-Each listener has a door of its own kind, so "local or network?" is decided once, where the listener
-is made. The order of the checks is a promise: who is asking comes before what is asked, and whether
-it is allowed comes before whether it exists here.
+Each listener has its own kind of door, so "local or network?" is decided once, when the listener is
+made. The order of the checks is a promise: who is asking comes before what is asked, and whether it
+is allowed comes before whether it exists here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = logging.getLogger("sixtykeyd")
 
 
 class Taken(Protocol):
-    """A lease, as far as a door has to know."""
+    """What a door needs to know of a lease."""
 
     @property
     def request_id(self) -> str:
@@ -42,19 +42,19 @@ class Taken(Protocol):
 
 
 class Taker(Protocol):
-    """Where offers go: this host's intake, or a fleet's bus."""
+    """Takes offers: this host's intake, or a fleet's bus."""
 
     def check_ready(self, longest_turn: float) -> None:
-        """Raise NotReady when nothing can be taken for the moment."""
+        """Raise NotReady if nothing can be taken now."""
 
     def recall(self, mark: ReplayMark) -> Optional[str]:
-        """The request id of what this very offer became before. Raises TooOld."""
+        """The request id of the lease that this offer became before. Raises TooOld."""
 
     def check(self, offer: Offer) -> Candidate:
         """Check the offered key. Raises KeyRejected."""
 
     async def take(self, candidate: Candidate) -> Taken:
-        """Take the offer; the errors are those of `translation.REFUSALS`."""
+        """Take the offer. Raises the errors of `translation.REFUSALS`."""
 
 
 class Door(ABC):
@@ -67,11 +67,11 @@ class Door(ABC):
         self._draining = False
 
     def drain(self) -> None:
-        """Refuse every request from now on: the process is about to end."""
+        """Refuse every request from now on: the process is stopping."""
         self._draining = True
 
     async def answer(self, request: Request) -> Response:
-        """The response to a request; nothing a caller sends makes this raise."""
+        """The response to a request; never raises, whatever a caller sends."""
         record = _record(request)
         try:
             if self._draining:
@@ -81,20 +81,20 @@ class Door(ABC):
             return self._refuse(error, request, record)
         except REFUSALS as error:
             return self._refuse(api_error(error), request, record)
-        except Exception:  # a defect of ours must refuse, and must not end the daemon
+        except Exception:  # a bug must refuse the request, and not end the daemon
             log.exception("request %s failed", record.request_id)
             return self._refuse(InternalFailure(), request, record)
 
     @abstractmethod
     async def _serve(self, request: Request, record: Record) -> Response:
-        """Answer one request; `record` is filled in as it is understood.
+        """Answer one request; `record` is filled in on the way.
 
         Raises:
-            ApiError, or one of REFUSALS: it is refused.
+        ApiError, or one of REFUSALS: it is refused.
         """
 
     async def _push(self, request: Request, principal: Principal, record: Record) -> Response:
-        """SendSSHPublicKey, by somebody who was verified. The caller has the turn."""
+        """SendSSHPublicKey, by a verified principal. The caller holds the turn."""
         mark = principal.mark
         before = None if mark is None else self._intake.recall(mark)
         if before is not None:
@@ -119,18 +119,18 @@ class Door(ABC):
         return accepted(taken.request_id)
 
     async def _tags(self, principal: Principal, instance: str) -> Optional[Tags]:
-        """The instance's tags, where a principal's rules ask for them; no host knows its own."""
+        """The instance's tags for a principal's rules; None: a host does not know its own."""
         del principal, instance
         return None
 
     def _repeat(self, request_id: str, principal: Principal, record: Record) -> Response:
-        """The answer that a replayed request got before; nothing is extended."""
+        """Answer a replayed request as before; no key's life is extended."""
         record.outcome, record.request_id, record.replay = "allowed", request_id, True
         self._sample(record, ("replay", principal.name))
         return accepted(request_id)
 
     def _refuse(self, error: ApiError, request: Request, record: Record) -> Response:
-        """Refuse a request; without a verified principal, it is a stranger's."""
+        """Refuse a request; without a verified principal, it counts as a stranger's."""
         _note_refusal(record, error, request)
         if record.principal is None:
             self._sample(record, ("stranger", request.peer.source))
@@ -143,7 +143,7 @@ class Door(ABC):
     def _refuse_stranger(
         self, error: ApiError, request: Request, record: Record, source: str
     ) -> Response:
-        """Refuse somebody who was not verified: of a crowd from `source` the first are recorded."""
+        """Refuse an unverified sender; of a flood from `source` only the first are recorded."""
         _note_refusal(record, error, request)
         self._sample(record, ("stranger", source))
         return refusal(error, record.request_id or "")
@@ -156,16 +156,16 @@ class Door(ABC):
 
 
 def accepted(request_id: str) -> Response:
-    """The reference's answer to a push that was taken."""
+    """The reference's answer to an accepted push."""
     return success(request_id, {"RequestId": request_id, "Success": True})
 
 
 def _record(request: Request) -> Record:
-    """What is known of a request before anything in it is read."""
+    """The record of a request before it is parsed."""
     peer = request.peer
     return Record(
         "push",
-        # Until something else is decided: a defect of ours.
+        # Stays if nothing else is decided: a bug.
         InternalFailure.__name__,
         request_id=str(uuid.uuid4()),
         source=peer.source,

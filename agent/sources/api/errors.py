@@ -1,4 +1,4 @@
-"""Every error of the API reference: its name, its HTTP status, and what it says by default.
+"""Every error of the API reference: its name, its HTTP status, and its default message.
 
 Source: EC2 Instance Connect API Reference, SendSSHPublicKey (Errors) and Common Errors. The class's
 name is the code that clients read. Messages say what to change; never a secret, never the
@@ -11,7 +11,7 @@ from typing import ClassVar
 
 
 class ApiError(Exception):
-    """A request is refused. `message` is for the caller, and stands in the audit record."""
+    """A request is refused. `message` is for the caller and the audit record."""
 
     status: ClassVar[int] = 400
     words: ClassVar[str]
@@ -27,7 +27,7 @@ class ApiError(Exception):
 
     @property
     def retryable(self) -> bool:
-        """Whether clients try again by themselves, signing anew or not."""
+        """Whether clients retry by themselves."""
         return self.status >= 500
 
 
@@ -90,7 +90,7 @@ class IncompleteSignature(ApiError):
 
 
 class InternalFailure(ApiError):
-    """A defect of ours."""
+    """A bug in this program."""
 
     status = 500
     words = "The request failed for an internal reason, and was not carried out."
@@ -110,7 +110,7 @@ class InvalidClientTokenId(ApiError):
 
 
 class InvalidParameterCombination(ApiError):
-    """Parameters that exclude each other."""
+    """Mutually exclusive parameters."""
 
     words = "Parameters that must not be used together were used together."
 
@@ -128,7 +128,7 @@ class InvalidQueryParameter(ApiError):
 
 
 class MalformedQueryString(ApiError):
-    """The query string is not one."""
+    """The query string cannot be parsed."""
 
     status = 404
     words = "The query string contains a syntax error."
@@ -173,7 +173,7 @@ class RequestExpired(ApiError):
 
 
 class ServiceUnavailable(ApiError):
-    """Not now: draining, or the store of leases cannot be used."""
+    """Temporarily unavailable: draining, or the store of leases cannot be used."""
 
     status = 503
     words = "The service is not available for the moment. Try again."
@@ -185,8 +185,8 @@ class ValidationError(ApiError):
     words = "The request body must be a JSON object with the action's parameters."
 
 
-# What the connection itself refuses, before there is a request to answer. The reference has no
-# names for these; they keep its shape, and the status is HTTP's (RFC 9110 section 15.5, RFC 6585).
+# Errors of the connection, before there is a request. The reference has no names for them; they
+# keep its form, with HTTP's status (RFC 9110 section 15.5, RFC 6585).
 
 
 class RequestTimeout(ApiError):

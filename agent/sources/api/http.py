@@ -1,10 +1,10 @@
-"""One HTTP connection: its bytes, its deadlines, its course.
+"""One HTTP connection: reading, deadlines, and the order of requests and answers.
 
 A request has ten seconds from its first byte to its last, and a connection may be idle for thirty.
-Bytes are read while there is room for them, and a request is taken when the answer before it is on
-its way; all else waits in the kernel. So a connection holds one head, one body and one answer.
-What the bytes mean is wire.py's, what the request means service.py's, and which connections there
-may be http_server.py's.
+Bytes are read while there is room for them, and the next request is parsed after the previous
+answer has been sent; all else waits in the kernel. So a connection holds at most one head, one body
+and one answer. wire.py parses the bytes, door.py answers the request, http_server.py limits the
+connections.
 """
 
 from __future__ import annotations
@@ -20,40 +20,40 @@ from agent.sources.api.http_tls import SecureWire
 from agent.sources.api.message import Peer, Request, Response
 from agent.sources.api.wire import Message, Wire
 
-# What one read takes from the kernel. One for all connections: it is copied at once.
+# The buffer for reading, shared by all connections: its content is copied at once.
 _BUFFER = memoryview(bytearray(16 * 1024))
 
 
 class Handler(Protocol):
-    """What a connection asks of those above it.
+    """What a connection needs from the server.
 
-    `parsing` is held while a request is parsed, `shaking` while a step of a handshake is taken: one
-    of each in a turn of the event loop, however many have arrived. Lookups have every turn.
+    `parsing` is held while a request is parsed, `shaking` during a step of a handshake: at most one
+    of each in a turn of the event loop, however many have arrived. Lookups run in every turn.
     """
 
     parsing: asyncio.Lock
     shaking: asyncio.Lock
 
     async def answer(self, request: Request) -> Response:
-        """The response to a whole request; never raises."""
+        """The response to a complete request; never raises."""
 
     def refuse(self, error: ApiError) -> Response:
-        """The response to what was no request."""
+        """The response to bytes that were no valid request."""
 
     def count_failed_handshake(self) -> None:
-        """Note that a client came to the TLS listener, and no handshake was completed."""
+        """Count a connection that ended before its TLS handshake was completed."""
 
     def step_handshake(self, connection: Connection) -> None:
-        """The connection takes a step of its handshake now: another one may have to give way."""
+        """Note that a connection begins a handshake step; another one may be dropped for it."""
 
     def end_handshake(self, connection: Connection) -> None:
-        """The connection has no unfinished handshake any more."""
+        """Note that the connection's handshake is over."""
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One client. While `busy`, a whole request is being answered: it must not be dropped then.
+    """One client. While `busy`, it is answering a complete request and must not be dropped.
 
-    `peer` is who was accepted; with a SecureWire the first thing is the TLS handshake.
+    `peer` is the accepted client; with a SecureWire the TLS handshake comes first.
     """
 
     def __init__(
@@ -80,22 +80,22 @@ class Connection(asyncio.BufferedProtocol):
         self.busy = False
         self.waiting_since = self._loop.time()
 
-    # What the transport tells.
+    # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is there."""
+        """The connection is open."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what asyncio promises
         self._transport = transport
-        # One byte that the client has not read is enough to stop: pause_writing.
+        # pause_writing is called as soon as one byte is unread by the client.
         transport.set_write_buffer_limits(0)
         self._writable.set()
-        # The first request's time began when the connection was accepted.
+        # The first request's time starts when the connection is accepted.
         spent = self._loop.time() - self.waiting_since
         self._limit(LIMITS.request_seconds - spent, self._too_slow)
         self._task = self._loop.create_task(self._run(transport))
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        """Where the next read goes, as large as what there is room for."""
+        """The buffer for the next read, no larger than the room for it."""
         return _BUFFER if self._lingers else _BUFFER[: self._wire.room]
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -112,13 +112,13 @@ class Connection(asyncio.BufferedProtocol):
         self._changed.set()
 
     def eof_received(self) -> bool:
-        """The client sends no more; it may still read what it asked for."""
+        """The client sends no more; it may still read its answers."""
         self._ended = True
         self._changed.set()
         return True
 
     def pause_writing(self) -> None:
-        """The client does not read its answer: its next request has to wait."""
+        """The client is not reading its answer: its next request has to wait."""
         self._writable.clear()
 
     def resume_writing(self) -> None:
@@ -126,7 +126,7 @@ class Connection(asyncio.BufferedProtocol):
         self._writable.set()
 
     def connection_lost(self, exc: Optional[Exception]) -> None:  # noqa: ARG002
-        """It is over."""
+        """The connection is closed."""
         if isinstance(self._wire, SecureWire) and not self._wire.greeted:
             self._handler.count_failed_handshake()
         self._transport = None
@@ -136,10 +136,10 @@ class Connection(asyncio.BufferedProtocol):
         self._writable.set()
         self._lost(self)
 
-    # What the server asks for.
+    # Called by the server.
 
     def drop(self, error: ApiError) -> None:
-        """Close, and refuse the request that has begun, if one has."""
+        """Close, and refuse a request that has begun to arrive."""
         transport = self._transport
         if transport is not None and not transport.is_closing():
             if self._wire.owes_answer:
@@ -147,20 +147,20 @@ class Connection(asyncio.BufferedProtocol):
             self._close(transport)
 
     def retire(self) -> None:
-        """Close as soon as the request that is being answered has its answer."""
+        """Close after the answer to the current request."""
         self._retired = True
 
     def abort(self) -> None:
-        """Close without another word."""
+        """Close at once, without an answer."""
         if self._transport is not None:
             self._transport.abort()
 
     @property
     def idle(self) -> bool:
-        """Whether nothing has arrived that has not been looked at."""
+        """Whether everything that arrived has been processed."""
         return not self._changed.is_set()
 
-    # The connection's course.
+    # The connection's task.
 
     async def _run(self, transport: asyncio.Transport) -> None:
         try:
@@ -174,12 +174,12 @@ class Connection(asyncio.BufferedProtocol):
             transport.write(self._wire.send(self._handler.refuse(error), close=True))
             await self._linger(transport)
         except ssl.SSLError:
-            await self._linger(transport)  # the handshake failed, and the client is told why
+            await self._linger(transport)  # the handshake failed; the client gets an alert
         finally:
             self._close(transport)
 
     async def _shake_hands(self, transport: asyncio.Transport, wire: SecureWire) -> None:
-        """Take the handshake's steps, each in its turn. Raises ssl.SSLError when one fails."""
+        """Take the handshake's steps, each in its turn. Raises ssl.SSLError."""
         try:
             while not wire.greeted and not self._is_over(transport):
                 transport.resume_reading()
@@ -196,7 +196,7 @@ class Connection(asyncio.BufferedProtocol):
             self._peer = wire.describe(self._peer)
 
     async def _receive(self, transport: asyncio.Transport) -> Optional[Message]:
-        """The next whole request; None when there will be none. Raises ApiError to refuse."""
+        """The next complete request; None if there will be none. Raises ApiError to refuse."""
         while not transport.is_closing():
             self._changed.clear()
             if self._wire.ready:
@@ -216,7 +216,7 @@ class Connection(asyncio.BufferedProtocol):
         return None
 
     async def _serve(self, transport: asyncio.Transport, message: Message) -> bool:
-        """Answer a request; whether there may be another."""
+        """Answer a request; returns whether another may follow."""
         self.busy = True
         self._limit(None)
         head = message.head
@@ -240,9 +240,9 @@ class Connection(asyncio.BufferedProtocol):
         return True
 
     async def _linger(self, transport: asyncio.Transport) -> None:
-        """Throw away what is still on its way, for a moment.
+        """Read and discard for a moment before closing.
 
-        Closing with unread data resets the connection, and the client would never see why.
+        To close with unread data resets the connection, and the client would not see the reason.
         """
         self._limit(LIMITS.linger_seconds, self.abort)
         transport.write(self._wire.end())
@@ -260,16 +260,16 @@ class Connection(asyncio.BufferedProtocol):
                 transport.write(self._wire.end())
             transport.close()
         if self._transport is not None:
-            # A client that neither reads nor closes is cut off.
+            # Abort if the client neither reads nor closes.
             self._limit(LIMITS.linger_seconds, self.abort)
         self._changed.set()
 
     def _is_over(self, transport: asyncio.Transport) -> bool:
-        """Whether there is nothing more to come, or nobody to tell."""
+        """Whether no more can arrive, or the connection is closing."""
         return self._ended or self._wire.ended or transport.is_closing()
 
     def _limit(self, seconds: Optional[float], then: Callable[[], None] = lambda: None) -> None:
-        """Replace the deadline: `then` happens when it is missed."""
+        """Replace the deadline; `then` is called when it passes."""
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = None if seconds is None else self._loop.call_later(seconds, then)

@@ -1,7 +1,8 @@
-"""Which HTTP connections there may be: accepting them, bounding them, and letting them end.
+"""Accepts HTTP connections, limits their number, and ends them.
 
-A plain limit locks honest clients out: whoever holds all places keeps them. So when all are taken,
-or all of one source, the connection that has waited longest for its request to arrive gives way.
+A plain limit would lock honest clients out: an attacker could hold all places. So when all places,
+or all of one source, are taken, the connection that has waited longest for its request to arrive is
+dropped.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class _Place:
 class HttpServer:
     """Serves one listening socket, TCP or Unix.
 
-    `answer` answers requests; `refused` is told the code of what was refused before it was one;
-    `tls` encrypts every connection, and is replaced by `renew_tls`.
+    `answer` answers requests; `refused` counts the error codes of refusals before there is a
+    request; `tls` encrypts every connection, and is replaced by `renew_tls`.
     """
 
     def __init__(
@@ -52,9 +53,9 @@ class HttpServer:
         self._tls = tls
         self.parsing = asyncio.Lock()
         self.shaking = asyncio.Lock()
-        # Keyed by connection, which has no reference back: avoids a cycle.
+        # Keyed by connection, which does not refer back to its place: avoids a reference cycle.
         self._places: dict[Connection, _Place] = {}
-        # Those with an unfinished handshake; the one whose last step is longest ago comes first.
+        # Connections with an unfinished handshake, the longest idle first.
         self._shaking: dict[Connection, None] = {}
         self._crowded = False
         self._accepting: Optional[asyncio.Task[None]] = None
@@ -65,8 +66,8 @@ class HttpServer:
         self._listener = listener
         listener.setblocking(False)
         if listener.family != socket.AF_UNIX:
-            # For every connection: an answer that follows another must not wait until the client
-            # has acknowledged that one (asyncio sees to it only where a socket names its protocol).
+            # Inherited by every connection: an answer must not wait until the client has
+            # acknowledged the one before (asyncio does this only if the socket names its protocol).
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
                 listener.setsockopt(socket.SOL_SOCKET, buffer, LIMITS.kernel_bytes)
@@ -74,10 +75,9 @@ class HttpServer:
         self._accepting = asyncio.get_running_loop().create_task(self._accept(listener))
 
     def renew_tls(self, context: ssl.SSLContext) -> None:
-        """Encrypt new connections with this, and close the others.
+        """Use this context for new connections, and close the others.
 
-        What let them in, such as a client CA, may no longer hold. A request that is being answered
-        gets its answer first.
+        The old client CA may have been removed. A request in progress gets its answer first.
         """
         self._tls = context
         for place in list(self._places.values()):
@@ -88,7 +88,7 @@ class HttpServer:
                 self._drop(place, error)
 
     async def stop(self) -> None:
-        """Accept no more, let requests under way be answered, and close."""
+        """Stop accepting, let requests in progress be answered, and close."""
         if self._accepting is not None and self._listener is not None:
             self._accepting.cancel()
             self._listener.close()
@@ -100,23 +100,23 @@ class HttpServer:
         for connection in self._places:
             connection.abort()
 
-    # What the connections ask (http.Handler).
+    # Called by the connections (http.Handler).
 
     async def answer(self, request: Request) -> Response:
-        """The response to a whole request."""
+        """The response to a complete request."""
         return await self._answer(request)
 
     def refuse(self, error: ApiError) -> Response:
-        """The response to what was no request."""
+        """The response to bytes that were no valid request."""
         self._refused(error.code)
         return refusal(error, str(uuid.uuid4()))
 
     def count_failed_handshake(self) -> None:
-        """Note that a client came to the TLS listener, and no handshake was completed."""
+        """Count a connection that ended before its TLS handshake was completed."""
         self._refused("HandshakeFailed")
 
     def step_handshake(self, connection: Connection) -> None:
-        """Keep the number of unfinished handshakes bounded: whoever has been idle longest goes."""
+        """Bound the number of unfinished handshakes: the longest idle one is dropped."""
         self._shaking.pop(connection, None)
         if len(self._shaking) >= LIMITS.handshakes:
             idle = (each for each in self._shaking if each.idle)
@@ -127,7 +127,7 @@ class HttpServer:
         self._shaking[connection] = None
 
     def end_handshake(self, connection: Connection) -> None:
-        """The connection has no unfinished handshake any more."""
+        """Note that the connection's handshake is over."""
         self._shaking.pop(connection, None)
 
     # Places.
@@ -138,18 +138,19 @@ class HttpServer:
             try:
                 sock, address = await loop.sock_accept(listener)
             except ConnectionError:
-                continue  # It was gone before it was accepted.
+                continue  # The client had left before it was accepted.
             except OSError as error:
-                # No descriptor or no memory left (accept(2)): make room rather than give up. Linux
-                # finds a descriptor before it looks for a connection, so there may be none.
+                # No descriptor or memory left (accept(2)): make room. Linux allocates a descriptor
+                # before it looks for a connection, so there may be no connection to accept.
                 if _is_waited_for(listener):
                     log.warning("cannot accept a connection: %s", error)
                     self._make_room(None)
                 await asyncio.sleep(LIMITS.accept_retry_seconds)
                 continue
-            # Noted now: a client that is gone has no address any more, and its request may be here.
+            # With the address from accept(): a client that left has none, but may have sent a
+            # request.
             self._admit(sock, address)
-            # However many are waiting: after each one, everybody else has a turn.
+            # After each connection, let other tasks run.
             await asyncio.sleep(0)
 
     def _admit(self, sock: socket.socket, address: Any) -> None:
@@ -176,13 +177,13 @@ class HttpServer:
         starting.add_done_callback(started)
 
     def crowd_has_gone(self) -> bool:
-        """Whether there were many connections since this was last asked, and are few again."""
+        """Whether there were many connections since the last call, and are few now."""
         gone = self._crowded and len(self._places) < LIMITS.connections_per_source // 2
         self._crowded = self._crowded and not gone
         return gone
 
     def _make_room(self, source: Optional[str]) -> bool:
-        """Drop the connection that has waited longest, of `source` or of all; whether one was."""
+        """Drop the connection of `source`, or of all, that has waited longest; whether one was."""
         waiting = [
             place
             for place in self._places.values()
@@ -205,7 +206,7 @@ class HttpServer:
 
 
 def _who(sock: socket.socket, address: Any) -> tuple[Peer, str]:
-    """Who has connected, and what counts as one source: a user here, a network's share there."""
+    """The peer, and what counts as its source: a local user, or an address (IPv6: its /64)."""
     if sock.family == socket.AF_UNIX:
         uid = peer_uid(sock)
         return Peer("unix", uid=uid), f"uid:{uid}"
@@ -213,7 +214,7 @@ def _who(sock: socket.socket, address: Any) -> tuple[Peer, str]:
 
 
 def _is_waited_for(listener: socket.socket) -> bool:
-    """Whether there is a connection to accept."""
+    """Whether a connection is waiting to be accepted."""
     poll = select.poll()
     poll.register(listener, select.POLLIN)
     return bool(poll.poll(0))

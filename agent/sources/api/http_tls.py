@@ -1,8 +1,8 @@
-"""HTTP/1.1 within TLS, on bytes in memory: no socket, and no step before the caller asks for it.
+"""HTTP/1.1 within TLS, on bytes in memory, without sockets; the caller starts each step.
 
-asyncio's own TLS takes each step of a handshake as soon as its bytes arrive, which keeps lookups
-waiting, and reads up to 512 KiB ahead. Here the caller gives each step its turn, and what has
-arrived is decrypted only as far as there is room for it.
+asyncio's own TLS takes each handshake step as soon as its bytes arrive, which delays lookups, and
+reads up to 512 KiB ahead. Here the caller schedules each step, and what has arrived is decrypted
+only as far as there is room for it.
 Source: RFC 8446 (TLS 1.3), RFC 5246 (TLS 1.2); the protocol itself is OpenSSL's.
 """
 
@@ -17,14 +17,14 @@ from agent.config.limits import LIMITS
 from agent.sources.api.message import Peer, Response
 from agent.sources.api.wire import Message, Wire
 
-# What is read, and decrypted, at once. An honest request is smaller.
+# Bytes that are read and decrypted at once. An honest request is smaller.
 _CHUNK = 4 * 1024
 
 
 class SecureWire(Wire):
     """A Wire whose bytes are encrypted, in both directions.
 
-    `greeted` says whether the handshake is complete: until then there are no messages.
+    `greeted`: whether the handshake is complete; until then there are no messages.
     """
 
     def __init__(self, context: ssl.SSLContext) -> None:
@@ -32,13 +32,13 @@ class SecureWire(Wire):
         self.greeted = False
         self._context = context
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        # Made when the client speaks: who is silent costs no memory of OpenSSL's.
+        # Made when the first bytes arrive: a silent client costs no OpenSSL memory.
         self._end: Optional[ssl.SSLObject] = None
         self._fed = 0
 
     @property
     def room(self) -> int:
-        """How many bytes may be fed; 0 while there are some that nobody has asked to decrypt."""
+        """How many bytes may be fed; 0 while there are bytes to decrypt."""
         return 0 if self._incoming.pending else _CHUNK
 
     def feed(self, data: bytes) -> None:
@@ -51,10 +51,10 @@ class SecureWire(Wire):
             self._decrypt()
 
     def shake_hands(self) -> bytes:
-        """Take one step of the handshake, which may take milliseconds; what is to be sent then.
+        """Take one step of the handshake, which may take milliseconds; returns bytes to send.
 
         Raises:
-            ssl.SSLError: there will be no connection. `end` tells the client why.
+            ssl.SSLError: the handshake failed. `end` has the alert for the client.
         """
         if self._fed > LIMITS.handshake_bytes:
             raise ssl.SSLError("the handshake is too long")
@@ -67,7 +67,7 @@ class SecureWire(Wire):
         return self._outgoing.read()
 
     def describe(self, peer: Peer) -> Peer:
-        """The peer, with what the handshake has shown of it."""
+        """The peer, with what is known from the handshake."""
         cipher, certificate = self._tls.cipher(), self._tls.getpeercert()
         return replace(
             peer,
@@ -77,7 +77,7 @@ class SecureWire(Wire):
         )
 
     def next_message(self) -> Optional[Message]:
-        """As Wire's: what has arrived is decrypted as far as that takes."""
+        """As Wire's; decrypts as much as it needs."""
         message = super().next_message()
         while message is None and self._decrypt():
             message = super().next_message()
@@ -97,10 +97,10 @@ class SecureWire(Wire):
         return self._encrypt(super().send(response, close))
 
     def end(self) -> bytes:
-        """Why the handshake failed; after it, that no more is coming (RFC 8446 section 6.1).
+        """The last bytes: an alert if the handshake failed, else close_notify (RFC 8446, 6.1).
 
         Nothing is decrypted or encrypted after it. OpenSSL's memory is freed now: the connection
-        and its transport refer to each other, and are collected much later.
+        and its transport are a reference cycle, and collected much later.
         """
         if self._end is not None:
             with contextlib.suppress(ssl.SSLError):
@@ -115,7 +115,7 @@ class SecureWire(Wire):
         return self._end
 
     def _decrypt(self) -> bool:
-        """Decrypt what is needed for the next message; whether there was anything."""
+        """Decrypt what the next message needs; returns whether there was anything."""
         before = self._room
         while self._end is not None and self._incomplete and not self.ended:
             try:
@@ -123,13 +123,13 @@ class SecureWire(Wire):
             except ssl.SSLWantReadError:
                 break
             except ssl.SSLError:
-                data = b""  # broken: nothing after it can be trusted
+                data = b""  # TLS is broken: nothing after it can be trusted
             self.ended = not data
             super().feed(data)
         return self._room < before
 
     def _encrypt(self, data: bytes) -> bytes:
-        """Encrypt it; after the client has broken TLS there is nothing that it could read."""
+        """Encrypt it; nothing if the client has broken TLS and could not read it."""
         with contextlib.suppress(ssl.SSLError):
             while data:
                 data = data[self._tls.write(data) :]

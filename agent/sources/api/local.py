@@ -1,6 +1,6 @@
 """The local push socket's door: pushes without a signature, and the operator's actions.
 
-The kernel says who is there (SO_PEERCRED, unix(7)), and the socket's mode who may be.
+The kernel says who the peer is (SO_PEERCRED, unix(7)); the socket's mode says who may connect.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from agent.sources.api.routing import is_scrape, operators_action, route_local
 from agent.sources.context import Context
 from agent.sources.throttle import Throttle
 
-# The operator's actions that change something, by their names in the audit.
+# Operator's actions that change something, by their audit names.
 _CHANGES = frozenset({"revoke", "reload"})
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What an operator's action answers. `quiet`: it is counted, and not recorded."""
+    """An operator's action's answer. `quiet`: it is counted, and not recorded."""
 
     body: dict[str, Any]
     quiet: bool = False
 
 
-# An operator's action takes the peer, the request's body, and the audit record, in which it notes
-# whom it is about. It raises ApiError.
+# An operator's action takes the peer, the request's body, and the audit record, in which it sets
+# the OS user. It raises ApiError.
 OperatorAction = Callable[[Peer, bytes, Record], Awaitable[Answer]]
 
 
@@ -62,7 +62,7 @@ class LocalDoor(Door):
             return await self._push(request, user, record)
 
     async def _operate(self, action: str, request: Request, record: Record) -> Response:
-        """An operator's action: also while no push can be taken, since then they are asked."""
+        """Run an operator's action, also while no push can be taken."""
         scrape = is_scrape(request)
         if not scrape:
             action = route_local(request)

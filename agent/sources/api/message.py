@@ -1,4 +1,4 @@
-"""A request and its response, as values: what the HTTP shell and the service say to each other."""
+"""Requests and responses as values, between the HTTP shell and the doors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True)
 class Peer:
-    """Who is at the other end of a connection.
+    """The peer of a connection.
 
     Attributes:
         source: the IP address, or "unix" on the local push socket.
@@ -34,7 +34,7 @@ class Peer:
 
 
 def one_source(address: str) -> str:
-    """What counts as one source: an IPv4 address, or an IPv6 /64 (one host's usual share)."""
+    """What counts as one source: an IPv4 address, or an IPv6 /64 (the usual share of one host)."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if ip.version == 4:
         return str(ip)
@@ -43,7 +43,7 @@ def one_source(address: str) -> str:
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request, raw: `target` and header values are the bytes that were sent.
+    """One HTTP request: `target` and header values are the bytes as they were sent.
 
     Header names are in lower case, values without white space around them (RFC 9110 section 5.5).
     """
@@ -60,7 +60,7 @@ class Request:
 
     @cached_property
     def _by_name(self) -> dict[bytes, list[bytes]]:
-        # Sought through some twenty times for each request.
+        # Called some twenty times for each request.
         found: dict[bytes, list[bytes]] = {}
         for name, value in self.headers:
             found.setdefault(name, []).append(value)

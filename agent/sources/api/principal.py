@@ -25,19 +25,19 @@ Tags = Mapping[str, str]
 
 
 class Principal(Protocol):
-    """Who is asking, verified. `mark` is what a replay would present; None: it cannot be one."""
+    """A verified sender. `mark` identifies a replay of its request; None: it cannot be replayed."""
 
     @property
     def name(self) -> str:
-        """As the audit names it."""
+        """Its name in the audit."""
 
     @property
     def mark(self) -> Optional[ReplayMark]:
-        """What a replay of the request would present again."""
+        """Identifies a replay of the request."""
 
     @property
     def policy(self) -> KeyPolicy:
-        """What its own rules say of its keys."""
+        """Its own rules for keys."""
 
     def check_allowed(
         self, source: str, instance: str, os_user: str, tags: Optional[Tags] = None
@@ -47,7 +47,7 @@ class Principal(Protocol):
 
 @dataclass(frozen=True)
 class LocalUser:
-    """Whoever may connect to the push socket: the group is as good as root, so all is allowed."""
+    """A member of the push socket's group, which is as good as root: everything is allowed."""
 
     name: str
     mark: None = None
@@ -56,12 +56,12 @@ class LocalUser:
     def check_allowed(
         self, source: str, instance: str, os_user: str, tags: Optional[Tags] = None
     ) -> None:
-        """The socket's mode has decided already."""
+        """Allow it: the socket's mode has decided already."""
 
 
 @dataclass(frozen=True)
 class SignedBy:
-    """An access key whose signature was right."""
+    """An access key with a valid signature."""
 
     credential: Credential
     mark: ReplayMark
@@ -84,7 +84,7 @@ class SignedBy:
 
 
 class Authenticator:
-    """Verifies signed requests against the credentials of the moment."""
+    """Verifies signed requests against the current credentials."""
 
     def __init__(self, credentials: Credentials, region: str, clock: Clock) -> None:
         self._credentials = credentials
@@ -93,16 +93,16 @@ class Authenticator:
         self._failures = FailurePace()
 
     def replace(self, credentials: Credentials) -> None:
-        """Verify against these from the next request on."""
+        """Use these credentials from the next request on."""
         self._credentials = credentials
 
     def authenticate(
         self, request: Request, parameters: Mapping[str, str], record: Record
     ) -> SignedBy:
-        """Who is asking; `record` learns who is claimed, and who it is once that is verified.
+        """Verify the sender. `record` gets the claimed name first, and the verified one at the end.
 
         Raises:
-            TooMany: guessing; nothing was verified.
+            TooMany: too many failures; nothing was verified.
             ApiError: missing, unreadable, expired, disabled, unknown, or wrong.
         """
         claimed = authentication.read(request, parameters)
@@ -132,17 +132,17 @@ class Authenticator:
         return credential
 
     def _guess(self, request: Request, claimed: Authentication) -> tuple[str, str]:
-        """What failures are counted by: the source, and the access key that is guessed at.
+        """What failures are counted by: the source and the access key.
 
-        So nobody who shares an address with a guesser is kept out, unless by the same key. Keys
-        that are not known count as one: there are as many as anybody cares to make up.
+        So another user at a guesser's address is not blocked, unless they use the same key. Unknown
+        keys count as one, because anybody can make up any number of them.
         """
         known = claimed.access_key_id in self._credentials
         return one_source(request.peer.source), claimed.access_key_id if known else ""
 
 
 def _check_payload_hash(request: Request) -> None:
-    """A given X-Amz-Content-SHA256 must be the body's; UNSIGNED-PAYLOAD is not."""
+    """Check that X-Amz-Content-SHA256, if given, is the body's; UNSIGNED-PAYLOAD is refused."""
     for value in request.values(b"x-amz-content-sha256"):
         digest = hashlib.sha256(request.body).hexdigest().encode()
         if not hmac.compare_digest(value, digest):

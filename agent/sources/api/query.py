@@ -25,7 +25,7 @@ _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 def split(target: bytes) -> tuple[bytes, bytes]:
-    """The path and the query of a request target, as they were sent."""
+    """The raw path and query of a request target."""
     path, _, query = target.partition(b"?")
     return path, query
 

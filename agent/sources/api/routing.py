@@ -14,7 +14,7 @@ from agent.sources.api.errors import (
 )
 from agent.sources.api.message import Request
 
-# Actions for the operator, on the local push socket only; see agent/operations.py.
+# Operator's actions, on the local push socket only; see agent/operations.py.
 OPERATOR_PREFIX = "Sixtykey."
 METRICS = "Sixtykey.Metrics"
 
@@ -22,7 +22,7 @@ METRICS = "Sixtykey.Metrics"
 def route(request: Request, wanted: str = ACTION) -> dict[str, str]:
     """The query parameters of a request for SendSSHPublicKey; another action is refused.
 
-    `wanted` is another action than that, where a door has one.
+    `wanted`: the action of a door that has a different one.
 
     Raises:
         MissingAction, MalformedQueryString, InvalidQueryParameter, InvalidParameterCombination,
@@ -38,9 +38,9 @@ def route(request: Request, wanted: str = ACTION) -> dict[str, str]:
 
 
 def route_local(request: Request) -> str:
-    """The action that a local user asks for; where none is named, SendSSHPublicKey.
+    """The action that a local user asks for; SendSSHPublicKey if none is named.
 
-    Its callers type curl commands. Raises what `route` raises, in the same order.
+    Its callers type curl commands. Raises the same errors as `route`, in the same order.
     """
     _check_endpoint(request)
     parameters = _parameters(request)
@@ -52,7 +52,7 @@ def route_local(request: Request) -> str:
 
 
 def operators_action(request: Request) -> Optional[str]:
-    """The operator's action that X-Amz-Target names, or the scrape that this is; else None."""
+    """The operator's action in X-Amz-Target, or Metrics for a scrape; else None."""
     if is_scrape(request):
         return METRICS
     target = request.text(b"x-amz-target") or ""
@@ -60,12 +60,12 @@ def operators_action(request: Request) -> Optional[str]:
 
 
 def is_scrape(request: Request) -> bool:
-    """Whether this is GET /metrics: Prometheus and its kin can ask in no other way."""
+    """Whether this is GET /metrics, the only request that Prometheus can send."""
     return request.method == b"GET" and request.target == b"/metrics"
 
 
 def _check_endpoint(request: Request) -> None:
-    # An endpoint with a base path asks for /base/: whatever mounted us there passes it on.
+    # With a base path in the endpoint, clients ask for /base/, and a reverse proxy may pass it on.
     path = query.split(request.target)[0]
     if request.method != b"POST" or not path.startswith(b"/") or not path.endswith(b"/"):
         raise MissingAction
@@ -84,7 +84,7 @@ def _parameters(request: Request) -> dict[str, str]:
 
 
 def _action(request: Request, parameters: dict[str, str]) -> str:
-    """The one action that is named, by header, by query, or by both alike."""
+    """The action, named in the header, in the query, or the same in both."""
     target = request.text(b"x-amz-target")
     named = {ACTION if target == TARGET else target, parameters.get("Action")} - {None}
     if len(named) > 1:

@@ -1,4 +1,4 @@
-"""The network's door: pushes that are signed, and nothing else."""
+"""The network's door: signed pushes only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agent.sources.throttle import Throttle, TooMany
 
 
 class NetworkDoor(Door):
-    """Answers whoever reaches the port: a stranger, until a signature says otherwise."""
+    """Answers any client of the port; each is a stranger until its signature is verified."""
 
     def __init__(
         self, context: Context, intake: Taker, throttle: Throttle, authenticator: Authenticator
@@ -34,7 +34,7 @@ class NetworkDoor(Door):
             return await self._push(request, principal, record)
 
     def _identify(self, request: Request, record: Record, action: str = ACTION) -> SignedBy:
-        """Who asks for a push. Raises ApiError for whatever a stranger can send."""
+        """Verify who asks for a push. Raises ApiError for anything that a stranger can send."""
         parameters = route(request, action)
         try:
             return self._authenticator.authenticate(request, parameters, record)

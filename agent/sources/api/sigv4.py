@@ -1,7 +1,7 @@
-"""Signature Version 4: the canonical request, the string to sign, and whether a signature is right.
+"""Signature Version 4: the canonical request, the string to sign, and the check of a signature.
 
-Computed from the raw request target and the raw header values, as they were sent. No I/O, and no
-clock: whether a date is recent enough is asked with the time handed in.
+Computed from the raw request target and the raw header values. No I/O and no clock: the time is an
+argument.
 Source: AWS General Reference, Signature Version 4 signing process; API Reference, Common
 Parameters.
 """
@@ -42,7 +42,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class Authentication:
-    """Who says it is asking, and with what: parsed, not yet verified.
+    """The claimed sender and its signature: parsed, not yet verified.
 
     `date` is X-Amz-Date's text (YYYYMMDDTHHMMSSZ); `expires` the seconds that a presigned request
     is good for, None with an Authorization header; `signed_headers` are lower-case names.
@@ -62,14 +62,15 @@ class Authentication:
         return parse_date(self.date)
 
     def check_scope(self, region: str) -> None:
-        """Raise IncompleteSignature unless the scope is today's, here and for this service."""
+        """Raise IncompleteSignature unless the scope has the date's day, our region and service."""
         scope, day = self.scope, self.date[:8]
         if scope == Scope(day, region, SERVICE, TERMINATOR):
             return
         wrong = [
             f"{what} {found[:32]!r} must be {words}"
             for what, found, right, words in (
-                # The region is not told: whoever may not push learns nothing of this host.
+                # The message omits the region: an unverified sender must learn nothing of this
+                # host.
                 ("region", scope.region, region, "this host's"),
                 ("day", scope.day, day, "that of X-Amz-Date"),
                 ("service", scope.service, SERVICE, SERVICE),
@@ -80,7 +81,7 @@ class Authentication:
         raise IncompleteSignature(f"In the credential scope, {', '.join(wrong)}.")
 
     def check_date(self, now: float, skew: float) -> None:
-        """Raise RequestExpired when too old, too new, or past X-Amz-Expires. All in seconds."""
+        """Raise RequestExpired if too old, too new, or past X-Amz-Expires. All in seconds."""
         age = now - self.signed_at
         if abs(age) > skew:
             side = "behind" if age > 0 else "ahead of"
@@ -114,7 +115,7 @@ def parse_date(date: str) -> float:
 
 
 def check_signature(request: Request, authentication: Authentication, secret: str) -> None:
-    """Raise AuthException unless the signature was made with `secret` over this very request."""
+    """Raise AuthException unless the signature is that of this request with `secret`."""
     right = hmac.digest(
         signing_key(secret, authentication.scope),
         string_to_sign(request, authentication),
@@ -126,10 +127,10 @@ def check_signature(request: Request, authentication: Authentication, secret: st
         )
 
 
-# All requests of a day share it; only credentials that are known get this far.
+# Cached: all requests of a day share it. Only known credentials get this far.
 @lru_cache(maxsize=128)
 def signing_key(secret: str, scope: Scope) -> bytes:
-    """The key that is derived for one day, region and service."""
+    """The derived key for one day, region and service."""
     key = ("AWS4" + secret).encode()
     for part in (scope.day, scope.region, scope.service, scope.terminator):
         key = hmac.digest(key, part.encode(), "sha256")

@@ -1,6 +1,6 @@
-"""What refuses an offer, in the reference's words: the intake's errors as the API's.
+"""Translates the intake's errors into the API's.
 
-Source: API Reference, Errors. The intake knows no HTTP, and the API adds no reason of its own.
+Source: API Reference, Errors. The intake knows no HTTP.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ _ANSWERS: dict[type[Exception], Callable[..., ApiError]] = {
     ),
     TableFull: _table_full,
     NotReady: lambda error: ServiceUnavailable(str(error)),
-    # Why the store cannot keep a lease is for the log, not for the caller.
+    # The caller does not learn why the store failed; the log has the reason.
     NotDurable: lambda _: ServiceException(),
 }
-# What `api_error` translates; anything else is a defect of ours.
+# The errors that `api_error` translates; any other error is a bug.
 REFUSALS = tuple(_ANSWERS)
 
 

@@ -1,9 +1,8 @@
-"""HTTP/1.1 on bytes: strict, bounded, and without I/O. h11 parses; this decides what it may see.
+"""HTTP/1.1 on bytes: strict, bounded, and without I/O. h11 parses, after checks made here.
 
-h11 is lenient where two parsers could read one message in two ways (bare LF, folded headers, two
-lengths), and bounds only what is incomplete. Here the head is looked at before h11 gets it, and h11
-gets no byte beyond the message that it is reading.
-Source: RFC 9112; what is refused is what request smuggling is made of (its section 11.2).
+h11 accepts messages that two parsers could read in two ways (bare LF, folded headers, two lengths),
+and limits only incomplete ones. Here the head is checked before h11 gets it, and h11 gets no byte
+beyond the current message. Source: RFC 9112; section 11.2 for request smuggling.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Message:
-    """A whole request."""
+    """A complete request."""
 
     head: Head
     body: bytes
@@ -46,16 +45,15 @@ class Message:
 class Wire:
     """One connection's bytes, in both directions.
 
-    Feed it what arrives, at most `room` bytes at a time; ask for the next message; send its answer;
-    go on to the next. What a pipelining client sent early waits here until then, and no more than
-    one head of it: beside that there is only the body that is being received. `ended` is True once
-    no more can come.
+    Feed it what arrives, at most `room` bytes at a time; take the next message; send its answer; go
+    on to the next. Bytes of a pipelining client's next request wait here, at most one head of them,
+    beside the body that is being received. `ended` is True once no more can arrive.
     """
 
     def __init__(self) -> None:
         self.ended = False
         self._inbox = bytearray()
-        # How far the inbox has been searched for a head; where that ends; whether it is flawed.
+        # How far the inbox has been searched for a head; the head's end; whether it is invalid.
         self._searched = 0
         self._head_end: Optional[int] = None
         self._flawed = False
@@ -76,12 +74,12 @@ class Wire:
 
     @property
     def ready(self) -> bool:
-        """Whether `next_message` may get further, or has something to refuse."""
+        """Whether `next_message` can make progress, or refuse something."""
         return self._head is not None or not self._incomplete
 
     @property
     def room(self) -> int:
-        """How many bytes may be fed; at 0, reading must pause until `next_message` wants more.
+        """How many bytes may be fed; at 0, reading must pause until `next_message` has been called.
 
         It is never 0 after `next_message` has returned None.
         """
@@ -94,21 +92,21 @@ class Wire:
 
     @property
     def keeps_alive(self) -> bool:
-        """Whether the connection can be used again, once the answer has been sent."""
+        """Whether the connection can be used for another request after the answer."""
         return self._connection.our_state is h11.DONE and self._connection.their_state is h11.DONE
 
     def feed(self, data: bytes) -> None:
-        """Bytes have arrived. Raises ValueError when there are more of them than `room`."""
+        """Add bytes that arrived. Raises ValueError if there are more than `room`."""
         if len(data) > self._room:
             raise ValueError(f"{len(data)} bytes, and room for {self._room}")
         self._inbox += data
         self._find_head()
 
     def next_message(self) -> Optional[Message]:
-        """The request, once it is complete; None while it is not.
+        """The next request; None while it is incomplete.
 
         Raises:
-            ApiError: it is not HTTP, ambiguous, or too large. The connection ends after the answer.
+            ApiError: not HTTP, ambiguous, or too large. The connection ends after the answer.
         """
         try:
             if self._head is None:
@@ -121,7 +119,7 @@ class Wire:
         return None
 
     def go_on(self) -> None:
-        """The answer has been sent: the next request may begin."""
+        """Begin the next request; the answer has been sent."""
         self._connection.start_next_cycle()
         self._head = None
         self._find_head()
@@ -131,7 +129,7 @@ class Wire:
         return self._send(h11.InformationalResponse(status_code=100, headers=[]))
 
     def send(self, response: Response, close: bool = False) -> bytes:
-        """The response, whole. `close`: it is the last on this connection."""
+        """The response's bytes. `close`: it is the last on this connection."""
         content = response.content
         headers = [
             ("Content-Type", response.content_type),
@@ -148,19 +146,19 @@ class Wire:
         return b"".join(parts)
 
     def end(self) -> bytes:
-        """What to send last of all."""
+        """The last bytes to send."""
         return b""
 
     @property
     def _incomplete(self) -> bool:
-        """Whether more must arrive before there can be a message, or a refusal."""
+        """Whether more must arrive before there is a message or a refusal."""
         if self._head is not None:
             return len(self._inbox) < self._body_left
         return self._head_end is None and not self._flawed and self._room > 0
 
     @property
     def _room(self) -> int:
-        # The longest head, and the one byte that makes it too long.
+        # The longest head, and one byte that makes it too long.
         return LIMITS.head_bytes + 1 - len(self._inbox)
 
     def _send(
@@ -169,9 +167,9 @@ class Wire:
         return self._connection.send(event) or b""
 
     def _find_head(self) -> None:
-        """Search what is new in the inbox for the head's end, and for what no head may have."""
+        """Search new bytes for the head's end, and for bytes that no head may have."""
         if self._head is not None or self._head_end is not None:
-            return  # What is new belongs to a body, or to a later request.
+            return  # New bytes belong to a body, or to a later request.
         found = self._inbox.find(_END, max(0, self._searched - len(_END) + 1))
         stop = len(self._inbox) if found < 0 else found + len(_END)
         if found >= 0:
@@ -182,7 +180,7 @@ class Wire:
         self._searched = stop
 
     def _read_head(self) -> None:
-        """Take the head, if all of it has arrived."""
+        """Take the head, if it has arrived completely."""
         size = len(self._inbox) if self._head_end is None else self._head_end
         if size > LIMITS.head_bytes:
             raise HeadersTooLarge(f"The request line and headers exceed {LIMITS.head_bytes} bytes.")
@@ -197,16 +195,16 @@ class Wire:
         self._connection.receive_data(raw)
         event = self._connection.next_event()
         assert isinstance(event, h11.Request)  # noqa: S101 - what h11 makes of a whole head
-        # Noted before it is checked: a HEAD request is refused without a body too.
+        # Set before the check: the refusal of a HEAD request has no body either.
         self._head = Head(event.method, event.target, tuple((n, v) for n, v in event.headers))
         self._body_left = _check_framing(self._head)
 
     def _read_body(self) -> bool:
-        """Take what has arrived of the body; whether it is complete."""
+        """Take what has arrived of the body; returns whether it is complete."""
         part = bytes(self._inbox[: self._body_left])
         del self._inbox[: len(part)]
         self._body_left -= len(part)
-        if part:  # no bytes would mean the end of the stream to h11
+        if part:  # to h11, no bytes mean the end of the stream
             self._connection.receive_data(part)
         event = self._connection.next_event()
         while isinstance(event, h11.Data):
@@ -220,7 +218,7 @@ def _start(status: int, headers: list[tuple[str, str]]) -> h11.Response:
 
 
 def _has_bare(data: bytearray, start: int, stop: int) -> bool:
-    """Whether a line feed or carriage return stands alone there, or a NUL."""
+    """Whether there is a NUL, or a line feed or carriage return on its own."""
     line_ends = data.count(b"\r\n", start, stop)
     return (
         data.count(b"\n", start, stop) != line_ends
@@ -230,7 +228,7 @@ def _has_bare(data: bytearray, start: int, stop: int) -> bool:
 
 
 def _check_head(raw: bytes) -> None:
-    """Refuse what h11 would let pass. `raw` ends with the empty line."""
+    """Refuse what h11 would accept. `raw` ends with the empty line."""
     if raw.count(b"\r\n") - 2 > LIMITS.header_count:
         raise HeadersTooLarge(f"The request has more than {LIMITS.header_count} headers.")
     if b"\r\n " in raw or b"\r\n\t" in raw:
@@ -246,12 +244,12 @@ def _check_head(raw: bytes) -> None:
 
 
 def _check_framing(head: Head) -> int:
-    """One way to tell where the body ends, and one host; the body's length in bytes.
+    """Check that the body's length is unambiguous and there is a host; returns the length (bytes).
 
     Transfer-Encoding is refused (RFC 9112 section 6.1 allows it): every AWS client sends a length,
-    tiny chunks cost a thousand times what they weigh, and parsers disagree about them.
+    tiny chunks cost a thousand times their size, and parsers disagree about them.
     """
-    # Its body means nothing, and what follows a success is no HTTP (RFC 9110 section 9.3.6).
+    # Its body has no meaning, and after a success no HTTP follows (RFC 9110 section 9.3.6).
     if head.method == b"CONNECT":
         raise BadRequest("CONNECT is for proxies.")
     lengths = [int(value) for name, value in head.headers if name == b"content-length"]
