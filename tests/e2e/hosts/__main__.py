@@ -15,6 +15,7 @@ from typing import Callable, NamedTuple
 from agent import __version__
 from tests.e2e.hosts import (
     apparmor,
+    arm64,
     conflicts,
     faults,
     installing,
@@ -85,6 +86,7 @@ HOSTS = {
     "rpm": Kind("bullseye", "rpm", rpm.rpm),
     "readme": Kind("bookworm", "deb", readme.readme),
 }
+EMULATED = {"arm64": arm64.try_packages}
 PATTERNS = {
     "deb": f"sixtykey_{{}}_{older.deb_architecture()}.deb",
     "rpm": f"sixtykey-{{}}-1.{platform.machine()}.rpm",
@@ -124,17 +126,19 @@ def try_host(number: int, name: str, packages: tuple[Path, Path], work: Path) ->
 
 def main() -> int:
     """Every host, or those that are named. Exit code 1 when a step failed."""
-    names = sys.argv[1:] or list(HOSTS)
+    names = sys.argv[1:] or [*HOSTS, *EMULATED]
     with tempfile.TemporaryDirectory(prefix="sixtykey-e2e-") as directory:
         work = Path(directory)
         work.chmod(0o755)
-        packages = {kind: build(work, kind) for kind in {HOSTS[name].package for name in names}}
+        booted = [name for name in names if name in HOSTS]
+        packages = {kind: build(work, kind) for kind in {HOSTS[name].package for name in booted}}
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(roots.archive, sorted({HOSTS[name].release for name in names})))
+            list(pool.map(roots.archive, sorted({HOSTS[name].release for name in booted})))
             trying = [
                 pool.submit(try_host, number, name, packages[HOSTS[name].package], work)
-                for number, name in enumerate(names, 1)
+                for number, name in enumerate(booted, 1)
             ]
+            trying += [pool.submit(EMULATED[name], work) for name in names if name in EMULATED]
         reports = [host.result() for host in trying]
     for report in reports:
         for step in report.failed:

@@ -9,6 +9,7 @@ import hashlib
 import os
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 CACHE = Path("build/e2e")
 
@@ -19,17 +20,35 @@ BASE = (
     "rpm,ca-certificates"
 )
 # What the deb depends on, so that apt installs it there without a network.
-LIBRARIES = ",python3-paramiko,python3-cachetools,python3-yaml,python3-h11,python3-nacl,apparmor"
-# Debian 11 stands in for Amazon Linux 2023 and Enterprise Linux 9: Python 3.9, OpenSSH 8.4, none
-# of the libraries that sixtykey uses.
-EXTRA = {"bookworm": LIBRARIES, "trixie": f"{LIBRARIES},systemd-userdbd", "bullseye": ""}
+LIBRARIES = ",python3-paramiko,python3-cachetools,python3-yaml,python3-h11,python3-nacl"
 
 
-def archive(release: str) -> Path:
-    """The archive of a release's root; made when it is not there yet (half a minute)."""
-    packages = BASE + EXTRA[release]
+class Image(NamedTuple):
+    """What mmdebstrap makes a root of: a release, its packages, and how."""
+
+    release: str
+    packages: str
+    options: tuple[str, ...] = ("--variant=minbase",)
+
+
+IMAGES = {
+    "bookworm": Image("bookworm", f"{BASE}{LIBRARIES},apparmor"),
+    "trixie": Image("trixie", f"{BASE}{LIBRARIES},apparmor,systemd-userdbd"),
+    # Debian 11 stands in for Amazon Linux 2023 and Enterprise Linux 9: Python 3.9, OpenSSH 8.4,
+    # none of the libraries that sixtykey uses.
+    "bullseye": Image("bullseye", BASE),
+    # Not booted, and no package's script is run: only programs of it, under qemu.
+    "arm64": Image(
+        "bookworm", f"python3{LIBRARIES}", ("--variant=extract", "--architectures=arm64")
+    ),
+}
+
+
+def archive(image: str) -> Path:
+    """The archive of a root; made when it is not there yet (half a minute)."""
+    release, packages, options = IMAGES[image]
     key = hashlib.sha256(packages.encode()).hexdigest()[:12]
-    path = CACHE / f"{release}-{key}.tar"
+    path = CACHE / f"{image}-{key}.tar"
     if path.exists():
         return path
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -38,7 +57,7 @@ def archive(release: str) -> Path:
         [
             "mmdebstrap",
             "--quiet",
-            "--variant=minbase",
+            *options,
             f"--include={packages}",
             # As this machine's apt may be told: a mirror that is a snapshot has old dates.
             '--aptopt=Acquire::Check-Valid-Until "false"',
@@ -52,8 +71,8 @@ def archive(release: str) -> Path:
     return path
 
 
-def unpack(release: str, where: Path) -> Path:
+def unpack(image: str, where: Path) -> Path:
     """A fresh root at `where`."""
     where.mkdir(parents=True)
-    subprocess.run(["tar", "-C", str(where), "-xf", str(archive(release))], check=True)
+    subprocess.run(["tar", "-C", str(where), "-xf", str(archive(image))], check=True)
     return where
