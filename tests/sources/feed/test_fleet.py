@@ -2,94 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-from collections.abc import Awaitable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from agent.config.document import Problems
 from agent.config.key_policy import KeyPolicy
-from agent.config.settings import Fleet, Keys
-from agent.fleet import messages
-from agent.fleet.description import Description, Inquiry
-from agent.fleet.documents import Rejected
-from agent.fleet.messages import Acknowledgement, LeaseMessage, Mark, Refusal
-from agent.fleet.signing import PrivateKey
-from agent.fleet.voice import Voice
-from agent.leases.lease import Horizon
-from agent.sources.feed.fleet import FleetRole
-from agent.sources.feed.messages import Addresses, Deliver, Health, Hello, encode
-from agent.sources.intake import Intake
+from agent.config.settings import Keys
+from agent.fleet.description import Inquiry
+from agent.fleet.messages import Acknowledgement, Mark, Refusal
 from tests.fleet.messages import HOST, ISSUER, LEASE, NOW, lease
-from tests.parts.daemon import INSTANCE_ID, ZONE
-from tests.parts.keys import make_key
-from tests.sources.feed.house import House, Peer
-
-NEXT = PrivateKey.generate()
-STRANGER = PrivateKey.generate()
-
-
-class FleetHouse(House):
-    """A house whose source is a fleet's connector, with two issuers."""
-
-    def __init__(self, folder: Path, keys: Keys = Keys()) -> None:  # noqa: B008
-        super().__init__(folder, keys)
-        (folder / "host.key").write_text(HOST.dump())
-        (folder / "host.cert").write_text("the certificate\n")
-        # As after a restart with a journal: nothing was forgotten that a mark could be.
-        self.memory.resume(Horizon())
-        issuers = (str(ISSUER.public), str(NEXT.public))
-        where = Fleet(
-            (), issuers, certificate=str(folder / "host.cert"),
-            host_keys=(str(folder / "ssh_host_*.pub"),), key=str(folder / "host.key"),
-        )  # fmt: skip
-        intake = Intake(self.context, self.store, self.memory)
-        self.fleet = FleetRole(self.context, intake, Voice(where), "1.2.3")
-
-    async def join(self) -> Peer:
-        """The connector, on the bus."""
-        self.feed._roles = {"fleet": self.fleet}
-        peer = await self.connect()
-        peer.say(Hello("fleet"), Health(True))
-        while self.fleet.told()["Problem"] is not None:
-            await asyncio.sleep(0.001)
-        return peer
-
-    async def tell(self, peer: Peer, envelope: bytes) -> Any:
-        """What the daemon answers to a message, its signature verified."""
-        peer.say(Deliver(7, envelope))
-        heard = await peer.hear()
-        assert heard["reply"] == 7
-        answer, shown = messages.open_reply(base64.b64decode(heard["message"]))
-        assert shown == b"the certificate"
-        digest = messages.digest(envelope)
-        return messages.open_answer(answer, INSTANCE_ID, HOST.public, digest)
-
-
-def at_fleet(
-    tmp_path: Path, course: Callable[[FleetHouse, Peer], Awaitable[Any]], **more: Any
-) -> None:
-    """Run a course of events with a connector that is attached."""
-
-    async def run() -> None:
-        at = FleetHouse(tmp_path, **more)
-        at.start()
-        peer = await at.join()
-        try:
-            await course(at, peer)
-        finally:
-            peer.writer.close()
-            await at.feed.stop()
-            await at.lookups.stop()
-            at.store.close()
-
-    asyncio.run(run())
+from tests.parts.daemon import INSTANCE_ID
+from tests.sources.feed.fleet_house import NEXT, STRANGER, FleetHouse, at_fleet
+from tests.sources.feed.house import Peer
 
 
 def test_a_lease_is_live_when_it_is_acknowledged(tmp_path: Path) -> None:
@@ -298,99 +223,5 @@ def test_a_request_id_is_a_uuid(tmp_path: Path) -> None:
             answer = await at.tell(peer, lease(request_id=words).seal(ISSUER))
             assert isinstance(answer, Refusal)
         assert not at.store.table.live()
-
-    at_fleet(tmp_path, course)
-
-
-def test_an_issuer_is_told_who_the_host_is(tmp_path: Path) -> None:
-    """Signed by the host: version, zone, addresses of the connector, and sshd's own keys."""
-    key = make_key(tmp_path, "ssh_host_ed25519_key")
-    (tmp_path / "ssh_host_bad_key.pub").write_text("ssh-rsa AAAA\n")
-
-    async def course(_: FleetHouse, peer: Peer) -> None:
-        inquiry = Inquiry(INSTANCE_ID, int(NOW * 1000), bytes(16)).seal(ISSUER)
-        peer.say(Addresses(["192.0.2.9", "2001:db8::1"]), Deliver(1, inquiry))
-        heard = await peer.hear()
-        answer = messages.open_reply(base64.b64decode(heard["message"]))[0]
-        digest = messages.digest(inquiry)
-        found = Description.open(answer, INSTANCE_ID, HOST.public, digest)
-        assert found == Description(
-            digest, INSTANCE_ID, "1.2.3", ZONE, ("192.0.2.9", "2001:db8::1"),
-            (f"{key.type} {key.base64}",),
-        )  # fmt: skip
-
-    at_fleet(tmp_path, course)
-
-
-@pytest.mark.parametrize("wrong", [["localhost"], ["192.0.2.1%eth0"], ["192.0.2.1 "], ["::01"]])
-def test_an_address_that_is_none_ends_the_connection(tmp_path: Path, wrong: list[str]) -> None:
-    """A connector that was taken over cannot have clients told anything but addresses."""
-
-    async def course(_: FleetHouse, peer: Peer) -> None:
-        peer.say(Addresses(wrong))
-        assert await peer.is_closed()
-
-    at_fleet(tmp_path, course)
-
-
-def test_what_is_no_document_gets_no_answer(tmp_path: Path) -> None:
-    """Nothing in it could be answered; the next message is."""
-
-    async def course(at: FleetHouse, peer: Peer) -> None:
-        for garbage in (b"{}", b"[]", b"\xff", b"x" * 20_000, b"{" * 10_000):
-            peer.say(Deliver(1, garbage))
-        assert isinstance(await at.tell(peer, LEASE.seal(ISSUER)), Acknowledgement)
-        assert at.pushes()[0]["outcome"] == "allowed"
-
-    at_fleet(tmp_path, course)
-
-
-def test_a_renewed_certificate_is_shown_from_then_on(tmp_path: Path) -> None:
-    """Without a restart; when it is gone, the one of before is shown."""
-
-    async def course(_: FleetHouse, peer: Peer) -> None:
-        (tmp_path / "host.cert").write_text("another certificate\n")
-        peer.say(Deliver(1, LEASE.seal(ISSUER)))
-        for number in range(2):
-            heard = await peer.hear()
-            shown = messages.open_reply(base64.b64decode(heard["message"]))[1]
-            assert shown == b"another certificate"
-            (tmp_path / "host.cert").unlink(missing_ok=True)
-            peer.say(Deliver(number + 2, LEASE.seal(ISSUER)))
-
-    at_fleet(tmp_path, course)
-
-
-def test_a_key_that_cannot_be_read_is_a_problem_that_is_told(tmp_path: Path) -> None:
-    """Both files are named, and what makes them."""
-    with pytest.raises(Problems) as caught:
-        Voice(Fleet((), (), key=str(tmp_path / "k"), certificate=str(tmp_path / "c")))
-    text = " ".join(caught.value.problems)
-    assert "fleet.key" in text
-    assert "fleet.certificate" in text
-    assert "sixtykey fleet join" in text
-
-
-@settings(deadline=None, max_examples=300)
-@given(st.data())
-def test_no_change_of_a_lease_is_taken(data: Any) -> None:
-    """Any byte changed, any piece cut out, doubled or inserted: it is no lease any more."""
-    sealed = LEASE.seal(ISSUER)
-    place = data.draw(st.integers(0, len(sealed) - 1))
-    length = data.draw(st.integers(0, 20))
-    piece = data.draw(st.binary(max_size=20))
-    changed = sealed[:place] + piece + sealed[place + length :]
-    if changed == sealed:
-        return
-    with pytest.raises(Rejected):
-        LeaseMessage.open(changed, {ISSUER.public})
-
-
-def test_a_line_for_the_daemon_is_refused_from_a_connector(tmp_path: Path) -> None:
-    """It may not answer questions of EC2's source, nor say hello twice."""
-
-    async def course(_: FleetHouse, peer: Peer) -> None:
-        peer.writer.write(encode(Hello("fleet")))
-        assert await peer.is_closed()
 
     at_fleet(tmp_path, course)

@@ -1,0 +1,81 @@
+"""A house whose source is a fleet's connector, which a test plays."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any, Callable
+
+from agent.config.settings import Fleet, Keys
+from agent.fleet import messages
+from agent.fleet.signing import PrivateKey
+from agent.fleet.voice import Voice
+from agent.leases.lease import Horizon
+from agent.sources.feed.fleet import FleetRole
+from agent.sources.feed.messages import Deliver, Health, Hello
+from agent.sources.intake import Intake
+from tests.fleet.messages import HOST, ISSUER
+from tests.parts.daemon import INSTANCE_ID
+from tests.sources.feed.house import House, Peer
+
+NEXT = PrivateKey.generate()
+STRANGER = PrivateKey.generate()
+
+
+class FleetHouse(House):
+    """A house whose source is a fleet's connector, with two issuers."""
+
+    def __init__(self, folder: Path, keys: Keys = Keys()) -> None:  # noqa: B008
+        super().__init__(folder, keys)
+        (folder / "host.key").write_text(HOST.dump())
+        (folder / "host.cert").write_text("the certificate\n")
+        # As after a restart with a journal: nothing was forgotten that a mark could be.
+        self.memory.resume(Horizon())
+        issuers = (str(ISSUER.public), str(NEXT.public))
+        where = Fleet(
+            (), issuers, certificate=str(folder / "host.cert"),
+            host_keys=(str(folder / "ssh_host_*.pub"),), key=str(folder / "host.key"),
+        )  # fmt: skip
+        intake = Intake(self.context, self.store, self.memory)
+        self.fleet = FleetRole(self.context, intake, Voice(where), "1.2.3")
+
+    async def join(self) -> Peer:
+        """The connector, on the bus."""
+        self.feed._roles = {"fleet": self.fleet}
+        peer = await self.connect()
+        peer.say(Hello("fleet"), Health(True))
+        while self.fleet.told()["Problem"] is not None:
+            await asyncio.sleep(0.001)
+        return peer
+
+    async def tell(self, peer: Peer, envelope: bytes) -> Any:
+        """What the daemon answers to a message, its signature verified."""
+        peer.say(Deliver(7, envelope))
+        heard = await peer.hear()
+        assert heard["reply"] == 7
+        answer, shown = messages.open_reply(base64.b64decode(heard["message"]))
+        assert shown == b"the certificate"
+        digest = messages.digest(envelope)
+        return messages.open_answer(answer, INSTANCE_ID, HOST.public, digest)
+
+
+def at_fleet(
+    tmp_path: Path, course: Callable[[FleetHouse, Peer], Awaitable[Any]], **more: Any
+) -> None:
+    """Run a course of events with a connector that is attached."""
+
+    async def run() -> None:
+        at = FleetHouse(tmp_path, **more)
+        at.start()
+        peer = await at.join()
+        try:
+            await course(at, peer)
+        finally:
+            peer.writer.close()
+            await at.feed.stop()
+            await at.lookups.stop()
+            at.store.close()
+
+    asyncio.run(run())

@@ -1,0 +1,119 @@
+"""What a connector, or a bus, that was taken over can say to the daemon, and what it cannot do."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.config.document import Problems
+from agent.config.settings import Fleet
+from agent.fleet import messages
+from agent.fleet.description import Description, Inquiry
+from agent.fleet.documents import Rejected
+from agent.fleet.messages import Acknowledgement, LeaseMessage
+from agent.fleet.voice import Voice
+from agent.sources.feed.messages import Addresses, Deliver, Hello, encode
+from tests.fleet.messages import HOST, ISSUER, LEASE, NOW
+from tests.parts.daemon import INSTANCE_ID, ZONE
+from tests.parts.keys import make_key
+from tests.sources.feed.fleet_house import FleetHouse, at_fleet
+from tests.sources.feed.house import Peer
+
+
+def test_an_issuer_is_told_who_the_host_is(tmp_path: Path) -> None:
+    """Signed by the host: version, zone, addresses of the connector, and sshd's own keys."""
+    key = make_key(tmp_path, "ssh_host_ed25519_key")
+    (tmp_path / "ssh_host_bad_key.pub").write_text("ssh-rsa AAAA\n")
+
+    async def course(_: FleetHouse, peer: Peer) -> None:
+        inquiry = Inquiry(INSTANCE_ID, int(NOW * 1000), bytes(16)).seal(ISSUER)
+        peer.say(Addresses(["192.0.2.9", "2001:db8::1"]), Deliver(1, inquiry))
+        heard = await peer.hear()
+        answer = messages.open_reply(base64.b64decode(heard["message"]))[0]
+        digest = messages.digest(inquiry)
+        found = Description.open(answer, INSTANCE_ID, HOST.public, digest)
+        assert found == Description(
+            digest, INSTANCE_ID, "1.2.3", ZONE, ("192.0.2.9", "2001:db8::1"),
+            (f"{key.type} {key.base64}",),
+        )  # fmt: skip
+
+    at_fleet(tmp_path, course)
+
+
+@pytest.mark.parametrize("wrong", [["localhost"], ["192.0.2.1%eth0"], ["192.0.2.1 "], ["::01"]])
+def test_an_address_that_is_none_ends_the_connection(tmp_path: Path, wrong: list[str]) -> None:
+    """A connector that was taken over cannot have clients told anything but addresses."""
+
+    async def course(_: FleetHouse, peer: Peer) -> None:
+        peer.say(Addresses(wrong))
+        assert await peer.is_closed()
+
+    at_fleet(tmp_path, course)
+
+
+def test_what_is_no_document_gets_no_answer(tmp_path: Path) -> None:
+    """Nothing in it could be answered; the next message is."""
+
+    async def course(at: FleetHouse, peer: Peer) -> None:
+        for garbage in (b"{}", b"[]", b"\xff", b"x" * 20_000, b"{" * 10_000):
+            peer.say(Deliver(1, garbage))
+        assert isinstance(await at.tell(peer, LEASE.seal(ISSUER)), Acknowledgement)
+        assert at.pushes()[0]["outcome"] == "allowed"
+
+    at_fleet(tmp_path, course)
+
+
+def test_a_renewed_certificate_is_shown_from_then_on(tmp_path: Path) -> None:
+    """Without a restart; when it is gone, the one of before is shown."""
+
+    async def course(_: FleetHouse, peer: Peer) -> None:
+        (tmp_path / "host.cert").write_text("another certificate\n")
+        peer.say(Deliver(1, LEASE.seal(ISSUER)))
+        for number in range(2):
+            heard = await peer.hear()
+            shown = messages.open_reply(base64.b64decode(heard["message"]))[1]
+            assert shown == b"another certificate"
+            (tmp_path / "host.cert").unlink(missing_ok=True)
+            peer.say(Deliver(number + 2, LEASE.seal(ISSUER)))
+
+    at_fleet(tmp_path, course)
+
+
+def test_a_key_that_cannot_be_read_is_a_problem_that_is_told(tmp_path: Path) -> None:
+    """Both files are named, and what makes them."""
+    with pytest.raises(Problems) as caught:
+        Voice(Fleet((), (), key=str(tmp_path / "k"), certificate=str(tmp_path / "c")))
+    text = " ".join(caught.value.problems)
+    assert "fleet.key" in text
+    assert "fleet.certificate" in text
+    assert "sixtykey fleet join" in text
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data())
+def test_no_change_of_a_lease_is_taken(data: Any) -> None:
+    """Any byte changed, any piece cut out, doubled or inserted: it is no lease any more."""
+    sealed = LEASE.seal(ISSUER)
+    place = data.draw(st.integers(0, len(sealed) - 1))
+    length = data.draw(st.integers(0, 20))
+    piece = data.draw(st.binary(max_size=20))
+    changed = sealed[:place] + piece + sealed[place + length :]
+    if changed == sealed:
+        return
+    with pytest.raises(Rejected):
+        LeaseMessage.open(changed, {ISSUER.public})
+
+
+def test_a_line_for_the_daemon_is_refused_from_a_connector(tmp_path: Path) -> None:
+    """It may not answer questions of EC2's source, nor say hello twice."""
+
+    async def course(_: FleetHouse, peer: Peer) -> None:
+        peer.writer.write(encode(Hello("fleet")))
+        assert await peer.is_closed()
+
+    at_fleet(tmp_path, course)
