@@ -23,8 +23,9 @@ from tests.parts.leases import ed25519_key
 from tests.parts.raw import Raw
 from tests.parts.signed import push
 
-# What the daemon may take at the height of a flood (MiB, resident): the unit's limit is above it.
-MOST_MIB = 96.0
+# What the daemon may take at the height of a flood (MiB, resident), of which it takes 36 when idle,
+# with a distribution's packages. PyPI's wheels bring libraries of their own, and some take more.
+MOST_MIB, IDLE_MIB = 96.0, 36.0
 SECONDS = 4.0
 EACH = 60
 ONE = ["127.0.0.2"]
@@ -75,6 +76,7 @@ def watch_flood(daemon: RunningDaemon, kind: str, sources: list[str]) -> flood.S
 
     The real helper gives up after one second, so each key that it prints came within that time.
     """
+    most = MOST_MIB + max(0.0, resident_mib(daemon.pid) - IDLE_MIB)
     pushed = push_one(daemon)
     answers, memory = [], []
     with flood.flooding(kind, daemon.http_port, SECONDS, EACH, sources) as flooding:
@@ -86,7 +88,7 @@ def watch_flood(daemon: RunningDaemon, kind: str, sources: list[str]) -> flood.S
     print(kind, len(sources), came_to, f"{len(answers)} lookups, {max(memory):.1f} MiB")
     assert len(answers) > 5
     assert answers == [[pushed.request_id]] * len(answers)
-    assert max(memory) < MOST_MIB
+    assert max(memory) < most
     assert came_to.connections >= EACH * len(sources)
     return came_to
 
