@@ -6,7 +6,7 @@ import os
 import time
 
 from agent import __version__
-from agent.client import https, limits, quickjson
+from agent.client import https, limits, quickjson, utc
 from agent.client.refusals import refused
 from agent.client.sigv4 import sign
 from agent.client.vocabulary import AWS
@@ -100,13 +100,7 @@ def _pause(answer: https.Answer) -> float:
 
 def _clock_apart(answer: https.Answer) -> Optional[float]:
     """How far this clock is ahead of the answer's, in seconds (RFC 9110, section 6.6.1)."""
-    told = answer.headers.get("date")
-    if not told:
-        return None
     try:
-        there = time.strptime(told, "%a, %d %b %Y %H:%M:%S GMT")
+        return time.time() - utc.of_http(answer.headers.get("date", ""))
     except ValueError:
         return None
-    import calendar
-
-    return time.time() - calendar.timegm(there)

@@ -53,7 +53,9 @@ def _resolve(names: Sequence[str], port: int) -> list[Place]:
     words = ""
     for name in names:
         try:
-            infos = _socket.getaddrinfo(name, port, 0, _socket.SOCK_STREAM)
+            # A text is encoded by the codec `idna`, which takes long to import.
+            plain = name.encode() if name.isascii() else name
+            infos = _socket.getaddrinfo(plain, port, 0, _socket.SOCK_STREAM)
         except OSError as error:
             words = words or f"{name}: {error.strerror or error}"
             continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from agent.client import folders, limits, private_agent, ssh_agent
+from agent.client import folders, limits, private_agent, ssh_agent, utc
 from agent.client.ssh_agent import SshAgent, string
 from agent.commands.trouble import REFUSED, Trouble
 
@@ -61,15 +61,12 @@ class SessionKey:
 
 def _end(comment: str) -> float:
     """The time in a comment of ours, or 0: then it counts as ended."""
-    digits = comment[len(PREFIX) :].translate({ord(c): None for c in "-:TZ"})
-    if not comment.startswith(PREFIX) or len(digits) != 14 or not digits.isascii():
+    if not comment.startswith(PREFIX):
         return 0.0
-    if not digits.isdigit():
+    try:
+        return utc.of_iso(comment[len(PREFIX) :])
+    except ValueError:
         return 0.0
-    import calendar
-
-    parts = (digits[:4], digits[4:6], digits[6:8], digits[8:10], digits[10:12], digits[12:])
-    return float(calendar.timegm((*map(int, parts), 0, 0, 0)))
 
 
 def public_file(environ: Environment) -> str:

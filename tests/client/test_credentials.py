@@ -1,0 +1,156 @@
+"""Who pushes: the environment, AWS's files where they are plain, otherwise as botocore says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional
+
+import botocore.session
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.client import credentials, settings
+from agent.client.sigv4 import Credential
+from agent.commands.trouble import Trouble
+
+KEYS = "aws_access_key_id = AKIA{0}\naws_secret_access_key = secret-{0}\n"
+# config, credentials, profile: what AWS's tools would take, and whether it is plain.
+CASES: dict[str, tuple[str, str, Optional[str], bool]] = {
+    "shared, default": ("", "[default]\n" + KEYS.format("A"), None, True),
+    "shared, chosen": ("", f"[default]\n{KEYS.format('A')}[b]\n{KEYS.format('B')}", "b", True),
+    "config": ("[profile c]\nregion = x-1\n" + KEYS.format("C"), "", "c", True),
+    "config, quoted": ('[profile "c"]\n' + KEYS.format("C"), "", "c", True),
+    "config, default": ("[default]\n" + KEYS.format("D"), "", None, True),
+    "shared first": (f"[profile e]\n{KEYS.format('X')}", f"[e]\n{KEYS.format('E')}", "e", True),
+    "a token": ("", f"[default]\n{KEYS.format('F')}aws_session_token = token=\n", None, True),
+    "spaces and capitals": ("", "[default]\nAWS_Access_Key_ID=AKIAG\n"
+                            "aws_secret_access_key   =  secret-G  \n", None, True),
+    "a comment between": ("", f"[default]\n# no\n{KEYS.format('H')}", None, True),
+    "nested settings": (f"[profile i]\ns3 =\n  aws_access_key_id = no\n{KEYS.format('I')}", "",
+                        "i", True),
+    "a process, and plain in shared": (
+        "[profile j]\ncredential_process = /bin/false\n", f"[j]\n{KEYS.format('J')}", "j", True),
+    "a process": ("[profile k]\ncredential_process = printf '{\"Version\": 1, \"AccessKeyId\": "
+                  "\"AKIAK\", \"SecretAccessKey\": \"secret-K\"}'\n" + KEYS.format("L"), "", "k",
+                  False),
+}  # fmt: skip
+
+
+def environ(folder: Path, config: str, shared: str) -> dict[str, str]:
+    """A home with AWS's two files."""
+    (folder / "config").write_text(config)
+    (folder / "credentials").write_text(shared)
+    return {
+        "HOME": str(folder),
+        "AWS_CONFIG_FILE": str(folder / "config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(folder / "credentials"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def told(environment: dict[str, str], profile: Optional[str]) -> settings.Settings:
+    """The settings with this profile."""
+    return settings.load(environment, {"profile": profile})
+
+
+def triple(found: Optional[Credential]) -> Optional[tuple[str, str, str]]:
+    """Key, secret and token."""
+    return None if found is None else (found.access_key_id, found.secret_access_key, found.token)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_plain_is_what_botocore_takes(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The quick way gives what AWS's own tools take, or leaves it to them."""
+    config, shared, profile, plain = CASES[case]
+    environment = environ(tmp_path, config, shared)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    theirs = botocore.session.Session(profile=profile).get_credentials()
+    expected = (theirs.access_key, theirs.secret_key, theirs.token or "")
+    chosen = told(environment, profile)
+    assert triple(credentials._plain(chosen)) == (expected if plain else None)
+    assert triple(credentials.find(chosen, 0.0)) == expected
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["role_arn = arn", "sso_session = s", "sso_start_url = u", "web_identity_token_file = f"],
+)
+def test_a_profile_that_asks_for_another_way_is_botocores(other: str, tmp_path: Path) -> None:
+    """A role or SSO comes before keys that stand beside it: it is not passed over."""
+    for config, shared in (
+        (f"[profile p]\n{other}\n", f"[p]\n{KEYS.format('P')}"),
+        ("", f"[p]\n{other}\n{KEYS.format('P')}"),
+    ):
+        assert credentials._plain(told(environ(tmp_path, config, shared), "p")) is None
+
+
+def test_the_environment_comes_before_files_but_not_before_a_profile(tmp_path: Path) -> None:
+    """As with AWS's tools: --profile is about the files; AWS_PROFILE gives way to keys."""
+    environment = environ(tmp_path, "", f"[b]\n{KEYS.format('B')}")
+    environment.update(AWS_ACCESS_KEY_ID="AKIAENV", AWS_SECRET_ACCESS_KEY="s")
+    assert credentials.find(told(environment, None), 0.0).access_key_id == "AKIAENV"
+    assert credentials.find(told(environment, "b"), 0.0).access_key_id == "AKIAB"
+    environment["AWS_PROFILE"] = "b"
+    assert credentials.find(told(environment, None), 0.0).access_key_id == "AKIAENV"
+
+
+def test_without_any_the_words_say_what_to_do(tmp_path: Path) -> None:
+    """None, and a profile that is not there."""
+    for profile in (None, "absent"):
+        with pytest.raises(Trouble) as refused:
+            credentials.find(told(environ(tmp_path, "", ""), profile), 0.0)
+        assert refused.value.code == "NoCredentials"
+        assert "aws sso login" in refused.value.hint
+
+
+def test_the_region_comes_from_awss_files_too(tmp_path: Path) -> None:
+    """Where nothing of ours says it; without any, the words say where it could stand."""
+    environment = environ(tmp_path, "[profile c]\nregion = eu-1\n", "")
+    chosen = told(environment, "c")
+    assert credentials.region(chosen) == "eu-1"
+    with pytest.raises(Trouble, match="which region"):
+        credentials.region(told(environment, None))
+
+
+def keeping(folder: Path) -> tuple[settings.Settings, Path]:
+    """Settings of somebody whose session has a folder in memory; and what is kept there."""
+    run = folder / "run"
+    run.mkdir(mode=0o700)
+    environment = {**environ(folder, "", ""), "XDG_RUNTIME_DIR": str(run)}
+    return told(environment, None), run / "sixtykey"
+
+
+def test_a_credential_is_kept_until_shortly_before_its_end(tmp_path: Path) -> None:
+    """And for an hour at most; nor where the clock was set back, or it has no end."""
+    chosen, folder = keeping(tmp_path)
+    credentials._keep(chosen, Credential("AKIA", "s", "t", 10_000.0, "role"), 5_000.0)
+    assert triple(credentials._kept(chosen, 5_001.0)) == ("AKIA", "s", "t")
+    assert credentials._kept(chosen, 4_999.0) is None
+    assert credentials._kept(chosen, 5_000.0 + 3_600) is None
+    credentials._keep(chosen, Credential("AKIA", "s", "t", 6_000.0, "role"), 5_000.0)
+    assert credentials._kept(chosen, 5_879.0) is not None
+    assert credentials._kept(chosen, 5_880.0) is None
+    credentials.forget(chosen)
+    credentials._keep(chosen, Credential("AKIA", "s", "t", None, "static"), 5_000.0)
+    assert list(folder.glob("credential-*")) == []
+
+
+def test_what_is_kept_is_one_profiles(tmp_path: Path) -> None:
+    """Another profile, or other files, find nothing."""
+    chosen, _ = keeping(tmp_path)
+    credentials._keep(chosen, Credential("AKIA", "s", "t", 10_000.0, "role"), 5_000.0)
+    other = told({**chosen.environ}, "other")
+    assert credentials._kept(other, 5_001.0) is None
+
+
+@given(st.text(), st.sampled_from(["default", "profile x"]))
+def test_no_file_makes_it_fail(text: str, heading: str) -> None:
+    """Whatever stands in AWS's files: names and values come out, or nothing."""
+    found = credentials.section_of(f"[{heading}]\n{text}", heading)
+    assert all(name == name.strip() and "\n" not in found[name] for name in found)

@@ -1,0 +1,75 @@
+"""Connecting to whichever address answers: a dead one in front holds nobody up."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from agent.client import dial
+from agent.commands.trouble import Trouble
+from tests.parts.host import free_port
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Somebody who listens on 127.0.0.1 alone."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(8)
+        yield int(listener.getsockname()[1])
+
+
+def test_the_address_that_answers_is_taken(port: int) -> None:
+    """One that refuses, one of the other family, and one that answers: the last is connected."""
+    sock = dial.dial(["127.0.0.2", "::1", "127.0.0.1"], port, 10, "it")
+    try:
+        assert sock.getpeername() == ("127.0.0.1", port)
+        assert sock.getblocking()
+    finally:
+        sock.close()
+
+
+def test_one_that_is_silent_holds_nobody_up(port: int) -> None:
+    """An address whose queue is full answers nothing: the next is tried meanwhile."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.3", port))
+        silent.listen(0)
+        fillers = []
+        for _ in range(3):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.3", port))
+            fillers.append(filler)
+        sock = dial.dial(["127.0.0.3", "127.0.0.1"], port, 20, "it")
+        assert sock.getpeername() == ("127.0.0.1", port)
+        sock.close()
+        with pytest.raises(Trouble, match="no answer in time"):
+            dial.dial(["127.0.0.3"], port, 0.5, "it")
+        for filler in fillers:
+            filler.close()
+
+
+def test_when_none_answers_every_reason_is_told() -> None:
+    """What was tried and why it failed, once each."""
+    closed = free_port()
+    with pytest.raises(Trouble) as failed:
+        dial.dial(["127.0.0.1", "127.0.0.2"], closed, 5, "web-1 port 22")
+    assert failed.value.words == "cannot connect to web-1 port 22: Connection refused"
+
+
+def test_a_name_that_nobody_knows_is_told() -> None:
+    """The name and the resolver's words; with another address beside it, that one is tried."""
+    with pytest.raises(Trouble, match=r"no-such-host\.invalid: "):
+        dial.dial(["no-such-host.invalid"], 22, 5, "it")
+
+
+def test_families_take_turns() -> None:
+    """RFC 8305: a network without IPv6 costs one attempt, not all of them."""
+    four = [(socket.AF_INET, ("192.0.2.1", 22)), (socket.AF_INET, ("192.0.2.2", 22))]
+    six = [(socket.AF_INET6, (f"2001:db8::{n}", 22, 0, 0)) for n in range(3)]
+    mixed = dial.in_turns([*six, *four])
+    assert mixed == [six[0], four[0], six[1], four[1], six[2]]
+    assert dial.in_turns(four) == four
+    assert dial.in_turns([four[0], *six])[0] == four[0]
