@@ -50,7 +50,7 @@ once: .venv/ready-test
 FLOOR ?= $(shell .ci/python 3.9)
 NEWEST ?= $(shell .ci/python 3.14 3.13)
 OLD_AND_NEW := $(filter-out %/test_hostile.py,$(wildcard tests/test_*.py \
-	$(foreach part,config host leases audit lookup sources sources/api sources/feed sources/metadata helper,tests/$(part)/test_*.py))) \
+	$(foreach part,config host leases audit lookup sources sources/api sources/feed sources/metadata helper client,tests/$(part)/test_*.py))) \
 	tests/faults/test_time.py tests/faults/test_journal_disk.py \
 	tests/e2e/test_main_job.py::test_a_pushed_key_logs_in
 

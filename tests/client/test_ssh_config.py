@@ -1,0 +1,146 @@
+"""The block for ssh's configuration: what ssh makes of it, how it comes there and goes again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.client import platform
+from agent.commands.trouble import Trouble
+from tests.parts.host import tool, work_directory
+from tests.parts.user import User
+from tests.parts.world import good
+
+
+@pytest.fixture
+def user() -> Iterator[User]:
+    """Somebody with an agent, and without any configuration."""
+    with work_directory() as folder, User(folder) as made:
+        yield made
+
+
+def seen(user: User, config: Path, host: str) -> dict[str, str]:
+    """What ssh -G says of a host with this configuration."""
+    done = good(user.do(tool("ssh", "openssh-client"), "-G", "-F", str(config), host))
+    return dict(line.split(" ", 1) for line in done.out.splitlines() if " " in line)
+
+
+def test_ssh_reads_the_block_as_it_is_meant(user: User) -> None:
+    """Hosts of the patterns get proxy, key, only that key, host keys; others nothing."""
+    config = user.home / "config"
+    config.write_text(good(user.sixtykey("ssh-config", "web-*", "db-?")).out)
+    program = tool("sixtykey", "sixtykey")
+    for host in ("web-1", "db-9", "Web-x"):
+        found = seen(user, config, host)
+        assert found["proxycommand"] == f"{program} proxy '%r' '%h' '%p'"
+        assert found["proxyusefdpass"] == "yes"
+        assert found["identitiesonly"] == "yes"
+        assert found["identityfile"] == str(user.folder / "id.pub")
+        assert found["knownhostscommand"] == f"/bin/cat {user.folder}/known_hosts"
+        assert "identityagent" not in found
+    for host in ("db-10", "other"):
+        found = seen(user, config, host)
+        assert "proxycommand" not in found
+        assert found["identitiesonly"] == "no"
+
+
+def test_the_patterns_are_those_of_client_yaml(user: User) -> None:
+    """Without words the hosts of the file are meant; without these either, it is a mistake."""
+    assert user.sixtykey("ssh-config").code == 2
+    user.settings({"hosts": {"web-*": {}, "db-1": {}}})
+    assert 'originalhost "web-*,db-1,' in good(user.sixtykey("ssh-config")).out
+    for pattern in ("a b", "x'", 'x"', "$(x)", "a\\b", ""):
+        refused = user.sixtykey("ssh-config", pattern)
+        assert (refused.code, refused.out) == (1, "")
+
+
+def test_install_is_idempotent_and_remove_takes_it_away(user: User) -> None:
+    """What was in ~/.ssh/config stays as it was, its mode too; so it is again after --remove."""
+    folder = user.home / ".ssh"
+    folder.mkdir(mode=0o700)
+    config = folder / "config"
+    before = "# mine\r\nHost *\n  ServerAliveInterval 7"
+    config.write_bytes(before.encode())
+    config.chmod(0o640)
+    for _ in range(2):
+        good(user.sixtykey("ssh-config", "--install", "web-*"))
+    lines = config.read_bytes().decode().split("\n", 2)
+    assert lines[1:] == ["Include sixtykey", before]
+    assert config.stat().st_mode & 0o777 == 0o640
+    block = (folder / "sixtykey").read_text()
+    assert block == good(user.sixtykey("ssh-config", "web-*")).out
+    good(user.sixtykey("ssh-config", "--install", "db-*"))
+    assert "db-*" in (folder / "sixtykey").read_text()
+    assert good(user.sixtykey("ssh-config", "--remove")).out == "removed\n"
+    assert config.read_bytes().decode() == before
+    assert sorted(path.name for path in folder.iterdir()) == ["config"]
+    assert "nothing to remove" in good(user.sixtykey("ssh-config", "--remove")).out
+
+
+def test_install_begins_a_configuration_and_follows_a_link(user: User) -> None:
+    """Where there is none, one is made, 0600; a link stays a link, and its target is changed."""
+    good(user.sixtykey("ssh-config", "--install", "web-*"))
+    config = user.home / ".ssh" / "config"
+    assert config.stat().st_mode & 0o777 == 0o600
+    elsewhere = user.home / "dotfiles"
+    config.rename(elsewhere)
+    config.symlink_to(elsewhere)
+    good(user.sixtykey("ssh-config", "--remove"))
+    assert config.is_symlink()
+    assert elsewhere.read_text() == ""
+
+
+def test_what_is_included_counts_first_and_ends_with_the_file(user: User) -> None:
+    """ssh takes the first value: ours comes before a `Host *` below, and holds nothing of it."""
+    good(user.sixtykey("ssh-config", "--install", "web-*"))
+    config = user.home / ".ssh" / "config"
+    # ssh looks for it in the folder of the password file; here, by its whole path.
+    text = config.read_text().replace("Include sixtykey", f"Include {user.home}/.ssh/sixtykey")
+    config.write_text(f"{text}Port 2222\nHost *\n  IdentitiesOnly no\n")
+    assert seen(user, config, "web-1")["identitiesonly"] == "yes"
+    for host in ("web-1", "other"):
+        assert seen(user, config, host)["port"] == "2222"
+
+
+def test_a_home_that_a_shell_would_read_is_refused() -> None:
+    """A path with a quote or a space cannot stand in the block: the words say so."""
+    with work_directory() as folder:
+        odd = folder / "it's home"
+        odd.mkdir()
+        with User(folder) as user:
+            user.environment["HOME"] = str(odd)
+            done = user.sixtykey("ssh-config", "web-*")
+            assert (done.code, done.out) == (1, "")
+            assert "has a character that ssh or a shell would read" in done.err
+
+
+@pytest.mark.parametrize("system", ["win32", "cygwin"])
+def test_windows_is_refused_in_words(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not work, and what does."""
+    monkeypatch.setattr("sys.platform", system)
+    with pytest.raises(Trouble) as refused:
+        platform.check()
+    assert "does not work on Windows" in refused.value.words
+    assert "WSL" in refused.value.hint
+
+
+def test_nothing_of_linux_alone_is_imported(user: User) -> None:
+    """What macOS lacks is not asked for at import: the clock of the boot, peers' ids, prctl."""
+    modules = sorted(
+        f"agent.client.{path.stem}"
+        for path in (Path(platform.__file__).parent).glob("*.py")
+        if path.stem != "__init__"
+    )
+    program = (
+        "import time, socket, _socket, select, sys, importlib\n"
+        "del time.CLOCK_BOOTTIME\n"
+        "for name in ('SO_PEERCRED', 'MSG_NOSIGNAL'): delattr(_socket, name)\n"
+        "del select.epoll\n"
+        f"for name in {modules!r}: importlib.import_module(name)\n"
+        "from agent.client import leases\n"
+        "print(leases.boottime() > 0)\n"
+    )
+    assert good(user.do(sys.executable, "-c", program)).out == "True\n"
