@@ -1,7 +1,7 @@
 /* PAM's account phase for sshd: may this login go on, if it was handed a one-time key?
  *
  * pam_exec.so (pam_exec(8)) runs it, as root, as a child of the sshd process that logs somebody in.
- * That very process was the parent of the AuthorizedKeysCommand helper, so sixtykeyd knows what it
+ * That very process, or its parent, ran the AuthorizedKeysCommand helper, so sixtykeyd knows what it
  * was handed, and has left a file named PID-STARTTIME for it. Without such a file the login is none
  * of ours: status 0, and the daemon is not asked. With one, only the daemon's yes within a second
  * lets the login go on. Status 1 refuses it. It allocates no memory, and reads a bounded amount. */
@@ -29,8 +29,8 @@ enum { DEADLINE_MS = 1000, LOG_BYTES = 900, ADDRESS_BYTES = 64 };
 static const char USAGE[] = "\
 usage: pam-account [--socket PATH]\n\
 \n\
-May the sshd process that is this program's parent log somebody in? Yes (status 0) unless it was\n\
-handed a one-time key: then only if sixtykeyd says so. For the account phase in /etc/pam.d/sshd:\n\
+May the sshd process that runs this program log somebody in? Yes (status 0) unless it was handed\n\
+a one-time key: then only if sixtykeyd says so. For the account phase in /etc/pam.d/sshd:\n\
     account required pam_exec.so quiet /usr/lib/sixtykey/pam-account\n\
 \n\
   --socket PATH  where sixtykeyd answers (default: /run/sixtykey/lookup.sock); the files that say\n\
@@ -57,52 +57,78 @@ static int64_t now(void) { /* microseconds */
     return (int64_t)time.tv_sec * 1000000 + time.tv_nsec / 1000;
 }
 
-/* When a process started, in clock ticks since boot: field 22 of proc(5)'s stat. 0: unknown. */
-static unsigned long long started(pid_t pid) {
+/* One process of this boot: its parent, and its start in clock ticks since boot. */
+struct process {
+    bool known;
+    long id, parent;
+    unsigned long long start;
+};
+
+/* The number at a field's beginning. (glibc 2.38 gave strtoull a new version, which no older one has.) */
+static unsigned long long number_at(const char *digit) {
+    unsigned long long number = 0;
+    for (; *digit >= '0' && *digit <= '9'; digit++)
+        number = number * 10 + (unsigned long long)(*digit - '0');
+    return number;
+}
+
+/* Fields 4 and 22 of proc(5)'s stat. */
+static struct process read_process(long id) {
+    struct process found = {.id = id};
     char path[64], text[1024];
-    snprintf(path, sizeof path, "/proc/%ld/stat", (long)pid);
+    snprintf(path, sizeof path, "/proc/%ld/stat", id);
     const int file = open(path, O_RDONLY | O_CLOEXEC);
     const ssize_t size = file < 0 ? -1 : read(file, text, sizeof text - 1);
     if (file >= 0) close(file);
-    if (size <= 0) return 0;
+    if (size <= 0) return found;
     text[size] = '\0';
     /* A process names itself, so its name may hold anything: what counts follows the last ')'. */
     const char *field = strrchr(text, ')');
-    for (int number = 2; field && number < 22; number++) field = strchr(field + 1, ' ');
-    /* (glibc 2.38 gave strtoull a new version, which no older one has.) */
-    unsigned long long start = 0;
-    for (const char *c = field ? field + 1 : ""; *c >= '0' && *c <= '9'; c++)
-        start = start * 10 + (unsigned long long)(*c - '0');
-    return start;
+    for (int number = 2; field && number < 22; number++) {
+        field = strchr(field + 1, ' ');
+        if (field && number == 3) found.parent = (long)number_at(field + 1);
+    }
+    if (field) found.start = number_at(field + 1);
+    found.known = field != NULL;
+    return found;
 }
 
-/* Whether the folder has a file for this process id, whatever its start. */
-static bool names_process(int folder, pid_t pid) {
-    char prefix[32];
-    const int length = snprintf(prefix, sizeof prefix, "%ld-", (long)pid);
+/* Whether the folder has a file at all: of a process of which nothing is known. */
+static bool has_files(int folder) {
     DIR *const entries = fdopendir(dup(folder));
     bool found = false;
     if (!entries) return true;
     for (struct dirent *entry; !found && (entry = readdir(entries));)
-        found = !strncmp(entry->d_name, prefix, (size_t)length);
+        found = entry->d_name[0] != '.';
     closedir(entries);
     return found;
 }
 
-/* Whether a one-time key was handed to this process; in doubt it was. */
-static bool was_handed(const char *socket_path, pid_t pid) {
+/* Whether the folder has a process's file; in doubt it has. */
+static bool is_marked(int folder, const struct process *process) {
+    char name[64];
+    if (!process->known) return has_files(folder);
+    snprintf(name, sizeof name, "%ld-%llu", process->id, process->start);
+    const int file = openat(folder, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (file < 0) return errno != ENOENT;
+    close(file);
+    return true;
+}
+
+/* Whether a one-time key was handed to the sshd process that logs somebody in; in doubt it was.
+ * That is this program's parent, or, where somebody was asked by keyboard-interactive, its parent's
+ * parent: for that, sshd goes through PAM in a child (OpenSSH, auth-pam.c). */
+static bool was_handed(const char *socket_path) {
     char path[sizeof(((struct sockaddr_un *)0)->sun_path) + sizeof FOLDER];
     const char *const end = strrchr(socket_path, '/');
     snprintf(path, sizeof path, "%.*s" FOLDER, end ? (int)(end - socket_path) : 0, socket_path);
     const int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0) return errno != ENOENT;
-    const unsigned long long start = started(pid);
-    bool handed = start ? false : names_process(folder, pid);
-    if (start) {
-        snprintf(path, sizeof path, "%ld-%llu", (long)pid, start);
-        const int file = openat(folder, path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-        handed = file >= 0 || errno != ENOENT;
-        if (file >= 0) close(file);
+    struct process login = read_process(getppid());
+    bool handed = is_marked(folder, &login);
+    if (!handed && login.parent) {
+        login = read_process(login.parent);
+        handed = is_marked(folder, &login);
     }
     close(folder);
     return handed;
@@ -184,5 +210,5 @@ int main(int argc, char **argv) {
         /* A typing error in PAM's file must not keep everybody out. */
         warn("the line in /etc/pam.d/sshd is wrong: pam-account takes [--socket PATH]");
     }
-    return was_handed(path, getppid()) && !is_admitted(path);
+    return was_handed(path) && !is_admitted(path);
 }

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 
 from agent.config.document import Problems
-from agent.sshd_files.directives import directives
+from agent.sshd_files.directives import directives, key_after_interactive
 from agent.sshd_files.pam_file import PROGRAM, SERVICE, SOCKET, account_lines, line_faults
 
 _SETUP = "run /usr/lib/sixtykey/sshd-setup enable --one-time"
@@ -57,6 +57,14 @@ def _sshd(root: str) -> Iterator[str]:
     unread: list[str] = []
     said: dict[str, str] = {}
     for line in directives(os.path.join(root, "etc/ssh/sshd_config"), unread=unread):
+        if line.keyword == "authenticationmethods":
+            # Of any Match block: some login may be one of its.
+            steps = key_after_interactive(line.value)
+            if steps is not None:
+                yield (
+                    f"{line.where}: AuthenticationMethods {steps}: sshd asks PAM before the key is "
+                    "used, and not again; put publickey first"
+                )
         # An unreadable file before this line may have a different value.
         if line.keyword in {"usepam", "pamservicename"} and not line.match and not unread:
             said.setdefault(line.keyword, line.value.strip('"').lower())

@@ -59,10 +59,11 @@ class Admissions:
         try:
             if uid != 0:
                 raise Refused("only root may ask, as PAM does")
-            process = self._handouts.login_process(pid)
+            processes = self._handouts.login_processes(pid)
             # In turn: whoever asks a second time is answered when the first use is written down.
             async with self._turns:
-                await self._admit(process, question)
+                for process in processes:
+                    await self._admit(process, question)
         except (Refused, NotHandedOut) as refused:
             return f"{refused}\n".encode("ascii", "backslashreplace")
         return b"yes\n"

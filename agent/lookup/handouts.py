@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Optional
 
-from agent.host.process import Process, ProcessGone, is_running, read_status
+from agent.host.process import Process, ProcessGone, ProcessStatus, is_running, read_status
 from agent.leases.lease import Lease
 
 # The folder's name beside the lookup socket; pam_account.c has it too.
@@ -82,16 +82,29 @@ class HandOuts:
 
         Raises NotHandedOut: its parent is not sshd, so PAM's account phase would not be in it.
         """
+        return self._above(helper)[0].process
+
+    def login_processes(self, asking: int) -> list[Process]:
+        """The sshd processes in whose account phase this one asks: its parent, and that one's.
+
+        For keyboard-interactive, sshd goes through PAM in a child of the process that logs in.
+        Raises NotHandedOut: its parent is not sshd.
+        """
+        return [status.process for status in self._above(asking)]
+
+    def _above(self, child: int) -> list[ProcessStatus]:
+        """The parent of a process, and that one's if both are sshd. Raises NotHandedOut."""
         try:
-            parent = read_status(read_status(helper, self._proc).parent, self._proc)
+            parent = read_status(read_status(child, self._proc).parent, self._proc)
+            above = read_status(parent.parent, self._proc) if parent.parent else parent
         except (ProcessGone, OSError) as error:
             raise NotHandedOut(str(error)) from None
-        if parent.real_uid != 0 or parent.name not in SSHD_NAMES:
+        if not _is_sshd(parent):
             raise NotHandedOut(
                 f"the helper was run by {parent.name[:32]!r}: for one-time keys sshd must run it "
                 "itself, as AuthorizedKeysCommand"
             )
-        return parent.process
+        return [parent, above] if above is not parent and _is_sshd(above) else [parent]
 
     def record(self, process: Process, leases: Iterable[Lease]) -> None:
         """Write down, before sshd gets them, that a process is handed these leases of one key.
@@ -188,6 +201,10 @@ class HandOuts:
 
     def _path(self, process: Process) -> str:
         return os.path.join(self._folder, str(process))
+
+
+def _is_sshd(status: ProcessStatus) -> bool:
+    return status.real_uid == 0 and status.name in SSHD_NAMES
 
 
 def _is_name(parts: list[str]) -> bool:

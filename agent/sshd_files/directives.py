@@ -57,6 +57,20 @@ def included(value: str) -> list[str]:
     return [name for pattern in _patterns(value) for name in sorted(glob.glob(pattern))]
 
 
+def key_after_interactive(methods: str) -> Optional[str]:
+    """The first list of AuthenticationMethods in which a key follows keyboard-interactive.
+
+    For keyboard-interactive sshd goes through PAM's account phase in a child, and keeps its outcome
+    (OpenSSH, auth-pam.c): nobody asks PAM again when a key is used after that.
+    """
+    for steps in methods.lower().replace('"', "").split():
+        names = [step.partition(":")[0] for step in steps.split(",")]
+        _, asked, after = ",".join(names).partition("keyboard-interactive")
+        if asked and "publickey" in after.split(","):
+            return steps
+    return None
+
+
 def _patterns(value: str) -> list[str]:
     return [os.path.join("/etc/ssh", pattern) for pattern in value.replace('"', "").split()]
 

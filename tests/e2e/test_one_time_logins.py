@@ -176,3 +176,13 @@ def test_the_lookup_user_forges_and_removes_nothing() -> None:
             assert uses(stage) == 0
         assert stage.held().accepted, stage.sshd.log()
         assert (uses(stage), stage.log_in().accepted) == (1, False)
+
+
+def test_a_step_by_keyboard_interactive_hides_no_use() -> None:
+    """There sshd runs PAM's account phase in a child of the process that was handed the key."""
+    methods = "AuthenticationMethods publickey,keyboard-interactive:pam"
+    with staged([methods, "KbdInteractiveAuthentication yes"]) as stage:
+        stage.push()
+        talking = "-oBatchMode=no"
+        assert stage.ssh(talking), stage.sshd.log()
+        assert (uses(stage), stage.ssh(talking)) == (1, False)

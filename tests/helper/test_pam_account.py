@@ -153,6 +153,20 @@ def test_a_parent_that_calls_itself_oddly(pam: PamAccount, name: str) -> None:
         own.write_text(before)
 
 
+BETWEEN = ["/bin/sh", "-c", '"$@"; exit $?', "sh"]
+
+
+def test_a_mark_of_its_parents_parent_counts(pam: PamAccount) -> None:
+    """For keyboard-interactive sshd goes through PAM in a child of the process that logs in."""
+    pam.hand_out()
+    with StubLookup(pam.directory, answering(b"no\n")) as stub:
+        assert pam.ask(BETWEEN).status == 1
+        assert len(stub.asked) == 1
+        # One more, and it is none of ours: sshd has no such depth.
+        assert pam.ask([*BETWEEN, *BETWEEN]).status == 0
+        assert len(stub.asked) == 1
+
+
 @pytest.mark.parametrize("what", ["file", "link"])
 def test_in_doubt_it_was_handed_one(pam: PamAccount, what: str) -> None:
     """The folder is none, or the file is a link to nowhere: the daemon is asked."""

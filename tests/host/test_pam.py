@@ -73,6 +73,22 @@ def test_an_sshd_without_pam(tmp_path: Path, config: str) -> None:
     assert "PAM" in problems(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "steps",
+    ["keyboard-interactive,publickey", "any keyboard-interactive:pam,password,publickey",
+     "publickey,keyboard-interactive,publickey"],
+)  # fmt: skip
+@pytest.mark.parametrize("match", ["", "Match User alice\n"])
+def test_a_key_after_keyboard_interactive(tmp_path: Path, match: str, steps: str) -> None:
+    """By then sshd has been through PAM's account phase, and does not ask again."""
+    lay_out(tmp_path, with_line(DEBIAN))
+    config = at(tmp_path, "/etc/ssh/sshd_config")
+    config.write_text(f"UsePAM yes\n{match}AuthenticationMethods {steps}\n")
+    assert "put publickey first" in problems(tmp_path)
+    config.write_text(f"UsePAM yes\n{match}AuthenticationMethods publickey,keyboard-interactive\n")
+    check_one_time(str(tmp_path))
+
+
 def test_the_first_value_counts(tmp_path: Path) -> None:
     """Also one in an included file; what comes later does not."""
     lay_out(tmp_path, with_line(DEBIAN))

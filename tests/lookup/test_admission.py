@@ -10,7 +10,7 @@ import pytest
 from agent.host.process import Process
 from tests.parts.admission_desk import HERE, THERE, opened
 from tests.parts.leases import ed25519_key
-from tests.parts.proc import HELPER, OTHER, OTHER_PAM_ACCOUNT, PAM_ACCOUNT, SSHD
+from tests.parts.proc import BELOW_CHILD, HELPER, OTHER, OTHER_PAM_ACCOUNT, PAM_ACCOUNT, SSHD
 
 
 def test_whoever_was_handed_nothing_is_admitted(tmp_path: Path) -> None:
@@ -181,6 +181,21 @@ def test_after_a_step_by_key_all_keys_count(tmp_path: Path) -> None:
             assert await desk.ask(partial=True) == "yes\n"
             used = [("admitted", one.request_id), ("admitted", other.request_id)]
             assert (desk.outcomes(), desk.store.table.live()) == (used, [])
+
+    asyncio.run(scenario())
+
+
+def test_pams_child_asks_for_the_login_above_it(tmp_path: Path) -> None:
+    """keyboard-interactive after a key: the account phase is in a child of who was handed it."""
+
+    async def scenario() -> None:
+        async with opened(tmp_path) as desk:
+            lease = await desk.push()
+            desk.handouts.record(SSHD, [lease])
+            desk.handouts.record(OTHER, [lease])
+            assert await desk.ask(BELOW_CHILD, partial=True) == "yes\n"
+            assert desk.outcomes() == [("admitted", lease.request_id)]
+            assert "used once already" in await desk.ask(OTHER_PAM_ACCOUNT)
 
     asyncio.run(scenario())
 

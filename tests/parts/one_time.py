@@ -75,7 +75,7 @@ class Stage:
         """Whether ssh, with more options, gets a command run as the user."""
         done = subprocess.run(
             [
-                tool("ssh", "openssh-client"), *self.options(*identities), *words,
+                tool("ssh", "openssh-client"), *words, *self.options(*identities),
                 "-p", str(self.sshd.port), "-l", self.user, "127.0.0.1", "id -un",
             ],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,

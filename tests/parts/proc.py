@@ -11,6 +11,8 @@ INIT = Process(1, 1)
 SSHD, OTHER = Process(700, 4711), Process(701, 4712)
 HELPER, PAM_ACCOUNT = 900, 901
 OTHER_PAM_ACCOUNT = 902
+# Where keyboard-interactive was a step: PAM's child of the first login, and pam-account below it.
+PAM_CHILD, BELOW_CHILD = Process(703, 4714), 904
 
 
 class Proc:
@@ -24,6 +26,8 @@ class Proc:
         self.add(Process(HELPER, 5000), "authorized-keys", parent=SSHD.pid, uid=65534)
         self.add(Process(PAM_ACCOUNT, 5001), "pam-account", parent=SSHD.pid, uid=0)
         self.add(Process(OTHER_PAM_ACCOUNT, 5002), "pam-account", parent=OTHER.pid, uid=0)
+        self.add(PAM_CHILD, "sshd", parent=SSHD.pid, uid=0)
+        self.add(Process(BELOW_CHILD, 5004), "pam-account", parent=PAM_CHILD.pid, uid=0)
 
     def add(self, process: Process, name: str, parent: int, uid: int) -> None:
         """One more process."""

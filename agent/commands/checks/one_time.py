@@ -10,6 +10,7 @@ from agent.commands.checks.finding import Finding, Host, fault, note, unknown
 from agent.config.document import Problems
 from agent.config.settings import Config
 from agent.host.pam import program_faults
+from agent.sshd_files.directives import key_after_interactive
 from agent.sshd_files.pam_file import SERVICE, SOCKET, PamLine, account_lines, line_faults
 
 _SETUP = "/usr/lib/sixtykey/sshd-setup enable --one-time"
@@ -73,6 +74,10 @@ def _sshd(settings: Mapping[str, str]) -> Iterator[Finding]:
     if settings.get("usepam") != "yes":
         what = "keys shall be good for one login, and sshd does not ask PAM: UsePAM no"
         yield fault("pam-off", what, "UsePAM yes; then reload sshd")
+    steps = key_after_interactive(settings.get("authenticationmethods", "any"))
+    if steps is not None:
+        what = f"AuthenticationMethods {steps}: sshd asks PAM before the key is used, and not again"
+        yield fault("pam-before-key", what, "put publickey first; then reload sshd")
     service = settings.get("pamservicename", "sshd")
     if service != "sshd":
         what = f"sshd uses PAM's service {service}, and PAM's line stands in {SERVICE}"

@@ -72,6 +72,8 @@ def test_a_line_whose_program_is_gone_keeps_everybody_out(tmp_path: Path) -> Non
 def test_an_sshd_that_does_not_ask_pam(tmp_path: Path) -> None:
     """UsePAM no, or PAM's file is another one."""
     assert found(tmp_path, with_line(DEBIAN), settings={"usepam": "no"}) == {"pam-off": "fault"}
+    steps = {"usepam": "yes", "authenticationmethods": "keyboard-interactive:pam,publickey"}
+    assert found(tmp_path, with_line(DEBIAN), settings=steps) == {"pam-before-key": "fault"}
     settings = {"usepam": "yes", "pamservicename": "other"}
     assert found(tmp_path, with_line(DEBIAN), settings=settings) == {"pam-service": "fault"}
 
