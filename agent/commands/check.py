@@ -39,13 +39,13 @@ OPTIONS = {
     **DAEMON,
 }
 
-# RFC 5737: addresses that nobody has. A user name that nobody has either.
+# RFC 5737: an address for documentation, which no host has. A user name that no host has.
 _SOMEWHERE, _SOMEBODY = "192.0.2.1", "sixtykey-check"
 _MARKS = {"fault": "FAULT", "note": "note ", "unknown": "?    "}
 
 
 def run(options: Options, words: Sequence[str]) -> int:
-    """Look, tell, and say by the exit code whether anything is wrong."""
+    """Print every finding; the exit code says whether there is a fault."""
     if len(words) > 1:
         raise Usage(f"too much: {' '.join(words[1:])}")
     third_party()
@@ -55,7 +55,7 @@ def run(options: Options, words: Sequence[str]) -> int:
     facts = [finding for finding in looked if finding.severity == "fact"]
     counted = {"fault", "note"} if options.on("--strict") else {"fault"}
     if options.on("--json"):
-        told = {"Findings": [finding.told() for finding in found]}
+        told = {"Findings": [finding.as_dict() for finding in found]}
         told["Facts"] = [{"Name": fact.name, "What": fact.what} for fact in facts]
         print(json.dumps(told, indent=2))
     else:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from agent.commands.options import Options
 
-# That of config.Push, whose module would have to be imported for it.
+# The same as config.Push's: importing that module would take too long.
 DEFAULT_SOCKET = "/run/sixtykey/push.sock"
 PUSH = "AWSEC2InstanceConnectService.SendSSHPublicKey"
 # Seconds for the whole exchange: a push may wait for the journal's disk.
@@ -27,7 +27,7 @@ _START = "is it running? systemctl status sixtykeyd; journalctl -u sixtykeyd; si
 
 
 class Daemon:
-    """The daemon at its push socket: that of --socket, or of --config, or the usual one."""
+    """The daemon, at the push socket of --socket, of --config, or at the default one."""
 
     def __init__(self, options: Options) -> None:
         config = options.value("--config")
@@ -49,7 +49,7 @@ class Daemon:
             return _exchange(self.path, request)
         except OSError as error:
             if not self._certain and not isinstance(error, PermissionError):
-                # The configuration may say another place; it is slow to read, and seldom does.
+                # The configuration may name another socket; it is slow to read, and rarely does.
                 self._certain = True
                 elsewhere = _configured_elsewhere()
                 if elsewhere is not None and elsewhere != self.path:
@@ -81,7 +81,7 @@ def _connect(sock: _socket.socket, path: str) -> None:
         try:
             return sock.connect(path)
         except BlockingIOError:
-            # The daemon's backlog is full; under a time limit the kernel does not wait (unix(7)).
+            # The daemon's backlog is full; with a time limit the kernel does not wait (unix(7)).
             if time.monotonic() > end:
                 raise
             time.sleep(0.01)

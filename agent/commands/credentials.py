@@ -1,4 +1,4 @@
-"""sixtykey credentials: access keys for pushes over the network, made, shown and taken back."""
+"""sixtykey credentials: makes, lists and removes access keys for pushes over the network."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _add(options: Options, words: Sequence[str], config: Config) -> int:
         raise Usage("say for which OS users: --user NAME; --user '*' means every one")
     from agent.commands import keyring
 
-    # What can go wrong goes wrong before there is a secret that nobody has seen.
+    # Everything that can fail is done before a secret is made.
     host, endpoint = _host(config), options.value("--endpoint") or _endpoint(config)
     identifier, secret = keyring.new_pair()
     allow = {
@@ -76,7 +76,7 @@ def _add(options: Options, words: Sequence[str], config: Config) -> int:
         "sources": options.values("--source"),
     }
     made = keyring.entry(identifier, secret, allow, options.value("--expires") or "")
-    keyring.edit(config.push.credentials, config.keys, lambda text: keyring.added(text, made))
+    keyring.edit(config.push.credentials, config.keys, lambda text: keyring.add_entry(text, made))
     code, said = _reload(options, config)
     if options.on("--json"):
         told = {"AccessKeyId": identifier, "SecretAccessKey": secret, "Endpoint": endpoint}
@@ -137,7 +137,7 @@ def _list(options: Options, words: Sequence[str], config: Config) -> int:
 
 
 def _row(shown: dict[str, Any]) -> tuple[str, ...]:
-    """A credential's line of the table: lists with commas, and in words what is not said."""
+    """A credential's row of the table: lists with commas, and defaults in words."""
     keys = shown["Keys"]
     tags = [f"{name}={'|'.join(values)}" for name, values in shown["Tags"].items()]
     rules = [f"{keys['Lifetime']} s"] if keys["Lifetime"] else []
@@ -179,7 +179,7 @@ def _remove(options: Options, words: Sequence[str], config: Config) -> int:
 
     identifier = one_word(words, "the ACCESS_KEY_ID")
     path = config.push.credentials
-    keyring.edit(path, config.keys, lambda text: keyring.removed(text, identifier))
+    keyring.edit(path, config.keys, lambda text: keyring.remove_entry(text, identifier))
     code, said = _reload(options, config)
     if options.on("--json"):
         print(json.dumps({"Removed": identifier, "Reloaded": not said}, indent=2))
@@ -190,7 +190,7 @@ def _remove(options: Options, words: Sequence[str], config: Config) -> int:
 
 
 def _reload(options: Options, config: Config) -> tuple[int, str]:
-    """Have the daemon read the file anew; the exit code, and what there is to say, if anything."""
+    """Have the daemon reload the file; returns the exit code and a message, if any."""
     daemon = Daemon(options)
     if not options.value("--socket"):
         daemon.path = config.push.socket
@@ -225,7 +225,7 @@ def _host(config: Config) -> dict[str, str]:
 
 
 def _endpoint(config: Config) -> str:
-    """How a client may reach this host, as far as the configuration tells."""
+    """The endpoint for clients, as far as the configuration tells."""
     http = config.push.http
     if http is None:
         return "http://127.0.0.1:8060"

@@ -1,4 +1,4 @@
-"""Public keys and fingerprints as people name them: by value, or by the file."""
+"""Public keys and fingerprints on the command line: by value, or by file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from agent.commands.options import Usage
 from agent.commands.trouble import REFUSED, Trouble
 
-# What ssh-keygen writes by default, the newer first.
+# ssh-keygen's default files, the newer types first.
 _USUAL = ("id_ed25519.pub", "id_ecdsa.pub", "id_rsa.pub")
 _MOST = 64 * 1024
 
@@ -40,7 +40,7 @@ def read_key(name: str) -> tuple[str, str]:
 
 
 def fingerprint_of(text: str) -> str:
-    """`SHA256:...` of a public key's line, or empty when it is none; the daemon will say why."""
+    """`SHA256:...` of a public key's line, or empty if it is not one; the daemon will say why."""
     import base64
     import hashlib
 
@@ -53,7 +53,7 @@ def fingerprint_of(text: str) -> str:
 
 
 def named_fingerprint(word: str) -> str:
-    """A fingerprint as it is, or that of a public key's file. Raises Usage, Trouble."""
+    """A given fingerprint, or that of a public key file. Raises Usage, Trouble."""
     if word.startswith(("SHA256:", "MD5:")):
         return word.rstrip("=")
     if os.path.exists(word):

@@ -1,7 +1,7 @@
-"""The credentials file as text: an entry put in, an entry cut out, all else left as it was.
+"""Edits the credentials file as text: adds or removes an entry, and leaves all else unchanged.
 
-PyYAML would lose the administrator's comments, so the lines themselves are edited; what came of it
-is read back strictly before it replaces the file.
+PyYAML would lose the administrator's comments, so the lines are edited; the result is parsed
+strictly before it replaces the file.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from agent.config.document import MAX_BYTES, Problems
 from agent.config.settings import Keys
 from agent.sources.api import credentials
 
-# AWS's own ids begin with A (AKIA, ASIA, ...): nobody shall take one for the other, nor shall a
-# scanner for leaked AWS keys.
+# AWS's ids begin with A (AKIA, ASIA, ...). Ours do not, so that neither people nor scanners for
+# leaked AWS keys confuse them.
 PREFIX = "S60K"
 _ID_LETTERS = string.ascii_uppercase + "234567"
-# Nothing that a shell, YAML or a URL would read in its own way; 40 of these are 238 bits.
+# No character that is special in a shell, YAML or a URL; 40 of these are 238 bits.
 _SECRET_LETTERS = string.ascii_letters + string.digits
 _GROUP = "sixtykey"
 _HEADER = "# Access keys for sixtykeyd; see sixtykey(1), credentials.\n"
@@ -43,7 +43,7 @@ def new_pair() -> tuple[str, str]:
 def entry(
     identifier: str, secret: str, allow: Mapping[str, Sequence[str]], expires: str
 ) -> dict[str, Any]:
-    """One credential, as the file has it; what allows everything is left out."""
+    """One credential in the file's form; defaults are left out."""
     made: dict[str, Any] = {"access_key_id": identifier, "secret_access_key": secret}
     if expires:
         made["expires"] = expires
@@ -52,7 +52,7 @@ def entry(
 
 
 def _block(made: Mapping[str, Any]) -> list[str]:
-    """The lines of an entry, in a list with a line to each. JSON's texts and lists are YAML's."""
+    """The lines of an entry. JSON's strings and lists are valid YAML."""
     allow = [f"    {name}: {_json(values)}" for name, values in made["allow"].items()]
     lines = [f"  {n}: {_json(value)}" for n, value in made.items() if n != "allow"]
     today = time.strftime("%Y-%m-%d", time.gmtime())
@@ -63,15 +63,15 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def added(text: str, made: Mapping[str, Any]) -> str:
-    """The file's text with one more entry at its end. Raises Trouble: it is no list."""
+def add_entry(text: str, made: Mapping[str, Any]) -> str:
+    """The file's text with an entry added at the end. Raises Trouble: it is not a list."""
     node = _list(text)
     if node is not None and node.flow_style:
         end = node.value[-1].end_mark.index
         return f"{text[:end]},\n {_json(made)}{text[end:]}"
     column = 0
     if node is None:
-        # Empty, comments only, or `[]`, which would not be a list of one style with what follows.
+        # Empty, only comments, or `[]`: block style cannot follow that.
         text = "".join(line for line in text.splitlines(keepends=True) if line.strip() != "[]")
     else:
         first = text.splitlines()[node.value[0].start_mark.line]
@@ -81,8 +81,8 @@ def added(text: str, made: Mapping[str, Any]) -> str:
     return text + "".join(f"{' ' * column}{line}\n" for line in _block(made))
 
 
-def removed(text: str, identifier: str) -> str:
-    """The file's text without that entry; comments around it stay. Raises Trouble: none such."""
+def remove_entry(text: str, identifier: str) -> str:
+    """The file's text without that entry; comments around it stay. Raises Trouble: there is none."""
     node = _list(text)
     items = [] if node is None else node.value
     found = [place for place, item in enumerate(items) if _id(item) == identifier]
@@ -98,15 +98,15 @@ def removed(text: str, identifier: str) -> str:
 
 def _cut_lines(text: str, items: Sequence[yaml.Node], place: int) -> str:
     lines = text.splitlines(keepends=True)
-    # From its dash to its last line: what the parser's end mark takes in more is comment.
+    # From its dash to its last line: the parser's end mark includes following comments.
     first, last = items[place].start_mark.line, _last_line(items[place])
     while not lines[first].lstrip().startswith("-"):
-        first -= 1  # The dash has a line of its own.
+        first -= 1  # The dash is on a separate line.
     return "".join(lines[:first] + lines[last + 1 :])
 
 
 def _cut_flow(text: str, items: Sequence[yaml.Node], place: int) -> str:
-    """Out of [a, b, c], with the comma that goes with it."""
+    """Cut it out of [a, b, c], with its comma."""
     start, end = items[place].start_mark.index, items[place].end_mark.index
     if place + 1 < len(items):
         end = items[place + 1].start_mark.index
@@ -116,11 +116,12 @@ def _cut_flow(text: str, items: Sequence[yaml.Node], place: int) -> str:
 
 
 def _list(text: str) -> Optional[yaml.SequenceNode]:
-    """The list that the file is, or None when it has no entry (it was read strictly before)."""
+    """The file's list, or None if it has no entry; the file was parsed strictly before."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError:
-        # Its words may quote a secret. Read strictly before, so only the other parser took it.
+        # The message may quote a secret. Parsed strictly before, so only the other parser accepts
+        # it.
         raise Trouble(REFUSED, "Credentials", "this file cannot be edited here") from None
     if node is None or (isinstance(node, yaml.SequenceNode) and not node.value):
         return None
@@ -133,7 +134,7 @@ def _id(item: yaml.Node) -> Optional[str]:
 
 
 def _last_line(node: yaml.Node) -> int:
-    """The last line that has something of the node (a block's own end mark lies after it)."""
+    """The last line of the node (a block's end mark is after it)."""
     if isinstance(node, yaml.CollectionNode) and node.value and not node.flow_style:
         last = node.value[-1]
         return _last_line(last[1] if isinstance(last, tuple) else last)
@@ -143,14 +144,14 @@ def _last_line(node: yaml.Node) -> int:
 
 
 def edit(path: str, host: Keys, change: Callable[[str], str]) -> credentials.Credentials:
-    """Replace the file by what `change` makes of its text, in one step, while nobody else edits it.
+    """Replace the file's text by `change` of it, atomically, and locked against other editors.
 
     Args:
         path: the file.
         host: the host's rules for keys, which no credential may widen.
         change: takes the text and returns the new one.
     Raises:
-        Trouble: it cannot be read or written, or what came of it would not do. It is as before.
+        Trouble: it cannot be read or written, or the result is invalid. The file is unchanged.
     """
     path = os.path.realpath(path)
     try:
@@ -180,7 +181,7 @@ def _checked(text: str, path: str, host: Keys) -> credentials.Credentials:
 
 @contextlib.contextmanager
 def _locked(folder: str) -> Iterator[None]:
-    """Alone: the folder is locked, since the file itself is replaced (flock(2))."""
+    """Lock the folder, because the file itself is replaced (flock(2))."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -200,10 +201,10 @@ def _read(path: str) -> str:
 
 
 def _replace(path: str, text: str) -> None:
-    """Written beside it, flushed to the disk, and moved over it, with its owner and mode."""
+    """Write a new file beside it, sync it, and rename it over the old, with its owner and mode."""
     draft = f"{path}.new"
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(draft)  # Of a run that was killed: nobody else is here.
+        os.unlink(draft)  # Left by a run that was killed: we hold the lock.
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "w", encoding="utf-8", newline="") as file:
@@ -223,7 +224,7 @@ def _replace(path: str, text: str) -> None:
 
 
 def _as_before(path: str, descriptor: int) -> None:
-    """The old file's owner and mode; for a new one, what the daemon can read and others cannot."""
+    """Set the old file's owner and mode; for a new one, readable by the daemon and no others."""
     try:
         status: Any = os.stat(path)
         uid, gid, mode = status.st_uid, status.st_gid, status.st_mode & 0o777
@@ -232,6 +233,6 @@ def _as_before(path: str, descriptor: int) -> None:
         if uid == 0:
             with contextlib.suppress(KeyError):
                 gid, mode = grp.getgrnam(_GROUP).gr_gid, 0o640
-    # fchown first: it would clear nothing of ours, and the mode must never be wider than meant.
+    # fchown first, so that the mode is never wider than intended.
     os.fchown(descriptor, uid, gid)
     os.fchmod(descriptor, mode)

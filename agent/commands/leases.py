@@ -55,7 +55,7 @@ def _lines(leases: list[dict[str, Any]], left: list[str]) -> list[str]:
     if not leases:
         return ["no key is live"]
     limits = [limits_of(lease) for lease in leases]
-    # A column for them only where there is something to say.
+    # A column for limits only if a key has any.
     limited = any(limits)
     rows: list[Sequence[str]] = [(*HEADING[:-1], *(["ONLY"] if limited else []), HEADING[-1])]
     for lease, seconds, only in zip(leases, left, limits):
@@ -68,9 +68,9 @@ def _lines(leases: list[dict[str, Any]], left: list[str]) -> list[str]:
 
 
 def limits_of(lease: dict[str, Any]) -> str:
-    """What a live key is good for, in words; empty where it is for anything.
+    """A live key's limits in words; empty if it has none.
 
-    Daemons of version 0.1.0 tell none of it, and know none.
+    Daemons of version 0.1.0 have no limits.
     """
     uses, source = lease.get("UsesLeft"), lease.get("PinnedSource")
     return ", ".join([
@@ -81,7 +81,7 @@ def limits_of(lease: dict[str, Any]) -> str:
 
 
 def _watch(daemon: Daemon, body: dict[str, Any]) -> int:
-    """Until ^C; a daemon that goes away is said, and waited for."""
+    """Redraw until ^C; when the daemon goes away, say so and wait for it."""
     leases, asked = daemon.ask("Sixtykey.List", body)["Leases"], boottime()
     trouble = ""
     try:

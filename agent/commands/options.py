@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Optional
 
-    # Each option: what its value is called ("" for a switch, "NAME..." for one that may be
-    # repeated), and what it does.
+    # Each option: the name of its value ("" for a switch, "NAME..." if it may be repeated), and its
+    # help.
     Table = Mapping[str, tuple[str, str]]
 
 JSON = {"--json": ("", "print JSON")}
@@ -38,7 +38,7 @@ HOST = {
 
 
 class Usage(Exception):
-    """The command line is wrong; the words say how."""
+    """The command line is wrong; the message says how."""
 
 
 class Options:
@@ -48,7 +48,7 @@ class Options:
         self._values: dict[str, list[str]] = {}
 
     def add(self, name: str, value: str) -> None:
-        """The option was given once more."""
+        """Note that the option was given."""
         self._values.setdefault(name, []).append(value)
 
     def on(self, name: str) -> bool:

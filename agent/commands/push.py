@@ -31,7 +31,7 @@ OPTIONS = {**JSON, **DAEMON}
 
 
 def run(options: Options, words: Sequence[str]) -> int:
-    """Push, and say what sshd will take and until when."""
+    """Push, and print what sshd will accept and until when."""
     if not words or len(words) > 2:
         raise Usage("give a USER, and a KEYFILE or -")
     name = words[1] if len(words) > 1 else ("" if sys.stdin.isatty() else "-")

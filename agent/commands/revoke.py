@@ -1,4 +1,4 @@
-"""sixtykey revoke: keys that sshd shall take no longer, before their time."""
+"""sixtykey revoke: ends keys before their time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OPTIONS = {"--all": ("", "every live key of this host"), **JSON, **DAEMON}
 
 
 def run(options: Options, words: Sequence[str]) -> int:
-    """Revoke, and say which keys that ended."""
+    """Revoke, and print the keys that ended."""
     body: dict[str, Any]
     if options.on("--all"):
         if words:

@@ -28,7 +28,7 @@ example:
        /var/lib/prometheus/node-exporter/sixtykey.prom"""
 OPTIONS = {"--metrics": ("", "print Prometheus' text format"), **JSON, **DAEMON}
 
-# A clock that was corrected by less is not worth a line (s).
+# A smaller clock correction is not shown (s).
 _STEP = 1.0
 
 

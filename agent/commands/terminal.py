@@ -1,4 +1,4 @@
-"""Tables, ages and bars, as a person reads them; and a screen that is drawn again and again."""
+"""Tables, ages and bars for people; and a screen that is redrawn."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ BAR = 20
 
 
 def boottime() -> float:
-    """Seconds since boot, the time that keys live by (clock_gettime(2))."""
+    """Seconds since boot, the clock of keys' lifetimes (clock_gettime(2))."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with their columns under each other; the first row is the heading."""
+    """Lines with aligned columns; the first row is the heading."""
     rows = [[plain(cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*rows)]
     return [
@@ -54,21 +54,21 @@ def duration(seconds: float) -> str:
 
 
 def bar(left: float, whole: float) -> str:
-    """What is left of a whole, and the seconds."""
+    """A bar of the remaining share, and the seconds."""
     full = 0 if whole <= 0 else min(BAR, max(0, round(BAR * left / whole)))
     cells = "█░" if "utf" in (sys.stdout.encoding or "").lower() else "#."
     return f"{cells[0] * full}{cells[1] * (BAR - full)} {max(0.0, left):4.0f} s"
 
 
 class Screen:
-    """Lines on a terminal, drawn over themselves; whatever ends it, the terminal is as before."""
+    """Lines on a terminal that are redrawn in place; at the end the terminal is restored."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._drawn = 0
 
     def __enter__(self) -> Screen:
-        """Hide the cursor; a SIGTERM ends it as ^C does."""
+        """Hide the cursor; treat SIGTERM like ^C."""
         import signal
 
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -76,7 +76,7 @@ class Screen:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Leave what was drawn last, and show the cursor."""
+        """Keep the last drawing, and show the cursor."""
         self._write("\033[?25h")
 
     def draw(self, lines: Sequence[str]) -> None:
@@ -87,7 +87,7 @@ class Screen:
         room = max(1, (size.lines or 24) - 1)
         if len(lines) > room:
             lines = [*lines[: room - 1], f"... and {len(lines) - room + 1} more"]
-        # A line that the terminal folds would be two, and the next drawing one too low.
+        # A wrapped line would take two rows, and the next drawing would be one too low.
         width = (size.columns or 80) - 1
         back = f"\033[{self._drawn}F" if self._drawn else "\r"
         self._write(back + "".join(f"{line[:width]}\033[K\n" for line in lines) + "\033[J")

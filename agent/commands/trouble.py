@@ -1,16 +1,16 @@
-"""What can keep a command from being done: an exit code, words, and a hint what to do."""
+"""Errors of the commands: an exit code, a message, and a hint what to do."""
 
 from __future__ import annotations
 
 import sys
 
 DONE, REFUSED, USAGE, AWAY, FORBIDDEN = 0, 1, 2, 3, 4
-# For check: it could not look everywhere.
+# For check: something could not be examined.
 BLIND = 2
 
 
 class Trouble(Exception):
-    """A command could not be done. `code` names what was wrong, for programs."""
+    """A command failed. `code` names the error for programs."""
 
     def __init__(self, exit_code: int, code: str, words: str, hint: str = "") -> None:
         super().__init__(words)
@@ -20,7 +20,7 @@ class Trouble(Exception):
         self.hint = hint
 
     def report(self, as_json: bool) -> int:
-        """Say it, on stderr for people and on stdout for programs; returns the exit code."""
+        """Print it, on stderr for people and on stdout for programs; returns the exit code."""
         if as_json:
             import json
 
@@ -32,5 +32,5 @@ class Trouble(Exception):
 
 
 def plain(text: str) -> str:
-    """The text without anything that a terminal would obey: others chose parts of it."""
+    """The text without terminal control characters: callers chose parts of it."""
     return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from agent.commands import words as wording
+from agent.commands import explanations
 from agent.commands.client import Daemon
 from agent.commands.keyfile import named_fingerprint
 from agent.commands.leases import limits_of
@@ -35,7 +35,7 @@ OPTIONS = {**JSON, **DAEMON}
 
 
 def run(options: Options, words: Sequence[str]) -> int:
-    """Tell what is known."""
+    """Print what is known."""
     if not words or len(words) > 2:
         raise Usage("give a USER, and a FINGERPRINT if it is about that key")
     user = words[0]
@@ -46,21 +46,21 @@ def run(options: Options, words: Sequence[str]) -> int:
     known = bool(answer["Decisions"] or answer["Leases"] or answer["Asked"])
     if options.on("--json"):
         for record in answer["Decisions"]:
-            record["words"], record["hint"] = wording.words(record, answer)
-        print(json.dumps({**answer, "Findings": [f.told() for f in findings]}, indent=2))
+            record["words"], record["hint"] = explanations.describe(record, answer)
+        print(json.dumps({**answer, "Findings": [f.as_dict() for f in findings]}, indent=2))
     else:
         _print(user, answer, findings)
     return DONE if known or findings else REFUSED
 
 
 def _concerns(record: dict[str, Any], fingerprint: Optional[str]) -> bool:
-    """Whether it is about that key, or may be: a request refused unread may have held any key."""
+    """Whether it is, or may be, about that key: an unparsed request may have had any key."""
     named = record.get("fingerprint")
     return fingerprint in {None, named} or named is None or str(fingerprint) in str(record)
 
 
 def _account(user: str) -> list[Finding]:
-    """What the daemon does not know: whether the host does."""
+    """Findings about the account on the host, which the daemon does not know."""
     from agent.commands.checks.account import account
 
     return [finding for finding in account(user) if finding.severity == "fault"]
@@ -77,9 +77,9 @@ def _print(user: str, answer: dict[str, Any], findings: Sequence[Finding]) -> No
             f"{only and f', only for: {only}'}"
         )
     asked, decisions = answer["Asked"], answer["Decisions"]
-    told = [(record, wording.words(record, answer)) for record in decisions]
+    told = [(record, explanations.describe(record, answer)) for record in decisions]
     if asked is not None:
-        told.append((asked, wording.asked(asked, user)))
+        told.append((asked, explanations.describe_miss(asked, user)))
         told.sort(key=lambda each: float(each[0]["age"]))
     if not told:
         since = duration(answer["Uptime"])
@@ -87,22 +87,25 @@ def _print(user: str, answer: dict[str, Any], findings: Sequence[Finding]) -> No
         print(f"daemon remembers, which has run for {since}; the audit log may know more")
     if not_asked := _not_asked(user, answer):
         print(f"! {plain(not_asked)}")
-    for line in (*wording.problems(answer["Problems"]), *wording.unwritten(answer["Unwritten"])):
+    for line in (
+        *explanations.describe_problems(answer["Problems"]),
+        *explanations.describe_unwritten(answer["Unwritten"]),
+    ):
         print(f"! {plain(line)}")
     hinted: set[str] = set()
     for record, (what, hint) in told:
-        print(f"{wording.stamp(record)}: {plain(what)}")
-        # Advice once, at the newest of its kind; and none that a later success has overtaken.
+        print(f"{explanations.stamp(record)}: {plain(what)}")
+        # Print each advice once, at the newest record, and none that a later success made obsolete.
         if hint and hint not in hinted and not _overtaken(record, decisions):
             print(f"    -> {plain(hint)}")
         hinted.add(hint)
 
 
 def _overtaken(record: dict[str, Any], decisions: Sequence[dict[str, Any]]) -> bool:
-    """Whether what came later makes advice about this one idle.
+    """Whether later records make advice about this one obsolete.
 
-    A client offers several keys and retries: what went wrong before a success explains nothing,
-    and a success explains nothing once sshd was refused a key, or the key was revoked.
+    A client offers several keys and retries: a failure before a success explains nothing, and a
+    success explains nothing after a later refusal or revocation.
     """
     later = [r for r in decisions if r["age"] < record["age"]]
     if record.get("outcome") == "given":
@@ -111,7 +114,7 @@ def _overtaken(record: dict[str, Any], decisions: Sequence[dict[str, Any]]) -> b
 
 
 def _not_asked(user: str, answer: dict[str, Any]) -> str:
-    """That sshd has not asked since the last push, which says where not to look; or nothing."""
+    """A line that sshd has not asked since the last push, if so: then the client is to blame."""
     pushes = [
         r["age"] for r in answer["Decisions"] if (r["event"], r["outcome"]) == ("push", "allowed")
     ]

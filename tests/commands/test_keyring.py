@@ -40,16 +40,16 @@ def test_comments_and_the_other_entries_stay(indent: str) -> None:
     """What is not the entry itself is left byte for byte, whatever its style."""
     text = "".join(indent + line if line.strip() else line for line in COMMENTED.splitlines(True))
     entry = keyring.entry("NEW0", SECRET, {"os_users": ["a: #b"], "sources": []}, "")
-    more = keyring.added(text, entry)
+    more = keyring.add_entry(text, entry)
     assert more.startswith(text)
     assert [c.access_key_id for c in credentials.parse(more, "x")] == ["BUILD", "LAPTOP", "NEW0"]
-    assert keyring.removed(more, "NEW0") == text
-    less = keyring.removed(text, "BUILD")
+    assert keyring.remove_entry(more, "NEW0") == text
+    less = keyring.remove_entry(text, "BUILD")
     assert less.splitlines() == [
         line for line in text.splitlines()
         if not any(word in line for word in ("BUILD", "one", "allow: {", "10.0.0.0/8"))
     ]  # fmt: skip
-    last = keyring.removed(less, "LAPTOP")
+    last = keyring.remove_entry(less, "LAPTOP")
     assert credentials.parse(last, "x") is not None
     assert all(line.lstrip().startswith("#") for line in last.splitlines() if line.strip())
     assert "# that is all" in last
@@ -58,7 +58,7 @@ def test_comments_and_the_other_entries_stay(indent: str) -> None:
 @pytest.mark.parametrize("text", ["", "[]\n", "# nothing yet\n[]\n", "# nothing yet"])
 def test_the_first_entry_goes_into_an_empty_file(text: str) -> None:
     """Empty, an empty list, or only comments: then there is one entry, and the comment."""
-    more = keyring.added(text, keyring.entry("NEW0", SECRET, {"os_users": ["a"]}, ""))
+    more = keyring.add_entry(text, keyring.entry("NEW0", SECRET, {"os_users": ["a"]}, ""))
     assert [c.access_key_id for c in credentials.parse(more, "x")] == ["NEW0"]
     assert ("# nothing yet" in text) == ("# nothing yet" in more)
 
@@ -72,17 +72,17 @@ FLOW = f"""\
 
 def test_a_list_in_brackets_stays_one() -> None:
     """JSON, as a tool writes it: entries go in and out, and it is still what it was."""
-    more = keyring.added(FLOW, keyring.entry("CCCC", SECRET, {"os_users": ["é"]}, ""))
+    more = keyring.add_entry(FLOW, keyring.entry("CCCC", SECRET, {"os_users": ["é"]}, ""))
     assert [c.access_key_id for c in credentials.parse(more, "x")] == ["AAAA", "BBBB", "CCCC"]
-    assert keyring.removed(more, "CCCC") == FLOW
+    assert keyring.remove_entry(more, "CCCC") == FLOW
     for gone, left in (("AAAA", ["BBBB", "CCCC"]), ("BBBB", ["AAAA", "CCCC"])):
         assert [
-            c.access_key_id for c in credentials.parse(keyring.removed(more, gone), "x")
+            c.access_key_id for c in credentials.parse(keyring.remove_entry(more, gone), "x")
         ] == left
-    none = keyring.removed(keyring.removed(FLOW, "AAAA"), "BBBB")
+    none = keyring.remove_entry(keyring.remove_entry(FLOW, "AAAA"), "BBBB")
     assert none.strip() == "[]  # from a tool"
     with pytest.raises(Trouble, match="there is no access key CCCC"):
-        keyring.removed(FLOW, "CCCC")
+        keyring.remove_entry(FLOW, "CCCC")
 
 
 def test_a_file_that_is_too_long_is_not_cut_short(tmp_path: Path) -> None:

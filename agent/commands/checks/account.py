@@ -1,4 +1,4 @@
-"""Whether the host knows an OS user, and whether sshd and PAM let the account in at all."""
+"""Checks whether the host knows an OS user, and whether sshd and PAM admit the account."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DAY = 24 * 60 * 60
 def account(
     user: str, sshd: Optional[Mapping[str, str]] = None, host: Host = THIS_HOST
 ) -> list[Finding]:
-    """What keeps `user` out whatever key is pushed. `sshd`: what sshd -T says, where known."""
+    """Reasons that keep `user` out with any key. `sshd`: the output of sshd -T, if known."""
     try:
         entry = pwd.getpwnam(user)
     except (KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""The TLS files: whether the daemon can load them, for how long, and what a handshake costs."""
+"""Checks the TLS files: loadable, not about to expire, and cheap to serve."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
-# Seconds before its end at which a certificate's expiry is told: certificates for 90 days are
-# renewed when 30 are left, so something has stopped renewing.
+# Report a certificate this long (s) before its expiry: 90-day certificates are renewed when 30 days
+# are left, so something has stopped renewing it.
 _SOON = 30 * 86400
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _RENEW = "renew it, and then: systemctl reload sixtykeyd"
@@ -26,7 +26,7 @@ _ECDSA = (
 
 
 def certificates(config: Config) -> list[Finding]:
-    """The TLS files, as the daemon would load them, and what each certificate in them says."""
+    """Check the TLS files as the daemon would load them, and each certificate in them."""
     from agent.config.document import Problems
     from agent.host import tls
 
@@ -45,7 +45,7 @@ def certificates(config: Config) -> list[Finding]:
 
 
 def _examine(tls: Tls, now: float) -> Iterator[Finding]:
-    """What there is to say at `now` (wall clock, s) of files that can be loaded."""
+    """Findings at `now` (wall clock, s) about files that can be loaded."""
     try:
         shown = _read(tls.certificate)
         trusted = [] if tls.client_ca is None else _read(tls.client_ca)

@@ -1,4 +1,4 @@
-"""The daemon's own files: configuration, credentials, and where the journal goes."""
+"""Checks the daemon's files: configuration, credentials, and the journal's folder."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from agent.sources.api.credentials import Credential
 
 DAEMON_USER = "sixtykey"
-# Seconds before its end at which a credential's expiry is told: two weeks to renew it.
+# Report a credential this long (s) before its expiry: two weeks to renew it.
 _SOON = 14 * 86400
 
 
 def configuration(path: str) -> tuple[Optional[Config], list[Finding]]:
-    """The configuration, if it can be used, and what is wrong with it."""
+    """The configuration, if it can be used, and its problems."""
     from agent.config import file as config_file
     from agent.config.document import Problems
 
@@ -36,7 +36,7 @@ def configuration(path: str) -> tuple[Optional[Config], list[Finding]]:
 
 
 def owner(process: Optional[int]) -> Optional[pwd.struct_passwd]:
-    """Whom the daemon runs as: the running one's user, else that of the package; None: unknown."""
+    """The daemon's user: the running daemon's, else the package's; None: unknown."""
     try:
         if process is not None:
             return pwd.getpwuid(os.stat(f"/proc/{process}").st_uid)
@@ -46,7 +46,7 @@ def owner(process: Optional[int]) -> Optional[pwd.struct_passwd]:
 
 
 def credentials(config: Config, daemon: Optional[pwd.struct_passwd]) -> list[Finding]:
-    """The credentials file: there, for the daemon, for nobody else, and right."""
+    """Check the credentials file: present, readable for the daemon only, and valid."""
     if config.push.http is None:
         return []
     path = config.push.credentials
@@ -109,7 +109,7 @@ def _unusable(entries: Iterable[Credential]) -> Iterator[Finding]:
 
 
 def journal(config: Config, daemon: Optional[pwd.struct_passwd]) -> list[Finding]:
-    """Whether the daemon can write where the journal goes. A running one says so itself."""
+    """Check whether the daemon can write the journal. A running daemon reports it itself."""
     if config.journal is None or daemon is None:
         return []
     folder = os.path.dirname(config.journal) or "/"

@@ -1,4 +1,4 @@
-"""What a check has found, and where it looks."""
+"""Findings of a check, and where it looks."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ FAULT, NOTE, UNKNOWN, FACT = "fault", "note", "unknown", "fact"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to know.
+    """One finding.
 
     Attributes:
-        name: what kind of thing, for programs and for the manual: `slot-taken`.
-        severity: fault, it keeps logins or pushes from working, or lets the wrong people in; note,
-            it may be meant so; unknown, it could not be looked at; fact, good to know, no trouble.
-        what: what is there, for people. `remedy`: what to do.
+    name: its kind, for programs and the manual: `slot-taken`.
+    severity: fault: logins or pushes fail, or the wrong people get in; note: it may be intended;
+    unknown: it could not be examined; fact: information only.
+    what: the finding, for people. `remedy`: what to do.
     """
 
     name: str
@@ -24,8 +24,8 @@ class Finding:
     what: str
     remedy: str
 
-    def told(self) -> dict[str, str]:
-        """As --json has it."""
+    def as_dict(self) -> dict[str, str]:
+        """Its form in --json."""
         return {
             "Name": self.name,
             "Severity": self.severity,
@@ -35,28 +35,28 @@ class Finding:
 
 
 def fault(name: str, what: str, remedy: str) -> Finding:
-    """Something does not work."""
+    """A finding of severity fault."""
     return Finding(name, FAULT, what, remedy)
 
 
 def note(name: str, what: str, remedy: str) -> Finding:
-    """Something may be meant so."""
+    """A finding of severity note."""
     return Finding(name, NOTE, what, remedy)
 
 
 def unknown(name: str, what: str, remedy: str = "run it as root") -> Finding:
-    """Something could not be looked at."""
+    """A finding of severity unknown."""
     return Finding(name, UNKNOWN, what, remedy)
 
 
 def fact(name: str, what: str) -> Finding:
-    """Something is so, and nothing has to be done."""
+    """A finding of severity fact."""
     return Finding(name, FACT, what, "")
 
 
 @dataclass(frozen=True)
 class Host:
-    """Where this host keeps what is looked at; only tests look elsewhere."""
+    """The places of this host's files; only tests use others."""
 
     shadow: str = "/etc/shadow"
     shells: str = "/etc/shells"

@@ -1,4 +1,4 @@
-"""The helper as sshd sees it: the path that it runs, who owns it, and whom it runs as."""
+"""Checks the helper as sshd sees it: its path, owner, and user."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agent.commands.checks.finding import Finding, fact, fault, note
 from agent.commands.checks.sockets import lookup_socket
 from agent.config.settings import Config
 
-# As a package installs it, and as it is called in a checkout.
+# Its name in a package, and in a checkout.
 NAMES = frozenset({"authorized-keys", "authorized-keys-python", "authorized_keys.py"})
 INSTALLED = "/usr/lib/sixtykey/authorized-keys"
 
@@ -27,7 +27,7 @@ def _words(command: str) -> list[str]:
 
 
 def helper(command: str, user: str, config: Optional[Config]) -> list[Finding]:
-    """What would keep sshd from running `command` as `user`, or it from being answered."""
+    """Reasons why sshd could not run `command` as `user`, or why it would get no answer."""
     words = _words(command)
     paths = list(dict.fromkeys([words[0], *(w for w in words if os.path.basename(w) in NAMES)]))
     found = [finding for path in paths for finding in _path(path)]
@@ -42,13 +42,13 @@ def helper(command: str, user: str, config: Optional[Config]) -> list[Finding]:
 
 
 def running(command: str) -> Iterator[Finding]:
-    """Which of our helpers sshd runs by `command`: the compiled one, or the one in Python."""
+    """Which helper `command` runs: the compiled one, or the one in Python."""
     for path in (word for word in _words(command) if os.path.basename(word) in NAMES):
         try:
             with open(path, "rb") as file:
                 compiled = file.read(4) == b"\x7fELF"
         except OSError:
-            continue  # Told as a fault of its own.
+            continue  # Reported separately as a fault.
         form = "the compiled helper" if compiled else "the helper in Python"
         yield fact("helper-form", f"sshd runs {form}: {path}")
 

@@ -1,4 +1,4 @@
-"""The rest of the host: its clock, and SELinux."""
+"""Checks the host's clock, and SELinux."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, Optional
 from agent.commands.checks.finding import Finding, Host, fault, note, unknown
 from agent.config.limits import LIMITS
 
-# The kernel's clock is not disciplined by anybody (adjtimex(2)).
+# The kernel's clock is not synchronised (adjtimex(2)).
 _TIME_ERROR = 5
-# How much of the audit log is read, and how old a denial may be (s).
+# How many bytes of the audit log are read, and how old a denial may be (s).
 _TAIL, _RECENT = 1 << 20, 24 * 60 * 60
 _DENIED = re.compile(r"avc:  denied .*")
 _OURS = re.compile(r"sixtykey|authorized-keys|authorized_keys")
@@ -21,7 +21,7 @@ _STAMP = re.compile(r"audit\((\d+)\.")
 
 
 def clock(status: Optional[dict[str, Any]]) -> list[Finding]:
-    """Signatures are dated by the wall clock; keys live by the boot clock, which nobody sets."""
+    """Check the wall clock, which dates signatures; keys' lifetimes use the boot clock."""
     found = []
     stepped = 0.0 if status is None else float(status["ClockStepped"])
     if abs(stepped) > LIMITS.clock_skew_seconds:
@@ -46,7 +46,7 @@ def clock(status: Optional[dict[str, Any]]) -> list[Finding]:
 
 
 def _unsynchronised() -> bool:
-    """What the kernel says of its clock, asked without changing anything (adjtimex(2), modes 0)."""
+    """Whether the kernel's clock is unsynchronised; read only (adjtimex(2), modes 0)."""
     try:
         # struct timex is 208 bytes at most; its first field, modes, is 0.
         return int(ctypes.CDLL(None, use_errno=True).adjtimex(bytes(512))) == _TIME_ERROR
@@ -55,7 +55,7 @@ def _unsynchronised() -> bool:
 
 
 def selinux(host: Host) -> list[Finding]:
-    """In enforcing mode, whether something of ours was denied lately."""
+    """Check in enforcing mode whether SELinux denied us anything recently."""
     try:
         with open(host.selinux_enforce, encoding="ascii") as file:
             enforcing = file.read(1) == "1"

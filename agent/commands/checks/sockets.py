@@ -1,4 +1,4 @@
-"""The daemon and its two sockets, each tried as the user who needs it."""
+"""Checks the daemon and its two sockets, each as the user who needs it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from agent.config.settings import Config
 
 _PATIENCE = 2.0
 _RUNNING = "systemctl status sixtykeyd sixtykeyd-lookup.socket; journalctl -u sixtykeyd says why"
-# What the probe's process ends with when the daemon does not answer in time.
+# The probe process's exit code if the daemon does not answer in time.
 _SLOW = 200
 
 
 def status_of(daemon: Any) -> tuple[Optional[dict[str, Any]], list[Finding]]:
-    """What the daemon says of itself, and what is wrong when it does not."""
+    """The daemon's own status, or the reason why there is none."""
     try:
         status = daemon.ask("Sixtykey.Status")
     except Trouble as trouble:
@@ -34,7 +34,7 @@ def status_of(daemon: Any) -> tuple[Optional[dict[str, Any]], list[Finding]]:
 
 
 def lookup_socket(path: str, user: pwd.struct_passwd) -> list[Finding]:
-    """Whether sshd's helper, which runs as `user`, is answered at the lookup socket."""
+    """Check whether sshd's helper, running as `user`, gets answers at the lookup socket."""
     if os.geteuid() not in {0, user.pw_uid}:
         return [unknown("lookup-socket", f"whether {user.pw_name} reaches {path}")]
     code = _probe(path, user)
@@ -55,7 +55,7 @@ def lookup_socket(path: str, user: pwd.struct_passwd) -> list[Finding]:
 
 
 def _probe(path: str, user: pwd.struct_passwd) -> int:
-    """An errno, or 0: what a process of that user meets. It asks nothing that would be counted."""
+    """Connect in a process of that user; returns an errno, or 0. It sends no countable lookup."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -68,7 +68,7 @@ def _probe(path: str, user: pwd.struct_passwd) -> int:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(_PATIENCE)
             sock.connect(path)
-            # An empty line is no lookup: a daemon that lives closes the connection at once.
+            # An empty line is not a lookup: a running daemon closes the connection at once.
             sock.sendall(b"\n")
             sock.recv(1)
         code = 0
@@ -83,7 +83,7 @@ def _probe(path: str, user: pwd.struct_passwd) -> int:
 
 
 def push_group(config: Config) -> list[Finding]:
-    """Who may push for everybody: nobody should be there by accident."""
+    """List who may push for every user: nobody should be in that group by accident."""
     name = config.push.group
     try:
         group = grp.getgrnam(name)

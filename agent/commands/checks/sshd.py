@@ -1,4 +1,4 @@
-"""What sshd would do: its effective configuration for a login, and who holds the one slot."""
+"""Checks sshd's effective configuration for a login, and which command has its one slot."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ Effective = Mapping[str, str]
 
 
 def effective(host: Host, user: str, source: str) -> tuple[Optional[dict[str, str]], list[Finding]]:
-    """What sshd -T says for a login of `user` from the address `source`, by lower-case keyword.
+    """The output of sshd -T for a login of `user` from the address `source`, by lower-case keyword.
 
-    Keywords that stand several times, as AllowUsers, are joined by a space.
+    Values of repeated keywords, such as AllowUsers, are joined by a space.
     """
     sshd = host.sshd or shutil.which("sshd", path=_PATHS)
     if sshd is None:
@@ -60,7 +60,7 @@ def _refused(words: str, host: Host) -> Finding:
 
 
 def logins(settings: Effective, config: Optional[Config], host: Host) -> list[Finding]:
-    """Whether sshd asks our helper, and takes the keys that it prints."""
+    """Check whether sshd asks our helper, and accepts the keys that it prints."""
     found = []
     if settings.get("pubkeyauthentication") == "no":
         where = _where(host, "pubkeyauthentication")
@@ -77,7 +77,7 @@ def logins(settings: Effective, config: Optional[Config], host: Host) -> list[Fi
 
 
 def _by_option(host: Host) -> list[Finding]:
-    """Commands by `-o`, which sshd -T knows nothing of, and which win over every file."""
+    """Commands by `-o`, which override every file and which sshd -T does not show."""
     here = Sshd("sshd", host.sshd_config, host.root)
     given = [slot for slot in slots(here) if slot.is_option and not slot.is_running]
     return [
@@ -90,7 +90,7 @@ def _by_option(host: Host) -> list[Finding]:
 def _not_asked(command: str, host: Host) -> list[Finding]:
     slots = [d for d in directives(host.sshd_config) if d.keyword == "authorizedkeyscommand"]
     if command != "none":
-        # The last one that agrees: a Match block's wins over the others.
+        # The last matching one: a Match block's value overrides the others.
         held = [d for d in slots if d.value.replace('"', "") == command.replace('"', "")]
         where = _place(held[-1]) if held else "sshd's command line, or where you may not read"
         what = f"sshd runs another command for this login, and has one slot: {command} ({where})"

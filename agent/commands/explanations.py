@@ -1,4 +1,4 @@
-"""Audit records in words: what a decision means for whoever wonders why, and what to do."""
+"""Explains audit records: what a decision means, and what to do."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 _CREDENTIALS = "sixtykey credentials list shows what each access key may do"
 _JOURNAL = "sixtykey status says what is wrong with the journal"
-# What a source refuses by itself has no code of the API's.
+# Codes of sources' own refusals, which the API does not have.
 REFUSED_BY_SOURCE = "Refused"
 _ONCE = "a one-time key is for one login: push it again for another"
-# How a reason begins when a one-time key was there, and was not given to sshd.
+# The beginning of a reason when a one-time key existed and was not given to sshd.
 NOT_GIVEN = "a one-time key is not given"
 # What to do about a refusal, by its code.
 _HINTS = {
@@ -38,7 +38,7 @@ _HINTS = {
 _PLACES = {"unix": "on this host", "ec2": "through EC2's own API"}
 
 
-def words(record: Record, host: Record) -> tuple[str, str]:
+def describe(record: Record, host: Record) -> tuple[str, str]:
     """What happened, and what to do about it (or nothing).
 
     Args:
@@ -74,7 +74,7 @@ def _push(record: Record) -> str:
 
 
 def _claimant(record: Record) -> str:
-    """Whoever a refused request says that it is from: nobody has verified it."""
+    """The unverified sender that a refused request claims."""
     claimed = record.get("claimed_principal")
     return "somebody unknown" if claimed is None else f"somebody as {claimed}"
 
@@ -82,7 +82,7 @@ def _claimant(record: Record) -> str:
 def _push_hint(record: Record, host: Record) -> str:
     code = record["outcome"]
     if code == "AuthException":
-        # Before the signature was verified, nobody knows whom it is about.
+        # Before the signature is verified, the OS user is unknown.
         if "os_user" in record:
             return f"allow.instances: {_CREDENTIALS}"
         return (
@@ -139,8 +139,8 @@ def _admission(record: Record) -> tuple[str, str]:
     return f"{login}: refused, {record.get('reason')} ({process})", hint
 
 
-def asked(record: Record, os_user: str) -> tuple[str, str]:
-    """A login for which nothing had been pushed, in words, and what to do."""
+def describe_miss(record: Record, os_user: str) -> tuple[str, str]:
+    """Describe a login without a push, and what to do."""
     key = f" for {record['fingerprint']}" if record.get("fingerprint") else ""
     what = f"sshd asked{key}, and no key had been pushed for {os_user}"
     if record.get("times", 1) > 1:
@@ -157,14 +157,14 @@ def asked(record: Record, os_user: str) -> tuple[str, str]:
 _WHOSE = {"ec2": "keys that EC2's own API pushes", "fleet": "keys that the fleet's gateway pushes"}
 
 
-def problems(sources: Mapping[str, Optional[str]]) -> list[str]:
-    """A line for each source that has a problem: no key comes from there."""
+def describe_problems(sources: Mapping[str, Optional[str]]) -> list[str]:
+    """A line for each source with a problem: no key comes from it."""
     known = ((_WHOSE.get(name, f"keys of {name}"), what) for name, what in sources.items())
     return [f"{whose} do not arrive: {what}" for whose, what in known if what]
 
 
-def unwritten(records: Sequence[Record]) -> list[str]:
-    """What was summed up or lost of late, about whichever user: a line for each kind of flood."""
+def describe_unwritten(records: Sequence[Record]) -> list[str]:
+    """Recent sums and drops, of any user: a line for each kind of flood."""
     kinds: dict[str, list[Record]] = {}
     for record in records:
         kinds.setdefault(record.get("kind", ""), []).append(record)
@@ -192,7 +192,7 @@ def _most(counts: Iterable[Mapping[str, int]]) -> str:
 
 
 def stamp(record: Record) -> str:
-    """When it was: the local time of day, and how long ago."""
+    """The local time of day, and how long ago."""
     import time
 
     then = time.localtime(time.time() - record["age"])
