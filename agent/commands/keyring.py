@@ -82,7 +82,7 @@ def add_entry(text: str, made: Mapping[str, Any]) -> str:
 
 
 def remove_entry(text: str, identifier: str) -> str:
-    """The file's text without that entry; comments around it stay. Raises Trouble: there is none."""
+    """The file's text without that entry; comments around it stay. Raises Trouble: not found."""
     node = _list(text)
     items = [] if node is None else node.value
     found = [place for place, item in enumerate(items) if _id(item) == identifier]
