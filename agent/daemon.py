@@ -35,12 +35,12 @@ from agent.lookup.admission import Admissions
 from agent.lookup.answers import Lookups
 from agent.lookup.server import LookupServer
 from agent.operations import Operator
+from agent.own_host import HostDoor
 from agent.reloading import Reloader, load_credentials, load_tls
 from agent.sources.api.door import Door
 from agent.sources.api.http_server import HttpServer
 from agent.sources.api.local import LocalDoor
 from agent.sources.api.principal import Authenticator
-from agent.sources.api.service import NetworkDoor
 from agent.sources.context import Context
 from agent.sources.feed.ec2 import Ec2Role
 from agent.sources.feed.fleet import FleetRole
@@ -144,7 +144,7 @@ class Daemon:
     ) -> tuple[list[Door], list[HttpServer]]:
         """Serve the push socket, and the network where there is a listener for it."""
         throttle = Throttle(self._config.push.rate, self._context.clock.boottime())
-        door = NetworkDoor(self._context, self._intake, throttle, self._authenticator)
+        door = HostDoor(self._context, self._intake, throttle, self._authenticator)
         network = HttpServer(door.answer, self._count_refused, self._tls)
         reloader = Reloader(self._config, self._authenticator, network)
         sources = {name: role.told for name, role in self._roles.items()}

@@ -22,7 +22,9 @@ _CORE = {*_CONFIG, "agent.sshd_files", "agent.host", "agent.leases", "agent.audi
 _API = {*_CORE, "agent.sources", "agent.sources.api"}
 _MESSAGES = {"agent.sources.feed.messages", "agent.sources.feed.members"}
 _FEED = {"agent.sources.feed", *_MESSAGES, "agent.fleet", "agent.fleet.refusals"}
-_DAEMON = {*_API, *_FEED, "agent", "agent.lookup", "agent.operations", "agent.reloading"}
+_DAEMON = {
+    *_API, *_FEED, "agent", "agent.lookup", "agent.operations", "agent.own_host", "agent.reloading",
+}  # fmt: skip
 _COMMANDS = {
     *_API, "agent", "agent.fleet", "agent.sshd_setup", "agent.commands.trouble", "agent.client",
 }  # fmt: skip
@@ -49,6 +51,8 @@ LAYERS: dict[str, set[str]] = {
     },
     "agent.reloading": _API,
     "agent.operations": {*_API, "agent"},
+    # A single host's door to the network.
+    "agent.own_host": {*_API, "agent"},
     "agent.daemon": _DAEMON,
     "agent.__main__": {*_DAEMON, "agent.daemon"},
     "agent.fleet": {*_CONFIG, "agent.host"},

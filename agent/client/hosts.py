@@ -32,10 +32,14 @@ class Host:
         self.tags = dict(tags or {})
         self.uses = uses
         self.lifetime = lifetime
+        # The only one at its endpoint: whatever it is called, it is meant.
+        self.single = False
 
     def is_called(self, name: str) -> bool:
         """Whether a name means it: its own, its instance id, an address, or a tag KEY=VALUE."""
         tag, equals, value = name.partition("=")
+        if self.single:
+            return True
         if equals:
             return self.tags.get(tag) == value
         return name in self.addresses or name.lower() in (self.name.lower(), self.instance)
@@ -72,7 +76,7 @@ class Host:
             _word(found.get("AvailabilityZone")),
             _word(found.get("Name") or ""),
             [_word(each) for each in found.get("Addresses") or ()],
-            [_printable(each) for each in found.get("HostKeys") or ()],
+            [_key(each) for each in found.get("HostKeys") or ()],
             {_printable(key): _printable(value) for key, value in tags.items()},
             _word(found.get("Uses") or ""),
             lifetime if isinstance(lifetime, int) else 0,
@@ -83,6 +87,13 @@ def _printable(value: Any) -> str:
     if not isinstance(value, str) or not value.isprintable():
         raise ValueError("a host's description has what is no text")
     return value
+
+
+def _key(value: Any) -> str:
+    kind, _, blob = _printable(value).partition(" ")
+    if not kind[:1].isalnum() or not blob or " " in blob:
+        raise ValueError("a host's key is not its type and base64")
+    return f"{kind} {blob}"
 
 
 def _word(value: Any) -> str:

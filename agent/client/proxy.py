@@ -42,9 +42,9 @@ class Connection:
         progress: Progress,
     ) -> None:
         self.user, self.name, self.port = names
-        for word in (self.user, self.name):
-            if not word or word.startswith("-") or not word.isprintable() or " " in word:
-                raise Trouble(REFUSED, "Name", f"{word!r} is no name of a user or a host")
+        _check_name(self.user, "@.$\\")
+        # It is written to a file of host keys: no wildcard, list or mark there (sshd(8)).
+        _check_name(self.name, ".:%=/")
         self._progress = progress
         self._environ = environ
         self.settings: Settings = settings.load(environ, given, self.name)
@@ -140,6 +140,13 @@ class Connection:
         margin = session_key.margin(self.settings.key_seconds)
         if key.left(time.time()) < margin:
             self._ensure(margin)
+
+
+def _check_name(name: str, others: str) -> None:
+    """Raise Trouble unless it is of letters, digits, - _ + and these, and begins with a letter."""
+    good = name[:1].isalnum() or name[:1] in ("_", ":")
+    if not good or not all(each.isalnum() or each in "-_+" or each in others for each in name):
+        raise Trouble(REFUSED, "Name", f"{name!r} is no name of a user or a host")
 
 
 def _jump(jump: str, address: str, port: int) -> None:

@@ -84,7 +84,10 @@ def _pages(api: Api, question: dict[str, Any]) -> list[Host]:
     try:
         while True:
             page = api.ask(HOSTS, {**question, "NextToken": token} if token else question)
-            found += [Host.of(each) for each in page["Hosts"]]
+            some = [Host.of(each) for each in page["Hosts"]]
+            for host in some:
+                host.single = page.get("Single") is True and len(some) == 1
+            found += some
             # Each page is after the one before, or this would have no end.
             if not token < (page.get("NextToken") or ""):
                 return found

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent.client import https, settings
-from agent.client.api import HOSTS, PUSH, Api, url_of
+from agent.client.api import PUSH, Api, url_of
 from agent.client.sigv4 import Credential
 from agent.commands.trouble import AWAY, FORBIDDEN, REFUSED, Trouble
 from tests.parts.daemon import CREDENTIAL, INSTANCE_ID, REGION, ZONE, RunningDaemon
@@ -117,9 +117,9 @@ def test_clocks_that_are_apart_are_told(
 
 
 def test_an_endpoint_that_lists_no_hosts_is_said_so(daemon: RunningDaemon) -> None:
-    """A single host tells nobody of hosts: client.yaml has to."""
+    """What has no such action leaves it to client.yaml, and the hint says so."""
     with pytest.raises(Trouble) as refused:
-        api(daemon.endpoint).ask(HOSTS, {})
+        api(daemon.endpoint).ask("Sixtykey.Other", {})
     assert "name instance, zone and address" in refused.value.hint
 
 

@@ -99,6 +99,32 @@ def test_sixtykey_ssh_is_told_by_options(world: World) -> None:
     assert good(done).out == f"{world.login}\n"
 
 
+def test_an_endpoint_is_enough_for_a_single_host(world: World) -> None:
+    """The host tells its instance and zone, and that its keys serve any number of logins.
+
+    So the second connection, within the live lease, pushes nothing; another OS user's does.
+    """
+    settings = {"endpoint": world.daemon.endpoint, "region": world.daemon.region}
+    world.user.settings({**settings, "hosts": {"web-*": {"address": "127.0.0.1"}}})
+    for _ in range(3):
+        assert good(world.user.ssh(world.place, "id -un")).out == f"{world.login}\n"
+    assert world.pushes() == 1
+    assert world.user.ssh("nobody-at-all@web-1", "true").code == 255
+    assert world.pushes() == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["web-*", "a,b", "!web", "@cert-authority", "-oX", "a b", "", "$(id)"]
+)
+def test_names_that_a_file_of_host_keys_would_read_are_refused(world: World, name: str) -> None:
+    """No wildcard, list or mark gets there, and no option to ssh."""
+    for words in ((world.login, name, "22"), (name, "web-1", "22")):
+        done = world.user.sixtykey("proxy", "--", *words)
+        assert (done.code, done.out) == (1, "")
+        assert "is no name of a user or a host" in done.err
+    assert world.pushes() == 0
+
+
 def test_without_an_agent_it_works_too(world: World) -> None:
     """ssh finds the agent that was started for it, by IdentityAgent."""
     with somebody(world.stage, agent=False) as other:

@@ -1,0 +1,112 @@
+"""A single host tells who may push to it what a push must name, and nobody else anything."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from agent.own_host import HostDoor
+from tests.parts.daemon import CREDENTIAL, INSTANCE_ID, ZONE, RunningDaemon
+from tests.parts.host import work_directory
+from tests.parts.raw import Answer, ask
+from tests.parts.signed import Call, Signer, sign
+from tests.sources.api.front import Front
+
+CREDENTIALS = [
+    CREDENTIAL,
+    {**CREDENTIAL, "access_key_id": "AKIATIGHT", "keys": {"lifetime": 20, "uses": "once"}},
+    {**CREDENTIAL, "access_key_id": "AKIAOTHERS",
+     "allow": {"os_users": ["*"], "instances": ["i-0000*"]}},
+    {**CREDENTIAL, "access_key_id": "AKIATAGS",
+     "allow": {"os_users": ["*"], "tags": {"role": ["web"]}}},
+    {**CREDENTIAL, "access_key_id": "AKIAELSEWHERE",
+     "allow": {"os_users": ["*"], "sources": ["192.0.2.0/24"]}},
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[RunningDaemon]:
+    """A host whose keys live for 50 s."""
+    with work_directory() as folder:
+        config = {"keys": {"lifetime": 50}}
+        with RunningDaemon(folder, config=config, credentials=CREDENTIALS[:1]) as running:
+            yield running
+
+
+@pytest.fixture(scope="module")
+def strict(daemon: RunningDaemon) -> RunningDaemon:
+    """The same, with credentials that may less."""
+    tight = {**CREDENTIALS[1], "keys": {"lifetime": 20}}
+    daemon.write_credentials([CREDENTIALS[0], tight, *CREDENTIALS[2:]])
+    daemon.reload()
+    return daemon
+
+
+def hosts(daemon: RunningDaemon, key: str = CREDENTIAL["access_key_id"], **body: Any) -> Answer:
+    """What Sixtykey.Hosts answers."""
+    call = Call(body=json.dumps(body).encode()).having("X-Amz-Target", "Sixtykey.Hosts")
+    signed = sign(call, replace(Signer(), key=key))
+    return ask(("127.0.0.1", daemon.http_port), signed.raw())
+
+
+def test_who_may_push_is_told_what_a_push_must_name(daemon: RunningDaemon) -> None:
+    """Instance, zone, and how long and how often a key counts; it is the only host there."""
+    answer = hosts(daemon, Names=["whatever"])
+    assert answer.status == 200
+    (host,) = answer.body["Hosts"]
+    assert (host["InstanceId"], host["AvailabilityZone"]) == (INSTANCE_ID, ZONE)
+    assert (host["Lifetime"], host["Uses"]) == (50, "unlimited")
+    assert answer.body["Single"] is True
+    record = daemon.await_audit(event="hosts", outcome="allowed")
+    assert record["principal"] == CREDENTIAL["access_key_id"]
+
+
+def test_a_credentials_own_rules_are_told(strict: RunningDaemon) -> None:
+    """What is tighter counts."""
+    (host,) = hosts(strict, "AKIATIGHT").body["Hosts"]
+    assert host["Lifetime"] == 20
+    # One-time keys need PAM, which a daemon looks for when it starts; its door does not.
+    front = Front(known=CREDENTIALS)
+    door = HostDoor(
+        front.network._context, front.intake, front.network._throttle, front.authenticator
+    )
+    call = front.signed(Call().having("X-Amz-Target", "Sixtykey.Hosts"), key="AKIATIGHT")
+    body = asyncio.run(door.answer(call.request())).body
+    assert (body["Hosts"][0]["Lifetime"], body["Hosts"][0]["Uses"]) == (20, "once")
+
+
+@pytest.mark.parametrize("key", ["AKIAOTHERS", "AKIATAGS"])
+def test_who_may_not_push_here_learns_nothing(strict: RunningDaemon, key: str) -> None:
+    """A credential for other instances, or for tags, which a single host has none of."""
+    answer = hosts(strict, key)
+    assert (answer.status, answer.body["Hosts"]) == (200, [])
+    assert INSTANCE_ID not in json.dumps(answer.body)
+
+
+def test_strangers_are_refused(strict: RunningDaemon) -> None:
+    """Without a right signature, or from elsewhere, there is no answer but the refusal."""
+    assert hosts(strict, "AKIANOBODY").code == "InvalidClientTokenId"
+    assert hosts(strict, "AKIAELSEWHERE").code == "NotAuthorized"
+    bare = Call().having("X-Amz-Target", "Sixtykey.Hosts")
+    answer = ask(("127.0.0.1", strict.http_port), bare.raw())
+    assert answer.code == "MissingAuthenticationToken"
+
+
+def test_a_body_that_is_none_is_refused(daemon: RunningDaemon) -> None:
+    """No JSON, no object, an unknown member."""
+    for body in (b"{", b"[]", b'{"Instance": 1}', b"[" * 3000):
+        call = Call(body=body).having("X-Amz-Target", "Sixtykey.Hosts")
+        answer = ask(("127.0.0.1", daemon.http_port), sign(call).raw())
+        assert answer.code == "ValidationError"
+
+
+def test_a_signature_for_the_list_is_none_for_a_push(daemon: RunningDaemon) -> None:
+    """The action is signed: a captured question cannot be made a push."""
+    call = sign(Call().having("X-Amz-Target", "Sixtykey.Hosts"))
+    forged = call.having("X-Amz-Target", "AWSEC2InstanceConnectService.SendSSHPublicKey")
+    assert ask(("127.0.0.1", daemon.http_port), forged.raw()).code == "AuthException"
