@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from agent.sshd_setup.changes import made
@@ -19,11 +19,12 @@ def enable(sshd: Sshd, plan: Plan) -> None:
         SetupError: sshd does not take it, or not as it is meant; every file is as it was.
         NotReloaded: all is written and proven, and the sshd that runs does not know it yet.
     """
-    with _restarted(sshd, plan), made(plan.changes):
+    running = sshd.running(plan.units)
+    with _restarted(sshd, plan, running), made(plan.changes):
         _prove(sshd, plan)
         if plan.member:
             _admit(plan.member)
-        _start_anew(sshd, plan)
+        _start_anew(sshd, plan, running)
     if plan.changes and not plan.units:
         sshd.reload()
 
@@ -40,11 +41,11 @@ def disable(sshd: Sshd, plan: Plan) -> None:
     """
     if not plan.changes:
         return
-    problem = _problem(sshd)
-    with _restarted(sshd, plan), made(plan.changes):
+    problem, running = _problem(sshd), sshd.running(plan.units)
+    with _restarted(sshd, plan, running), made(plan.changes):
         if problem is None:
             _prove(sshd, plan)
-            _start_anew(sshd, plan)
+            _start_anew(sshd, plan, running)
     if problem is not None and (problem := _problem(sshd)) is not None:
         raise NotReloaded(
             f"{plan.said} once it is reloaded, but it was not reloaded: the one that runs still "
@@ -56,22 +57,25 @@ def disable(sshd: Sshd, plan: Plan) -> None:
 
 
 @contextmanager
-def _restarted(sshd: Sshd, plan: Plan) -> Iterator[None]:
+def _restarted(sshd: Sshd, plan: Plan, running: Sequence[str]) -> Iterator[None]:
     """Where the body fails, and has put the files back, start sshd by these again."""
     try:
         yield
-    except BaseException:
-        if plan.units:
-            sshd.start_anew(plan.units)
+    except BaseException as error:
+        try:
+            if plan.units:
+                sshd.start_anew(running)
+        except SetupError as second:
+            raise SetupError(f"{error}\nAnd with everything put back: {second}") from error
         raise
 
 
-def _start_anew(sshd: Sshd, plan: Plan) -> None:
+def _start_anew(sshd: Sshd, plan: Plan, running: Sequence[str]) -> None:
     """Start sshd as its units say now; no command may be given by them. Raises SetupError."""
     if not plan.units:
         return
-    sshd.start_anew(plan.units)
-    left = [slot for slot in slots(sshd) if slot.is_option]
+    sshd.start_anew(running)
+    left = [slot for slot in slots(sshd) if slot.is_option and HELPER not in slot.command]
     if left and plan.wanted:
         raise SetupError(f"sshd is still given a command by -o:\n{listed(left)}")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import os
-import shlex
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -137,7 +136,7 @@ def _reads_drop_in(sshd: Sshd) -> bool:
         os.path.join("/etc/ssh", pattern)
         for line in directives(sshd.config)
         if line.keyword == "include" and not line.match and _number(line, sshd)
-        for pattern in shlex.split(line.value)
+        for pattern in line.value.replace('"', "").split()
     ]
     folder = os.path.dirname(sshd.drop_in)
     return os.path.isdir(folder) and any(fnmatch.fnmatch(sshd.drop_in, p) for p in patterns)

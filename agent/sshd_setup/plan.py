@@ -64,12 +64,12 @@ def enabling(sshd: Sshd, consent: Consent) -> Plan:
         SetupError: it cannot be done.
     """
     found = slots(sshd)
-    options = [slot for slot in found if slot.is_option]
-    if not options and any(lines.HELPER in slot.command for slot in found):
+    others = [slot for slot in found if lines.HELPER not in slot.command]
+    # An option wins over every file.
+    if len(others) < len(found) and not any(slot.is_option for slot in others):
         return Plan(f"sshd runs {lines.HELPER} already")
     if not found:
         return _free(sshd, consent)
-    others = [slot for slot in found if lines.HELPER not in slot.command or slot.is_option]
     if consent.replace:
         return _planned(sshd, placing.replacing(sshd, others))
     if consent.chain:

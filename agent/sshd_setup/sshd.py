@@ -71,14 +71,23 @@ class Sshd(NamedTuple):
                     )
                 return
 
-    def start_anew(self, units: Sequence[str]) -> None:
-        """Have systemd read its units, and start these again if they run; sessions stay.
+    def running(self, units: Sequence[str]) -> list[str]:
+        """Those of these units that run now."""
+        return [
+            unit for unit in units
+            if self.is_booted and run("systemctl", "is-active", "--quiet", unit).returncode == 0
+        ]  # fmt: skip
 
-        (sshd that reloads keeps its command line.) Raises SetupError: systemd says that it failed.
+    def start_anew(self, running: Sequence[str]) -> None:
+        """Have systemd read its units, and start these again; sessions stay.
+
+        (sshd that reloads keeps its command line.) One that has just failed to start is started,
+        too: what ran before shall run. Raises SetupError: systemd says that it failed.
         """
         if not self.is_booted:
             return
-        for words in (["daemon-reload"], *(["try-restart", u] for u in units if "@" not in u)):
+        run("systemctl", "reset-failed", *running)
+        for words in (["daemon-reload"], *(["restart", unit] for unit in running)):
             done = run("systemctl", *words)
             if done.returncode:
                 raise SetupError(f"systemctl {' '.join(words)}: {done.stderr.strip()}")
