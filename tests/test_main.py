@@ -60,7 +60,7 @@ def test_an_unknown_option_is_exit_2() -> None:
     assert agent("--confg", "x").returncode == 2
 
 
-def test_print_identity(folder: Path) -> None:
+def test_print_identity_prints_what_clients_need(folder: Path) -> None:
     """Instance id, zone and region on one line: what a client has to be told."""
     daemon = RunningDaemon(folder)
     daemon.config_file.write_text(json.dumps({"instance": daemon.defaults()["instance"]}))

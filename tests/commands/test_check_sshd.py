@@ -17,7 +17,7 @@ from tests.parts.sshd import HELPER, Install, install_compiled, install_helper
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="only root can look everywhere")
 
 
-def test_nobody_is_asked(host: CheckedHost) -> None:
+def test_without_a_command_both_lines_are_advised(host: CheckedHost) -> None:
     """Without an AuthorizedKeysCommand: both lines that it takes."""
     remedy = host.finds(sshd=host.sshd())["sshd-not-asking"]["Remedy"]
     assert "AuthorizedKeysCommand /usr/lib/sixtykey/authorized-keys %u %f" in remedy

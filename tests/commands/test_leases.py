@@ -45,7 +45,7 @@ def test_an_empty_list_says_so(directory: Path) -> None:
         assert run("list", "--json", "--socket", daemon.push_socket).json == {"Leases": []}
 
 
-def test_the_table(daemon: RunningDaemon, key: KeyPair) -> None:
+def test_the_table_has_a_row_for_each_key(daemon: RunningDaemon, key: KeyPair) -> None:
     """A row for each key: user, type, fingerprint, who pushed it from where, seconds left."""
     push(daemon, "alice", key)
     push_with_boto3(Target.of(daemon), "bob", key.line)

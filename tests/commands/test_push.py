@@ -28,7 +28,7 @@ def test_a_pushed_key_is_given_to_sshd(daemon: RunningDaemon, key: KeyPair) -> N
     assert done.out.rstrip().endswith(line.split(" ")[2])
 
 
-def test_json_and_stdin(daemon: RunningDaemon, key: KeyPair) -> None:
+def test_the_key_is_read_from_stdin_and_json_printed(daemon: RunningDaemon, key: KeyPair) -> None:
     """`-` and a pipe both read the key from standard input; --json says the same in JSON."""
     words = ("push", "bob", "--json", "--socket", daemon.push_socket)
     for more in ([], ["-"]):
@@ -91,7 +91,7 @@ def test_too_many_keys_are_throttled_in_words(directory: Path, key: KeyPair) -> 
     assert "keys.per_user" in done.err
 
 
-def test_no_such_file(daemon: RunningDaemon) -> None:
+def test_a_missing_key_file_is_named(daemon: RunningDaemon) -> None:
     """A key file that is not there is said by name."""
     done = run("push", "alice", "/nonexistent/id.pub", "--socket", daemon.push_socket)
     assert (done.code, done.err) == (

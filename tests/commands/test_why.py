@@ -58,7 +58,7 @@ def push(host: RunningDaemon, os_user: str, key: KeyPair, **changes: Any) -> Pus
     return push_with_boto3(target, os_user, key.line)
 
 
-def test_nothing_known(host: RunningDaemon) -> None:
+def test_an_unknown_user_says_how_long_decisions_are_kept(host: RunningDaemon) -> None:
     """Of a user about whom nothing was decided, it says that, and for how long it would know."""
     done = run("why", "root", "--socket", host.push_socket)
     assert (done.code, done.err) == (1, "")
@@ -90,7 +90,9 @@ def test_pushed_and_given(host: RunningDaemon, key: KeyPair) -> None:
     assert first.endswith(f"accepted (request {pushed.request_id})")
 
 
-def test_the_wrong_key(host: RunningDaemon, key: KeyPair, other: KeyPair) -> None:
+def test_the_wrong_key_is_shown_beside_the_right_one(
+    host: RunningDaemon, key: KeyPair, other: KeyPair
+) -> None:
     """The commonest mistake: both fingerprints, and how to log in with the right one."""
     push(host, "wrongkey", key)
     ask_helper(host.lookup_socket, "wrongkey", other.fingerprint())
@@ -110,7 +112,7 @@ def test_a_wrong_key_that_was_followed_by_the_right_one(
     assert "IdentitiesOnly" not in why(host, "several")
 
 
-def test_too_late(key: KeyPair) -> None:
+def test_a_login_after_the_end_says_how_late_it_was(key: KeyPair) -> None:
     """How long after its end sshd asked, and that it has to be pushed again."""
     with (
         work_directory() as folder,
@@ -127,7 +129,7 @@ def test_too_late(key: KeyPair) -> None:
     assert "-> push it again, and log in before its time is over" in text
 
 
-def test_revoked(host: RunningDaemon, key: KeyPair) -> None:
+def test_a_revoked_key_says_by_whom(host: RunningDaemon, key: KeyPair) -> None:
     """By whom it was revoked, and that sshd asked for it afterwards."""
     push(host, "ended", key)
     run("revoke", "ended", "--socket", host.push_socket)
@@ -137,7 +139,9 @@ def test_revoked(host: RunningDaemon, key: KeyPair) -> None:
     assert re.search(r": revoked by \S+ \(uid:\d+\): 1 key$", revoked)
 
 
-def test_the_wrong_user(host: RunningDaemon, other: KeyPair) -> None:
+def test_the_wrong_user_is_told_whom_the_key_was_pushed_for(
+    host: RunningDaemon, other: KeyPair
+) -> None:
     """Pushed for one, logged in as the other: it names the one it was pushed for."""
     push(host, "meant", other)
     ask_helper(host.lookup_socket, "taken", other.fingerprint())
@@ -201,7 +205,7 @@ def test_a_refused_push(host: RunningDaemon, key: KeyPair, mistake: str) -> None
     assert record["words"] in text
 
 
-def test_throttled(key: KeyPair) -> None:
+def test_a_throttled_push_names_the_settings(key: KeyPair) -> None:
     """A push over the rate is told with the settings that bound it."""
     config = {"push": {"rate": {"per_credential": 1, "total": 200}}}
     with work_directory() as folder, RunningDaemon(folder, config=config) as slow:
@@ -214,7 +218,7 @@ def test_throttled(key: KeyPair) -> None:
     assert "-> wait, or raise push.rate" in text
 
 
-def test_one_fingerprint_alone(host: RunningDaemon, key: KeyPair, other: KeyPair) -> None:
+def test_a_named_key_leaves_others_out(host: RunningDaemon, key: KeyPair, other: KeyPair) -> None:
     """With a key named, what concerns another one is left out."""
     push(host, "both", key)
     push(host, "both", other)

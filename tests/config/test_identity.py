@@ -91,7 +91,7 @@ def test_cloud_init_comes_before_firmware(host: Host) -> None:
     )
 
 
-def test_ec2_by_firmware(host: Host) -> None:
+def test_on_ec2_the_firmware_gives_the_id(host: Host) -> None:
     """On EC2 without cloud-init the firmware's asset tag gives the id."""
     assert host.ec2_firmware("i-0bbbbbbbbbbbbbbbb").resolve().instance_id == "i-0bbbbbbbbbbbbbbbb"
 
@@ -108,7 +108,7 @@ def test_asset_tag_of_another_vendor(host: Host) -> None:
     assert host.resolve().instance_id == FROM_MACHINE_ID
 
 
-def test_machine_id(host: Host) -> None:
+def test_off_the_cloud_the_id_comes_from_the_machine_id(host: Host) -> None:
     """A host off the cloud has an id from its machine id, and the design's zone and region."""
     assert host.resolve() == identity.Identity(FROM_MACHINE_ID, "on-prem-1a", "on-prem-1")
 
@@ -243,7 +243,7 @@ def test_any_instance_data(tmp_path_factory: pytest.TempPathFactory, content: An
 @pytest.mark.parametrize(
     "content", ["", "uninitialized\n", "0" * 32, "xyz", MACHINE_ID[:-1], b"\xff"]
 )
-def test_no_machine_id(host: Host, content: Any) -> None:
+def test_a_host_without_any_id_is_told_what_to_do(host: Host, content: Any) -> None:
     """A host without any id cannot run: the error says which command or setting mends it."""
     host.file("etc/machine-id", content)
     with pytest.raises(identity.IdentityError, match=r"systemd-machine-id-setup.*instance\.id"):

@@ -49,7 +49,7 @@ def test_only_the_key_asked_for(
     assert (none.status, none.out, len(none.warnings)) == (0, b"", 1)
 
 
-def test_no_key(helper: Helper, tmp_path: Path) -> None:
+def test_a_user_without_a_key_gets_silence_and_status_0(helper: Helper, tmp_path: Path) -> None:
     """A user without a key: status 0, nothing printed, nothing logged."""
     with StubLookup(tmp_path, answering(b"")) as stub:
         ran = helper.run("--socket", stub.path, "root")
@@ -167,14 +167,14 @@ def test_does_not_ask_for_odd_names(helper: Helper, tmp_path: Path, words: list[
 @pytest.mark.parametrize(
     "words", [[], ["a", "b", "c"], ["--unknown", "root"], ["--socket"], ["--socket", "/x"]]
 )
-def test_wrong_usage(helper: Helper, words: list[str]) -> None:
+def test_a_wrong_command_line_prints_the_usage(helper: Helper, words: list[str]) -> None:
     """A command line that sshd_config has wrong: status 2, and the usage on stderr."""
     ran = helper.run(*words)
     assert (ran.status, ran.out, ran.warnings) == (2, b"", [])
     assert ran.err.startswith(b"usage: ")
 
 
-def test_help(helper: Helper) -> None:
+def test_help_prints_the_usage(helper: Helper) -> None:
     """--help prints the usage and is no error."""
     ran = helper.run("--help")
     assert (ran.status, ran.err) == (0, b"")
@@ -253,7 +253,7 @@ def test_nothing_from_outside_breaks_out_of_the_log(helper: Helper, tmp_path: Pa
         'cd /; umask 777; exec "$@" <&-',
     ],
 )
-def test_whatever_it_inherits(
+def test_a_key_is_printed_in_any_inherited_environment(
     helper: Helper, tmp_path: Path, keys: dict[str, KeyPair], prefix: str
 ) -> None:
     """Ignored signals, no or an odd environment, another folder, a mask: a key comes out."""

@@ -68,7 +68,7 @@ def test_what_sshd_would_give_it(chained: Chained, tmp_path: Path) -> None:
     assert rows[-2:] == ["/dev/null", str(tmp_path)]
 
 
-def test_inherits_stderr(chained: Chained) -> None:
+def test_a_chained_command_inherits_stderr(chained: Chained) -> None:
     """What it says on stderr goes where sshd sends it."""
     assert chained("echo oops >&2").err == b"oops\n"
 
@@ -77,7 +77,9 @@ def test_inherits_stderr(chained: Chained) -> None:
     ("end", "status"),
     [("exit 1", b"failed: 1"), ("exit 255", b"failed: 255"), ("kill -TERM $$", b"failed: -15")],
 )
-def test_failing_chain(chained: Chained, end: str, status: bytes) -> None:
+def test_a_failing_chained_command_lets_nobody_in(
+    chained: Chained, end: str, status: bytes
+) -> None:
     """A command that fails after printing gets nothing in; ours stays, and syslog names it."""
     ran = chained(f"echo '{THEIRS.decode()}'; {end}")
     assert (ran.status, ran.out, ran.err, len(ran.warnings)) == (0, OURS, b"", 1)
@@ -90,7 +92,7 @@ def test_failing_chain(chained: Chained, end: str, status: bytes) -> None:
     ["exec sleep 1000", "sleep 1000", "exec >&-; exec sleep 1000", "trap '' TERM HUP; sleep 1000",
      "while :; do echo x; sleep 0.01; done"],
 )  # fmt: skip
-def test_hanging_chain(chained: Chained, tmp_path: Path, text: str) -> None:
+def test_a_hanging_chained_command_is_killed(chained: Chained, tmp_path: Path, text: str) -> None:
     """A command that does not end is killed with all its children; ours stays."""
     ran = chained(f"echo $$ > {tmp_path}/pid; echo theirs; {text}")
     assert (ran.status, ran.out, ran.err, len(ran.warnings)) == (0, OURS, b"", 1)
@@ -128,7 +130,7 @@ def test_child_that_writes_a_little_later(chained: Chained) -> None:
     assert chained("(sleep 0.05; echo later) &").out == OURS + b"later\n"
 
 
-def test_large_output(chained: Chained) -> None:
+def test_a_chained_commands_large_output_is_bounded(chained: Chained) -> None:
     """More than a pipe holds comes through whole; more than a mebibyte does not come at all."""
     assert chained("head -c 900000 /dev/zero").out == OURS + bytes(900_000)
     for text in ("yes", "head -c 1100000 /dev/zero", "yes & echo theirs"):
@@ -151,7 +153,7 @@ def test_chain_that_cannot_be_run(helper: Helper, tmp_path: Path, kind: str) -> 
     assert str(path).encode() in ran.warnings[0]
 
 
-def test_no_daemon(helper: Helper, tmp_path: Path) -> None:
+def test_the_chain_works_while_the_daemon_is_away(helper: Helper, tmp_path: Path) -> None:
     """While the daemon is away, the chained command's keys still work; one warning tells."""
     path = script(tmp_path / "chained", "echo theirs")
     ran = helper.run("--socket", str(tmp_path / "no"), "--chain", str(path), "root")

@@ -102,7 +102,7 @@ def lines(draw: st.DrawFn) -> bytes:
     answer=st.lists(lines() | st.binary(max_size=60).map(lambda each: each + b"\n"), max_size=6),
     end=st.sampled_from([b"\n"] * 8 + [b"", b"\n\n", b"\nssh-rsa\n"]),
 )
-def test_on_any_answer(both: Both, answer: list[bytes], end: bytes) -> None:
+def test_both_helpers_agree_on_any_answer(both: Both, answer: list[bytes], end: bytes) -> None:
     """The same lines, the same status and the same words in syslog."""
     printed = both.agree(b"".join(answer) + end, "root")
     assert set(printed.splitlines(keepends=True)) <= set(answer)

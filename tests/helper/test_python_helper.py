@@ -36,7 +36,7 @@ def test_loads_nothing_that_takes_long(
     assert not loaded & NOT_ON_THE_WAY
 
 
-def test_warning_without_descriptors(tmp_path: Path) -> None:
+def test_a_warning_without_descriptors_is_dropped(tmp_path: Path) -> None:
     """A warning that cannot even open a socket is dropped: nothing is raised."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))

@@ -67,7 +67,7 @@ def test_ready_with_a_status(receiver: socket.socket) -> None:
     assert receiver.recv(4096) == b"READY=1\nSTATUS=serving READY=0"
 
 
-def test_each_word(receiver: socket.socket) -> None:
+def test_stopping_watchdog_and_status_are_sd_notifys(receiver: socket.socket) -> None:
     """Stopping, watchdog and status are the words of sd_notify(3)."""
     with closing(Notifier(_environment(receiver))) as notifier:
         notifier.stopping()
@@ -103,7 +103,7 @@ def test_abstract_socket() -> None:
 @pytest.mark.parametrize(
     "address", ["", "relative", "vsock:2:1234", "/nowhere/at/all", "/" + "x" * 200]
 )
-def test_no_manager(address: str) -> None:
+def test_without_a_manager_notifications_are_lost_silently(address: str) -> None:
     """Without a manager that listens, every word is lost in silence."""
     with closing(Notifier({"NOTIFY_SOCKET": address} if address else {})) as notifier:
         notifier.ready("serving")
@@ -134,7 +134,9 @@ def test_a_manager_that_does_not_read(receiver: socket.socket) -> None:
         ({}, None),
     ],
 )
-def test_watchdog_interval(environ: dict[str, str], interval: float) -> None:
+def test_the_watchdog_interval_is_half_of_the_managers(
+    environ: dict[str, str], interval: float
+) -> None:
     """Half of what the manager allows, when it watches this process and not another."""
     assert Notifier(environ).watchdog_interval == interval
 
@@ -160,7 +162,7 @@ def _ask(address: object, family: int) -> bytes:
         return client.recv(100)
 
 
-def test_listeners_by_name(tmp_path: Path) -> None:
+def test_listeners_are_found_by_name(tmp_path: Path) -> None:
     """Sockets are found by name, work, and neither they nor the variables reach a child."""
     unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     unix.bind(str(tmp_path / "lookup.sock"))
@@ -208,7 +210,7 @@ def test_sockets_of_another_process(environ: dict[str, str]) -> None:
     assert environ == {}
 
 
-def test_systemd_socket_activate(tmp_path: Path) -> None:
+def test_sockets_of_systemd_socket_activate_are_found_by_name(tmp_path: Path) -> None:
     """The tool of systemd itself passes sockets that are found by the names it was given."""
     activate = shutil.which("systemd-socket-activate")
     if activate is None:

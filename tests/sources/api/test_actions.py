@@ -65,7 +65,7 @@ def check_one(name: str, value: str) -> str:
     return checked(parse(members(**{name: value})), PUBLISHED, Keys())
 
 
-def test_right_parameters() -> None:
+def test_right_parameters_are_read_as_given() -> None:
     """All four, as they were given; members that are not known are passed over, as EC2 does."""
     got = parse(members(SSHPublicKey=ED25519, DryRun={"a": [1, None]}))
     assert got == SendSSHPublicKey(INSTANCE_ID, "ec2-user", ED25519, ZONE)

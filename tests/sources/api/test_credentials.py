@@ -183,7 +183,7 @@ ALLOW = {
 
 @pytest.mark.parametrize("source", ["10.0.0.1", "10.255.0.1", "2001:db8::1", "::ffff:10.0.0.1"])
 @pytest.mark.parametrize("os_user", ["ec2-user", "deploy-", "deploy-web", "ci1"])
-def test_what_is_allowed(source: str, os_user: str) -> None:
+def test_allowed_sources_and_users_pass(source: str, os_user: str) -> None:
     """Sources in a network, IPv4 inside IPv6 included, and OS users by pattern."""
     one(allow=ALLOW).check_allowed(source, "i-0f1e2d3c", os_user)
 

@@ -120,7 +120,7 @@ def test_a_bad_file_is_reported_and_the_old_one_stays(daemon: RunningDaemon, bre
     expect(send(daemon, Plan(signer=Signer("AKIANOBODY")).call().raw()), "InvalidClientTokenId")
 
 
-def test_current() -> None:
+def test_reference_current_needs_no_zone_and_takes_digits_first() -> None:
     """`push.reference: current`: no zone needed, a wrong one still wrong, digits first."""
     for daemon in daemon_with(push={"reference": "current"}):
         plan = Plan()

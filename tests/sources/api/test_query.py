@@ -39,13 +39,13 @@ def test_what_is_not_utf_8(raw: bytes) -> None:
 @pytest.mark.parametrize(
     "raw", [b"Other=1", b"action=x", b"X-Amz-Other=1", b"&", b"Action=x&", b"=", b"InstanceId=i-0"]
 )
-def test_what_is_unknown(raw: bytes) -> None:
+def test_unknown_parameters_are_refused(raw: bytes) -> None:
     """InvalidQueryParameter; names are case-sensitive."""
     with pytest.raises(InvalidQueryParameter, match="not known"):
         query.parse(raw)
 
 
-def test_what_is_repeated() -> None:
+def test_repeated_parameters_are_refused() -> None:
     """InvalidQueryParameter, although both say the same, and in whatever spelling."""
     with pytest.raises(InvalidQueryParameter, match="twice"):
         query.parse(b"Action=x&%41ction=x")
