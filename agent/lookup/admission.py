@@ -27,7 +27,15 @@ _LINE = re.compile(rb"admit ([0-9A-Fa-f:.%]{1,64}|-)( partial)?\n")
 
 
 class Refused(Exception):
-    """This login may not go on; the words say why."""
+    """This login may not go on; the words say why. `process` is its own, where that is known."""
+
+    def __init__(self, words: str, process: Optional[Process] = None) -> None:
+        super().__init__(words)
+        self.process = process
+
+
+class _Recorded(Refused):
+    """A refusal that the audit has already, with the push that it is about."""
 
 
 class Question:
@@ -65,8 +73,19 @@ class Admissions:
                 for process in processes:
                     await self._admit(process, question)
         except (Refused, NotHandedOut) as refused:
+            self._record(refused, question.address, uid)
             return f"{refused}\n".encode("ascii", "backslashreplace")
         return b"yes\n"
+
+    def _record(self, refused: Exception, address: str, uid: int) -> None:
+        """Record a refusal of which no push is known."""
+        if isinstance(refused, _Recorded):
+            return
+        record = Record("admission", "refused", principal=f"uid:{uid}", source=address)
+        record.reason = str(refused)
+        if isinstance(refused, Refused) and refused.process is not None:
+            record.process = str(refused.process)
+        self._audit.sample(record, ("refused login", f"uid:{uid}"), self._clock.boottime())
 
     async def _admit(self, process: Process, question: Question) -> None:
         hand_out = self._read(process)
@@ -84,7 +103,8 @@ class Admissions:
         try:
             return self._handouts.read(process)
         except (OSError, ValueError) as error:
-            raise Refused(f"what this login was handed cannot be read: {error}") from None
+            words = f"what this login was handed cannot be read: {error}"
+            raise Refused(words, process) from None
 
     async def _use(
         self, process: Process, os_user: str, key: str, lines: list[Given], address: str
@@ -103,7 +123,7 @@ class Admissions:
         except (Refused, NotDurable) as refused:
             record.reason = str(refused)
             self._audit.sample(record, ("refused login", os_user), now)
-            raise Refused(f"{refused}") from None
+            raise _Recorded(f"{refused}") from None
         except asyncio.CancelledError:
             record.reason = "whoever asked had gone before it was written down: it is used up"
             self._audit.sample(record, ("refused login", os_user), now)

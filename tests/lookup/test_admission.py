@@ -230,6 +230,8 @@ def test_a_file_that_cannot_be_read_refuses(tmp_path: Path, text: str) -> None:
         async with opened(tmp_path) as desk:
             (tmp_path / "handed" / str(SSHD)).write_text(text)
             assert "cannot be read" in await desk.ask()
+            assert desk.records[-1]["process"] == str(SSHD)
+            assert "cannot be read" in desk.records[-1]["reason"]
 
     asyncio.run(scenario())
 
@@ -243,6 +245,8 @@ def test_only_root_and_only_below_sshd_may_ask(tmp_path: Path) -> None:
             assert "only root may ask" in await desk.ask(HELPER, uid=65534)
             assert await desk.ask(SSHD.pid) != "yes\n"
             assert await desk.ask(12345) != "yes\n"
+            assert desk.outcomes() == [("refused", "")] * 3
+            assert desk.records[0]["principal"] == "uid:65534"
             assert len(desk.store.table.live()) == 1
 
     asyncio.run(scenario())
