@@ -115,6 +115,9 @@ class Process:
             except (Away, Refused) as error:
                 self._change_health(str(error))
                 pause, rest = rest, min(rest * 2, LIMITS.metadata_watch_seconds)
+            except Exception:  # a defect of ours must not end the watch in silence
+                log.exception("looking at the metadata service failed")
+                pause = LIMITS.metadata_watch_seconds
             try:
                 await asyncio.wait_for(self._look.wait(), pause)
             except asyncio.TimeoutError:

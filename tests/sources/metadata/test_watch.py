@@ -1,0 +1,70 @@
+"""How sixtykeyd-ec2 looks after the metadata service while nobody asks it anything."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from cryptography import x509
+
+from agent.sources.feed.messages import Ask, FromSource, Health, encode, from_source
+from agent.sources.metadata.http import Connection
+from agent.sources.metadata.imds import Metadata
+from agent.sources.metadata.process import Process
+from agent.sources.metadata.source import Source
+from tests.parts.daemon import INSTANCE_ID
+from tests.sources.metadata.serving import Service
+
+
+class Daemon:
+    """The source socket's other end: what it has heard, and a way to ask."""
+
+    def __init__(self) -> None:
+        self.heard: asyncio.Queue[FromSource] = asyncio.Queue()
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Listen to a source until it goes."""
+        self.writers.append(writer)
+        while line := await reader.readline():
+            self.heard.put_nowait(from_source(line))
+
+    async def health(self) -> bool:
+        """What it is told next of the metadata service."""
+        while not isinstance(message := await self.heard.get(), Health):
+            pass
+        return message.well
+
+
+def test_a_defect_does_not_end_the_watch(ec2: Service, tmp_path: Path) -> None:
+    """It is logged, and a service that goes away afterwards is still told of."""
+
+    async def course() -> None:
+        daemon, failed = Daemon(), asyncio.Event()
+
+        def roots() -> list[x509.Certificate]:
+            failed.set()
+            raise RuntimeError("a defect that nobody has foreseen")
+
+        path = str(tmp_path / "source.sock")
+        server = await asyncio.start_unix_server(daemon.serve, path)
+        connection = Connection(ec2.server.url, 10)
+        source = Source(Metadata(connection, ec2.clock), roots, INSTANCE_ID, ec2.clock)
+        working = asyncio.create_task(Process(source, path, ec2.clock).run())
+        try:
+            while not await daemon.health():
+                pass
+            await failed.wait()
+            ec2.data.behave(drop=True)
+            daemon.writers[0].write(encode(Ask(1, "alice", None)))
+            assert not await daemon.health()
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+            connection.close()
+            server.close()
+            for writer in daemon.writers:
+                writer.transport.abort()
+            await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(course(), 20))
