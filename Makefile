@@ -135,7 +135,7 @@ HOSTS ?=
 e2e: packages .venv/ready-test
 	.ci/need sesearch=setools semodule=policycoreutils matchpathcon=selinux-utils strace=strace \
 	    mmdebstrap=mmdebstrap systemd-nspawn=systemd-container ip=iproute2 nsenter=util-linux \
-	    ssh=openssh-client ssh-keygen=openssh-client cpio=cpio $(QEMU)
+	    ssh=openssh-client ssh-keygen=openssh-client openssl=openssl cpio=cpio $(QEMU)
 	$(VENV)/python -m tests.e2e.hosts $(HOSTS)
 
 clean:

@@ -17,6 +17,7 @@ from tests.e2e.hosts import (
     apparmor,
     arm64,
     conflicts,
+    ec2,
     faults,
     installing,
     journey,
@@ -73,11 +74,12 @@ def debian(host: Host) -> None:
 
 
 class Kind(NamedTuple):
-    """A release of Debian, and what is done to a host of it."""
+    """A release of Debian, and what is done to a host of it; `firewall` as Machine has it."""
 
     release: str
     package: str
     steps: Callable[[Host], None]
+    firewall: bool = False
 
 
 HOSTS = {
@@ -85,6 +87,7 @@ HOSTS = {
     "trixie": Kind("trixie", "deb", debian),
     "rpm": Kind("bullseye", "rpm", rpm.rpm),
     "readme": Kind("bookworm", "deb", readme.readme),
+    "ec2": Kind("bookworm", "deb", ec2.ec2, firewall=True),
 }
 EMULATED = {"arm64": arm64.try_packages}
 PATTERNS = {
@@ -108,7 +111,7 @@ def try_host(number: int, name: str, packages: tuple[Path, Path], work: Path) ->
         shutil.copy(package, root / "root")
     if kind.package == "rpm":
         rpm.into_root(root, current.name)
-    with Machine(name, root) as machine:
+    with Machine(name, root, kind.firewall) as machine:
         keys = work / f"{name}-client"
         keys.mkdir()
         with Client(machine, number, keys) as client:

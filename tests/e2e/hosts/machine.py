@@ -7,6 +7,7 @@ has to be told that the old cgroup hierarchy of the machine around it will do.
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -16,12 +17,20 @@ _BOOT_SECONDS = 60.0
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-class Machine:
-    """One host, from its root directory to power off. A context manager."""
+# For a host whose systemd holds units to IPAddressAllow=: by BPF, on the unified hierarchy alone.
+_FIREWALL = ["--capability=CAP_BPF", "--system-call-filter=bpf"]
 
-    def __init__(self, name: str, root: Path) -> None:
+
+class Machine:
+    """One host, from its root directory to power off. A context manager.
+
+    With `firewall` its systemd can restrict the addresses that a unit reaches.
+    """
+
+    def __init__(self, name: str, root: Path, firewall: bool = False) -> None:
         self.name = name
         self.root = root
+        self._firewall = firewall
         self.console = root.parent / f"{name}.console"
         self._process: Optional[subprocess.Popen[bytes]] = None
         self.pid = 0
@@ -30,11 +39,14 @@ class Machine:
         begin = time.monotonic()
         command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network"]
         command += ["--resolv-conf=off", "--link-journal=no", f"--machine={self.name}"]
+        command += _FIREWALL if self._firewall else []
         command += ["--boot", "-D", str(self.root), "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"]
+        unified = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"} if self._firewall else {}
         with open(self.console, "wb") as console:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=console, stderr=console
-            )
+                command, stdin=subprocess.DEVNULL, stdout=console, stderr=console,
+                env={**os.environ, **unified},
+            )  # fmt: skip
         try:
             while self._running() not in {"running", "degraded"}:
                 if time.monotonic() - begin > _BOOT_SECONDS or self._process.poll() is not None:
