@@ -79,7 +79,7 @@ def raced(host: Host) -> None:
             admitted.append(race(host, key))
         expect(admitted == [1] * ROUNDS, f"{admitted}")
         records = host.machine.shell(f"journalctl -o cat -u sixtykeyd --since '{since}'")
-        found = records.count('"event":"admission","outcome":"admitted"')
+        found = records.count('"event": "admission", "outcome": "admitted"')
         expect(found == ROUNDS, f"{found} admissions are recorded")
         seen.append(f"admitted: {admitted}; {found} records of it")
         seen.append(ordinary(host, since))
