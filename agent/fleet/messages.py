@@ -65,7 +65,12 @@ class LeaseMessage:
 
     def seal(self, key: PrivateKey) -> bytes:
         """The envelope, signed by the issuer's key."""
-        return documents.seal(LEASE, self.content(), key)
+        return self.seal_and_digest(key)[0]
+
+    def seal_and_digest(self, key: PrivateKey) -> tuple[bytes, bytes]:
+        """The envelope, and what its answer has to name."""
+        body = documents.canonical(self.content())
+        return documents.seal_body(LEASE, body, key), hashlib.sha256(body).digest()
 
     def content(self) -> Mapping[str, Any]:
         """The body's members."""
@@ -211,7 +216,12 @@ def open_reply(text: bytes) -> tuple[bytes, bytes]:
 
 def digest(envelope: bytes) -> bytes:
     """The SHA-256 of the exact bytes that the envelope's signature covers. Raises Rejected."""
-    body = documents.read(envelope).get("body")
+    return digest_of(documents.read(envelope))
+
+
+def digest_of(members: Mapping[str, Any]) -> bytes:
+    """The same of an envelope that was read. Raises Rejected."""
+    body = members.get("body")
     if not isinstance(body, str):
         raise Rejected("an envelope has a body")
     return hashlib.sha256(body.encode("ascii", "backslashreplace")).digest()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
@@ -68,11 +69,18 @@ class PrivateKey:
     @property
     def public(self) -> PublicKey:
         """The public key that verifies what this one signs."""
-        return PublicKey(bytes(SigningKey(self.seed).verify_key))
+        return _pair(self.seed)[1]
 
     def sign(self, kind: str, body: bytes) -> bytes:
         """64 bytes that say: this key made `body` as a document of this kind."""
-        return bytes(SigningKey(self.seed).sign(_signed(kind, body)).signature)
+        return bytes(_pair(self.seed)[0].sign(_signed(kind, body)).signature)
+
+
+@lru_cache(16)
+def _pair(seed: bytes) -> tuple[SigningKey, PublicKey]:
+    """The key of a seed: to derive it costs as much as a signature, and a process has few."""
+    key = SigningKey(seed)
+    return key, PublicKey(bytes(key.verify_key))
 
 
 def _signed(kind: str, body: bytes) -> bytes:

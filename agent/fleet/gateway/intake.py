@@ -81,10 +81,10 @@ class BusIntake:
         """
         issuers = self._issuers()
         lease = self._lease(candidate, issuers.signer)
-        sealed = lease.seal(issuers.signer)
+        sealed, digest = lease.seal_and_digest(issuers.signer)
         try:
             reply = await self._caller.ask(messages.SUBJECT + lease.host, sealed)
-            answer = self._read(reply, lease.host, messages.digest(sealed), issuers)
+            answer = self._read(reply, lease.host, digest, issuers)
         except NobodyThere:
             raise NotThisHost(f"The instance {lease.host} is not connected.") from None
         except NoAnswer as error:

@@ -96,7 +96,8 @@ class FleetRole:
         """The signed answer; None to what is no document at all, for it names nothing to answer."""
         received = self._context.clock.boottime()
         try:
-            kind, digest = documents.read(envelope).get("kind"), messages.digest(envelope)
+            members = documents.read(envelope)
+            kind, digest = members.get("kind"), messages.digest_of(members)
         except Rejected:
             self._count("unreadable")
             return None
