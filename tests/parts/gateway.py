@@ -17,7 +17,7 @@ from tests.parts import signed
 from tests.parts.bus import lasting_port
 from tests.parts.daemon import INSTANCE_ID, REGION, ZONE, RunningDaemon
 from tests.parts.pushers import Target
-from tests.parts.raw import Answer, ask
+from tests.parts.raw import Answer, Raw, ask
 
 
 class RunningGateway(RunningDaemon):
@@ -94,10 +94,17 @@ class RunningGateway(RunningDaemon):
 
     def send(self, call: signed.Call) -> Answer:
         """The answer to a request, over TLS."""
+        return ask(("127.0.0.1", self.http_port), call.raw(), tls=self.tls())
+
+    def tls(self) -> ssl.SSLContext:
+        """For TLS with it; its name is 127.0.0.1, and a raw client asks for localhost."""
         context = ssl.create_default_context(cafile=self.ca)
-        # Its name is 127.0.0.1, and a raw client asks for localhost.
         context.check_hostname = False
-        return ask(("127.0.0.1", self.http_port), call.raw(), tls=context)
+        return context
+
+    def connection(self) -> Raw:
+        """A connection of one's own, for one request after the other."""
+        return Raw(("127.0.0.1", self.http_port), tls=self.tls())
 
     def push(self, **changes: Any) -> Answer:
         """Push a fresh key with the credential that may do all."""

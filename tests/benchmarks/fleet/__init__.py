@@ -1,0 +1,1 @@
+"""A fleet's figures, on a machine of its own: `make bench-fleet`."""

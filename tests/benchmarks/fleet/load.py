@@ -1,0 +1,100 @@
+"""Pushes through a gateway: one after the other for latency, many at once for throughput."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.parts.gateway import RunningGateway
+from tests.parts.leases import ed25519_line
+from tests.parts.raw import Raw
+from tests.parts.signed import push, sign
+
+CONNECTIONS = 16
+
+
+def signed_pushes(instances: Sequence[str], count: int) -> list[bytes]:
+    """So many signed pushes of fresh keys, each to one of the instances by chance."""
+    first = time.time_ns()
+    return [
+        sign(
+            push(
+                InstanceId=random.choice(instances),
+                InstanceOSUser=f"user{number % 100}",
+                SSHPublicKey=ed25519_line(first + number),
+            )
+        ).raw()
+        for number in range(count)
+    ]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Pushes a second by the clock, and by a second of the gateway's processor time."""
+
+    by_clock: float
+    by_core: float
+
+
+def processor_seconds(pid: int) -> float:
+    """User and system time of a process, its threads included (proc(5), stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def throughput(gateway: RunningGateway, messages: Sequence[bytes]) -> Rate:
+    """Over kept-alive connections that each have the next request there already.
+
+    Raises RuntimeError for an answer that is not 200.
+    """
+    shares = [messages[number::CONNECTIONS] for number in range(CONNECTIONS)]
+    with ExitStack() as stack:
+        raws = [stack.enter_context(gateway.connection()) for _ in shares]
+        for raw, share in zip(raws, shares):
+            raw.send(share[0]).answer()
+        used, began = processor_seconds(gateway.pid), time.perf_counter()
+        for raw, share in zip(raws, shares):
+            raw.send(b"".join(share[1:]))
+        for raw, share in zip(raws, shares):
+            for _ in share[1:]:
+                _check(raw)
+        took = time.perf_counter() - began
+        used = processor_seconds(gateway.pid) - used
+    done = len(messages) - CONNECTIONS
+    return Rate(round(done / took, 1), round(done / used, 1))
+
+
+class Course:
+    """One kept-alive connection to a gateway or to a host, and how long its pushes took."""
+
+    def __init__(self, raw: Raw) -> None:
+        self._raw = raw
+        self.milliseconds: list[float] = []
+
+    @classmethod
+    def through(cls, stack: ExitStack, gateway: RunningGateway) -> Course:
+        """To a gateway."""
+        return cls(stack.enter_context(gateway.connection()))
+
+    @classmethod
+    def direct(cls, stack: ExitStack, port: int) -> Course:
+        """To a host's own listener."""
+        return cls(stack.enter_context(Raw(("127.0.0.1", port))))
+
+    def push(self, message: bytes) -> None:
+        """Push, and note how long the answer took. Raises RuntimeError unless it is 200."""
+        began = time.perf_counter()
+        self._raw.send(message)
+        _check(self._raw)
+        self.milliseconds.append((time.perf_counter() - began) * 1000)
+
+
+def _check(raw: Raw) -> None:
+    answer = raw.answer()
+    if answer.status != 200:
+        raise RuntimeError(f"{answer.status}: {answer.content!r}")

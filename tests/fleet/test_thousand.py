@@ -1,0 +1,106 @@
+"""A thousand hosts on a cluster of three servers: each is reached, and no 200 is false."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.parts import signed
+from tests.parts.bus import Bus, gateway_url, make_home
+from tests.parts.gateway import RunningGateway
+from tests.parts.host import work_directory
+from tests.parts.raw import Answer
+from tests.parts.simulation import Simulation
+
+HOSTS, PUSHERS = 1000, 8
+ABSENT = "i-0000000000000ffff"
+# How long (s) hosts may take to be there on a machine that does a great deal besides.
+PATIENCE = 90.0
+
+
+class Thousand:
+    """Three servers, two gateways, and the hosts."""
+
+    def __init__(
+        self, bus: Bus, gateways: Sequence[RunningGateway], simulation: Simulation
+    ) -> None:
+        self.bus = bus
+        self.gateways = gateways
+        self.simulation = simulation
+
+    def push_to_each(self) -> dict[str, Answer]:
+        """Push a key to every host, through one gateway or the other; the answers."""
+        with ThreadPoolExecutor(PUSHERS) as pool:
+            shares = [self.simulation.instances()[n::PUSHERS] for n in range(PUSHERS)]
+            answers: dict[str, Answer] = {}
+            for found in pool.map(self._push_all, range(PUSHERS), shares):
+                answers.update(found)
+        return answers
+
+    def _push_all(self, number: int, instances: Sequence[str]) -> dict[str, Answer]:
+        gateway = self.gateways[number % len(self.gateways)]
+        answers = {}
+        with gateway.connection() as raw:
+            for instance in instances:
+                call = signed.sign(signed.push(InstanceId=instance))
+                answers[instance] = raw.send(call.raw()).answer()
+        return answers
+
+    def check(self, answers: dict[str, Answer]) -> list[str]:
+        """Each 200 is of a lease that this very host acknowledged; who has another answer."""
+        acknowledged = self.simulation.acknowledged()
+        for instance, answer in answers.items():
+            if answer.code == "":
+                assert acknowledged[answer.request_id] == instance
+        return [instance for instance, answer in answers.items() if answer.code != ""]
+
+
+@pytest.fixture(scope="module")
+def thousand() -> Iterator[Thousand]:
+    """All of it."""
+    with work_directory() as directory:
+        urls = [gateway_url(), gateway_url()]
+        home = make_home(directory, 3, urls)
+        address = [("127.0.0.1", server.port) for server in home.facts.servers]
+        with (
+            Bus(home, directory) as bus,
+            RunningGateway(directory / "gateway-1", home, urls[0]) as first,
+            RunningGateway(directory / "gateway-2", home, urls[1]) as second,
+            Simulation(home, address, 2, str(Path(home.folder) / "ca.pem")) as simulation,
+        ):
+            for gateway in (first, second):
+                gateway.await_bus()
+            simulation.grow(HOSTS, within=2.0)
+            simulation.await_all(PATIENCE)
+            yield Thousand(bus, (first, second), simulation)
+
+
+def test_each_of_a_thousand_hosts_is_pushed_to(thousand: Thousand) -> None:
+    """200 for every one, by the host's own signature; nobody there is said of nobody else."""
+    answers = thousand.push_to_each()
+    assert len(answers) == HOSTS
+    assert thousand.check(answers) == []
+    assert thousand.gateways[0].push(InstanceId=ABSENT).code == "EC2InstanceNotFoundException"
+
+
+def test_hosts_of_a_killed_server_are_reached_at_the_others(thousand: Thousand) -> None:
+    """They come back by themselves; pushes meanwhile are acknowledged by hosts, or not at all."""
+    thousand.bus.servers[0].kill()
+    thousand.check(thousand.push_to_each())
+    end = time.monotonic() + PATIENCE
+    while thousand.check(thousand.push_to_each()):
+        assert time.monotonic() < end, "some are never reached again"
+    thousand.bus.servers[0].start()
+
+
+def test_all_hosts_at_once_come_back(thousand: Thousand) -> None:
+    """Every connection breaks in one moment: all are reached again."""
+    thousand.simulation.drop()
+    thousand.simulation.await_all(PATIENCE)
+    end = time.monotonic() + PATIENCE
+    while thousand.check(thousand.push_to_each()):
+        assert time.monotonic() < end, "some are never reached again"

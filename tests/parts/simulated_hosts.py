@@ -1,0 +1,151 @@
+"""Many simulated hosts in one process: `python -m tests.parts.simulated_hosts`, steered by lines.
+
+On stdin, JSON a line: the first is the settings, the others are questions; each is answered by one
+line on stdout. The sockets are epoll's, and nothing here is asyncio: a host is an object of five
+members and a descriptor.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import random
+import select
+import ssl
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from agent.config.fleet_limits import FLEET
+from agent.fleet.line import _pause
+from tests.parts.simulated_host import Keys, Lost, SimulatedHost
+
+
+class SimulatedHosts:
+    """Hosts `first` to `first + count`, each at one of the servers, chosen by chance.
+
+    A lost connection is made again as the connector makes it: after a wait by chance, at another
+    server; longer waits when none is to be had.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._servers = [(str(host), int(port)) for host, port in settings["servers"]]
+        self._source = str(settings["source"])
+        self._keys = Keys.load(settings["keys"])
+        self._first = int(settings["first"])
+        self._tls: Optional[ssl.SSLContext] = None
+        if settings["ca"]:
+            self._tls = ssl.create_default_context(cafile=settings["ca"])
+        self._epoll = select.epoll()
+        self._hosts: dict[int, SimulatedHost] = {}
+        self._by_descriptor: dict[int, SimulatedHost] = {}
+        self._failures: dict[int, int] = {}
+        # The servers that it has not tried yet in this round.
+        self._left: dict[int, list[tuple[str, int]]] = {}
+        self._due: list[tuple[float, int]] = []
+        self._up: set[int] = set()
+        self._acked: dict[str, str] = {}
+        self._rest = b""
+        self.connections = 0
+
+    def run(self) -> None:
+        """Until stdin ends."""
+        self._epoll.register(0, select.EPOLLIN)
+        os.set_blocking(0, False)
+        while True:
+            for descriptor, _ in self._epoll.poll(self._wait(), 512):
+                if descriptor == 0:
+                    if not self._hear():
+                        return
+                    continue
+                host = self._by_descriptor.get(descriptor)
+                if host is not None:
+                    self._read(host)
+            self._connect_due()
+
+    def _wait(self) -> float:
+        return max(0.0, min(self._due[0][0] - time.monotonic(), 1.0)) if self._due else 1.0
+
+    def _read(self, host: SimulatedHost) -> None:
+        descriptor = host.sock.fileno()
+        try:
+            host.read(self._tls)
+        except Lost:
+            self._lose(host, descriptor)
+            return
+        if host.sock.fileno() != descriptor:
+            raise RuntimeError("a descriptor has changed")
+        if host.up and host.number not in self._up:
+            self._up.add(host.number)
+            self._failures[host.number] = 0
+            self.connections += 1
+
+    def _lose(self, host: SimulatedHost, descriptor: int) -> None:
+        """As agent.fleet.line has it: a wait by chance, or the next server, or a longer wait."""
+        del self._by_descriptor[descriptor]
+        host.sock.close()
+        wait = random.uniform(0, FLEET.reconnect_seconds) if host.number in self._up else 0.0
+        self._up.discard(host.number)
+        if not self._left[host.number]:
+            self._failures[host.number] += 1
+            wait += _pause(self._failures[host.number])
+        heapq.heappush(self._due, (time.monotonic() + wait, host.number))
+
+    def _connect_due(self) -> None:
+        now = time.monotonic()
+        # Some at a time: those that are connected are to be answered meanwhile.
+        for _ in range(64):
+            if not self._due or self._due[0][0] > now:
+                return
+            host = self._hosts[heapq.heappop(self._due)[1]]
+            left = self._left[host.number]
+            if not left:
+                left.extend(random.sample(self._servers, len(self._servers)))
+            host.connect(left.pop(), self._source)
+            self._by_descriptor[host.sock.fileno()] = host
+            self._epoll.register(host.sock.fileno(), select.EPOLLIN)
+
+    def _hear(self) -> bool:
+        """Answer what is asked on stdin; False at its end."""
+        data = os.read(0, 65_536)
+        if not data:
+            return False
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            answer = self._obey(json.loads(line))
+            sys.stdout.write(json.dumps(answer) + "\n")
+            sys.stdout.flush()
+        return True
+
+    def _obey(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        if "count" in asked:
+            self._grow(int(asked["count"]), float(asked.get("within", 0.0)))
+        if "servers" in asked:
+            self._servers = [(str(host), int(port)) for host, port in asked["servers"]]
+        if asked.get("drop"):
+            for descriptor, host in [*self._by_descriptor.items()]:
+                self._lose(host, descriptor)
+        acked = self._acked if asked.get("acked") else {}
+        return {"up": len(self._up), "connections": self.connections, "acked": acked}
+
+    def _grow(self, count: int, within: float) -> None:
+        """Have so many hosts; the new ones come within so many seconds."""
+        for number in range(self._first + len(self._hosts), self._first + count):
+            self._hosts[number] = SimulatedHost(number, self._keys, self._acked.__setitem__)
+            self._failures[number], self._left[number] = 0, []
+            heapq.heappush(self._due, (time.monotonic() + random.uniform(0, within), number))
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    line = b""
+    # Byte by byte: what comes after it is epoll's.
+    while not line.endswith(b"\n"):
+        line += os.read(0, 1)
+    SimulatedHosts(json.loads(line)).run()
+
+
+if __name__ == "__main__":
+    main()
