@@ -48,7 +48,7 @@ def block(environ: Environment, patterns: list[str]) -> str:
     return f"""\
 # Written by `sixtykey ssh-config`, which explains it: man sixtykey.
 IgnoreUnknown KnownHostsCommand
-{where} exec "sh -c '{has} || {private} || {program} login --quiet'"
+{where} exec "sh -c '{has} || {{ {private}; }} || {program} login --quiet'"
   ProxyCommand {program} proxy '%r' '%h' '%p'
   ProxyUseFdpass yes
   IdentityFile {public}

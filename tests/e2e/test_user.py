@@ -55,6 +55,15 @@ def test_a_live_lease_of_an_unlimited_key_is_not_pushed_again(world: World) -> N
     assert world.pushes() == 2
 
 
+def test_a_key_that_is_there_costs_no_start_of_ours(world: World) -> None:
+    """Only the proxy is started: whether there is a key is asked of ssh-add."""
+    good(world.user.ssh(world.place, "true"))
+    world.user.environment["PYTHONPROFILEIMPORTTIME"] = "1"
+    said = good(world.user.ssh(world.place, "true")).err
+    assert "agent.commands.proxy" in said
+    assert "agent.commands.login" not in said
+
+
 def test_scp_and_sftp(world: World) -> None:
     """Files go both ways."""
     there, here = world.share("there"), world.user.home / "here"
