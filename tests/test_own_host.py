@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from agent.commands.keyfile import fingerprint_of
 from agent.own_host import HostDoor
 from tests.parts.daemon import CREDENTIAL, INSTANCE_ID, ZONE, RunningDaemon
+from tests.parts.helper import ask_helper
 from tests.parts.host import work_directory
 from tests.parts.raw import Answer, ask
-from tests.parts.signed import Call, Signer, sign
+from tests.parts.signed import Call, Signer, fresh_key, push, sign
 from tests.sources.api.front import Front
 
 CREDENTIALS = [
@@ -110,3 +112,41 @@ def test_a_signature_for_the_list_is_none_for_a_push(daemon: RunningDaemon) -> N
     call = sign(Call().having("X-Amz-Target", "Sixtykey.Hosts"))
     forged = call.having("X-Amz-Target", "AWSEC2InstanceConnectService.SendSSHPublicKey")
     assert ask(("127.0.0.1", daemon.http_port), forged.raw()).code == "AuthException"
+
+
+def why(daemon: RunningDaemon, key: str, **body: Any) -> Answer:
+    """What Sixtykey.Why answers."""
+    call = Call(body=json.dumps(body).encode()).having("X-Amz-Target", "Sixtykey.Why")
+    return ask(("127.0.0.1", daemon.http_port), sign(call, replace(Signer(), key=key)).raw())
+
+
+def test_each_is_told_of_his_own_pushes_alone(strict: RunningDaemon) -> None:
+    """Two push for one user: each sees his push and what sshd did with its key, not the other's."""
+    keys = {name: fresh_key() for name in (CREDENTIAL["access_key_id"], "AKIATIGHT")}
+    prints = {}
+    for name, key in keys.items():
+        call = push(InstanceOSUser="shared", SSHPublicKey=key)
+        signed = sign(call, replace(Signer(), key=name))
+        assert ask(("127.0.0.1", strict.http_port), signed.raw()).status == 200
+        prints[name] = fingerprint_of(key)
+        ask_helper(strict.lookup_socket, "shared", prints[name])
+    nobodys = fingerprint_of(fresh_key())
+    ask_helper(strict.lookup_socket, "shared", nobodys)
+    for name, other in zip(keys, reversed(list(keys))):
+        answer = why(strict, name, OSUser="shared")
+        told = [(each["event"], each["fingerprint"]) for each in answer.body["Decisions"]]
+        assert told == [("lookup", prints[name]), ("push", prints[name])]
+        text = json.dumps(answer.body)
+        assert other not in text
+        assert prints[other] not in text
+        assert nobodys not in text
+
+
+def test_why_is_for_whom_one_may_push_for(strict: RunningDaemon) -> None:
+    """A credential for other instances, or from elsewhere, is refused; a user has to be named."""
+    assert why(strict, "AKIAOTHERS", OSUser="shared").code == "AuthException"
+    assert why(strict, "AKIAELSEWHERE", OSUser="shared").code == "NotAuthorized"
+    assert why(strict, "AKIANOBODY", OSUser="shared").code == "InvalidClientTokenId"
+    assert why(strict, CREDENTIAL["access_key_id"]).code == "MissingParameter"
+    assert why(strict, CREDENTIAL["access_key_id"], OSUser=1).code == "MissingParameter"
+    assert why(strict, CREDENTIAL["access_key_id"], All=True).code == "ValidationError"

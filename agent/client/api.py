@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PUSH = "AWSEC2InstanceConnectService.SendSSHPublicKey"
 HOSTS = "Sixtykey.Hosts"
+WHY = "Sixtykey.Why"
 _SERVICE = "ec2-instance-connect"
 _AGAIN = frozenset({"ThrottlingException", "Throttling", "TooManyRequestsException"})
 

@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from agent.commands.checks.finding import Finding
     from agent.commands.options import Options
 
-USAGE = "sixtykey why [--json] USER [FINGERPRINT|KEYFILE]"
+USAGE = "sixtykey why [--json] USER[@HOST] [FINGERPRINT|KEYFILE]"
 HELP = """\
 "The push succeeded, the login was denied": tells what was decided lately about USER, newest first,
 and what to do; with FINGERPRINT, what concerns that key. It also looks whether this host knows the
 user and whether sshd lets the account in. The daemon remembers the last decisions in memory; the
 audit log has more.
+
+With @HOST the host is asked over the network, as `sixtykey proxy` would: it tells whoever may push
+there what became of his own pushes. A fleet's gateway does not tell.
 
 Exit code 1 when nothing at all is known.
 
@@ -38,6 +41,13 @@ def run(options: Options, words: Sequence[str]) -> int:
     """Print what is known."""
     if not words or len(words) > 2:
         raise Usage("give a USER, and a FINGERPRINT if it is about that key")
+    user, at, host = words[0].rpartition("@")
+    if at:
+        if len(words) > 1 or not user or not host:
+            raise Usage("give USER@HOST alone")
+        from agent.commands import why_host
+
+        return why_host.run(options, user, host)
     user = words[0]
     fingerprint = named_fingerprint(words[1]) if len(words) > 1 else None
     answer = Daemon(options).ask("Sixtykey.Why", {"OSUser": user})

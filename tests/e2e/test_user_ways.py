@@ -113,6 +113,18 @@ def test_an_endpoint_is_enough_for_a_single_host(world: World) -> None:
     assert world.pushes() == 2
 
 
+def test_a_host_tells_why(world: World) -> None:
+    """`why USER@HOST`: the push, and whether sshd was given its key, to who pushed it."""
+    good(world.user.ssh(world.place, "true"))
+    said = good(world.user.sixtykey("why", world.place)).out
+    print_ = good(world.user.do(tool("ssh-add", "openssh-client"), "-l")).out.split()[1]
+    assert f"sshd asked for {print_}: given" in said
+    assert "pushed" in said
+    nothing = world.user.sixtykey("why", "nobody-else@web-1")
+    assert nothing.code == 1
+    assert "remembers no push of yours" in nothing.out
+
+
 @pytest.mark.parametrize(
     "name", ["web-*", "a,b", "!web", "@cert-authority", "-oX", "a b", "", "$(id)"]
 )

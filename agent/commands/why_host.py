@@ -1,0 +1,38 @@
+"""sixtykey why USER@HOST: asked over the network, by whoever may push there."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from agent.client import credentials, settings
+from agent.client.api import WHY, Api
+from agent.commands import explanations
+from agent.commands.trouble import DONE, REFUSED, Trouble, plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from agent.commands.options import Options
+
+
+def run(options: Options, user: str, host: str) -> int:
+    """Print what the host tells of one's own pushes. Raises Trouble."""
+    found = settings.load(os.environ, {"config": options.value("--config")}, host)
+    region = credentials.region(found)
+    api = Api(found, credentials.find(found, time.time()), region)
+    answer = api.ask(WHY, {"OSUser": user})
+    try:
+        told = [(each, explanations.describe(each, answer)) for each in answer["Decisions"]]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise Trouble(REFUSED, "NoAnswer", f"{api.url} tells what is no answer") from None
+    if options.on("--json"):
+        for record, (what, hint) in told:
+            record["words"], record["hint"] = what, hint
+        print(json.dumps(answer, indent=2))
+    elif not told:
+        print(f"{plain(host)} remembers no push of yours for {plain(user)}")
+    else:
+        for record, (what, _) in told:
+            print(f"{explanations.stamp(record)}: {plain(what)}")
+    return DONE if told else REFUSED
