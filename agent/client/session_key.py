@@ -76,7 +76,11 @@ def public_file(environ: Environment) -> str:
 
 def agents(environ: Environment) -> list[SshAgent]:
     """The agents that answer: the user's, and the one that we started where there was none."""
-    paths = [environ.get("SSH_AUTH_SOCK", ""), private_agent.socket_path(environ)]
+    users = environ.get("SSH_AUTH_SOCK", "")
+    # gpg-agent keeps whatever it is given in files, for good (gpg-agent(1), --enable-ssh-support).
+    if os.path.basename(os.path.realpath(users)) == "S.gpg-agent.ssh":
+        users = ""
+    paths = [users, private_agent.socket_path(environ)]
     return [found for found in map(ssh_agent.answering, dict.fromkeys(paths)) if found]
 
 
@@ -105,14 +109,25 @@ def ensure(environ: Environment, lifetime: int, confirm: bool, fresh: float) -> 
     folder = folders.private(folders.settings_folder(environ))
     with folders.turn(os.path.join(folder, "key.lock")):
         # Twenty connections at once shall share one.
-        found = agents(environ)[:1]
-        agent = found[0] if found else private_agent.start(environ)
-        held = [key for key in keys_of(agent) if key.left(time.time()) > fresh]
-        key = held[0] if held else make(agent, lifetime, confirm)
+        found = agents(environ)
+        held = [key for agent in found for key in keys_of(agent) if key.left(time.time()) > fresh]
+        key = held[0] if held else _make_somewhere(environ, found, lifetime, confirm)
         path = public_file(environ)
         if folders.read(path, limits.FILE_BYTES) != key.line + "\n":
             folders.write(path, key.line + "\n")
     return key
+
+
+def _make_somewhere(
+    environ: Environment, found: list[SshAgent], lifetime: int, confirm: bool
+) -> SessionKey:
+    """In the first agent that takes it; some take none, or none for a limited time."""
+    for agent in found:
+        try:
+            return make(agent, lifetime, confirm)
+        except ssh_agent.NoAgent:
+            continue
+    return make(private_agent.start(environ), lifetime, confirm)
 
 
 def margin(lifetime: int) -> float:

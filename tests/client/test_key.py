@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 import subprocess
 import time
@@ -158,16 +157,32 @@ def test_an_agent_that_is_gone_is_as_none(folder: Path) -> None:
         assert str(user.folder / "agent.sock") in done.out
 
 
-def test_an_agent_that_is_locked_is_said_so(user: User) -> None:
-    """A locked agent (ssh-add -x) lists nothing and takes nothing: the words say it."""
+def test_an_agent_that_takes_no_key_gives_way_to_our_own(user: User) -> None:
+    """One that is locked (ssh-add -x) takes nothing, as some take nothing ever: ours does."""
     agent = SshAgent(user.environment["SSH_AUTH_SOCK"])
     phrase = b"secret"
-    locked = agent._ask(bytes([22]) + len(phrase).to_bytes(4, "big") + phrase)
-    assert locked[0] == 6
-    done = user.sixtykey("login")
-    assert done.code == 1
-    assert re.search(r"ssh-agent at \S+ does not take an Ed25519 key with a lifetime", done.err)
-    assert agent._ask(bytes([23]) + len(phrase).to_bytes(4, "big") + phrase)[0] == 6
+    lock, unlock = (bytes([kind]) + len(phrase).to_bytes(4, "big") + phrase for kind in (22, 23))
+    assert agent._ask(lock)[0] == 6
+    for _ in range(2):
+        done = user.sixtykey("login")
+        assert done.code == 0, done
+        assert f"in the ssh-agent at {user.folder}/agent.sock" in done.out
+    assert agent._ask(unlock)[0] == 6
+    assert user.agent_keys() == []
+
+
+def test_gpg_agent_is_given_nothing(folder: Path) -> None:
+    """It would write the key to a file, for good: whatever has its name is passed over."""
+    with User(folder, socket="S.gpg-agent.ssh") as user:
+        done = user.sixtykey("login")
+        assert f"in the ssh-agent at {user.folder}/agent.sock" in done.out
+        assert user.agent_keys() == []
+        # As a link to it is, which some systems make.
+        link = folder / "agent"
+        link.symlink_to(user.environment["SSH_AUTH_SOCK"])
+        user.environment["SSH_AUTH_SOCK"] = str(link)
+        assert user.sixtykey("login").code == 0
+        assert user.agent_keys() == []
 
 
 def test_what_is_no_agent_is_refused(folder: Path) -> None:

@@ -35,6 +35,7 @@ class User(Part):
         agent: bool = True,
         environment: Optional[Mapping[str, str]] = None,
         runtime: bool = True,
+        socket: str = "agent.sock",
     ) -> None:
         self.home = folder / "home"
         self.run_folder = folder / "run"
@@ -42,7 +43,7 @@ class User(Part):
             made.mkdir(mode=0o700)
         self.folder = self.home / ".config" / "sixtykey"
         self.config = self.home / "ssh_config"
-        self._socket = folder / "agent.sock"
+        self._socket = folder / socket
         self._wants_agent = agent
         self._process: Optional[subprocess.Popen[bytes]] = None
         self.environment = {
