@@ -2,7 +2,7 @@
 
 Sixtykey.Hosts tells of this host alone: a client that has an endpoint and a credential learns what
 a push must name, and whether a lease serves more than one login. A fleet's gateway answers the same
-action with its hosts. Sixtykey.Why tells what became of the principal's own pushes for an OS user.
+action with its hosts. Sixtykey.Explain tells what became of the principal's own pushes for an OS user.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from agent.sources.api.message import Request, Response, one_source, success
 from agent.sources.api.routing import operators_action
 from agent.sources.api.service import NetworkDoor
 
-HOSTS, WHY = "Sixtykey.Hosts", "Sixtykey.Why"
+HOSTS, EXPLAIN = "Sixtykey.Hosts", "Sixtykey.Explain"
 # What a gateway's action takes; here there is nothing to choose from.
 _PAGING = frozenset({"Names", "MaxResults", "NextToken"})
 # Of a decision: not where somebody else's login came from, and no process of the host's.
@@ -35,7 +35,7 @@ class HostDoor(NetworkDoor):
 
     async def _serve(self, request: Request, record: Record) -> Response:
         action = operators_action(request) or ""
-        if action not in (HOSTS, WHY):
+        if action not in (HOSTS, EXPLAIN):
             return await super()._serve(request, record)
         record.event = action.partition(".")[2].lower()
         async with self._context.turns:
@@ -45,8 +45,8 @@ class HostDoor(NetworkDoor):
                 source = one_source(request.peer.source)
                 return self._refuse_stranger(error, request, record, source)
             self._throttle.take(principal.name, self._context.clock.boottime())
-        if action == WHY:
-            body = self._why(principal.credential, request, record)
+        if action == EXPLAIN:
+            body = self._explain(principal.credential, request, record)
         else:
             _members(request.body, _PAGING)
             principal.credential.check_source(request.peer.source)
@@ -56,7 +56,7 @@ class HostDoor(NetworkDoor):
         self._sample(record, ("operator", principal.name))
         return success(record.request_id or "", body)
 
-    def _why(self, credential: Credential, request: Request, record: Record) -> dict[str, Any]:
+    def _explain(self, credential: Credential, request: Request, record: Record) -> dict[str, Any]:
         """The recent decisions about OSUser that are about this credential's own pushes."""
         os_user = _members(request.body, frozenset({"OSUser"})).get("OSUser")
         if not isinstance(os_user, str):

@@ -115,8 +115,8 @@ def test_a_signature_for_the_list_is_none_for_a_push(daemon: RunningDaemon) -> N
 
 
 def why(daemon: RunningDaemon, key: str, **body: Any) -> Answer:
-    """What Sixtykey.Why answers."""
-    call = Call(body=json.dumps(body).encode()).having("X-Amz-Target", "Sixtykey.Why")
+    """What Sixtykey.Explain answers."""
+    call = Call(body=json.dumps(body).encode()).having("X-Amz-Target", "Sixtykey.Explain")
     return ask(("127.0.0.1", daemon.http_port), sign(call, replace(Signer(), key=key)).raw())
 
 

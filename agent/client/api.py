@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PUSH = "AWSEC2InstanceConnectService.SendSSHPublicKey"
 HOSTS = "Sixtykey.Hosts"
-WHY = "Sixtykey.Why"
+EXPLAIN = "Sixtykey.Explain"
 _SERVICE = "ec2-instance-connect"
 _AGAIN = frozenset({"ThrottlingException", "Throttling", "TooManyRequestsException"})
 

@@ -7,7 +7,7 @@ import os
 import time
 
 from agent.client import credentials, settings
-from agent.client.api import WHY, Api
+from agent.client.api import EXPLAIN, Api
 from agent.commands import explanations
 from agent.commands.trouble import DONE, REFUSED, Trouble, plain
 
@@ -21,7 +21,7 @@ def run(options: Options, user: str, host: str) -> int:
     found = settings.load(os.environ, {"config": options.value("--config")}, host)
     region = credentials.region(found)
     api = Api(found, credentials.find(found, time.time()), region)
-    answer = api.ask(WHY, {"OSUser": user})
+    answer = api.ask(EXPLAIN, {"OSUser": user})
     try:
         told = [(each, explanations.describe(each, answer)) for each in answer["Decisions"]]
     except (KeyError, TypeError, ValueError, AttributeError):
