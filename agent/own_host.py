@@ -2,7 +2,7 @@
 
 Sixtykey.Hosts tells of this host alone: a client that has an endpoint and a credential learns what
 a push must name, and whether a lease serves more than one login. A fleet's gateway answers the same
-action with its hosts. Sixtykey.Explain tells what became of the principal's own pushes for an OS user.
+action with its hosts. Sixtykey.Explain tells what became of the principal's own pushes.
 """
 
 from __future__ import annotations
