@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 from collections.abc import Iterator
@@ -145,10 +146,19 @@ def test_bytes_are_relayed_where_no_socket_is_wanted(world: World) -> None:
     assert done.stdout == f"{len(data)}\n{data}"
 
 
+@pytest.mark.parametrize("shell", ["sh", "bash", "zsh"])
+def test_any_shell_will_do(world: World, shell: str) -> None:
+    """ssh runs what the block says by the user's own shell."""
+    world.user.environment["SHELL"] = tool(shell, shell)
+    assert good(world.user.ssh(world.place, "id -un")).out == f"{world.login}\n"
+
+
 def test_host_names_cannot_run_commands(world: World) -> None:
     """A name with what a shell would read gets no ProxyCommand, whatever the version of ssh."""
     marker = world.user.home / "marker"
-    for name in (f"web-'$(touch {marker})'", f"web-\\'$(touch {marker})", "web-$(id)`id`"):
+    names = (f"web-'$(touch {marker})'", f"web-\\'$(touch {marker})", "web-$(id)`id`")
+    for shell, name in itertools.product(("sh", "bash", "zsh"), names):
+        world.user.environment["SHELL"] = tool(shell, shell)
         world.user.do(
             tool("ssh", "openssh-client"), "-F", str(world.user.config), "-l", world.login, name,
             "true",

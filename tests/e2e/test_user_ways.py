@@ -187,3 +187,23 @@ def test_a_terminal_is_told_what_takes_long(world: World) -> None:
         os.close(master)
     assert b"sixtykey: pushing the key to web-1 (i-" in said
     assert out == b""
+
+
+def test_what_takes_our_place_is_not_ended_by_our_timer(world: World) -> None:
+    """By way of a jump and with a terminal: ssh -W goes on after half a second."""
+    import pty
+
+    programs = world.user.home / "bin"
+    programs.mkdir()
+    (programs / "ssh").write_text("#!/bin/sh\nsleep 1.2; echo through\n")
+    (programs / "ssh").chmod(0o755)
+    world.user.environment["PATH"] = f"{programs}:{world.user.environment['PATH']}"
+    master, slave = pty.openpty()
+    done = subprocess.run(
+        [tool("sixtykey", "sixtykey"), "proxy", "--jump", "gate", world.login, "web-1", "22"],
+        env=world.user.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=slave, check=False, timeout=60,
+    )  # fmt: skip
+    os.close(slave)
+    os.close(master)
+    assert (done.returncode, done.stdout) == (0, b"through\n")
