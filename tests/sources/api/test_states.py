@@ -165,7 +165,7 @@ def test_throttled_clients_come_back_by_themselves() -> None:
     """The time that botocore is told to wait is honest: its own retries get through."""
     # An older one is not told, and throws dice: 1 s, 2 s, 4 s and so on at most.
     is_told = hasattr(ExponentialBackoff, "_RETRY_AFTER_HEADER")
-    with with_daemon(keys={"per_user": 1, "lifetime": 4}) as daemon:
+    with with_daemon(keys={"per_user": 1, "lifetime": 10}) as daemon:
         retries = {"AWS_RETRY_MODE": "standard", "AWS_MAX_ATTEMPTS": "2" if is_told else "10"}
         patient = replace(Target.of(daemon), environment=retries)
         assert send(daemon, right()).code == ""
