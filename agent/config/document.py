@@ -22,6 +22,15 @@ _ABSENT: Any = object()
 _NO_VALUE = "has no value: give it one, or leave the key out"
 
 
+def read(path: str) -> bytes:
+    """The file's content, up to a byte more than is allowed. Raises Problems."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise Problems([f"{path}: {error.strerror}"]) from None
+
+
 class Section:
     """One mapping of a document, read key by key; a file's sections share one list of problems.
 

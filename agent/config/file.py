@@ -34,12 +34,7 @@ def load(path: str) -> Config:
     Raises:
         Problems: it cannot be read, or something in it is wrong; it lists every problem.
     """
-    try:
-        with open(path, "rb") as file:
-            text = file.read(document.MAX_BYTES + 1)
-    except OSError as error:
-        raise Problems([f"{path}: {error.strerror}"]) from None
-    return parse(text, path)
+    return parse(document.read(path), path)
 
 
 def parse(text: Any, name: str) -> Config:

@@ -11,17 +11,15 @@ from typing import Optional
 from agent import __version__
 from agent.config.document import Problems
 from agent.fleet.gateway import settings
-from agent.host.streams import open_standard_streams
+from agent.host import program
 
-# Exit codes: 1, it cannot run here and now; 2, what the administrator wrote has to be changed.
-CANNOT_RUN, WRONG_CONFIGURATION = 1, 2
+NAME = "sixtykey-gateway"
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the gateway until it is told to stop; returns the exit code."""
-    open_standard_streams()
+    program.begin(NAME)
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="sixtykey-gateway: %(message)s")
     try:
         config = settings.load(options.config)
         # Imported late: --help and a wrong configuration need not wait for it.
@@ -32,29 +30,21 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             process.run(config)
         except CannotListen as error:
             logging.getLogger("sixtykeyd").error("%s", error)
-            return CANNOT_RUN
+            return program.CANNOT_RUN
     except Problems as problems:
-        for problem in problems.problems:
-            sys.stderr.write(f"sixtykey-gateway: {problem}\n")
-        return WRONG_CONFIGURATION
+        return program.report_wrong(NAME, *problems.problems)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="sixtykey-gateway",
+    return program.parser(
+        NAME,
+        __version__,
+        settings.DEFAULT_PATH,
         description="Takes pushes for the hosts of a fleet, and sends them there over its bus.",
         epilog="Exit codes: 0 stopped by SIGTERM, 1 cannot run, 2 the configuration is wrong. "
         "SIGHUP reads credentials, TLS files and the fleet's files anew.",
     )
-    parser.add_argument(
-        "--config",
-        default=settings.DEFAULT_PATH,
-        metavar="FILE",
-        help="configuration (default: %(default)s)",
-    )
-    parser.add_argument("--version", action="version", version=f"sixtykey-gateway {__version__}")
-    return parser
 
 
 if __name__ == "__main__":

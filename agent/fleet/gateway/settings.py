@@ -59,12 +59,7 @@ class GatewayConfig:
 
 def load(path: str) -> GatewayConfig:
     """Read the configuration file. Raises Problems, with every one of them."""
-    try:
-        with open(path, "rb") as file:
-            text = file.read(document.MAX_BYTES + 1)
-    except OSError as error:
-        raise Problems([f"{path}: {error.strerror}"]) from None
-    return parse(text, path)
+    return parse(document.read(path), path)
 
 
 def parse(text: Any, name: str) -> GatewayConfig:

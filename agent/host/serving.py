@@ -1,0 +1,35 @@
+"""Runs a daemon's work until it is told to stop, and notifies the service manager meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+from agent.config.limits import LIMITS
+from agent.host.systemd import Notifier
+
+
+async def serve(work: Coroutine[Any, Any, None], status: str) -> None:
+    """Work until SIGTERM or SIGINT. `status` is for `systemctl status`. Raises `work`'s errors."""
+    notifier = Notifier(os.environ)
+    working = asyncio.create_task(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, working.cancel)
+    beating = asyncio.create_task(_beat(notifier))
+    notifier.ready(status)
+    with suppress(asyncio.CancelledError):
+        await working
+    notifier.stopping()
+    beating.cancel()
+
+
+async def _beat(notifier: Notifier) -> None:
+    """Tell the service manager that the event loop still runs."""
+    while True:
+        notifier.watchdog()
+        await asyncio.sleep(notifier.watchdog_interval or LIMITS.tend_seconds)
