@@ -69,13 +69,15 @@ def enabling(sshd: Sshd) -> PamPlan:
     if present is not None:
         if present:
             raise SetupError("\n".join([*present, "Mend that, or take the line out, first."]))
-        return PamPlan(diversion, diversion.is_ours(), (), f"{SERVICE} asks it already")
-    if diversion.holder():
+        # A run that was cut off may have come as far as the files.
+        diverted = diversion.is_ours() or _include(diversion) in text
+        return PamPlan(diversion, diverted, (), f"{SERVICE} asks it already")
+    if diversion.holder() and not diversion.is_ours():
         raise SetupError(f"{SERVICE} is diverted by {diversion.holder()}: dpkg-divert --list")
     if not diversion.is_wanted():
         changes: tuple[Change, ...] = (Change(path, _with_line(text)),)
     else:
-        own = f"{_HEAD}{LINE}\n@include {os.path.basename(diversion.distributed)}\n"
+        own = f"{_HEAD}{LINE}\n{_include(diversion)}"
         changes = (Change(_below(sshd.root, diversion.distributed), text, path), Change(path, own))
     _try(sshd.root, changes)
     return PamPlan(diversion, len(changes) > 1, changes, f"one-time keys are held to one login "
@@ -86,19 +88,15 @@ def disabling(root: str) -> PamPlan:
     """Have PAM ask no more. Raises OSError: the file cannot be read."""
     path, diversion = _path(root), Diversion(SERVICE, root)
     said = "PAM no longer asks it for one-time keys"
-    text = text_of(path)
-    if not diversion.is_ours():
-        without = _without_line(text)
-        return PamPlan(diversion, False, (Change(path, without),) if without != text else (), said)
+    text, include = text_of(path), _include(diversion)
     other = _below(root, diversion.distributed)
-    include = f"@include {os.path.basename(other)}\n"
     # What somebody else has written into our file since stays, around what it includes; where
     # openssh-server was purged meanwhile, that is nothing.
-    whole = _without_line(text).replace(_HEAD, "").replace(include, text_of(other))
-    changes = [Change(path, whole or None)]
+    whole = _without_line(text).replace(_HEAD, "")
     if include in text:
-        changes.append(Change(other, None))
-    return PamPlan(diversion, False, tuple(changes), said)
+        changes = [Change(path, whole.replace(include, text_of(other)) or None)]
+        return PamPlan(diversion, False, (*changes, Change(other, None)), said)
+    return PamPlan(diversion, False, (Change(path, whole),) if whole != text else (), said)
 
 
 def left(root: str) -> list[str]:
@@ -189,6 +187,11 @@ def _with_line(text: str) -> str:
     lines = text.split("\n")
     lines[number - 1 : number - 1] = [_MARK.rstrip(), LINE]
     return "\n".join(lines)
+
+
+def _include(diversion: Diversion) -> str:
+    """The line of our file that leads to the distribution's."""
+    return f"@include {os.path.basename(diversion.distributed)}\n"
 
 
 def _without_line(text: str) -> str:

@@ -1,47 +1,45 @@
-"""An sshd_config with a host key and a folder for drop-ins, and what is done to it."""
+"""Hosts that sshd-setup is tried on."""
 
 from __future__ import annotations
 
-import subprocess
+import shutil
 from pathlib import Path
 
 import pytest
 
-from agent.sshd_setup.command import main
-from agent.sshd_setup.sshd import Sshd
-from tests.parts.host import tool
-
-
-class Etc:
-    """The files of a host's sshd in a folder of their own, which is also the host's root."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.sshd = Sshd(tool("sshd", "openssh-server"), str(folder / "sshd_config"), str(folder))
-        self.config = Path(self.sshd.config)
-        self.drop_in = Path(self.sshd.drop_in)
-        self.drop_in.parent.mkdir()
-        key = folder / "host_key"
-        subprocess.run(["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", str(key)], check=True)
-        self.write("")
-
-    def write(self, above: str) -> None:
-        """Write the main file, with these lines above the Include."""
-        include = f"Include {self.drop_in.parent}/*.conf\n"
-        self.config.write_text(f"{above}{include}HostKey {self.folder}/host_key\n")
-
-    def run(self, *arguments: str) -> int:
-        """Run the command; return its exit code."""
-        options = ["--sshd", self.sshd.program, "--config", self.sshd.config]
-        return main([*arguments, *options, "--root", self.sshd.root])
-
-    def files(self) -> set[str]:
-        """The names of all that is there, but for the note that it has been run."""
-        found = (path.relative_to(self.folder) for path in self.folder.rglob("*"))
-        return {str(path) for path in found if path.parts[0] != "var"}
+from agent.sshd_files.pam_file import PROGRAM, SERVICE
+from tests.parts.dpkg import Dpkg
+from tests.parts.pam_host import RED_HAT, at
+from tests.sshd_setup.etc import Etc
+from tests.sshd_setup.pam import ACCOUNT, DEBIAN
 
 
 @pytest.fixture
 def etc(tmp_path: Path) -> Etc:
     """A host's files."""
     return Etc(tmp_path)
+
+
+@pytest.fixture
+def host(etc: Etc) -> Etc:
+    """A host whose sshd uses PAM, with pam-account, and with files of no package of dpkg's."""
+    etc.write("UsePAM yes\n")
+    program = at(etc.folder, PROGRAM)
+    program.parent.mkdir(parents=True)
+    shutil.copy("/bin/true", program)
+    folder = at(etc.folder, SERVICE).parent
+    folder.mkdir(parents=True)
+    (folder / "common-auth").write_text("auth required pam_permit.so\n")
+    (folder / "common-account").write_text(ACCOUNT)
+    (folder / "password-auth").write_text("account sufficient pam_permit.so\n")
+    at(etc.folder, SERVICE).write_text(RED_HAT.replace("pam_sepermit", "pam_permit"))
+    return etc
+
+
+@pytest.fixture
+def debian(host: Etc) -> tuple[Etc, Dpkg]:
+    """The same where dpkg has brought PAM's file for sshd, as a conffile."""
+    at(host.folder, SERVICE).unlink()
+    dpkg = Dpkg(host.folder)
+    dpkg.install("openssh-server", "1", {SERVICE: DEBIAN.format(1)})
+    return host, dpkg

@@ -10,7 +10,7 @@ import pytest
 
 from agent.sshd_setup.lines import HELPER, HELPER_USER
 from tests.parts.host import ROOT
-from tests.sshd_setup.conftest import Etc
+from tests.sshd_setup.etc import Etc
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="sshd -T reads root's files")
 

@@ -9,7 +9,7 @@ import pytest
 
 from agent.sshd_setup import units
 from agent.sshd_setup.lines import HELPER, HELPER_USER
-from tests.sshd_setup.conftest import Etc
+from tests.sshd_setup.etc import Etc
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="sshd -T reads root's files")
 AWS = "/usr/share/ec2-instance-connect/eic_run_authorized_keys"
