@@ -100,6 +100,19 @@ def test_an_error_says_what_to_do(
     assert credential.secret_access_key not in trouble.words + trouble.hint
 
 
+def test_a_host_that_takes_no_ed25519_is_said_so() -> None:
+    """keys.types of a host may be RSA alone: the words name the setting."""
+    config = {"keys": {"types": ["ssh-rsa"]}}
+    with (
+        work_directory() as folder,
+        RunningDaemon(folder, config=config) as strict,
+        pytest.raises(Trouble) as refused,
+    ):
+        push(api(strict.endpoint))
+    assert refused.value.code == "InvalidArgsException"
+    assert "keys.types" in refused.value.hint
+
+
 def test_clocks_that_are_apart_are_told(
     daemon: RunningDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,6 +109,23 @@ def test_without_any_the_words_say_what_to_do(tmp_path: Path) -> None:
         assert "aws sso login" in refused.value.hint
 
 
+def test_sso_that_has_ended_says_how_to_begin_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A profile of SSO without a live token: AWS's words, and the command."""
+    config = (
+        "[profile s]\nsso_start_url = https://example.awsapps.com/start\nsso_region = us-east-1\n"
+        "sso_account_id = 123456789012\nsso_role_name = work\n"
+    )
+    environment = environ(tmp_path, config, "")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Trouble) as refused:
+        credentials.find(told(environment, "s"), 0.0)
+    assert "SSO" in refused.value.words
+    assert "aws sso login" in refused.value.hint
+
+
 def test_the_region_comes_from_awss_files_too(tmp_path: Path) -> None:
     """Where nothing of ours says it; without any, the words say where it could stand."""
     environment = environ(tmp_path, "[profile c]\nregion = eu-1\n", "")

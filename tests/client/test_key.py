@@ -157,6 +157,16 @@ def test_an_agent_that_is_gone_is_as_none(folder: Path) -> None:
         assert str(user.folder / "agent.sock") in done.out
 
 
+def test_without_any_agent_to_start_it_is_said(folder: Path) -> None:
+    """No ssh-agent runs, and there is no such program: nothing is made, and no file."""
+    with User(folder, agent=False) as user:
+        user.environment["PATH"] = str(folder)
+        done = user.do(tool("sixtykey", "sixtykey"), "login")
+        assert (done.code, done.out) == (1, "")
+        assert "no ssh-agent runs, and none can be started" in done.err
+        assert not (user.folder / "id.pub").exists()
+
+
 def test_an_agent_that_takes_no_key_gives_way_to_our_own(user: User) -> None:
     """One that is locked (ssh-add -x) takes nothing, as some take nothing ever: ours does."""
     agent = SshAgent(user.environment["SSH_AUTH_SOCK"])
