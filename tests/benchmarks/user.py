@@ -13,9 +13,9 @@ from tests.benchmarks.figures import Figure, figure
 from tests.benchmarks.pairs import Pairs, Work, alternate, compare
 from tests.benchmarks.serving import PLAIN
 from tests.parts.daemon import RunningDaemon
-from tests.parts.host import login_user, tool, work_directory
+from tests.parts.host import IS_ROOT, login_user, tool, work_directory
 from tests.parts.keys import KeyPair, make_key
-from tests.parts.sshd import RunningSshd
+from tests.parts.sshd import RunningSshd, install_compiled
 from tests.parts.user import User
 from tests.parts.world import Stage, good, somebody
 
@@ -51,7 +51,9 @@ def _stage(folder: Path, daemon: RunningDaemon, login: str) -> Iterator[tuple[St
         "address": "127.0.0.1",
     }
     document = {"region": daemon.region, "hosts": {"web-*": host}}
-    with RunningSshd(folder, daemon.lookup_socket, settings=settings) as sshd:
+    # The helper that packages have; an ordinary user cannot put it where sshd would run it.
+    install = install_compiled if IS_ROOT else None
+    with RunningSshd(folder, daemon.lookup_socket, settings=settings, install=install) as sshd:
         yield Stage(daemon, sshd, login, document), filed
 
 
