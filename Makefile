@@ -18,7 +18,7 @@ TOOLS := sshd=openssh-server ssh=openssh-client ssh-agent=openssh-client rsync=r
 	/etc/ssl/certs/ca-certificates.crt=ca-certificates $(ARM64) $(QEMU)
 
 .DEFAULT_GOAL := test
-.PHONY: bench-fleet demo demo-fleet test once test-floors test-newest bench helper lint screenshots packages e2e fuzz clean .venv
+.PHONY: bench-fleet storm demo demo-fleet test once test-floors test-newest bench helper lint screenshots packages e2e fuzz clean .venv
 .DELETE_ON_ERROR:
 
 demo: .venv/ready-demo
@@ -93,6 +93,13 @@ FLEET_HOSTS ?= 100000
 
 bench-fleet: .venv/ready-test
 	$(VENV)/python -m tests.benchmarks.fleet --hosts $(FLEET_HOSTS)
+
+# STORM_PUSHES pushes through a fleet whose servers, gateways, connectors and daemons are killed at
+# random: each 200 is held against the host's lookup socket. Some ten minutes.
+STORM_PUSHES ?= 10000
+
+storm: .venv/ready-test
+	$(VENV)/python -m tests.fleet.storm --pushes $(STORM_PUSHES)
 
 # Each target in tests/fuzz/ for FUZZ_SECONDS. atheris has wheels for Python 3.11 to 3.13 on x86-64;
 # with another one as PYTHON, set FUZZ_PYTHON to one of these.

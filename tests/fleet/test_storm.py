@@ -1,0 +1,23 @@
+"""A few hundred pushes in the storm; `make storm` has ten thousand."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.fleet.storm import storm
+from tests.parts.host import work_directory
+
+PUSHES = 300
+
+
+@pytest.mark.timeout(400)
+def test_no_acknowledgement_is_false_whoever_is_killed() -> None:
+    """Servers, gateways, connectors and daemons die at random: each 200 is served by its host."""
+    with work_directory() as directory:
+        tally = storm(directory, PUSHES, random.randrange(1 << 30), pause=0.5)
+    assert tally.false == []
+    # It was a storm, and it was no calm from which nobody was answered.
+    assert len(tally.killed) == 4, tally
+    assert tally.acknowledged > PUSHES // 4, tally
