@@ -52,12 +52,22 @@ def _parse(raw: bytes) -> Iterator[ocsp.OCSPResponse]:
             list(answer.extensions), list(answer.single_extensions)
             for each in answer.certificates:
                 certificates.parse_late(each)
-            # One spelling, as for a certificate; the signature is a whole number of bytes.
-            rest = raw.partition(answer.tbs_response_bytes)[2]
-            if answer.public_bytes(Encoding.DER) == raw and b"\0" + answer.signature in rest:
+            # One spelling, as for a certificate: also of what stands outside of what is signed.
+            if answer.public_bytes(Encoding.DER) == raw and _is_plain(answer, raw):
                 yield answer
     except Exception:  # noqa: BLE001 - cryptography raises half a dozen types here
         return
+
+
+def _is_plain(answer: ocsp.OCSPResponse, raw: bytes) -> bool:
+    """Whether the algorithm has no parameters but NULL, and the signature is of whole bytes.
+
+    Source: RFC 4055 section 5, RFC 5758 section 3.2.
+    """
+    rest = raw.partition(answer.tbs_response_bytes)[2]
+    algorithm = rest[2 : 2 + rest[1]]
+    parameters = algorithm[2 + algorithm[1] :]
+    return parameters in {b"", b"\5\0"} and b"\0" + answer.signature in rest
 
 
 def _check(
