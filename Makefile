@@ -82,7 +82,8 @@ build/authorized-keys build/pam-account: agent/helper/build
 
 # Some ten minutes, on a machine that does nothing else; build/bench.json and a plot beside it.
 bench: .venv/ready-test .venv/ready-bench
-	.ci/need sshd=openssh-server ssh=openssh-client gcc=gcc userdbctl=systemd-userdbd
+	.ci/need sshd=openssh-server ssh=openssh-client gcc=gcc objcopy=binutils /usr/include/stdio.h=libc6-dev \
+	    userdbctl=systemd-userdbd unshare=util-linux useradd=passwd curl=curl openssl=openssl
 	PYTHON=/usr/bin/python3 .ci/need python3:paramiko=python3-paramiko \
 	    python3:cachetools=python3-cachetools python3:yaml=python3-yaml python3:h11=python3-h11
 	$(VENV)/python -m tests.benchmarks $(FIGURES)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import uuid
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
 from tests.parts.daemon import RunningDaemon
-from tests.parts.host import login_user, work_directory
+from tests.parts.host import login_user, tool, work_directory
 from tests.parts.keys import make_key
 from tests.parts.raw import ask
 from tests.parts.signed import push
 from tests.parts.sshd import Install, RunningSshd, install_compiled, install_helper
+from tests.parts.stub_lookup import StubLookup, answering
 
 
 @pytest.mark.parametrize("install", [install_compiled, install_helper])
@@ -59,3 +63,30 @@ def test_the_login_fails_when_the_command_is_not_roots(tmp_path: Path) -> None:
         )
         assert not sshd.login(user, key).accepted
         assert "Unsafe AuthorizedKeysCommand" in sshd.log()
+
+
+@pytest.mark.parametrize(
+    ("place", "accepted"),
+    [("::1", True), ("::/64", True), ("0:0:0:1::/64", False), ("127.0.0.1", False)],
+)
+def test_sshd_reads_what_a_key_is_pinned_to(place: str, accepted: bool) -> None:
+    """An IPv6 address and its /64, as the daemon writes them, for a login from ::1."""
+    place = str(ip_network(place)).removesuffix("/128").removesuffix("/32")
+    with work_directory() as folder, login_user() as user:
+        key = make_key(folder)
+        text = f'from="{place}",restrict {key.type} {key.base64} {uuid.uuid4()}\n'
+        with StubLookup(folder, answering(text.encode())) as stub:
+            Path(stub.path).chmod(0o777)
+            with RunningSshd(
+                folder, stub.path, settings=["ListenAddress ::1"], install=install_compiled
+            ) as sshd:
+                command = [
+                    tool("ssh", "openssh-client"), "-F", "none", "-p", str(sshd.port), "-6",
+                    "-i", str(key.private), "-oBatchMode=yes", "-oIdentitiesOnly=yes",
+                    "-oIdentityAgent=none", f"-oUserKnownHostsFile={sshd.known_hosts}",
+                    f"-oHostKeyAlias=[127.0.0.1]:{sshd.port}", "-l", user, "::1", "true",
+                ]  # fmt: skip
+                done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+                assert (done.returncode == 0) == accepted, sshd.log()
+                assert ("not from a permitted host" in sshd.log()) != accepted
+        assert stub.asked
