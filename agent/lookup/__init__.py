@@ -1,1 +1,1 @@
-"""What sshd is answered."""
+"""Answers sshd's lookups."""

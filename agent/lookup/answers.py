@@ -1,4 +1,4 @@
-"""What sshd is answered: a question in one line, authorized_keys lines out of the table."""
+"""Answers a lookup line with authorized_keys lines from the table."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from agent.leases.lease import Lease
 from agent.leases.table import LeaseTable
 from agent.lookup.handouts import HandOuts, NotHandedOut
 
-# A user name is whatever sshd says (%u): the host's own names need not fit the API's pattern. The
-# fingerprint is sshd's %f, of either FingerprintHash (sshd_config(5)).
+# The user name is sshd's %u: names on the host need not match the API's pattern. The fingerprint is
+# sshd's %f, of either FingerprintHash (sshd_config(5)).
 _LINE = re.compile(
     rb"([^\x00-\x20\x7f]{1,255})"
     rb"(?: (SHA256:[A-Za-z0-9+/]{43}|MD5:[0-9a-f]{2}(?::[0-9a-f]{2}){15}))?\n"
@@ -22,11 +22,11 @@ _LINE = re.compile(
 
 
 class Malformed(ValueError):
-    """Not a lookup; whoever sent it gets nothing."""
+    """Not a lookup; it gets no answer."""
 
 
 def parse(line: bytes) -> tuple[str, Optional[str]]:
-    """The OS user, and the fingerprint if there is one. Raises Malformed."""
+    """The OS user, and the fingerprint if given. Raises Malformed."""
     match = _LINE.fullmatch(line)
     if match is None or len(line) > LIMITS.lookup_bytes:
         raise Malformed
@@ -36,14 +36,14 @@ def parse(line: bytes) -> tuple[str, Optional[str]]:
 
 
 class PullSource(Protocol):
-    """Where keys may be that nobody has brought yet."""
+    """A source that is asked for keys."""
 
     def ask(self, os_user: str, fingerprint: Optional[str]) -> Optional[asyncio.Future[None]]:
-        """Done when the table has what the source has, and soon in any case; None: do not wait."""
+        """Completes when the source's keys are in the table, or soon; None: do not wait."""
 
 
 class Lookups:
-    """Answers lookups from the table, and audits those that matter."""
+    """Answers lookups from the table, and audits the important ones."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Lookups:
         self._audit = audit
 
     def pull(self, line: bytes) -> Optional[asyncio.Future[None]]:
-        """What to wait for before answering: nothing, when a live key fits. Raises Malformed."""
+        """What to wait for before answering; None if a live key matches. Raises Malformed."""
         if self._source is None:
             return None
         os_user, fingerprint = parse(line)
@@ -72,10 +72,10 @@ class Lookups:
         """The authorized_keys lines for a lookup line. Raises Malformed.
 
         `pid` and `uid` are the helper's. A one-time key is given only to sshd's own helper, and
-        only once it is written down which sshd process it goes to.
+        only after it is recorded which sshd process gets it.
 
-        A login of a user for whom nothing was pushed is counted and not recorded: it happens with
-        every ordinary login of the host.
+        A login of a user without a push is counted and not recorded: every ordinary login on the
+        host is one.
         """
         os_user, fingerprint = parse(line)
         fitting = [lease for lease in self._table.of(os_user) if lease.is_for(fingerprint)]
@@ -105,9 +105,9 @@ class Lookups:
         return "".join(lease.line for lease in given).encode()
 
     def _hand_out(self, leases: list[Lease], fingerprint: Optional[str], pid: int) -> list[Lease]:
-        """The one-time leases of a key, once it is written down who gets them.
+        """The one-time leases of a key, after recording who gets them.
 
-        Raises NotHandedOut: PAM could not tell later that this login used one of them.
+        Raises NotHandedOut: it could not be recorded, so PAM could not recognise the login later.
         """
         if fingerprint is None:
             raise NotHandedOut("AuthorizedKeysCommand in sshd_config must end with %u %f")

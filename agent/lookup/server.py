@@ -27,10 +27,10 @@ END_MARK = b"\n"
 
 
 class LookupConnection:
-    """One helper: a line in, lines out, and the end.
+    """One helper's connection: reads a line, writes lines, and closes.
 
-    On the bare socket, and answered where it was accepted: most helpers have sent their line by
-    then, and take their answer at once. Only one that has not is waited for.
+    It uses the socket directly and answers when it is accepted: most helpers have sent their line
+    by then, and accept the answer at once. Only the others are registered with the event loop.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class LookupConnection:
         self._lookups = lookups
         self._admissions = admissions
         self._waiting = waiting
-        # What has to be done before there is an answer; most are answered at once.
+        # Work that the answer waits for; most are answered at once.
         self._pulling: Optional[asyncio.Future[None]] = None
         self._admitting: Optional[asyncio.Task[bytes]] = None
         self._inbox = self._outbox = b""
@@ -48,7 +48,7 @@ class LookupConnection:
         self._readable()
 
     def close(self) -> None:
-        """End it now."""
+        """Close it now."""
         if self._deadline is not None:
             self._deadline.cancel()
             self._waiting.pop(self, None)
@@ -57,7 +57,7 @@ class LookupConnection:
             loop.remove_writer(self._sock)
         for pending in (self._pulling, self._admitting):
             if pending is not None:
-                pending.cancel()  # nobody is there to go on: a use that is being written stays
+                pending.cancel()  # the helper is gone: a use that is being written stays
         self._sock.close()
 
     def _readable(self) -> None:
@@ -69,7 +69,7 @@ class LookupConnection:
             self.close()
             return
         except BaseException:
-            self.close()  # a defect of ours must leave nobody waiting
+            self.close()  # a bug must not leave a helper waiting
             raise
         if answered:
             self._writable()
@@ -79,7 +79,7 @@ class LookupConnection:
             self._wait().remove_reader(self._sock)
 
     def _receive(self) -> bool:
-        """Take what has arrived; whether there is an answer now. Raises Malformed, OSError."""
+        """Read what has arrived; returns whether to answer now. Raises Malformed, OSError."""
         data = self._sock.recv(LIMITS.lookup_bytes, socket.MSG_DONTWAIT)
         self._inbox += data
         if data and b"\n" not in self._inbox and len(self._inbox) < LIMITS.lookup_bytes:
@@ -100,7 +100,7 @@ class LookupConnection:
         self._outbox = answer + END_MARK
 
     def _pulled(self, _: asyncio.Future[None]) -> None:
-        """The source has answered, or not in time: what is in the table now is the answer."""
+        """The source has answered, or not in time: answer from the table now."""
         if self not in self._waiting:
             return
         try:
@@ -111,14 +111,14 @@ class LookupConnection:
             self._writable()
 
     def _admit(self, question: Question) -> None:
-        """Answer PAM's account phase, once a use is written down."""
+        """Answer PAM's account phase, after a use is recorded."""
         answering = self._admissions.answer(question, *peer_process(self._sock))
         self._admitting = asyncio.get_running_loop().create_task(answering)
         self._admitting.add_done_callback(self._admitted)
 
     def _admitted(self, task: asyncio.Task[bytes]) -> None:
         if self not in self._waiting:
-            return  # whoever asked has gone; what was written down stays
+            return  # the peer is gone; what was recorded stays
         if task.cancelled() or task.exception() is not None:
             log.error("a login was not admitted: %r", task)
             self.close()  # without an answer the login is refused
@@ -140,7 +140,7 @@ class LookupConnection:
         self.close()
 
     def _wait(self) -> asyncio.AbstractEventLoop:
-        """Give it a second, as long as the helper has, to ask and to read; the event loop."""
+        """Give the helper its second to ask and to read; returns the event loop."""
         loop = asyncio.get_running_loop()
         if self._deadline is None:
             if len(self._waiting) >= LIMITS.lookup_connections:
@@ -155,7 +155,7 @@ Waiting = dict[LookupConnection, None]
 
 
 def make_room(waiting: Waiting) -> None:
-    """The oldest gives way: a helper that is alive has long had its answer."""
+    """Drop the oldest: a live helper would have its answer by now."""
     if waiting:
         next(iter(waiting)).close()
 
@@ -177,9 +177,9 @@ class LookupServer:
         self._listen()
 
     async def stop(self) -> None:
-        """Accept no more; whoever has connected is answered, if it asks within its second.
+        """Accept no more; answer connected helpers that ask within their second.
 
-        The socket's path stays: systemd may listen there too, and let who comes now wait.
+        The socket's path stays: systemd may listen there too, and new helpers then wait there.
         """
         if self._listener is None:
             return
@@ -209,7 +209,7 @@ class LookupServer:
             LookupConnection(sock, self._lookups, self._admissions, self._waiting)
 
     def _cannot_accept(self, error: OSError) -> None:
-        """No descriptor or no memory left (accept(2)): make room, and try again in a moment."""
+        """No descriptor or memory left (accept(2)): make room, and retry after a pause."""
         log.warning("cannot accept a lookup: %s", error.strerror)
         make_room(self._waiting)
         loop = asyncio.get_running_loop()

@@ -1,1 +1,1 @@
-"""The source socket: what the processes with a network of their own offer the daemon."""
+"""The source socket: leases that separate processes with network access offer the daemon."""

@@ -1,4 +1,4 @@
-"""A breaker: after a run of failures nothing is tried for a while, then once, then again."""
+"""A circuit breaker: after several failures in a row, attempts pause; then one attempt decides."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from agent.host.clock import Clock
 
 
 class Breaker:
-    """Closed: everything is tried. Open: nothing, until its rest is over; then one attempt decides.
+    """Closed: attempts are made. Open: none, until the pause is over; then one attempt decides.
 
     Args:
-        report: is told in words when it opens and when it closes; not of what is between.
+    report: called with a message when it opens and when it closes.
     """
 
     def __init__(self, clock: Clock, report: Callable[[str], None]) -> None:
@@ -25,11 +25,11 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether it keeps attempts away, or all but one."""
+        """Whether it is open, or one attempt is being made."""
         return self._rest > 0.0
 
     def admits(self) -> bool:
-        """Whether an attempt may be made now; its outcome must then be told."""
+        """Whether an attempt may be made now; the caller must then report its outcome."""
         if not self.is_open:
             return True
         if self._trying or self._clock.boottime() < self._until:
@@ -38,17 +38,17 @@ class Breaker:
         return True
 
     def succeed(self) -> None:
-        """An attempt went well."""
+        """Report that an attempt succeeded."""
         if self.is_open:
             self._report("it answers again")
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was: there is somebody else to be asked."""
+        """Close it: there is a new source."""
         self._failures, self._rest, self._trying = 0, 0.0, False
 
     def fail(self, why: str) -> None:
-        """An attempt failed."""
+        """Report that an attempt failed."""
         self._failures += 1
         if self._failures < LIMITS.pull_failures:
             return

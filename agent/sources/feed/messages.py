@@ -1,7 +1,7 @@
-"""What is said on the source socket: one JSON object a line, in both directions.
+"""The messages on the source socket: one JSON object per line, in both directions.
 
-Both sides import this, and neither anything else of the other. Parsing is strict: what is not
-exactly a message of the form below is refused, and the connection closed.
+Both sides import this module, and nothing else of each other. Parsing is strict: anything that is
+not exactly a message below is refused, and the connection closed.
 
     source → daemon  {"hello": "ec2", "version": 1}                       the first line
                      {"health": "well"} or {"health": "away", "reason": TEXT}
@@ -30,14 +30,14 @@ ROLES = ("ec2", "fleet")
 
 @dataclass(frozen=True)
 class Hello:
-    """Who is there. `role` is one of ROLES."""
+    """A source's role, one of ROLES."""
 
     role: str
 
 
 @dataclass(frozen=True)
 class Health:
-    """Whether the source can be asked. `reason`: what is wrong, where it cannot."""
+    """Whether the source can be asked; if not, `reason` says why."""
 
     well: bool
     reason: str = ""
@@ -45,7 +45,7 @@ class Health:
 
 @dataclass(frozen=True)
 class Ask:
-    """Which keys there are for an OS user; those with `fingerprint` (sshd's %f) matter most."""
+    """Asks for an OS user's keys; `fingerprint` (sshd's %f) is the wanted one."""
 
     number: int
     os_user: str
@@ -58,10 +58,10 @@ class Offered:
 
     Attributes:
         key: type and base64.
-        left: seconds that it lives from now, above 0 and at most 60.
-        digest: SHA-256 in hexadecimal of what was signed: the same for the same push.
-        dated: about when it was pushed, in seconds since the Unix epoch.
-        caller, request_id: who pushed it, and by which request, as the source knows them.
+        left: remaining seconds of its life, above 0 and at most 60.
+        digest: SHA-256 in hexadecimal of the signed data: the same for the same push.
+        dated: approximate time of the push, in seconds since the Unix epoch.
+        caller, request_id: who pushed it, and in which request, according to the source.
     """
 
     os_user: str
@@ -76,7 +76,7 @@ class Offered:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A key that the source has refused. What is named of it was verified."""
+    """A key that the source has refused. The fields that are set were verified."""
 
     reason: str
     request_id: Optional[str] = None
@@ -86,7 +86,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to Ask. `failed`: why the source could not find out; empty when it could."""
+    """The answer to Ask. `failed`: why the source could not answer; empty if it could."""
 
     number: int
     offers: Sequence[Offered] = ()
@@ -96,7 +96,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Deliver:
-    """A message out of a fleet's bus, for the daemon to decide on."""
+    """A message from a fleet's bus, for the daemon to decide on."""
 
     number: int
     message: bytes
@@ -104,7 +104,7 @@ class Deliver:
 
 @dataclass(frozen=True)
 class Reply:
-    """The daemon's answer to Deliver, to be sent where that came from."""
+    """The daemon's answer to Deliver, for its sender."""
 
     number: int
     message: bytes
@@ -122,7 +122,7 @@ FromDaemon = Union[Ask, Reply]
 
 
 def encode(message: Union[FromSource, FromDaemon]) -> bytes:
-    """A line. Raises Violation: it is too long for one."""
+    """The message as a line. Raises Violation if it is too long."""
     line = json.dumps(_document(message), separators=(",", ":")).encode() + b"\n"
     if len(line) > MAX_BYTES:
         raise Violation(f"a line of {len(line)} bytes; {MAX_BYTES} are the most")
@@ -157,7 +157,7 @@ def _given(each: Union[Offered, Refusal]) -> dict[str, Any]:
 
 
 def from_source(line: bytes) -> FromSource:
-    """What a source says. Raises Violation."""
+    """Parse a source's line. Raises Violation."""
     document = members.parse(line)
     if "hello" in document:
         return _hello(document)
@@ -184,7 +184,7 @@ def from_source(line: bytes) -> FromSource:
 
 
 def from_daemon(line: bytes) -> FromDaemon:
-    """What the daemon says. Raises Violation."""
+    """Parse the daemon's line. Raises Violation."""
     document = members.parse(line)
     if "ask" in document:
         check(

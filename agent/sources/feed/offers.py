@@ -1,4 +1,4 @@
-"""What a source offers, through the intake: a lease, nothing new, or a refusal, told once."""
+"""Passes a source's offers to the intake; a repeated refusal is recorded once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from agent.sources.replay import ReplayMemoryFull, TooOld
 
 log = logging.getLogger("sixtykeyd")
 
-# What the audit calls each refusal: the names that the API has for the same.
+# Audit codes of refusals: the API's names for the same errors.
 CODES: dict[type[Exception], str] = {
     KeyRejected: "InvalidArgsException",
     UserDenied: "AccessDeniedException",
@@ -45,10 +45,10 @@ class Offers:
         self._users: cachetools.LRUCache[str, str] = cachetools.LRUCache(LIMITS.refused_offers)
 
     async def take(self, offered: Offered, received: float) -> None:
-        """Make a lease of it, unless it is one already or was one.
+        """Make it a lease, unless it is one already or was one.
 
         Args:
-            received: when it was said to have so many seconds left (CLOCK_BOOTTIME, s).
+        received: when `left` was received (CLOCK_BOOTTIME, s).
         """
         record = Record(
             "push",
@@ -67,7 +67,7 @@ class Offers:
             self._refuse(record, offered.digest)
 
     def refuse(self, refusal: Refusal, os_user: str) -> None:
-        """Record what the source itself has refused, of which it tells once."""
+        """Record what the source itself has refused; it reports it once."""
         record = Record(
             "push",
             "Refused",
@@ -110,16 +110,16 @@ class Offers:
         context.audit.record(record)
 
     def _check_user(self, offered: Offered) -> None:
-        """What is signed does not say for whom it is: one push is a key for one user, the first.
+        """Accept one push for one user only, the first: the signed data does not name the user.
 
-        Whoever could answer in the place of EC2's metadata might show a push to one user as another
-        one's. Raises UserDenied, where it is still known whose it was.
+        A forged metadata service could show one user's push as another's. Raises UserDenied if the
+        push is known to be another user's.
         """
         if self._users.get(offered.digest, offered.os_user) != offered.os_user:
             raise UserDenied("This push was taken for another OS user.")
 
     def _refuse(self, record: Record, digest: str) -> None:
-        """Tell of it once for as long as it is the same: it comes again with each login."""
+        """Record it once while it stays the same: it is repeated with each login."""
         if (digest, record.outcome) not in self._refused:
             self._refused[digest, record.outcome] = True
             self._sample(record)

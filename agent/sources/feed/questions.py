@@ -1,8 +1,8 @@
-"""What lookups want to know of a source: asked once for each user, and waited for, but not long.
+"""Lookups' questions to a source: one for each user at a time, with a short wait.
 
-A lookup must see what was there when it began. So it shares a question that has not been sent yet,
-and never one whose answer may have been made before it began: for each user one question is on its
-way, and one more is waiting for that.
+A lookup must see what the source had when the lookup began. So it shares a question that has not
+been sent yet, and never one whose answer may be older: for each user one question is in progress,
+and one more may wait for it.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ class _Question:
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
     def release(self) -> None:
-        """Let everybody go who waits."""
+        """Release all waiting lookups."""
         for future in self.waiting:
             _release(future)
 
 
 class Questions:
-    """Questions to one source, from when it is there until it goes.
+    """Questions to one source, for as long as it is connected.
 
     Args:
-        send: says it to the source.
-        hang: is called when an answer is owed for so long that the source must hang.
-        seconds: how long a lookup waits, and how long a question may take before it has failed.
+    send: sends a question to the source.
+    hang: called when an answer is so late that the source must have hung.
+    seconds: how long a lookup waits, and after which a question has failed.
     """
 
     def __init__(
@@ -53,19 +53,19 @@ class Questions:
         self._seconds = seconds
         self._number = 0
         self._waiting = 0
-        # What was sent and is owed an answer, by number; and the timer that ends its time.
+        # Sent questions without an answer, by number; and their timers.
         self._owed: dict[int, tuple[_Question, asyncio.TimerHandle]] = {}
-        # By user: the number that lookups wait for, and the question that comes after it.
+        # By user: the number that lookups wait for, and the next question.
         self._sent: dict[str, int] = {}
         self._next: dict[str, _Question] = {}
 
     @property
     def waiting(self) -> int:
-        """How many lookups wait."""
+        """The number of waiting lookups."""
         return self._waiting
 
     def ask(self, os_user: str, fingerprint: Optional[str]) -> Optional[asyncio.Future[None]]:
-        """Done when the answer was taken, or none comes in time. None: do not wait at all."""
+        """Completes when the answer was processed, or is too late. None: do not wait at all."""
         if self._waiting >= LIMITS.pull_waiting:
             return None
         if os_user in self._sent:
@@ -81,17 +81,17 @@ class Questions:
         return self._wait_for(question)
 
     def user_of(self, number: int) -> str:
-        """Whom a question was about that is owed an answer. Raises Violation: there is none."""
+        """The user of an unanswered question. Raises Violation: there is no such question."""
         if number not in self._owed:
             raise Violation("it answers what it was not asked")
         return self._owed[number][0].os_user
 
     def finish(self, number: int, failed: str = "") -> None:
-        """The answer was taken; `failed`: the source says why it has none."""
+        """Note that the answer was processed; `failed`: the source's reason why it has none."""
         question, timer = self._owed.pop(number)
         timer.cancel()
         if self._sent.get(question.os_user) != number:
-            return  # it came too late, which was counted then
+            return  # it came too late, which was counted before
         if failed:
             self._breaker.fail(failed)
         else:
@@ -99,7 +99,7 @@ class Questions:
         self._release(question)
 
     def close(self) -> None:
-        """The source has gone: nobody waits for it."""
+        """Release all lookups: the source has gone."""
         for question, timer in self._owed.values():
             timer.cancel()
             question.release()
@@ -109,7 +109,7 @@ class Questions:
             left.clear()
 
     def _put(self, question: _Question) -> bool:
-        """Send it, if anything may be asked now."""
+        """Send it, if questions may be sent now."""
         if len(self._owed) >= LIMITS.pull_questions or not self._breaker.admits():
             return False
         self._number += 1
@@ -120,7 +120,7 @@ class Questions:
         return True
 
     def _expire(self, number: int) -> None:
-        """Nobody waits any longer; what is answered later is taken all the same."""
+        """Release its lookups; a later answer is still processed."""
         question, _ = self._owed[number]
         left = max(LIMITS.source_answer_seconds - self._seconds, 0.0)
         timer = asyncio.get_running_loop().call_later(left, self._hang)
@@ -129,7 +129,7 @@ class Questions:
         self._release(question)
 
     def _release(self, question: _Question) -> None:
-        """Those who wait for it go, and the next question of this user is sent."""
+        """Release its lookups, and send this user's next question."""
         del self._sent[question.os_user]
         question.release()
         following = self._next.pop(question.os_user, None)

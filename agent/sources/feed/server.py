@@ -1,7 +1,7 @@
-"""The source socket's server: who may be which source, one of each, and strictly by the line.
+"""The source socket's server: checks who may be which source, and accepts one of each.
 
-The kernel says who is at the other end (SO_PEERCRED). Nothing that a source does holds up a lookup
-or a push: what it is told is written without waiting, and it is dropped when it does not read.
+The kernel says who the peer is (SO_PEERCRED). Nothing that a source does delays a lookup or a push:
+writes to it never block, and it is dropped if it does not read.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ log = logging.getLogger("sixtykeyd")
 
 
 class Role(Protocol):
-    """The daemon's part in speaking with a source; there is one source of a role at a time."""
+    """The daemon's side of a kind of source; one source at a time has a role."""
 
     def attach(self, link: Link) -> None:
-        """A source has said hello. The one before it, if there was one, has been detached."""
+        """A source has said hello. The previous one, if any, has been detached."""
 
     def detach(self) -> None:
-        """The source has gone, or was dropped."""
+        """The source has disconnected, or was dropped."""
 
     async def take(self, message: FromSource) -> None:
-        """The source has said this. Raises Violation: it may not have."""
+        """Process a source's message. Raises Violation if it is not allowed."""
 
 
 class Link:
-    """A connected source, for its role to speak with. `uid` is its user's, as the kernel says."""
+    """A connected source. `uid` is its user's, according to the kernel."""
 
     def __init__(self, writer: asyncio.StreamWriter, uid: int) -> None:
         self._writer = writer
@@ -51,20 +51,20 @@ class Link:
         self.role: Optional[str] = None
 
     def send(self, message: FromDaemon) -> None:
-        """Say something. Never waits: a source that does not read is dropped."""
+        """Send a message. Never blocks: a source that does not read is dropped."""
         self._writer.write(encode(message))
         if self._writer.transport.get_write_buffer_size() > LIMITS.source_backlog_bytes:
             self.drop("it does not read what it is told")
 
     def drop(self, why: str) -> None:
-        """End the connection, and say why in the log."""
+        """End the connection, and log the reason."""
         if not self._writer.transport.is_closing():
             log.warning("source %s (uid %d): dropped: %s", self.role or "unnamed", self.uid, why)
             self._writer.transport.abort()
 
 
 def allowed_roles(uid: int) -> tuple[str, ...]:
-    """Which sources a user may be: each has its own; root and the daemon's own may be any."""
+    """The roles of a user: each source has its own user; root and the daemon's may have any."""
     if uid in {0, os.geteuid()}:
         return ROLES
     try:
@@ -87,9 +87,9 @@ class FeedServer:
         self._allowed = allowed
         self._hello_seconds = hello_seconds
         self._listener: Optional[socket.socket] = None
-        # Every connection's task, the oldest first, and what it speaks over once that is known.
+        # Every connection's task, the oldest first, and its link once it has one.
         self._links: dict[asyncio.Task[None], Optional[Link]] = {}
-        # Who is which source now.
+        # The current source of each role.
         self._live: dict[str, Link] = {}
 
     def start(self, listener: socket.socket) -> None:
@@ -100,7 +100,7 @@ class FeedServer:
         self._listen()
 
     async def stop(self) -> None:
-        """Accept no more, and let every source go; they connect again to whoever comes next."""
+        """Accept no more, and disconnect every source; they reconnect to the next daemon."""
         if self._listener is not None:
             asyncio.get_running_loop().remove_reader(self._listener)
             self._listener.close()
@@ -123,7 +123,7 @@ class FeedServer:
         except (BlockingIOError, ConnectionError):
             return
         except OSError as error:
-            # No descriptor left (accept(2)): sources wait, and this tries again in a moment.
+            # No descriptor left (accept(2)): sources wait, and this retries after a pause.
             log.warning("cannot accept a source: %s", error.strerror)
             loop.remove_reader(self._listener)
             loop.call_later(LIMITS.accept_retry_seconds, self._listen)
@@ -135,7 +135,7 @@ class FeedServer:
         task.add_done_callback(self._links.pop)
 
     def _make_room(self) -> None:
-        """The oldest that has not said who it is gives way; the live sources stay."""
+        """Drop the oldest connection without a role; the sources stay."""
         unnamed = [task for task, link in self._links.items() if link is None or not link.role]
         if len(self._links) >= LIMITS.source_connections:
             unnamed[0].cancel()
@@ -160,15 +160,15 @@ class FeedServer:
         except ValueError:
             link.drop(f"a line of more than {MAX_BYTES} bytes")
         except OSError:
-            pass  # it has gone
-        except Exception:  # a defect of ours must not end in silence
+            pass  # it has disconnected
+        except Exception:  # a bug must be logged
             log.exception("source %s (uid %d) failed", link.role, uid)
         finally:
             self._forget(link)
             writer.transport.abort()
 
     async def _converse(self, reader: asyncio.StreamReader, link: Link) -> None:
-        """Hear who it is, and then what it says, until it goes. Raises Violation, OSError."""
+        """Read its hello, and then its messages, until it ends. Raises Violation, OSError."""
         role = self._greet(await asyncio.wait_for(reader.readline(), self._hello_seconds), link)
         while line := await reader.readline():
             message = from_source(line)
@@ -177,7 +177,7 @@ class FeedServer:
             await role.take(message)
 
     def _greet(self, line: bytes, link: Link) -> Role:
-        """The role that the source has. Raises Violation: none that it may have here."""
+        """The source's role. Raises Violation: it may not have that role here."""
         hello = from_source(line)
         if not isinstance(hello, Hello):
             raise Violation("it has not said hello")
@@ -196,7 +196,7 @@ class FeedServer:
         return self._roles[hello.role]
 
     def _forget(self, link: Link) -> None:
-        """Its role has nobody to speak with any more, unless another one has come."""
+        """Detach its role, unless another source has taken it."""
         if link.role is not None and self._live.get(link.role) is link:
             del self._live[link.role]
             self._roles[link.role].detach()
