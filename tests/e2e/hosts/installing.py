@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from tests.e2e.hosts.host import SCRIPTS, Host
@@ -58,6 +59,12 @@ def service(host: Host) -> None:
             "sixtykeyd-push.socket sixtykeyd-https.socket || true"
         )
         expect(enabled.split() == ["enabled"] * 3 + ["disabled"], enabled)
+    with host.report.step("sixtykey check tells that sshd runs the compiled helper") as seen:
+        said = host.machine.run("sixtykey", "check", "--json", check=False).stdout
+        told = [fact["What"] for fact in json.loads(said)["Facts"] if fact["Name"] == "helper-form"]
+        seen.extend(told)
+        path = "/usr/lib/sixtykey/authorized-keys"
+        expect(told == [f"sshd runs the compiled helper: {path}"], said)
     with host.report.step(
         "exposure at most 1.0, no root, no capability, seccomp on, memory bounded, no core dump"
     ) as seen:
