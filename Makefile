@@ -140,10 +140,10 @@ packages: | $(VENV)/python
 	.ci/need dpkg-buildpackage=dpkg-dev lintian=lintian rpmbuild=rpm rpmlint=rpmlint \
 	    checkmodule=checkpolicy semodule_package=semodule-utils bzip2=bzip2 \
 	    gcc=gcc /usr/include/stdio.h=libc6-dev $(ARM64)
-	packaging/build-deb
+	PYTHON=$(VENV)/python packaging/build-deb
 	PYTHON=$(VENV)/python packaging/build-rpm
 	packaging/lint
-	$(VENV)/python packaging/vendor newer packaging/rpm/vendor.lock
+	$(VENV)/python packaging/vendor newer packaging/rpm/vendor.lock packaging/nats.lock
 
 # Booted Debian hosts with the packages on them; as root. HOSTS chooses some of them.
 HOSTS ?=

@@ -30,7 +30,7 @@ def bill(
     """The document, for a package's name, version and architecture; the same for the same pins."""
     name, version, architecture = package
     components = [_component(pin, wheels, vendor) for _, pin in sorted(pins.items())]
-    purl = f"pkg:rpm/{name}@{version}?arch={architecture}"
+    purl = f"pkg:generic/{name}@{version}?arch={architecture}"
     made = json.dumps(components, sort_keys=True)
     return {
         "bomFormat": "CycloneDX",

@@ -124,7 +124,7 @@ def test_the_bill_of_materials(locked: Path) -> None:
     text = (locked / "arm" / "sbom.cdx.json").read_text()
     bill = json.loads(text)
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
-    assert bill["metadata"]["component"]["purl"] == "pkg:rpm/sixtykey@1.2.3?arch=aarch64"
+    assert bill["metadata"]["component"]["purl"] == "pkg:generic/sixtykey@1.2.3?arch=aarch64"
     parts = {part["name"]: part for part in bill["components"]}
     assert {name: part["purl"] for name, part in parts.items()} == {
         "pure": "pkg:pypi/pure@1.0.0", "native": "pkg:pypi/native@2.1.0",
