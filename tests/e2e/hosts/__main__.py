@@ -19,6 +19,7 @@ from tests.e2e.hosts import (
     conflicts,
     ec2,
     faults,
+    fleet,
     installing,
     journey,
     older,
@@ -68,6 +69,7 @@ def debian(host: Host) -> None:
         removing.remove(host, session)
         installing.fresh_install(host, host.current)
         journey.local_push(host)
+        fleet.packages(host, "deb")
         unit_tests.run(host)
     finally:
         session.close()

@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.hosts import installing, journey, removing, restarts, selinux
+from tests.e2e.hosts import fleet, installing, journey, removing, restarts, selinux
 from tests.e2e.hosts.host import Host
 from tests.e2e.hosts.report import expect
 
@@ -85,6 +85,7 @@ def rpm(host: Host) -> None:
         erase(host, session)
         install_and_upgrade(host)
         journey.local_push(host)
+        fleet.packages(host, "rpm")
         erase(host, session)
     finally:
         session.close()
