@@ -1,0 +1,63 @@
+"""packaging/install-files: what belongs to which package."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from pathlib import Path
+
+from tests.parts.host import ROOT, tool
+from tests.parts.project import project_files
+
+SCRIPT = ROOT / "packaging" / "install-files"
+# Where a file is that some package must have.
+SHIPPED = (
+    "packaging/man",
+    "packaging/launchers",
+    "packaging/completion",
+    "packaging/config",
+    "systemd",
+)
+
+
+def test_no_file_is_forgotten() -> None:
+    """Every manual page, launcher, completion, unit, user and preset is named there."""
+    text = SCRIPT.read_text("utf-8")
+    paths = [str(path.relative_to(ROOT)) for path in project_files()]
+    names = [path.rpartition("/")[2] for path in paths if path.startswith(SHIPPED)]
+    assert len(names) > 30
+    assert [name for name in names if name not in text] == []
+
+
+def test_what_sshd_and_pam_run_is_compiled(tmp_path: Path) -> None:
+    """Both by the paths that sshd_config and PAM name; nobody but their owner may change them."""
+    tool("gcc", "gcc")
+    folder = tmp_path / "root"
+    command = [str(SCRIPT), "sixtykey", platform.machine(), str(folder), "/units", "/zsh"]
+    subprocess.run(command, check=True, timeout=100)
+    library = folder / "usr" / "lib" / "sixtykey"
+    for name in ("authorized-keys", "pam-account"):
+        program = library / name
+        assert program.read_bytes().startswith(b"\x7fELF")
+        assert program.stat().st_mode & 0o777 == 0o755
+        done = subprocess.run([program, "--help"], capture_output=True, check=False, timeout=60)
+        assert b"usage: " + name.encode() in done.stdout + done.stderr
+    first = (library / "authorized-keys-python").read_text("utf-8").splitlines()[0]
+    assert first == "#!/usr/bin/python3 -IS"
+
+
+def test_an_unknown_package_is_an_error(tmp_path: Path) -> None:
+    """A name with a slip in it makes no empty package."""
+    command = [str(SCRIPT), "sixtykey-fleets", "x86_64", str(tmp_path / "root"), "/units", "/zsh"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "no package sixtykey-fleets" in done.stderr
+    assert not (tmp_path / "root").exists()
+
+
+def test_a_processor_without_a_compiler_is_an_error(tmp_path: Path) -> None:
+    """Nothing is packed in the place of a program that could not be compiled."""
+    command = [str(SCRIPT), "sixtykey", "sparc64", str(tmp_path / "root"), "/units", "/zsh"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode != 0
+    assert not (tmp_path / "root" / "usr/lib/sixtykey/authorized-keys").exists()
