@@ -59,12 +59,7 @@ def service(host: Host) -> None:
             "sixtykeyd-push.socket sixtykeyd-https.socket || true"
         )
         expect(enabled.split() == ["enabled"] * 3 + ["disabled"], enabled)
-    with host.report.step("sixtykey check tells that sshd runs the compiled helper") as seen:
-        said = host.machine.run("sixtykey", "check", "--json", check=False).stdout
-        told = [fact["What"] for fact in json.loads(said)["Facts"] if fact["Name"] == "helper-form"]
-        seen.extend(told)
-        path = "/usr/lib/sixtykey/authorized-keys"
-        expect(told == [f"sshd runs the compiled helper: {path}"], said)
+    compiled(host)
     with host.report.step(
         "exposure at most 1.0, no root, no capability, seccomp on, memory bounded, no core dump"
     ) as seen:
@@ -81,6 +76,16 @@ def service(host: Host) -> None:
         expect(shown.split() == [f"MemoryMax={384 * 2**20}", "MemorySwapMax=0"], shown)
         limits = host.machine.shell(f"cat /proc/{host.main_pid()}/limits")
         expect(re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE) is not None, limits)
+
+
+def compiled(host: Host) -> None:
+    """Which helper sshd runs, in the words of the operator's command."""
+    with host.report.step("sixtykey check tells that sshd runs the compiled helper") as seen:
+        said = host.machine.run("sixtykey", "check", "--json", check=False).stdout
+        told = [fact["What"] for fact in json.loads(said)["Facts"] if fact["Name"] == "helper-form"]
+        seen.extend(told)
+        path = "/usr/lib/sixtykey/authorized-keys"
+        expect(told == [f"sshd runs the compiled helper: {path}"], said)
 
 
 PROBE = """\
