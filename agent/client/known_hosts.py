@@ -27,6 +27,14 @@ def name_of(host: str, port: int) -> str:
     return host if port == 22 else f"[{host}]:{port}"
 
 
+def begin(environ: Environment) -> None:
+    """Have the file be there: ssh gives up where its KnownHostsCommand fails. Raises Trouble."""
+    path = file_of(environ)
+    folders.private(os.path.dirname(path))
+    if not os.path.exists(path):
+        folders.write(path, "")
+
+
 def tell(environ: Environment, host: str, port: int, keys: Sequence[str]) -> None:
     """From now on these, as TYPE BASE64, are the host's keys; none is none. Raises Trouble."""
     path, name = file_of(environ), name_of(host, port).lower()

@@ -29,8 +29,6 @@ class Settings:
         self.environ = environ
         self.origins: dict[str, str] = {}
         self._values: dict[str, Any] = {}
-        self.key_seconds = limits.KEY_SECONDS
-        self.key_confirm = False
         self.patterns: list[str] = []
 
     def put(self, name: str, value: Any, origin: str) -> None:
@@ -50,14 +48,23 @@ class Settings:
         return [value] if isinstance(value, str) else list(value)
 
     @property
+    def key_seconds(self) -> int:
+        """How long the session's key lives in the agent (s)."""
+        return int(self._values["key.lifetime"])
+
+    @property
+    def key_confirm(self) -> bool:
+        """Whether the agent asks at each use of it."""
+        return self._values["key.confirm"] is True
+
+    @property
     def endpoint(self) -> str:
         """The URL of a host or gateway, or AWS."""
         return self.get("endpoint") or AWS
 
     def told(self) -> list[str]:
         """Each value with where it comes from, for --debug."""
-        lines = [f"{name} = {self._values[name]!s} ({self.origins[name]})" for name in self.origins]
-        return lines or ["nothing is configured"]
+        return [f"{name} = {self._values[name]!s} ({self.origins[name]})" for name in self.origins]
 
 
 def load(environ: Environment, given: Mapping[str, Optional[str]], host: str = "") -> Settings:
@@ -88,8 +95,9 @@ def load(environ: Environment, given: Mapping[str, Optional[str]], host: str = "
             settings.put(name, environ.get(variable), f"environment, {variable}")
         settings.put(name, DEFAULTS.get(name), "default")
     key = document.get("key") or {}
-    settings.key_seconds = key.get("lifetime", limits.KEY_SECONDS)
-    settings.key_confirm = key.get("confirm") is True
+    for name, default in (("lifetime", limits.KEY_SECONDS), ("confirm", False)):
+        settings.put(f"key.{name}", key.get(name), path)
+        settings.put(f"key.{name}", default, "default")
     return settings
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 
-from agent.client import platform, session_key, settings
+from agent.client import known_hosts, platform, session_key, settings
 from agent.commands.options import CLIENT, Usage
 from agent.commands.trouble import DONE, REFUSED, Trouble, plain
 
@@ -47,6 +47,8 @@ def run(options: Options, words: Sequence[str]) -> int:
     if options.on("--confirm"):
         session_key.forget(environ)
     key = session_key.ensure(environ, lifetime, confirm, session_key.margin(lifetime))
+    # A connection without a proxy (ssh -J) has ssh read it too.
+    known_hosts.begin(environ)
     if options.on("--quiet"):
         return DONE
     minutes = max(1, round(key.left(time.time()) / 60))

@@ -37,7 +37,7 @@ def run(options: Options, words: Sequence[str]) -> int:
     if not words:
         raise Usage("give a HOST")
     platform.check()
-    from agent.client import private_agent, session_key, settings, ssh_config
+    from agent.client import known_hosts, private_agent, session_key, settings, ssh_config
 
     # The proxy that ssh runs is told what we were told.
     told = {f"SIXTYKEY_{name.upper()}": str(value) for name, value in options.given().items()}
@@ -51,6 +51,7 @@ def run(options: Options, words: Sequence[str]) -> int:
     key = session_key.ensure(
         environ, lifetime, found.key_confirm, session_key.margin(lifetime)
     )  # fmt: skip
+    known_hosts.begin(environ)
     command = ["ssh", *ssh_config.options(environ)]
     if key.agent.path == private_agent.socket_path(environ):
         command.append(f"-oIdentityAgent={key.agent.path}")

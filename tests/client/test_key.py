@@ -50,6 +50,8 @@ def test_login_gives_the_agent_a_key(user: User) -> None:
     assert fingerprint(user) in done.out
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(user.folder.stat().st_mode) == 0o700
+    # ssh's KnownHostsCommand reads it, and must not fail.
+    assert (user.folder / "known_hosts").read_text() == ""
 
 
 def test_the_agent_forgets_it_by_itself(user: User) -> None:

@@ -125,6 +125,22 @@ def test_every_problem_is_told_at_once_with_its_place(environ: dict[str, str]) -
         assert place in refused.value.words
 
 
+def test_debug_tells_where_each_value_comes_from(environ: dict[str, str]) -> None:
+    """Every value has its origin beside it, the defaults too."""
+    path = write(environ, {"key": {"confirm": True}, "zone": "a-1a"})
+    told = load({**environ, "AWS_REGION": "r-1", "SIXTYKEY_CA": "/ca"}, profile="p").told()
+    assert sorted(told) == sorted([
+        "profile = p (option --profile)",
+        "ca = /ca (environment, SIXTYKEY_CA)",
+        f"zone = a-1a ({path})",
+        f"key.confirm = True ({path})",
+        "region = r-1 (environment, AWS_REGION)",
+        "endpoint = aws (default)",
+        "network = any (default)",
+        "key.lifetime = 3600 (default)",
+    ])  # fmt: skip
+
+
 def test_a_file_that_was_named_must_be_there(environ: dict[str, str]) -> None:
     """The usual file may be missing; one of --config or SIXTYKEY_CONFIG may not."""
     load(environ)
