@@ -20,6 +20,7 @@ from agent.sources.api.errors import ApiError
 from agent.sources.api.message import Peer, Request, Response
 from agent.sources.api.routing import route
 from agent.sources.api.wire import Wire
+from tests.fuzz.fleet import FLEET
 from tests.fuzz.sources import SOURCES
 
 _HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"
@@ -156,6 +157,7 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
         ],
     ),
     **SOURCES,
+    **FLEET,
 }  # fmt: skip
 
 _LINE = (
