@@ -155,7 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
             return 404, b"not found"
 
 
-class MetadataServer(ThreadingHTTPServer):
+class MetadataServer(Part, ThreadingHTTPServer):
     """Serves a MetadataFolder inside the `with` block, each connection in a thread of its own."""
 
     daemon_threads = True
@@ -173,12 +173,11 @@ class MetadataServer(ThreadingHTTPServer):
         host, port = self.server_address[:2]
         return f"http://[{host!s}]:{port}" if ":" in str(host) else f"http://{host!s}:{port}"
 
-    def __enter__(self) -> MetadataServer:
+    def begin(self) -> None:
         """Start."""
         self._thread.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def finish(self) -> None:
         """Stop listening; connections that are open end by themselves."""
         self.shutdown()
         self.server_close()

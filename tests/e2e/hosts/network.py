@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.e2e.hosts.machine import Machine
+from tests.parts.part import Part
 
 
-class Client:
+class Client(Part):
     """Where the AWS CLI and ssh run, as on another machine. A context manager."""
 
     def __init__(self, machine: Machine, number: int, work: Path) -> None:
@@ -24,16 +25,9 @@ class Client:
         self.address, self.host = f"10.60.{number}.1", f"10.60.{number}.2"
         self.work = work
 
-    def __enter__(self) -> Client:
+    def begin(self) -> None:
+        """Make the namespace, and connect it with the machine's."""
         self._ip("netns", "add", self.namespace)
-        try:
-            self._connect()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def _connect(self) -> None:
         inside = ("nsenter", "-t", str(self.machine.pid), "-n", "ip")
         self._ip("link", "add", self.here, "netns", self.namespace, "type", "veth",
                  "peer", "name", self.there, "netns", str(self.machine.pid))  # fmt: skip
@@ -43,7 +37,8 @@ class Client:
         subprocess.run([*inside, "addr", "add", f"{self.host}/24", "dev", self.there], check=True)
         subprocess.run([*inside, "link", "set", self.there, "up"], check=True)
 
-    def __exit__(self, *_: object) -> None:
+    def finish(self) -> None:
+        """Remove the namespace, and with it the connection."""
         self._ip("netns", "del", self.namespace)
 
     def run(
