@@ -123,7 +123,11 @@ def disable(sshd: Sshd) -> int:
 def disable_one_time(sshd: Sshd) -> int:
     """Have PAM ask no more, and a daemon whose keys are good for one login serve no more."""
     done = _take_out_of_pam(sshd)
-    sshd.restart_daemon()
+    try:
+        sshd.restart_daemon()
+    except SetupError as error:
+        _say(str(error))
+        return FAILED
     return done
 
 

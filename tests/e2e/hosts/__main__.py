@@ -24,11 +24,13 @@ from tests.e2e.hosts import (
     journey,
     older,
     once,
+    one_time,
     readme,
     removing,
     restarts,
     roots,
     rpm,
+    slot,
     unit_tests,
 )
 from tests.e2e.hosts.host import Host
@@ -66,6 +68,7 @@ def debian(host: Host) -> None:
         restarts.broken_configuration(host)
         journey.stopped(host)
         conflicts.places(host)
+        one_time.one_time(host)
         removing.remove(host, session)
         installing.fresh_install(host, host.current)
         journey.local_push(host)
@@ -90,6 +93,7 @@ HOSTS = {
     "rpm": Kind("bullseye", "rpm", rpm.rpm),
     "readme": Kind("bookworm", "deb", readme.readme),
     "ec2": Kind("bookworm", "deb", ec2.ec2, firewall=True),
+    "ubuntu": Kind("bookworm", "deb", slot.ubuntu),
 }
 EMULATED = {"arm64": arm64.try_packages}
 PATTERNS = {

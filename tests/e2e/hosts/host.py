@@ -41,6 +41,7 @@ class Host:
     older: str
     current: str
     sshd_before: str = ""
+    pam_before: str = ""
     files_before: set[str] = field(default_factory=set)
 
     def prepare(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
+from tests.e2e.hosts import one_time
 from tests.e2e.hosts.host import Host
 from tests.e2e.hosts.report import expect
 
@@ -47,6 +48,7 @@ def remove(host: Host, session: Session) -> None:
     with host.report.step("apt remove: sshd as before, own keys log in, sessions stay") as seen:
         host.machine.run("apt-get", "remove", "-y", "sixtykey")
         expect(host.sshd() == host.sshd_before, "sshd's configuration is another")
+        expect(one_time.pam(host) == host.pam_before, "PAM's files are others")
         expect(host.client.login("alice", key) == "alice", "the user's own key")
         expect(host.active() != "active", "the daemon still runs")
         kept = host.machine.shell("ls /etc/sixtykey")

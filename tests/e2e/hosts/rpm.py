@@ -11,7 +11,17 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.hosts import fleet, installing, journey, removing, restarts, selinux
+from tests.e2e.hosts import (
+    fleet,
+    installing,
+    journey,
+    once,
+    one_time,
+    removing,
+    restarts,
+    selinux,
+    slot,
+)
 from tests.e2e.hosts.host import Host
 from tests.e2e.hosts.report import expect
 
@@ -78,10 +88,13 @@ def rpm(host: Host) -> None:
         installing.service(host)
         installing.sandbox(host)
         installing.sockets(host)
-        selinux.module(host)
+        with once.one_time_keys(host):
+            selinux.module(host)
         journey.local_push(host)
         journey.https_push(host)
         journey.https_off(host)
+        one_time.briefly(host)
+        slot.amazon(host)
         erase(host, session)
         install_and_upgrade(host)
         journey.local_push(host)

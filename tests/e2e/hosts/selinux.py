@@ -114,6 +114,9 @@ def module(host: Host) -> None:
         daemon(after)
         labels(store)
         touched = trace.record(host, work)
+        expect(
+            any("/handed/" in access.path for access in touched), "no one-time key was handed out"
+        )
         files(store, after, touched)
         seen.append(
             f"sshd_t and sshd_session_t get {len(SSHD)} rules and may connect to sixtykeyd_t only; "

@@ -33,7 +33,10 @@ class Access(NamedTuple):
 
 
 def record(host: Host, work: Path) -> set[Access]:
-    """A start, a push, a login's lookup, a reload, the tending of the journal, and an end."""
+    """A start, a push, a login, a lookup, a reload, the tending of the journal, and an end.
+
+    Where keys are good for one login, the mark of who was handed one is among what is written.
+    """
     log = work / f"trace-{host.report.host}"
     tracer = subprocess.Popen(
         ["strace", "-f", "-qq", "-y", "-s", "4096", "-e", f"trace={_CALLS}", "-e", "signal=none",
@@ -47,6 +50,7 @@ def record(host: Host, work: Path) -> set[Access]:
         key = host.client.key("traced")
         status, body = host.push("alice", key)
         expect(status == 200, f"{body}")
+        expect(host.client.login("alice", key) == "alice", "not logged in while it was traced")
         host.python("import push; push.lookup('alice')")
         host.machine.run("systemctl", "reload", "sixtykeyd.service")
         # LIMITS.tend_seconds, and a second.
