@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import statistics
 import subprocess
 import time
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Callable, Optional
+from urllib.parse import urlsplit
 
 from agent.lookup.server import END_MARK
 from tests.benchmarks.figures import Figure, figure
@@ -181,10 +183,27 @@ def first(at: Site, number: int) -> float:
         return cached(at, number)
 
 
+def answers(at: Site) -> Spread:
+    """Milliseconds that the service itself takes for one answer, on a kept connection."""
+    connection = http.client.HTTPConnection(urlsplit(at.url).netloc)
+    path, name = "/latest/meta-data/managed-ssh-keys/active-keys/nobody-yet/", "X-aws-ec2-metadata"
+    connection.request("PUT", "/latest/api/token", headers={f"{name}-token-ttl-seconds": "60"})
+    headers = {f"{name}-token": connection.getresponse().read().decode()}
+
+    def get() -> None:
+        connection.request("GET", path, headers=headers)
+        connection.getresponse().read()
+
+    found = Spread.of([timed(get) for _ in range(LOOKUPS)])
+    connection.close()
+    return found
+
+
 @figure
 def metadata_lookup_ms() -> Figure:
     """A user without keys, as at every ordinary login; beside it pushes, and the shell helper."""
     with site() as at, work_directory() as folder:
+        itself = answers(at)
         today = Spread.of([timed(partial(ask, at, "nobody-yet")) for _ in range(LOOKUPS)])
         pushes = {"first": Spread.of([first(at, 1000 + n) for n in range(FIRST)])}
         with RunningEc2(at.daemon, environment=PLAIN):
@@ -194,13 +213,14 @@ def metadata_lookup_ms() -> Figure:
         shell = by_shell(at, folder)
     above = none.median - today.median
     detail: dict[str, object] = {
-        "words": f"{above:.2f} ms above; a push {pushes['first'].median:.1f} ms first, "
-        f"{pushes['cached'].median:.2f} ms cached; the shell helper {shell['without'].median:.0f} "
-        f"ms without a key, {shell['with'].median:.0f} ms with one",
+        "words": f"{above:.2f} ms above, of which the metadata takes {itself.median:.2f}; a push "
+        f"{pushes['first'].median:.1f} ms first, {pushes['cached'].median:.2f} ms cached; the "
+        f"shell helper {shell['without'].median:.0f} ms without a key, "
+        f"{shell['with'].median:.0f} ms with one",
         "ours_ms": vars(none),
         "without_source_ms": vars(today),
         "above_ms": round(above, 3),
-        "answer_ms": ANSWER_SECONDS * 1000,
+        "answer_ms": vars(itself),
         **{f"{name}_push_ms": vars(spread) for name, spread in pushes.items()},
         **{f"shell_{name}_key_ms": vars(spread) for name, spread in shell.items()},
     }
