@@ -22,12 +22,15 @@ HANDED = "/run/sixtykey/handed"
 # As the helper's user, and as nobody in particular: make a mark, take one away, ask like PAM.
 FORGE = f"""\
 set -u
-: > {HANDED}/1-1 && echo made
+touch {HANDED}/1-1 && echo made
 rm -f {HANDED}/* && [ -z "$(ls {HANDED})" ] && echo removed
 mv {HANDED} {HANDED}-away && echo moved
 true
 """
-ASK = "print(push.exchange(push.LOOKUP, sys.argv[1].encode() + b'\\n', 5).decode().strip())"
+ASK = """\
+import push
+print(push.exchange(push.LOOKUP, sys.argv[1].encode() + b"\\n", 5).decode().strip())
+"""
 
 
 @contextlib.contextmanager
