@@ -12,7 +12,7 @@ ARM64 := aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu ld.lld=lld \
 	/usr/aarch64-linux-gnu/include/stdio.h=libc6-dev-arm64-cross
 QEMU := qemu-aarch64-static=qemu-user-static
 # What the tests run, as COMMAND=PACKAGE; those of a command that is not there say so.
-TOOLS := sshd=openssh-server ssh=openssh-client ssh-agent=openssh-client rsync=rsync curl=curl git=git node=nodejs npm=npm gcc=gcc \
+TOOLS := sshd=openssh-server lib:libgcrypt.so.20=libgcrypt20 ssh=openssh-client ssh-agent=openssh-client rsync=rsync curl=curl git=git node=nodejs npm=npm gcc=gcc \
 	setpriv=util-linux ip=iproute2 useradd=passwd systemd-socket-activate=systemd groff=groff-base zsh=zsh \
 	/usr/include/stdio.h=libc6-dev clang=clang readelf=binutils strace=strace valgrind=valgrind \
 	/etc/ssl/certs/ca-certificates.crt=ca-certificates $(ARM64) $(QEMU)
