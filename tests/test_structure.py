@@ -26,6 +26,7 @@ _DAEMON = {
     *_API, *_FEED, "agent", "agent.lookup", "agent.operations", "agent.own_host", "agent.reloading",
 }  # fmt: skip
 _COMMANDS = {
+    "agent.fleet.gateway.settings",
     *_API, "agent", "agent.fleet", "agent.sshd_setup", "agent.commands.trouble", "agent.client",
 }  # fmt: skip
 LAYERS: dict[str, set[str]] = {
@@ -60,7 +61,11 @@ LAYERS: dict[str, set[str]] = {
     "agent.fleet.refusals": {*_CORE, "agent.sources", "agent.fleet"},
     # sixtykeyd-fleet, a process of its own: it carries what others have signed.
     "agent.fleet.connector": {"agent", *_CONFIG, "agent.host", *_MESSAGES, "agent.fleet"},
-    "agent.fleet.gateway": {*_API, "agent", "agent.fleet", "agent.fleet.refusals"},
+    # What the operator's commands read, too.
+    "agent.fleet.gateway.settings": {"agent.config", "agent.config.plain_yaml"},
+    "agent.fleet.gateway": {
+        *_API, "agent", "agent.fleet", "agent.fleet.refusals", "agent.fleet.gateway.settings",
+    },
     # The user's side: nothing of the daemon.
     "agent.client": {"agent", "agent.commands.trouble", "agent.config.plain_yaml"},
     "agent.commands.trouble": set(),

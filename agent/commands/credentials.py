@@ -9,7 +9,7 @@ import time
 
 from agent.commands.client import Daemon
 from agent.commands.options import DAEMON, JSON, Usage, one_word
-from agent.commands.settings import DEFAULT_PATH, load
+from agent.commands.settings import DEFAULT_PATH, load, third_party
 from agent.commands.terminal import table
 from agent.commands.trouble import AWAY, DONE, FORBIDDEN, REFUSED, Trouble, plain
 
@@ -24,13 +24,17 @@ if TYPE_CHECKING:
 
 USAGE = """\
 sixtykey credentials add --user PATTERN... [--instance ID...] [--source NETWORK...]
-       sixtykey credentials list
+       sixtykey credentials add --gateway --user PATTERN... [--tag NAME=PATTERN...]
+       sixtykey credentials list [--gateway]
        sixtykey credentials remove ACCESS_KEY_ID"""
 HELP = """\
 Looks after the access keys of push.credentials. add makes one from the system's randomness, writes
 it into the file, has the daemon read that anew, and prints it, once, as a profile for
 ~/.aws/config; who holds it may push for the OS users that the patterns name. list shows what each
 may do, never a secret. remove takes one back: it stops working at once. Comments in the file stay.
+
+At a fleet's gateway, --gateway names its own file; there --tag NAME=PATTERN limits a key to the
+instances whose join token gave them such a tag.
 
 Takes root. Access keys count on the network listener alone (push.http of the configuration).
 
@@ -39,6 +43,8 @@ example:
 OPTIONS = {
     "--user": ("PATTERN...", "add: OS users it may push for, such as deploy or 'web-*'"),
     "--instance": ("ID...", "add: instances it may push to (default: every one)"),
+    "--tag": ("NAME=PATTERN...", "add, with --gateway: what the instances must be tagged with"),
+    "--gateway": ("", "of a fleet's gateway on this machine, not of sixtykeyd"),
     "--source": ("NETWORK...", "add: where it may be used from (default: anywhere)"),
     "--expires": ("TIME", "add: until when it counts, such as 2027-01-01T00:00:00Z"),
     "--endpoint": ("URL", "add: how clients reach this host (default: from the configuration)"),
@@ -46,7 +52,7 @@ OPTIONS = {
     **JSON,
     **DAEMON,
 }
-_ADD_ONLY = ("--user", "--instance", "--source", "--expires", "--endpoint", "--profile")
+_ADD_ONLY = ("--user", "--instance", "--tag", "--source", "--expires", "--endpoint", "--profile")
 
 
 def run(options: Options, words: Sequence[str]) -> int:
@@ -56,7 +62,15 @@ def run(options: Options, words: Sequence[str]) -> int:
         raise Usage("say add, list or remove")
     if words[0] != "add" and any(options.on(name) for name in _ADD_ONLY):
         raise Usage(f"{', '.join(_ADD_ONLY)} go with add")
-    config = load(options.value("--config") or DEFAULT_PATH)
+    if options.on("--tag") and not options.on("--gateway"):
+        raise Usage("only a fleet's gateway knows tags: --tag goes with --gateway")
+    if options.on("--gateway"):
+        third_party()
+        from agent.commands import gateway_keys
+
+        config, _ = gateway_keys.config(options)
+    else:
+        config = load(options.value("--config") or DEFAULT_PATH)
     return actions[words[0]](options, list(words[1:]), config)
 
 
@@ -68,13 +82,17 @@ def _add(options: Options, words: Sequence[str], config: Config) -> int:
     from agent.commands import keyring
 
     # Everything that can fail is done before a secret is made.
-    host, endpoint = _host(config), options.value("--endpoint") or _endpoint(config)
+    host, endpoint = _host(options, config), options.value("--endpoint") or _endpoint(config)
     identifier, secret = keyring.new_pair()
-    allow = {
+    allow: dict[str, Any] = {
         "os_users": options.values("--user"),
         "instances": options.values("--instance"),
         "sources": options.values("--source"),
     }
+    if options.on("--tag"):
+        from agent.commands import gateway_keys
+
+        allow["tags"] = gateway_keys.tags(options)
     made = keyring.entry(identifier, secret, allow, options.value("--expires") or "")
     keyring.edit(config.push.credentials, config.keys, lambda text: keyring.add_entry(text, made))
     code, said = _reload(options, config)
@@ -191,6 +209,10 @@ def _remove(options: Options, words: Sequence[str], config: Config) -> int:
 
 def _reload(options: Options, config: Config) -> tuple[int, str]:
     """Have the daemon reload the file; returns the exit code and a message, if any."""
+    if options.on("--gateway"):
+        from agent.commands import gateway_keys
+
+        return gateway_keys.reload()
     daemon = Daemon(options)
     if not options.value("--socket"):
         daemon.path = config.push.socket
@@ -208,7 +230,13 @@ def _say(words: str) -> None:
         print(f"sixtykey: {plain(words)}", file=sys.stderr)
 
 
-def _host(config: Config) -> dict[str, str]:
+def _host(options: Options, config: Config) -> dict[str, str]:
+    """What a push has to name, for the example that is printed."""
+    if options.on("--gateway"):
+        from agent.commands import gateway_keys
+
+        region = gateway_keys.config(options)[1]
+        return {"InstanceId": "INSTANCE", "AvailabilityZone": "ZONE", "Region": region}
     from agent.config import identity
 
     try:

@@ -40,15 +40,17 @@ def new_pair() -> tuple[str, str]:
     return identifier, "".join(secrets.choice(_SECRET_LETTERS) for _ in range(40))
 
 
-def entry(
-    identifier: str, secret: str, allow: Mapping[str, Sequence[str]], expires: str
-) -> dict[str, Any]:
+def entry(identifier: str, secret: str, allow: Mapping[str, Any], expires: str) -> dict[str, Any]:
     """One credential in the file's form; defaults are left out."""
     made: dict[str, Any] = {"access_key_id": identifier, "secret_access_key": secret}
     if expires:
         made["expires"] = expires
-    made["allow"] = {name: list(values) for name, values in allow.items() if values}
+    made["allow"] = {name: _plain(values) for name, values in allow.items() if values}
     return made
+
+
+def _plain(values: Any) -> Any:
+    return dict(values) if isinstance(values, Mapping) else list(values)
 
 
 def _block(made: Mapping[str, Any]) -> list[str]:
@@ -232,7 +234,9 @@ def _as_before(path: str, descriptor: int) -> None:
         uid, gid, mode = os.geteuid(), os.getegid(), 0o600
         if uid == 0:
             with contextlib.suppress(KeyError):
-                gid, mode = grp.getgrnam(_GROUP).gr_gid, 0o640
+                # In a gateway's folder, which is its group's: for that; else for the daemon.
+                gid = os.stat(os.path.dirname(path)).st_gid or grp.getgrnam(_GROUP).gr_gid
+                mode = 0o640
     # fchown first, so that the mode is never wider than intended.
     os.fchown(descriptor, uid, gid)
     os.fchmod(descriptor, mode)

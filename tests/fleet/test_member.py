@@ -237,3 +237,22 @@ def test_prometheus_is_told_of_pushes_and_hosts(fleet: Fleet) -> None:
     assert counts[0] >= 1
     assert families["sixtykey_gateway_bus_connected"].samples[0].value == 1
     assert families["sixtykey_gateway_hosts"].samples[0].value <= 1
+
+
+def test_a_gateways_access_keys_are_made_by_the_command(fleet: Fleet) -> None:
+    """With --gateway: the file that its configuration names, with tags; it counts after SIGHUP."""
+    config = ("--gateway", "--config", str(fleet.second.config_file))
+    made = command.run(
+        "credentials", "add", *config, "--user", "gina", "--tag", "role=web*", "--json"
+    )
+    assert made.code == 0, made
+    told = made.json
+    assert told["Endpoint"] == fleet.second.url
+    assert "role=web*" in command.run("credentials", "list", *config).out
+    fleet.second.reload()
+    signer = signed.Signer(key=told["AccessKeyId"], secret=told["SecretAccessKey"])
+    for user, code in (("gina", ""), ("root", "AccessDeniedException")):
+        call = signed.push(InstanceOSUser=user)
+        assert fleet.second.send(signed.sign(call, signer)).code == code
+    refused = command.run("credentials", "add", "--user", "a", "--tag", "role=web")
+    assert (refused.code, "--gateway" in refused.err) == (2, True)
