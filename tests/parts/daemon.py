@@ -173,6 +173,10 @@ class RunningDaemon(Part):
         state = self.process.poll()
         raise RuntimeError(f"the daemon is not ready (exit code {state}): {self.log()}")
 
+    def change(self, config: Mapping[str, Any]) -> None:
+        """Lay this over the defaults from the next start on."""
+        self._changes = config
+
     def reload(self) -> None:
         """Send SIGHUP and wait until the daemon says that it is ready again."""
         assert self.process is not None

