@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 from agent.commands.options import JSON, Usage
@@ -89,6 +90,8 @@ def run(options: Options, words: Sequence[str]) -> int:
     from agent.commands.settings import third_party
 
     third_party()
+    # Of how a connection over TLS ends, asyncio says what is no news.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     # Each of the two packages brings its own; the last places are looked at last.
     sys.path += ["/usr/lib/sixtykey-gateway", "/usr/lib/sixtykey-fleet"]
     actions: Any = __import__(f"agent.commands.{module}", fromlist=["ACTIONS"])

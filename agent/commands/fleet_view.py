@@ -20,7 +20,7 @@ from agent.config.fleet_limits import FLEET
 from agent.fleet import authority, bus, jwt, listing, roles, roster
 from agent.fleet.access import Access
 from agent.fleet.caller import BusCaller, NoAnswer
-from agent.fleet.directory import Directory
+from agent.fleet.directory import Directory, named
 from agent.fleet.home import ACCOUNT, CA, CERTIFICATE, CREDS, Home, gateway_name
 from agent.fleet.line import Line
 from agent.fleet.registry import SqliteRegistry
@@ -106,7 +106,20 @@ async def _all(directory: Directory, names: Sequence[str]) -> list[dict[str, Any
         shown, after = await listing.page(directory, names, after, FLEET.page, lambda _: True)
         found += shown
         if not after:
-            return found
+            break
+    # Connected, and silent: a client is not told of such a host, an operator is.
+    there = {host["InstanceId"] for host in found}
+    silent = named((await directory.connected()).values(), names)
+    return found + [_silent(each) for each in silent if each.host not in there]
+
+
+def _silent(connection: Connection) -> dict[str, Any]:
+    """A host whose daemon does not answer, or not as one that may belong to the fleet."""
+    return {
+        "InstanceId": connection.host, "Name": connection.name, "AvailabilityZone": "-",
+        "ConnectedSince": connection.since, "Version": "DOES NOT ANSWER", "Addresses": [],
+        "HostKeys": [], "Tags": {},
+    }  # fmt: skip
 
 
 def _rows(hosts: Sequence[dict[str, Any]]) -> list[str]:
@@ -119,7 +132,7 @@ def _rows(hosts: Sequence[dict[str, Any]]) -> list[str]:
             (
                 host["InstanceId"], host["Name"], host["AvailabilityZone"],
                 host["ConnectedSince"][:19] + "Z", host["Version"],
-                ", ".join(host["Addresses"]), tags or "-",
+                ", ".join(host["Addresses"]) or "-", tags or "-",
             )
         )  # fmt: skip
     return table(rows)

@@ -256,3 +256,14 @@ def test_a_gateways_access_keys_are_made_by_the_command(fleet: Fleet) -> None:
         assert fleet.second.send(signed.sign(call, signer)).code == code
     refused = command.run("credentials", "add", "--user", "a", "--tag", "role=web")
     assert (refused.code, "--gateway" in refused.err) == (2, True)
+
+
+def test_a_connected_host_that_does_not_answer_is_shown_to_the_operator(fleet: Fleet) -> None:
+    """Its daemon is stopped: `fleet hosts` says so, and clients are not told of it."""
+    fleet.host.daemon.stop()
+    try:
+        folder = ("--folder", str(fleet.first.folder))
+        assert "DOES NOT ANSWER" in command.run("fleet", "hosts", *folder).out
+    finally:
+        fleet.host.daemon.start()
+    assert fleet.first.push().code == ""
