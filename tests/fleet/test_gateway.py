@@ -96,11 +96,10 @@ def test_boto3_pushes_through_a_gateway(fleet: Fleet) -> None:
 
 
 def test_a_host_that_is_not_there_is_not_found_at_once(fleet: Fleet) -> None:
-    """EC2InstanceNotFoundException, in less time than the gateway waits for an answer."""
-    begin = time.monotonic()
+    """EC2InstanceNotFoundException, which a time-out never is: nobody waited for an answer."""
     answer = fleet.push(InstanceId=ABSENT)
     assert (answer.status, answer.code) == (400, "EC2InstanceNotFoundException")
-    assert time.monotonic() - begin < 4
+    assert "is not connected" in answer.body["Message"]
 
 
 def test_a_host_that_does_not_answer_is_unavailable(fleet: Fleet) -> None:
