@@ -82,7 +82,8 @@ def _add(options: Options, words: Sequence[str], config: Config) -> int:
     from agent.commands import keyring
 
     # Everything that can fail is done before a secret is made.
-    host, endpoint = _host(options, config), options.value("--endpoint") or _endpoint(config)
+    host = _host(options, config)
+    endpoint = options.value("--endpoint") or _endpoint(options, config)
     identifier, secret = keyring.new_pair()
     allow: dict[str, Any] = {
         "os_users": options.values("--user"),
@@ -252,8 +253,12 @@ def _host(options: Options, config: Config) -> dict[str, str]:
     }
 
 
-def _endpoint(config: Config) -> str:
+def _endpoint(options: Options, config: Config) -> str:
     """The endpoint for clients, as far as the configuration tells."""
+    if options.on("--gateway"):
+        from agent.commands import gateway_keys
+
+        return gateway_keys.endpoint(options)
     http = config.push.http
     if http is None:
         return "http://127.0.0.1:8060"

@@ -8,6 +8,7 @@ from agent.commands.options import Options, Usage
 from agent.commands.trouble import DONE, REFUSED, Trouble
 from agent.config.document import Problems
 from agent.config.settings import Config, Push
+from agent.fleet.facts import Facts
 from agent.fleet.gateway import settings
 
 _RELOAD = ("/usr/bin/systemctl", "try-reload-or-restart", "sixtykey-gateway.service")
@@ -23,6 +24,16 @@ def config(options: Options) -> tuple[Config, str]:
         raise Trouble(REFUSED, "Configuration", words) from None
     push = Push(http=found.http, credentials=found.credentials)
     return Config(push=push, keys=found.keys), found.region
+
+
+def endpoint(options: Options) -> str:
+    """How clients reach the fleet: by its first gateway. Raises Trouble."""
+    path = options.value("--config") or settings.DEFAULT_PATH
+    try:
+        return Facts.load(settings.load(path).facts).gateways[0]
+    except Problems as problems:
+        words = "; ".join(problems.problems)
+        raise Trouble(REFUSED, "Fleet", words, "name it by --endpoint URL") from None
 
 
 def tags(options: Options) -> dict[str, list[str]]:

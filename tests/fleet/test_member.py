@@ -249,7 +249,7 @@ def test_a_gateways_access_keys_are_made_by_the_command(fleet: Fleet) -> None:
     )
     assert made.code == 0, made
     told = made.json
-    assert told["Endpoint"] == fleet.second.url
+    assert told["Endpoint"] == fleet.first.url
     assert "role=web*" in command.run("credentials", "list", *config).out
     fleet.second.reload()
     signer = signed.Signer(key=told["AccessKeyId"], secret=told["SecretAccessKey"])
