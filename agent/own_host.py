@@ -82,13 +82,13 @@ class HostDoor(NetworkDoor):
         identity, keys = self._context.identity, self._context.config.keys
         if not credential.may_reach(identity.instance_id, {}):
             return []
-        uses = (keys.uses, credential.keys.uses)
+        lifetime, uses = credential.keys.tighten(keys.lifetime, keys.uses)
         return [
             {
                 "InstanceId": identity.instance_id,
                 "AvailabilityZone": identity.availability_zone,
-                "Lifetime": min(keys.lifetime, credential.keys.lifetime or keys.lifetime),
-                "Uses": "once" if "once" in uses else "unlimited",
+                "Lifetime": lifetime,
+                "Uses": uses,
                 "Version": __version__,
             }
         ]

@@ -53,6 +53,11 @@ class KeyPolicy:
     pin_source: bool = False
     options: tuple[str, ...] = ()
 
+    def tighten(self, lifetime: int, uses: str) -> tuple[int, str]:
+        """The seconds and uses of a key where it would have these without this policy."""
+        once = "once" in (uses, self.uses)
+        return min(lifetime, self.lifetime or lifetime), "once" if once else uses
+
 
 def order_options(options: Iterable[str]) -> tuple[str, ...]:
     """The options in the order of KEY_OPTIONS.

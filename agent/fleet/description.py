@@ -61,7 +61,8 @@ class Description:
     """What a host says of itself.
 
     `inquiry` is the digest of what it answers. `addresses` are what its connector sees itself by:
-    a hint, for whoever connects checks `host_keys` (sshd's, as "TYPE BASE64").
+    a hint, for whoever connects checks `host_keys` (sshd's, as "TYPE BASE64"). `lifetime` (seconds)
+    and `uses` are what a key is good for here at most.
     """
 
     inquiry: bytes
@@ -70,6 +71,8 @@ class Description:
     zone: str
     addresses: tuple[str, ...]
     host_keys: tuple[str, ...]
+    lifetime: int
+    uses: str
 
     def seal(self, key: PrivateKey) -> bytes:
         """The envelope, signed by the host's key."""
@@ -78,6 +81,8 @@ class Description:
             "host": self.host,
             "host_keys": list(self.host_keys),
             "inquiry": self.inquiry.hex(),
+            "lifetime": self.lifetime,
+            "uses": self.uses,
             "version": self.version,
             "zone": self.zone,
         }
@@ -94,6 +99,8 @@ class Description:
             fields.text("zone", patterns.availability_zone),
             fields.texts("addresses", plain_address),
             fields.texts("host_keys", host_key, FLEET.host_key_characters),
+            fields.whole("lifetime", 1, 60),
+            fields.choice("uses", "once", "unlimited"),
         )
         fields.end()
         if found.host != host or found.inquiry != inquiry:

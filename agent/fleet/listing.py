@@ -49,6 +49,8 @@ def describe(connection: Connection, told: Told) -> dict[str, Any]:
         "Tags": dict(certificate.tags),
         "Addresses": list(description.addresses),
         "HostKeys": list(description.host_keys),
+        "Lifetime": description.lifetime,
+        "Uses": description.uses,
         "Version": description.version,
         "ConnectedSince": connection.since,
     }

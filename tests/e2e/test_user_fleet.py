@@ -10,7 +10,7 @@ import pytest
 from tests.parts.daemon import CREDENTIAL
 from tests.parts.host import ROOT, tool, work_directory
 from tests.parts.sshd import RunningSshd
-from tests.parts.world import Stage, World, a_fleet, good, one_host, somebody
+from tests.parts.world import TIGHT, Stage, World, a_fleet, good, one_host, somebody
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,21 @@ def test_host_keys_come_from_the_gateway(world: World) -> None:
     told = world.user.sixtykey("known-hosts", f"[web-1]:{world.sshd.port}").out
     key = (world.sshd.directory / "host_key.pub").read_text().split()[:2]
     assert told == f"[web-1]:{world.sshd.port} {' '.join(key)}\n"
+
+
+def test_a_live_lease_is_not_pushed_again(world: World) -> None:
+    """The host tells, through the gateway, that its keys serve any number of logins."""
+    settings = world.stage.settings
+    world.user.settings({**settings, "hosts": {"web-*": {}}})
+    for _ in range(3):
+        good(world.user.ssh(world.place, "true"))
+    assert world.pushes() == 1
+    (host,) = good(world.user.sixtykey("hosts", "--json")).json["Hosts"]
+    assert (host["Lifetime"], host["Uses"]) == (60, "unlimited")
+    # A credential whose own rules are tighter is told these.
+    world.user.environment["AWS_ACCESS_KEY_ID"] = TIGHT["access_key_id"]
+    (host,) = good(world.user.sixtykey("hosts", "--json")).json["Hosts"]
+    assert (host["Lifetime"], host["Uses"]) == (20, "once")
 
 
 def test_a_single_host_is_known_by_sshs_own_rules() -> None:

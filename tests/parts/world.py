@@ -11,12 +11,15 @@ from typing import Any, Optional
 
 from tests.parts.bus import Bus, gateway_url, make_home
 from tests.parts.command import Done
-from tests.parts.daemon import RunningDaemon
+from tests.parts.daemon import CREDENTIAL, RunningDaemon
 from tests.parts.fleet_member import FleetMember, join_token
 from tests.parts.gateway import RunningGateway
 from tests.parts.host import login_user, work_directory
 from tests.parts.sshd import RunningSshd
 from tests.parts.user import User
+
+# A fleet's other credential, whose keys are for one login and 20 s.
+TIGHT = {**CREDENTIAL, "access_key_id": "AKIATIGHT", "keys": {"lifetime": 20, "uses": "once"}}
 
 
 @dataclass
@@ -106,7 +109,10 @@ def a_fleet() -> Iterator[Stage]:
         url = gateway_url()
         home = make_home(folder, gateways=[url])
         stack.enter_context(Bus(home, folder))
-        gateway = stack.enter_context(RunningGateway(folder / "gw", home, url))
+        known = [CREDENTIAL, TIGHT]
+        gateway = stack.enter_context(
+            RunningGateway(folder / "gw", home, url, credentials=known)
+        )  # fmt: skip
         gateway.await_bus()
         token = join_token(gateway, "--tag", "role=web")
         member = stack.enter_context(FleetMember(folder / "host", gateway, token=token))
@@ -117,7 +123,9 @@ def a_fleet() -> Iterator[Stage]:
         (member.directory / "ssh_host_ed25519_key.pub").write_text(public)
         _await_host(gateway)
         settings = {"region": daemon.region, "endpoint": url, "ca": gateway.ca}
-        yield Stage(daemon, sshd, login, {**settings, "hosts": {"web-*": {}}}, gateway)
+        # Each connection pushes, as it does with a host of which nothing is known.
+        hosts = {"web-*": {"uses": "once"}}
+        yield Stage(daemon, sshd, login, {**settings, "hosts": hosts}, gateway)
 
 
 def _await_host(gateway: RunningGateway) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 from agent.audit.record import Record
 from agent.config.fleet_limits import FLEET
+from agent.config.key_policy import KeyPolicy
 from agent.fleet import listing
 from agent.fleet.caller import NoAnswer
 from agent.fleet.directory import Directory, Told
@@ -95,6 +96,13 @@ class GatewayDoor(NetworkDoor):
         except NoAnswer as error:
             raise NotReady(f"The instance {instance} did not answer: {error}.") from None
 
+    def _tightened(self, host: dict[str, Any], policy: KeyPolicy) -> dict[str, Any]:
+        """What a key is good for there that this gateway passes on for this principal."""
+        own = self._context.config.keys
+        lifetime, uses = KeyPolicy(own.lifetime, own.uses).tighten(host["Lifetime"], host["Uses"])
+        lifetime, uses = policy.tighten(lifetime, uses)
+        return {"Lifetime": lifetime, "Uses": uses}
+
     async def _list(self, request: Request, record: Record) -> Response:
         """The hosts that the principal may push to, a page of them."""
         self._check_ready()
@@ -118,6 +126,8 @@ class GatewayDoor(NetworkDoor):
             )
         except NoAnswer as error:
             raise NotReady(f"The hosts cannot be listed: {error}.") from None
+        for host in shown:
+            host.update(self._tightened(host, credential.keys))
         record.outcome = "allowed"
         self._sample(record, ("operator", principal.name))
         body: dict[str, Any] = {"Hosts": shown}

@@ -119,6 +119,8 @@ class FleetRole:
             self._context.identity.availability_zone,
             self._addresses,
             tuple(self._voice.host_keys()),
+            self._context.config.keys.lifetime,
+            self._context.config.keys.uses,
         ).seal(self._voice.key)
 
     async def _take(self, envelope: bytes, digest: bytes, received: float) -> Acknowledgement:

@@ -39,7 +39,7 @@ def test_an_issuer_is_told_who_the_host_is(tmp_path: Path) -> None:
         found = Description.open(answer, INSTANCE_ID, HOST.public, digest)
         assert found == Description(
             digest, INSTANCE_ID, "1.2.3", ZONE, ("192.0.2.9", "2001:db8::1"),
-            (f"{key.type} {key.base64}",),
+            (f"{key.type} {key.base64}",), 60, "unlimited",
         )  # fmt: skip
 
     at_fleet(tmp_path, course)
