@@ -43,7 +43,7 @@ _TOKEN = JoinToken(
 _MEMBERSHIP = Membership(
     _DIGEST, "certificate", "token", (_KEY.public,), ("tls://a:1",), ("https://a:1",), b"der"
 )
-_DESCRIPTION = Description(_DIGEST, _HOST, "1", "us-east-2b", ("192.0.2.7",), ())
+_DESCRIPTION = Description(_DIGEST, _HOST, "1", "us-east-2b", ("192.0.2.7",), (), 60, "once")
 _REQUEST = HostRequest.seal(membership.JOIN, _HOST, "web-1", HostKeys(_KEY, _USER), "x", _MS)
 
 
