@@ -44,7 +44,7 @@ class Attacked:
     def capture(self, user: str, host: str = INSTANCE_ID) -> tuple[Heard, Heard]:
         """Push, and what the thief hears of it: the lease, and its acknowledgement."""
         request_id = self.push_until_taken(user, host).request_id.encode()
-        asked = next(each for each in self.thief.leases() if request_id in each.data)
+        asked = self.thief.await_lease(request_id)
         return asked, self.thief.await_answer(asked)
 
     def left(self) -> dict[str, float]:

@@ -38,6 +38,7 @@ def alone(attacked: Attacked) -> Iterator[Attacked]:
     connector.kill()
     yield attacked
     attacked.thief.on_lease = lambda _: None
+    connector.finish()
     connector.begin()
     attacked.push_until_taken("after")
 

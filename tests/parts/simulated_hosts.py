@@ -128,7 +128,9 @@ class SimulatedHosts:
             for descriptor, host in [*self._by_descriptor.items()]:
                 self._lose(host, descriptor)
         acked = self._acked if asked.get("acked") else {}
-        return {"up": len(self._up), "connections": self.connections, "acked": acked}
+        missing = sorted(self._hosts.keys() - self._up) if asked.get("missing") else []
+        told = {"up": len(self._up), "connections": self.connections}
+        return {**told, "acked": acked, "missing": missing}
 
     def _grow(self, count: int, within: float) -> None:
         """Have so many hosts; the new ones come within so many seconds."""

@@ -77,6 +77,11 @@ class Simulation(Part):
         """How many are connected, their subscription taken."""
         return sum(int(each["up"]) for each in self._ask({}))
 
+    def missing(self) -> list[str]:
+        """The instance ids of those that are not connected now."""
+        found = [number for each in self._ask({"missing": True}) for number in each["missing"]]
+        return [instance_id(number) for number in found]
+
     def await_all(self, patience: float) -> float:
         """Wait until all are up; how long it took, in seconds. Raises RuntimeError."""
         began = time.monotonic()

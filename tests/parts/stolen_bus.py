@@ -105,17 +105,22 @@ class StolenBus(Part):
         """What went to hosts so far."""
         return [each for each in self.heard if each.subject.startswith(SUBJECT)]
 
-    def answers_to(self, asked: Heard) -> list[Heard]:
-        """What was answered to a message, so far."""
-        return [each for each in self.heard if each.subject == asked.reply]
+    def await_lease(self, request_id: bytes) -> Heard:
+        """The first message to a host with this request id, once it has come by."""
+        return self._await(
+            lambda each: each.subject.startswith(SUBJECT) and request_id in each.data
+        )
 
     def await_answer(self, asked: Heard) -> Heard:
         """The first answer to a message, once it has come by."""
+        return self._await(lambda each: each.subject == asked.reply)
+
+    def _await(self, wanted: Callable[[Heard], bool]) -> Heard:
         end = time.monotonic() + PATIENCE
-        while not (found := self.answers_to(asked)):
-            assert time.monotonic() < end, "nothing was answered"
+        while (found := next(filter(wanted, list(self.heard)), None)) is None:
+            assert time.monotonic() < end, "it is not heard"
             time.sleep(0.01)
-        return found[0]
+        return found
 
     def _run(self, doing: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(doing, self._loop).result(2 * PATIENCE)
