@@ -92,14 +92,13 @@ HOSTS = {
     "bookworm": Kind("bookworm", "deb", debian),
     "trixie": Kind("trixie", "deb", debian),
     "rpm": Kind("bullseye", "rpm", rpm.rpm),
+    # Three machines: a gateway, and two hosts of its fleet.
+    "fleet": Kind("bookworm", "deb", whole_fleet.whole_fleet),
     "readme": Kind("bookworm", "deb", readme.readme),
     "ec2": Kind("bookworm", "deb", ec2.ec2, firewall=True),
     "ubuntu": Kind("bookworm", "deb", slot.ubuntu),
 }
-# Three machines at once, which no run has passed whole yet: by its name alone.
-ON_REQUEST = {"fleet": Kind("bookworm", "deb", whole_fleet.whole_fleet)}
 EMULATED = {"arm64": arm64.try_packages}
-KINDS = {**HOSTS, **ON_REQUEST}
 PATTERNS = {
     "deb": f"sixtykey_{{}}_{older.deb_architecture()}.deb",
     "rpm": f"sixtykey-{{}}-1.{platform.machine()}.rpm",
@@ -114,7 +113,7 @@ def build(work: Path, kind: str) -> tuple[Path, Path]:
 
 def try_host(number: int, name: str, packages: tuple[Path, Path], work: Path) -> Report:
     """Boot one host, run all of its steps, show its logs if one fails."""
-    kind, report, begin = KINDS[name], Report(name), time.monotonic()
+    kind, report, begin = HOSTS[name], Report(name), time.monotonic()
     former, current = packages
     root = roots.unpack(kind.release, work / name)
     for package in packages:
@@ -143,12 +142,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="sixtykey-e2e-") as directory:
         work = Path(directory)
         work.chmod(0o755)
-        booted = [name for name in names if name in KINDS]
-        packages = {kind: build(work, kind) for kind in {KINDS[name].package for name in booted}}
+        booted = [name for name in names if name in HOSTS]
+        packages = {kind: build(work, kind) for kind in {HOSTS[name].package for name in booted}}
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(roots.archive, sorted({KINDS[name].release for name in booted})))
+            list(pool.map(roots.archive, sorted({HOSTS[name].release for name in booted})))
             trying = [
-                pool.submit(try_host, number, name, packages[KINDS[name].package], work)
+                pool.submit(try_host, number, name, packages[HOSTS[name].package], work)
                 for number, name in enumerate(booted, 1)
             ]
             trying += [pool.submit(EMULATED[name], work) for name in names if name in EMULATED]
