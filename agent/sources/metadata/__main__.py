@@ -30,14 +30,14 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run until told to stop; returns the exit code."""
     program.begin(NAME)
     options = _parser().parse_args(arguments)
-    # About some root in the system's folder, which nobody here can change.
+    # The system's folder may hold a root with an old key or form. It is not ours to change.
     warnings.simplefilter("ignore", CryptographyDeprecationWarning)
     try:
         config, host = program.load(options.config)
     except Problems as problems:
         return program.report_wrong(NAME, *problems.problems)
     if config.ec2 is None:
-        missing = f"{options.config}: there is no ec2 section, so there is nothing to ask"
+        missing = f"{options.config}: there is no ec2 section, so there is nothing to do"
         return program.report_wrong(NAME, missing)
     asyncio.run(_run(config.ec2, config.source.socket, host.instance_id))
     return 0

@@ -1,6 +1,6 @@
-"""The blocks of text in which EC2 hands over pushed keys: bytes in, blocks or refusals out.
+"""Parses the blocks of text in which EC2 delivers pushed keys: bytes in, blocks or refusals out.
 
-    #Timestamp=<end of the key's time, seconds since the Unix epoch>
+    #Timestamp=<when the key expires, seconds since the Unix epoch>
     #Instance=i-...
     #Caller=<ARN of who pushed>
     #Request=<request id>
@@ -8,9 +8,9 @@
     <signature in base64, one or more lines>
     <empty line, or the end>
 
-Signed is every `#` line and the key's, in their order, each with its line feed (what AWS's own host
-scripts rely on: docs/ec2.md). Blocks are told apart before anything in them is looked at, so a bad
-one never hides a good one.
+The signature covers every `#` line and the key's line, in their order, each with its line feed.
+AWS's own host scripts rely on the same (docs/ec2.md). The text is split into blocks before any
+block is read, so a bad block never hides a good one.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _REQUEST = re.compile(r"[0-9a-f-]{8,64}", re.ASCII)
 
 @dataclass(frozen=True)
 class Block:
-    """One block of the right form. Nothing in it is true before its signature has been verified.
+    """One well-formed block. Trust nothing in it before its signature is verified.
 
     Attributes:
-        signed: the exact bytes that the signature is over.
-        expires: when the key's time ends, in seconds since the Unix epoch.
+        signed: the exact bytes that the signature covers.
+        expires: when the key expires, in seconds since the Unix epoch.
         key: type and base64, without the comment.
         caller, request: None when they are absent or not of the usual form.
     """
@@ -56,12 +56,12 @@ class Block:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of what is signed, in hexadecimal: one block, however often it is fetched."""
+        """SHA-256 of the signed bytes, in hexadecimal: the same for each fetch of one block."""
         return hashlib.sha256(self.signed).hexdigest()
 
     @cached_property
     def fingerprint(self) -> Optional[str]:
-        """`SHA256:…` as sshd's %f says it; None for what is no key's base64."""
+        """`SHA256:…`, the form of sshd's %f; None when the key is not base64."""
         try:
             blob = base64.b64decode(self.key.partition(" ")[2], validate=True)
         except (binascii.Error, ValueError):
@@ -72,7 +72,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A piece of text that is no block. `digest` is that of its bytes."""
+    """A piece of text that is not a block. `digest` is the SHA-256 of its bytes."""
 
     reason: str
     digest: str
@@ -83,7 +83,8 @@ def read(body: bytes, complete: bool = True) -> Iterator[Union[Block, Rejected]]
     """The blocks of an answer, in their order.
 
     Args:
-        body: what was received; with `complete` False, more was there than may be read.
+        body: what was received.
+        complete: False when `body` was cut at the limit.
     """
     pieces = list(_pieces(body))
     if pieces and not complete:
@@ -104,17 +105,17 @@ def _rejected(reason: str, text: bytes) -> Rejected:
 
 @dataclass
 class _Piece:
-    """Lines that belong together. `fault`: what is wrong with how they end, if anything is."""
+    """Lines that belong together. `fault` says what is wrong with their end, if anything is."""
 
     lines: list[bytes]
     fault: Optional[str] = None
 
 
 def _pieces(body: bytes) -> Iterator[_Piece]:
-    """What stands between empty lines.
+    """Split the text at empty lines.
 
-    A `#` line after one that is none begins a new piece too: a block without its empty line does
-    not take the next one along.
+    A `#` line that follows a line of another kind also begins a new piece. So a block that lacks
+    its empty line does not spoil the next block.
     """
     piece: list[bytes] = []
     lines = body.split(b"\n")
@@ -136,7 +137,7 @@ def _pieces(body: bytes) -> Iterator[_Piece]:
 
 
 def _block(piece: _Piece) -> Block:
-    """The block that a piece is. Raises Refused."""
+    """Parse one piece. Raises Refused."""
     lines = piece.lines
     _check_text(lines)
     if piece.fault is not None:
@@ -159,7 +160,7 @@ def _block(piece: _Piece) -> Block:
 
 
 def _check_text(lines: list[bytes]) -> None:
-    """Raise Refused for what is no text."""
+    """Raise Refused unless the lines are plain UTF-8 text of a bounded length."""
     text = b"\n".join(lines)
     if len(text) > LIMITS.metadata_block_bytes:
         raise Refused(f"the block is longer than {LIMITS.metadata_block_bytes} bytes")
@@ -174,7 +175,7 @@ def _check_text(lines: list[bytes]) -> None:
 
 
 def _named(heads: list[bytes]) -> dict[str, list[str]]:
-    """Values by name; lines that say no name of ours matter to the signature alone."""
+    """Values by name. Unknown names are kept: they matter to the signature only."""
     named: dict[str, list[str]] = {}
     for line in heads:
         name, _, value = line[1:].decode().partition("=")
@@ -183,7 +184,7 @@ def _named(heads: list[bytes]) -> dict[str, list[str]]:
 
 
 def _one(named: dict[str, list[str]], name: str, form: re.Pattern[str]) -> str:
-    """The value that must be there, once. Raises Refused."""
+    """The value of a required line, which must stand exactly once. Raises Refused."""
     values = named.get(name, [])
     if len(values) != 1:
         raise Refused(f"the block has {len(values) or 'no'} #{name} lines, and must have one")
@@ -193,7 +194,7 @@ def _one(named: dict[str, list[str]], name: str, form: re.Pattern[str]) -> str:
 
 
 def _perhaps(named: dict[str, list[str]], name: str, form: re.Pattern[str]) -> Optional[str]:
-    """The value that may be there, once. Raises Refused for two of them."""
+    """The value of an optional line. Raises Refused when it stands twice."""
     values = named.get(name, [])
     if len(values) > 1:
         raise Refused(f"the block has {len(values)} #{name} lines, and may have one")

@@ -1,9 +1,10 @@
-"""The signer's certificate: its chain to a configured root, its name, and its key.
+"""Verifies the signer's certificate: its chain to a configured root, its name, and its key.
 
-A straight chain only, as EC2 sends it, each certificate issued by the next, up to the first that a
-configured root issued (RFC 5280 section 6.1, without policies and name constraints: a certificate
-that has them is refused, and so is any critical extension that is not known here). No revocation:
-that is ocsp.py. docs/decisions/ec2-verification.md says why this is not left to OpenSSL's program.
+EC2 sends a straight chain: each certificate is issued by the next. The path ends at the first one
+that a configured root issued (RFC 5280 section 6.1). Policies and name constraints are not
+implemented: a certificate that has them is refused, and so is one with an unknown critical
+extension. Revocation is checked in ocsp.py. docs/decisions/ec2-verification.md says why OpenSSL's
+program does not do this.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ _SHA2 = (hashes.SHA256(), hashes.SHA384(), hashes.SHA512())
 _RSA = (Algorithm.RSA_WITH_SHA256, Algorithm.RSA_WITH_SHA384, Algorithm.RSA_WITH_SHA512)
 _ECDSA = (Algorithm.ECDSA_WITH_SHA256, Algorithm.ECDSA_WITH_SHA384, Algorithm.ECDSA_WITH_SHA512)
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
-# What is looked at below, and may therefore be critical.
+# Extensions that are checked below, and may therefore be critical.
 _KNOWN = (x509.BasicConstraints, x509.KeyUsage, x509.ExtendedKeyUsage, x509.SubjectAlternativeName)
 _CONSTRAINING = (x509.NameConstraints, x509.PolicyConstraints, x509.InhibitAnyPolicy)
 Extension = TypeVar("Extension", bound=x509.ExtensionType)
 
 
 def load(pem: bytes) -> list[x509.Certificate]:
-    """Every certificate of a PEM text, in its order. Raises Refused."""
+    """Parse every certificate of a PEM text, in order. Raises Refused."""
     found = []
     for number, match in enumerate(PEM.finditer(pem), 1):
         if number > LIMITS.certificates:
@@ -52,13 +53,13 @@ def load(pem: bytes) -> list[x509.Certificate]:
 
 
 def parse(pem: bytes) -> x509.Certificate:
-    """One certificate in PEM, all of it. Raises whatever cryptography does."""
+    """Parse one PEM certificate completely. Raises any of cryptography's errors."""
     der = base64.b64decode(b"".join(pem.split(b"-----")[2].split()), validate=True)
     found = x509.load_der_x509_certificate(der)
     parse_late(found)
-    # One spelling for one certificate, since some versions verify what they have encoded anew. And
-    # what is not signed says nothing of its own: the algorithm is the one that stands in what is
-    # signed (RFC 5280 4.1.1.2), and the signature a whole number of bytes.
+    # Accept only the canonical DER: some versions of cryptography verify a re-encoded certificate.
+    # The unsigned part must add nothing: its algorithm equals the signed one (RFC 5280 4.1.1.2),
+    # and the signature is a whole number of bytes.
     signed = found.tbs_certificate_bytes
     rest = der.partition(signed)[2]
     outside = rest[: 2 + rest[1]] not in signed or not rest.endswith(b"\0" + found.signature)
@@ -68,7 +69,7 @@ def parse(pem: bytes) -> x509.Certificate:
 
 
 def parse_late(found: x509.Certificate) -> None:
-    """Look at what cryptography parses late: here its errors are expected. Raises some of them."""
+    """Parse now what cryptography parses lazily, so that its errors are raised here."""
     list(found.subject), list(found.issuer), list(found.extensions), found.public_key()
     for name in ("not_valid_before", "not_valid_after"):
         moment(found, name)
@@ -77,14 +78,14 @@ def parse_late(found: x509.Certificate) -> None:
 def path(
     chain: Sequence[x509.Certificate], roots: Iterable[x509.Certificate], name: str, now: float
 ) -> list[x509.Certificate]:
-    """The certificates from the signer's own to a configured root, all of them checked.
+    """Verify the path from the signer's certificate to a configured root, and return it.
 
     Args:
-        chain: the signer's certificate, and those that were sent with it, in order.
-        name: the signer's name, as CN and SAN must have it.
+        chain: the signer's certificate, then the others that EC2 sent, in order.
+        name: the signer's name, which CN and SAN must equal.
         now: seconds since the Unix epoch.
     Raises:
-        Refused: they are no valid path.
+        Refused: they do not form a valid path.
     """
     check_leaf(chain[0], name)
     found = _up_to_root(chain, roots)
@@ -99,7 +100,7 @@ def path(
 def _up_to_root(
     chain: Sequence[x509.Certificate], roots: Iterable[x509.Certificate]
 ) -> list[x509.Certificate]:
-    """The chain as far as it is needed, each issued by the next, and a root at its end."""
+    """The needed part of the chain, each certificate issued by the next, then the root."""
     by_name: dict[x509.Name, list[x509.Certificate]] = {}
     for root in roots:
         by_name.setdefault(root.subject, []).append(root)
@@ -118,7 +119,7 @@ def _up_to_root(
 
 
 def _is_issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """One of several roots of the same name."""
+    """Whether this root, of several with the same name, issued the certificate."""
     try:
         check_issued(certificate, issuer)
     except Refused:
@@ -127,7 +128,7 @@ def _is_issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
 
 
 def check_leaf(certificate: x509.Certificate, name: str) -> None:
-    """The signer's own certificate is a TLS server's, of exactly this name. Raises Refused."""
+    """Raise Refused unless this is a TLS server's certificate of exactly this name."""
     found = [
         str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     ]
@@ -148,7 +149,7 @@ def check_leaf(certificate: x509.Certificate, name: str) -> None:
 
 
 def check_authority(certificate: x509.Certificate, below: int) -> None:
-    """It may issue, with so many authorities below it. Raises Refused.
+    """Raise Refused unless it may issue with `below` authorities beneath it.
 
     Source: RFC 5280, 4.2.1.3, 4.2.1.9, 4.2.1.12, and 6.1.4 (k) to (n).
     """
@@ -171,7 +172,7 @@ def check_authority(certificate: x509.Certificate, below: int) -> None:
 
 
 def check_known(certificate: x509.Certificate) -> None:
-    """Nothing in it is critical and unknown here, or constrains what is below. Raises Refused."""
+    """Raise Refused for an unknown critical extension, or one that constrains what is below."""
     for each in certificate.extensions:
         constrains = isinstance(each.value, _CONSTRAINING)
         if constrains or (each.critical and not isinstance(each.value, _KNOWN)):
@@ -182,13 +183,13 @@ def check_known(certificate: x509.Certificate) -> None:
 
 
 def check_current(certificate: x509.Certificate, now: float) -> None:
-    """It is valid at `now` (s since the Unix epoch). Raises Refused."""
+    """Raise Refused unless it is valid at `now` (s since the Unix epoch)."""
     if not moment(certificate, "not_valid_before") <= now <= moment(certificate, "not_valid_after"):
         raise Refused(f"the certificate of {common_name(certificate)} is not valid at this time")
 
 
 def check_issued(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
-    """`issuer` issued it: name, key identifier and signature. Raises Refused."""
+    """Raise Refused unless `issuer` issued it, by name, key identifier and signature."""
     who = common_name(certificate)
     other = Refused(f"the certificate after that of {who} is not its issuer's")
     if (
@@ -217,7 +218,7 @@ def check_signature(
     algorithm: x509.ObjectIdentifier,
     what: str,
 ) -> None:
-    """A certificate's key made this signature, by an algorithm of today. Raises Refused."""
+    """Raise Refused unless the certificate's key made this signature, by a strong algorithm."""
     key = public_key(signer)
     try:
         if isinstance(key, rsa.RSAPublicKey) and algorithm in _RSA:
@@ -231,7 +232,7 @@ def check_signature(
 
 
 def public_key(certificate: x509.Certificate) -> Any:
-    """Its key: RSA of 2048 to 8192 bits, or ECDSA on one of three curves. Raises Refused."""
+    """Its public key: RSA of 2048 to 8192 bits, or ECDSA on one of three curves. Raises Refused."""
     key = certificate.public_key()
     if isinstance(key, rsa.RSAPublicKey) and 2048 <= key.key_size <= LIMITS.rsa_max_bits:
         return key
@@ -249,7 +250,7 @@ def extension(certificate: x509.Certificate, kind: type[Extension]) -> Optional[
 
 
 def common_name(certificate: x509.Certificate) -> str:
-    """Its CN, or the whole subject, for people."""
+    """Its CN, or the whole subject, for messages."""
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return shown(names[0].value if names else certificate.subject.rfc4514_string())
 
@@ -257,8 +258,8 @@ def common_name(certificate: x509.Certificate) -> str:
 def moment(holder: object, name: str) -> float:
     """A time of a certificate or an OCSP answer, in seconds since the Unix epoch.
 
-    cryptography before 42 and 43 has it without a zone only, and from then on complains of that.
-    Raises Refused when it is absent.
+    Older versions of cryptography (before 42 and 43) have it only without a time zone; newer ones
+    warn about that form. Raises Refused when it is absent.
     """
     aware = hasattr(type(holder), f"{name}_utc")
     value = getattr(holder, f"{name}_utc" if aware else name)

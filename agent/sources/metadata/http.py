@@ -1,6 +1,6 @@
-"""One kept HTTP/1.1 connection to the metadata service. h11 has the grammar, this the bounds.
+"""One persistent HTTP/1.1 connection to the metadata service. h11 parses; this sets the limits.
 
-No redirects, no proxies, no names to look up, no TLS: it is plain HTTP to an address of this link.
+It is plain HTTP to a link-local address: no redirects, no proxies, no name look-ups, no TLS.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from agent.config.limits import LIMITS
 
 
 class Away(Exception):
-    """The metadata service did not answer, or not in a way that is of any use; says how."""
+    """The metadata service did not answer, or its answer is unusable; says how."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A response. `complete` is False when its body was longer than was wanted, and is cut."""
+    """A response. `complete` is False when the body was cut at the limit."""
 
     status: int
     body: bytes
@@ -30,11 +30,11 @@ class Answer:
 
 
 class Connection:
-    """Requests one after the other, on one connection for as long as the service keeps it.
+    """Sends requests one after the other, on one connection while the service keeps it open.
 
     Args:
         url: `http://` and an IP address, with a port or without.
-        seconds: for one request, connecting included.
+        seconds: the time limit for one request, including the connection.
     """
 
     def __init__(self, url: str, seconds: float = LIMITS.metadata_seconds) -> None:
@@ -45,11 +45,11 @@ class Connection:
         self._turn = asyncio.Lock()
         self._streams: Optional[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = None
         self._state = h11.Connection(h11.CLIENT)
-        # Whether anything of the present answer has arrived.
+        # Whether any byte of the current answer has arrived.
         self._heard = False
 
     async def request(self, method: str, path: str, headers: dict[str, str], most: int) -> Answer:
-        """Ask, and read at most `most` bytes of the answer's body. Raises Away."""
+        """Send a request, and read at most `most` bytes of the body. Raises Away."""
         async with self._turn:
             try:
                 return await asyncio.wait_for(self._ask(method, path, headers, most), self._seconds)
@@ -73,7 +73,7 @@ class Connection:
         try:
             return await self._exchange(method, path, headers, most)
         except ConnectionError:
-            # Whoever keeps a connection may end it between two requests (RFC 9112 9.3.1).
+            # The server may close an idle connection at any time (RFC 9112 9.3.1): try once more.
             if fresh or self._heard:
                 raise
             self.close()
@@ -111,7 +111,7 @@ class Connection:
                 raise Away("it wants to speak another protocol")
 
     def _keep_or_close(self) -> None:
-        """Keep the connection if both sides are through with this request, and go on."""
+        """Keep the connection when both sides have finished the request; else close it."""
         if (self._state.our_state, self._state.their_state) == (h11.DONE, h11.DONE):
             self._state.start_next_cycle()
         else:

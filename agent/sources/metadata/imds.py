@@ -1,6 +1,6 @@
-"""EC2's instance metadata, version 2 (IMDSv2): what is asked of it, and what is kept.
+"""EC2's instance metadata, version 2 (IMDSv2): the requests, and what is cached.
 
-Paths are those that AWS's own host scripts ask for; EC2 documents none of those below
+The paths are those that AWS's own host scripts read. EC2 does not document the ones below
 managed-ssh-keys. Source for the token: EC2 User Guide, "How Instance Metadata Service Version 2
 works".
 """
@@ -25,14 +25,14 @@ _FINGERPRINT = re.compile(rb"[0-9A-Fa-f]{40,64}")
 
 @dataclass(frozen=True)
 class Place:
-    """Which instance this is, as the metadata says, and the name of who signs its keys."""
+    """The instance's id according to the metadata, and the name of the signer of its keys."""
 
     instance: str
     signer: str
 
 
 class Metadata:
-    """Asks the metadata service. Every method raises Away when it cannot be had."""
+    """Asks the metadata service. Every method raises Away when the service is unreachable."""
 
     def __init__(self, connection: Connection, clock: Clock) -> None:
         self._connection = connection
@@ -44,12 +44,12 @@ class Metadata:
     async def keys(self, os_user: str) -> Optional[Answer]:
         """The text with the blocks of the user's keys; None when there are none.
 
-        `os_user` must be one by the API's pattern: it becomes part of a path.
+        `os_user` must match the API's pattern, since it becomes part of a path.
         """
         return await self._get(f"managed-ssh-keys/active-keys/{os_user}/", LIMITS.metadata_bytes)
 
     async def place(self, anew: bool = False) -> Place:
-        """Which instance this is; asked once, or `anew`. Raises Refused for what is not of EC2."""
+        """Which instance this is; cached unless `anew`. Raises Refused for a non-EC2 answer."""
         if self._place is None or anew:
             instance = await self._text("instance-id/")
             zone = await self._text("placement/availability-zone/")
@@ -58,9 +58,9 @@ class Metadata:
         return self._place
 
     async def chain(self) -> bytes:
-        """The signer's certificate and those above it, in PEM; nothing where EC2 shows none.
+        """The signer's certificate and its chain, in PEM; empty when EC2 has none.
 
-        It shows one only where a key was pushed.
+        EC2 has one only after a key was pushed.
         """
         item = await self._get("managed-ssh-keys/signer-cert/")
         if item is not None and not item.complete:
@@ -68,10 +68,10 @@ class Metadata:
         return b"" if item is None else item.body
 
     async def ocsp_answers(self) -> list[bytes]:
-        """The OCSP answers that EC2 sends along, in DER; what is none is left out.
+        """The OCSP answers that EC2 provides, in DER; anything else is left out.
 
-        They are named by a hash of their certificate, which EC2 has changed without notice once:
-        the names decide nothing here.
+        Each is named by a hash of its certificate. EC2 once changed that hash without notice, so
+        the names are not used.
         """
         item = await self._get("managed-ssh-keys/signer-ocsp/")
         listed = b"" if item is None else item.body
@@ -86,7 +86,7 @@ class Metadata:
         return answers
 
     async def renew_token(self, before: float) -> None:
-        """Have a new token where there is none, or where it ends within `before` seconds."""
+        """Fetch a new token when there is none, or it ends within `before` seconds."""
         if self._token is None or self._clock.boottime() + before >= self._token_ends:
             seconds = LIMITS.metadata_token_seconds
             answer = await self._connection.request(
@@ -114,7 +114,7 @@ class Metadata:
         return item
 
     async def _get(self, path: str, most: int = LIMITS.metadata_item_bytes) -> Optional[Answer]:
-        """An item; None when there is none."""
+        """An item; None when it does not exist."""
         for _ in range(2):
             await self.renew_token(0.0)
             answer = await self._connection.request(

@@ -1,7 +1,7 @@
-"""OCSP answers that were sent along: each certificate but the root must have one that says good.
+"""Checks the OCSP answers: each certificate except the root needs one that says good.
 
-Source: RFC 6960. An answer counts only with the signature of the certificate's issuer, or of a
-responder that this very issuer has certified for OCSP; a parser alone would take anybody's.
+Source: RFC 6960. An answer counts only when the certificate's issuer signed it, or a responder that
+this same issuer certified for OCSP. Parsing alone would accept an answer by anybody.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from agent.config.limits import LIMITS
 from agent.sources.metadata import certificates
 from agent.sources.metadata.refusal import Refused
 
-# What a response says that is read below; with the dates, in whichever form a version has them.
+# The attributes that are read below. The names of the dates depend on cryptography's version.
 _LATE = (
     *("serial_number", "hash_algorithm", "issuer_name_hash", "issuer_key_hash"),
     *("certificate_status", "responder_name", "responder_key_hash"),
@@ -26,33 +26,33 @@ _LATE = (
 
 
 def check(path: Sequence[x509.Certificate], answers: Sequence[bytes], now: float) -> float:
-    """None of these certificates is revoked, as far as their issuers say.
+    """Raise Refused unless the issuers say that none of these certificates is revoked.
 
     Args:
         path: from the signer's certificate to the root's, each issued by the next.
-        answers: OCSP responses in DER, of whichever certificates.
+        answers: OCSP responses in DER, in any order; extra ones are ignored.
         now: seconds since the Unix epoch.
     Returns:
         Until when this holds, in seconds since the Unix epoch.
     Raises:
-        Refused: one has no answer, or one that does not say good or cannot be believed.
+        Refused: a certificate has no answer, or its answer is not good or not genuine.
     """
     parsed = [answer for raw in answers for answer in _parse(raw)]
     return min(_check(pair[0], pair[1], parsed, now) for pair in zip(path, path[1:]))
 
 
 def _parse(raw: bytes) -> Iterator[ocsp.OCSPResponse]:
-    """The answer, if it is one with a single certificate in it."""
+    """Yield the answer if it is well-formed and about a single certificate."""
     try:
         answer = ocsp.load_der_ocsp_response(raw)
         if answer.response_status is ocsp.OCSPResponseStatus.SUCCESSFUL:
-            # Parsed late by cryptography: now is when its errors are expected.
+            # cryptography parses these lazily: read them now, so that its errors are caught here.
             for name in _LATE:
                 getattr(answer, name)
             list(answer.extensions), list(answer.single_extensions)
             for each in answer.certificates:
                 certificates.parse_late(each)
-            # One spelling, as for a certificate: also of what stands outside of what is signed.
+            # Accept only the canonical DER, as for a certificate, including the unsigned part.
             if answer.public_bytes(Encoding.DER) == raw and _is_plain(answer, raw):
                 yield answer
     except Exception:  # noqa: BLE001 - cryptography raises half a dozen types here
@@ -60,7 +60,7 @@ def _parse(raw: bytes) -> Iterator[ocsp.OCSPResponse]:
 
 
 def _is_plain(answer: ocsp.OCSPResponse, raw: bytes) -> bool:
-    """Whether the algorithm has no parameters but NULL, and the signature is of whole bytes.
+    """Whether the algorithm's parameters are absent or NULL, and the signature is whole bytes.
 
     Source: RFC 4055 section 5, RFC 5758 section 3.2.
     """
@@ -86,7 +86,7 @@ def _check(
 def _is_about(
     answer: ocsp.OCSPResponse, certificate: x509.Certificate, issuer: x509.Certificate
 ) -> bool:
-    """Whether its CertID is the certificate's: issuer's name, issuer's key, and number."""
+    """Whether its CertID is the certificate's: issuer's name, issuer's key, and serial number."""
     try:
         builder = ocsp.OCSPRequestBuilder()
         asked = builder.add_certificate(certificate, issuer, answer.hash_algorithm).build()
@@ -102,7 +102,7 @@ def _is_about(
 def _check_answer(
     answer: ocsp.OCSPResponse, issuer: x509.Certificate, who: str, now: float
 ) -> float:
-    """The answer is genuine, current and good; until when. Raises Refused."""
+    """Check that the answer is genuine, current and good; return until when. Raises Refused."""
     until = _check_genuine(answer, issuer, who, now)
     if any(each.critical for each in [*answer.extensions, *answer.single_extensions]):
         raise Refused(f"the OCSP answer about {who} has an extension that is not understood here")
@@ -120,7 +120,10 @@ def _check_answer(
 def _check_genuine(
     answer: ocsp.OCSPResponse, issuer: x509.Certificate, who: str, now: float
 ) -> float:
-    """Issuer or delegate signed it; until when the delegate may (RFC 6960 4.2.2.2)."""
+    """Check that the issuer or its delegate signed it; return when the delegate's right ends.
+
+    Source: RFC 6960 4.2.2.2.
+    """
     signer, until = issuer, float("inf")
     if not _names(answer, issuer):
         delegates = [each for each in answer.certificates if _names(answer, each)]
@@ -140,7 +143,7 @@ def _check_genuine(
 
 
 def _names(answer: ocsp.OCSPResponse, certificate: x509.Certificate) -> bool:
-    """Whether the answer says that this certificate's holder signed it."""
+    """Whether the answer names this certificate's holder as its responder."""
     if answer.responder_key_hash is not None:
         key = x509.SubjectKeyIdentifier.from_public_key(certificates.public_key(certificate))
         return answer.responder_key_hash == key.digest
@@ -151,7 +154,7 @@ def _names(answer: ocsp.OCSPResponse, certificate: x509.Certificate) -> bool:
 def _check_delegate(
     delegate: x509.Certificate, issuer: x509.Certificate, who: str, now: float
 ) -> None:
-    """The issuer itself has certified it for OCSP. Raises Refused."""
+    """Raise Refused unless the issuer itself certified the delegate for OCSP."""
     certificates.check_issued(delegate, issuer)
     purposes = certificates.extension(delegate, x509.ExtendedKeyUsage)
     if purposes is None or ExtendedKeyUsageOID.OCSP_SIGNING not in purposes:

@@ -1,4 +1,4 @@
-"""Where an instance is, and so who may sign its keys: region, domain, and the signer's name."""
+"""The name that the signer's certificate must have, from the instance's zone and domain."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from agent.sources.metadata.refusal import Refused, shown
 _ZONE = re.compile(
     r"([a-z]{2,8}(?:-[a-z]{2,16}){1,3}-[0-9]{1,2})(?:[a-z]|(?:-[a-z0-9]{1,16}){1,4})"
 )
-# The partitions' own domains, and no others. Any domain at all once let anybody in who could have a
-# certificate for managed-ssh-signer.<region>.<a domain of his>.
+# Only the AWS partitions' own domains. With any domain accepted, an attacker could get a valid
+# certificate for managed-ssh-signer.<region>.<the attacker's domain>.
 DOMAINS = ("amazonaws.com", "amazonaws.com.cn", "c2s.ic.gov", "sc2s.sgov.gov")
 
 

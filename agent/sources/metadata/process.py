@@ -1,4 +1,4 @@
-"""sixtykeyd-ec2 at work: connected to the daemon's source socket, it answers what that asks."""
+"""The process sixtykeyd-ec2: connects to the daemon's source socket, and answers its questions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger("sixtykeyd-ec2")
 
 
 class Process:
-    """Keeps one connection to the daemon, and looks at the metadata service now and then.
+    """Keeps one connection to the daemon, and checks the metadata service regularly.
 
     Made within the running event loop. `socket`: the path of the daemon's source socket.
     """
@@ -43,14 +43,15 @@ class Process:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Run until cancelled."""
         watching = asyncio.create_task(self._watch())
         try:
             pause = LIMITS.reconnect_seconds
             while True:
                 began, most = self._clock.boottime(), LIMITS.longest_reconnect_seconds
                 connected = await self._serve_once()
-                # Two of these would put each other out of their one place, again and again.
+                # The daemon keeps one connection per source. Two of these processes would replace
+                # each other for ever, so a short connection makes the pause longer.
                 brief = connected and self._clock.boottime() < began + most
                 pause = min(pause * 2, most) if brief else LIMITS.reconnect_seconds
                 await asyncio.sleep(pause)
@@ -59,7 +60,7 @@ class Process:
                 task.cancel()
 
     async def _serve_once(self) -> bool:
-        """Connect, and answer until the daemon goes away; whether it was there."""
+        """Connect, and answer until the daemon goes away. Returns whether it was there."""
         try:
             reader, self._writer = await asyncio.open_unix_connection(self._socket, limit=MAX_BYTES)
         except OSError as error:
@@ -81,12 +82,12 @@ class Process:
         return True
 
     def _take(self, line: bytes) -> None:
-        """Begin to answer a line from the daemon. Raises Violation."""
+        """Start a task that answers a line from the daemon. Raises Violation."""
         message = from_daemon(line)
         if not isinstance(message, Ask):
             raise Violation("it is not for this source")
         task = asyncio.get_running_loop().create_task(self._answer(message))
-        # The loop holds its tasks weakly: without this one might be collected before it ends.
+        # The event loop holds only weak references to tasks: keep one until the task ends.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -97,14 +98,14 @@ class Process:
         except (Away, Refused) as error:
             self._look.set()
             self._send(Answer(ask.number, failed=str(error)))
-        except Exception:  # a defect of ours must not leave the question open
+        except Exception:  # a bug here must not leave the question unanswered
             log.exception("question %d failed", ask.number)
             self._send(Answer(ask.number, failed="a defect of sixtykeyd-ec2"))
         else:
             self._send(fitting(Answer(ask.number, offers, refusals)))
 
     async def _watch(self) -> None:
-        """See whether the metadata can be asked, and fetch beforehand what every answer needs."""
+        """Check that the metadata is reachable, and prefetch what every answer needs."""
         rest = LIMITS.metadata_retry_seconds
         while True:
             try:
@@ -115,7 +116,7 @@ class Process:
             except (Away, Refused) as error:
                 self._change_health(str(error))
                 pause, rest = rest, min(rest * 2, LIMITS.metadata_watch_seconds)
-            except Exception:  # a defect of ours must not end the watch in silence
+            except Exception:  # a bug here must not end the watch silently
                 log.exception("looking at the metadata service failed")
                 pause = LIMITS.metadata_watch_seconds
             try:
@@ -125,7 +126,7 @@ class Process:
             self._look.clear()
 
     async def _prepare(self) -> None:
-        """What fails here fails again, and is told, when a key has to be verified."""
+        """Prefetch. A failure is not reported here: it shows again when a key is verified."""
         try:
             await self._source.prepare(LIMITS.metadata_ahead_of_end_seconds)
         except Refused as refused:
@@ -140,7 +141,7 @@ class Process:
             self._send(_health(problem))
 
     def _send(self, message: FromSource) -> None:
-        """Say it, if there is somebody to say it to. Lines are few, and each is bounded."""
+        """Send it, if the daemon is connected. Messages are few, and each is bounded."""
         if self._writer is not None:
             self._writer.write(encode(message))
 
@@ -155,14 +156,14 @@ def _health(problem: Optional[str]) -> Health:
 
 
 def fitting(answer: Answer) -> Answer:
-    """As much of the answer as goes into one line: what comes first is what matters."""
+    """The answer, cut to fit into one line. The important entries come first."""
     offers, refusals = list(answer.offers), list(answer.refusals)[: LIMITS.metadata_refusals]
     while True:
         fits = Answer(answer.number, offers, refusals)
         try:
             encode(fits)
         except Violation:
-            # A quarter less each time; one of each always fits.
+            # Drop a quarter each time; one of each always fits.
             del offers[max(1, len(offers) * 3 // 4) :], refusals[max(1, len(refusals) * 3 // 4) :]
             continue
         return fits

@@ -1,16 +1,16 @@
-"""Why nothing is trusted: the one exception of this package's cores."""
+"""The one exception of this package's cores, and text that is safe to log."""
 
 from __future__ import annotations
 
 
 class Refused(ValueError):
-    """A block, a certificate or an answer will not do; the words tell an administrator why.
+    """A block, a certificate or an answer is not acceptable; the text tells an administrator why.
 
-    What came from outside stands in them as `repr` and cut, and nothing that changes with time: the
-    same trouble is told once.
+    Text from outside appears in it shortened and as `repr`. It holds nothing that changes with
+    time, so that a repeated problem has the same text and is reported once.
     """
 
 
 def shown(text: object, most: int = 100) -> str:
-    """Something from outside, fit for a line of the log."""
+    """Text from outside, made safe for one line of the log."""
     return repr(str(text)[:most])

@@ -10,15 +10,15 @@ from cryptography import x509
 from agent.sources.metadata import certificates
 from agent.sources.metadata.refusal import Refused
 
-# What a distribution ships has a quarter of a megabyte, and is there twice or three times.
+# A distribution's roots take a quarter of a megabyte, and the folder holds them two or three times.
 _MOST_BYTES = 8 * 1024 * 1024
 
 
 def load(path: str) -> list[x509.Certificate]:
-    """Every certificate there, once.
+    """Load every certificate there, once each.
 
-    Trusted is what stands as plain CERTIFICATE: OpenSSL's TRUSTED CERTIFICATE, in which purposes
-    can be ruled out, is passed over. So is what cryptography cannot parse.
+    Only plain CERTIFICATE blocks are trusted. OpenSSL's TRUSTED CERTIFICATE can exclude purposes,
+    so it is skipped. So is anything that cryptography cannot parse.
 
     Raises:
         Refused: nothing can be read there.

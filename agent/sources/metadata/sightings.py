@@ -1,8 +1,7 @@
-"""How long the key in a block still lives: by EC2's clock, by ours, and never anew.
+"""How long the key in a block still lives, by the wall clock and by the boot clock.
 
-EC2 gives each key an absolute end. It holds against the wall clock for as long as the block is
-offered; from when the block was seen first it holds on the boot clock too, so that setting the wall
-clock back gives nobody a second more.
+EC2 gives each key an absolute end, which is compared with the wall clock each time. When a block is
+first seen, its end is also fixed on the boot clock. So setting the wall clock back extends no key.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from agent.sources.metadata.refusal import Refused
 
 
 class Ended(Refused):
-    """The key's time is over. `served`: it was seen while it lived, so that nobody need be told."""
+    """The key has expired. `served`: it was offered while it lived, so the end is no news."""
 
     def __init__(self, words: str, served: bool) -> None:
         super().__init__(words)
@@ -32,11 +31,11 @@ class Sightings:
         self._served: set[str] = set()
 
     def left(self, block: Block) -> float:
-        """Seconds that a verified block's key still lives, above 0 and at most 60.
+        """How long a verified block's key still lives, in seconds: above 0, at most 60.
 
         Raises:
-            Ended: none.
-            Refused: its end is too far off, or too many blocks are remembered.
+            Ended: the key has expired.
+            Refused: its end is too far in the future, or too many blocks are remembered.
         """
         now = self._clock.boottime()
         given = block.expires - self._clock.wall()
@@ -60,7 +59,7 @@ class Sightings:
         self._ends[block.digest] = now + max(0.0, min(given, most))
 
     def _forget(self, now: float) -> None:
-        """Make room, forgetting nothing that may still be valid. Raises Refused: there is none."""
+        """Make room, but keep every block that may still be valid. Raises Refused: still full."""
         for digest, end in list(self._ends.items()):
             if end + LIMITS.metadata_ahead_seconds < now:
                 del self._ends[digest]

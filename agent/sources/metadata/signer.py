@@ -1,4 +1,4 @@
-"""Who signs the blocks: a key that was found genuine, and until when that may be believed."""
+"""Who signs the blocks: a verified key, and until when it may be trusted."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _PADDING = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
 
 @dataclass(frozen=True)
 class Signer:
-    """A key whose certificates were checked at `since`; `chain` is the PEM text that had it.
+    """A key whose certificates were checked at `since`; `chain` is their PEM text.
 
-    `since` and `until` are in seconds since the Unix epoch. Only `Signer.check` makes one.
+    `since` and `until` are in seconds since the Unix epoch. Use `Signer.check` to make one.
     """
 
     key: rsa.RSAPublicKey
@@ -38,7 +38,7 @@ class Signer:
         name: str,
         now: float,
     ) -> Signer:
-        """Check everything there is to check of a signer but what it signed.
+        """Check the signer's certificates and their revocation.
 
         Args:
             chain: certificates in PEM, the signer's first.
@@ -46,7 +46,7 @@ class Signer:
             name: the name that the signer must have.
             now: seconds since the Unix epoch.
         Raises:
-            Refused: it is not to be trusted; says why.
+            Refused: it is not trustworthy; says why.
         """
         path = certificates.path(certificates.load(chain), roots, name, now)
         until = ocsp.check(path, answers, now)
@@ -57,7 +57,7 @@ class Signer:
         return cls(key, chain, now, min([until, *ends]))
 
     def is_current(self, now: float) -> bool:
-        """Whether what was checked still holds; not after the clock was set back."""
+        """Whether the checks still hold. False when the clock was set back before `since`."""
         return self.since <= now < self.until
 
     def verify(self, block: Block) -> None:

@@ -1,4 +1,4 @@
-"""From a question to offers: fetch the user's blocks, verify each, and tell of those that fail."""
+"""From a question to offers: fetch the user's blocks, verify each, and report those that fail."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Source:
     """EC2's metadata as a source of offers. Made within the running event loop.
 
     Args:
-        instance: this host's id, as the daemon has it: what the metadata says it is must be equal.
+        instance: this host's id according to the daemon; the metadata must say the same.
         roots: reads the trusted roots; raises Refused.
     """
 
@@ -43,14 +43,14 @@ class Source:
         self._clock = clock
         self._sightings = Sightings(clock)
         self._signer: Optional[Signer] = None
-        # Why there is no signer, and when the last attempt to have one was (boot clock, s).
+        # Why there is no signer, and when the last attempt to check one was (boot clock, s).
         self._problem: Optional[str] = None
         self._tried = float("-inf")
         self._checking = asyncio.Lock()
         self._told: set[tuple[str, str]] = set()
 
     async def probe(self) -> None:
-        """Ask whose metadata it is. Raises Away; Refused when it is not that of this host."""
+        """Ask whose metadata it is. Raises Away; Refused when it is another host's."""
         await self._check_place(anew=True)
 
     async def _check_place(self, anew: bool = False) -> None:
@@ -65,10 +65,10 @@ class Source:
         """The keys that were pushed for a user, those with this fingerprint first.
 
         Returns:
-            Offers; and what was refused, each block once for each reason.
+            The offers, and the refusals: each block once for each reason.
         Raises:
-            Away: the metadata could not be asked.
-            Refused: it is that of another host.
+            Away: the metadata service is unreachable.
+            Refused: the metadata is another host's.
         """
         await self._check_place()
         text = await self._metadata.keys(os_user)
@@ -78,22 +78,22 @@ class Source:
         unsigned = await self._unsigned([each for each in found if isinstance(each, Block)])
         offers: list[Offered] = []
         refusals: list[Refusal] = []
-        # Not all of them may fit into the answer: what sshd asks for comes first.
+        # The answer may not hold all of them: the key that sshd asks for comes first.
         for each in sorted(found, key=lambda each: each.fingerprint != fingerprint):
             verdict = self._judge(each, unsigned, os_user)
             if isinstance(verdict, Offered):
                 offers.append(verdict)
             elif verdict is None or len(refusals) >= LIMITS.metadata_refusals:
-                continue  # it is told with the next answer
+                continue  # the next answer reports it
             elif self._is_news(each.digest, verdict.reason):
                 refusals.append(verdict)
         return offers, refusals
 
     async def prepare(self, before: float) -> None:
-        """Have token and signer ready, also if they end within `before` seconds.
+        """Renew token and signer if they end within `before` seconds.
 
-        A signer that was checked long ago is checked anew: it may have been revoked or changed.
-        Raises Away; Refused for a signer that is not to be trusted.
+        A signer that was checked long ago is checked again: it may be revoked or replaced.
+        Raises Away; Refused for a signer that is not trustworthy.
         """
         await self._metadata.renew_token(before)
         async with self._checking:
@@ -105,7 +105,7 @@ class Source:
                 await self._check(chain)
 
     def forget_told(self) -> None:
-        """Tell of every refused block again: whoever was told may have forgotten it."""
+        """Report every refused block again: a restarted daemon does not know the old reports."""
         self._told.clear()
 
     def _judge(
@@ -114,7 +114,7 @@ class Source:
         if isinstance(each, Rejected):
             return Refusal(each.reason)
         if id(each) in unsigned:
-            # Nothing in it was verified, so nothing of it is told but which key it was.
+            # Nothing in it is verified, so the report names only the key's fingerprint.
             return Refusal(unsigned[id(each)], fingerprint=each.fingerprint)
         try:
             if each.instance != self._instance:
@@ -129,7 +129,7 @@ class Source:
         return Offered(os_user, each.instance, key, left, digest, dated, each.caller, each.request)
 
     async def _unsigned(self, found: Sequence[Block]) -> Mapping[int, str]:
-        """The blocks (by id()) that nobody has signed who may, and why each is refused."""
+        """The blocks (by id()) without a valid signature, and why each is refused."""
         if not found:
             return {}
         try:
@@ -143,7 +143,7 @@ class Source:
         return unsigned if renewed is signer else _unverified(renewed, found)
 
     async def _current_signer(self) -> Signer:
-        """Whom blocks may be signed by now. Raises Away, Refused."""
+        """The signer that is valid now. Raises Away, Refused."""
         if (signer := self._known()) is not None:
             return signer
         async with self._checking:
@@ -154,14 +154,14 @@ class Source:
             return await self._check(await self._metadata.chain())
 
     def _known(self) -> Optional[Signer]:
-        """The signer that was found good, if that still holds."""
+        """The last verified signer, if it is still current."""
         signer = self._signer
         return signer if signer is not None and signer.is_current(self._clock.wall()) else None
 
     async def _renewed(self, signer: Signer) -> Signer:
-        """The signer anew, if EC2 has another certificate by now; else the one that there is.
+        """The new signer, if EC2 has replaced the certificate; else the present one.
 
-        Raises Refused: the other one is not to be trusted, and so neither is this one any more.
+        Raises Refused: the new certificate is not trustworthy. The present signer then ends too.
         """
         async with self._checking:
             if self._signer is None:
@@ -173,13 +173,13 @@ class Source:
                 chain = await self._metadata.chain()
                 return signer if chain in {b"", signer.chain} else await self._check(chain)
             except Away:
-                return signer  # what it has signed is as good as before
+                return signer  # still valid: only the look for a successor failed
 
     def _may_try(self) -> bool:
         return self._clock.boottime() >= self._tried + LIMITS.signer_retry_seconds
 
     async def _check(self, chain: bytes) -> Signer:
-        """Check all there is of the signer whose certificates these are. Raises Away, Refused."""
+        """Verify the signer with this certificate chain. Raises Away, Refused."""
         self._tried = self._clock.boottime()
         place = await self._metadata.place()
         answers = await self._metadata.ocsp_answers()
@@ -193,7 +193,7 @@ class Source:
         return signer
 
     def _is_news(self, digest: str, reason: str) -> bool:
-        """Whether this has not been told yet; then it has been from now on."""
+        """Whether this was not reported before; records it as reported."""
         if (digest, reason) in self._told:
             return False
         if len(self._told) >= LIMITS.metadata_seen:
@@ -203,7 +203,7 @@ class Source:
 
 
 def _unverified(signer: Signer, found: Iterable[Block]) -> dict[int, str]:
-    """Which blocks the signer has not signed."""
+    """The blocks (by id()) whose signature does not verify, and why."""
     unsigned = {}
     for block in found:
         try:
