@@ -147,7 +147,7 @@ class Daemon:
         door = HostDoor(self._context, self._intake, throttle, self._authenticator)
         network = HttpServer(door.answer, self._count_refused, self._tls)
         reloader = Reloader(self._config, self._authenticator, network)
-        sources = {name: role.told for name, role in self._roles.items()}
+        sources = {name: role.describe for name, role in self._roles.items()}
         operator = Operator(
             self._context, self._store, reloader.reload, _addresses(sockets, self._tls), sources
         )

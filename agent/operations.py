@@ -103,7 +103,7 @@ class Operator:
             "Decisions": history.of(os_user, now),
             "Asked": history.last_miss(os_user, now),
             "Unwritten": history.unwritten(now),
-            "Problems": {name: told()["Problem"] for name, told in self._sources.items()},
+            "Problems": {name: describe()["Problem"] for name, describe in self._sources.items()},
             "Uptime": round(now - self._started, 3),
             **self._names(),
         }
@@ -139,7 +139,7 @@ class Operator:
             "Leases": {"Total": sum(users.values()), "ByUser": users},
             "Counters": counters,
             "Journal": self._journal(),
-            "Sources": {name: told() for name, told in self._sources.items()},
+            "Sources": {name: describe() for name, describe in self._sources.items()},
             "Memory": _resident_bytes(),
         }
 

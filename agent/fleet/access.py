@@ -1,4 +1,4 @@
-"""How to reach the bus: where it is, whom to believe, and who we are there."""
+"""How to connect to the bus: its servers, the trusted authority, and our credentials."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Access:
     creds: str
 
     def context(self) -> ssl.SSLContext:
-        """For TLS with a server that this authority has named. Raises OSError."""
+        """The TLS context, which trusts this authority only. Raises OSError."""
         context = ssl.create_default_context(cafile=self.ca)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         return context
 
     def read(self) -> tuple[str, KeyPair]:
-        """Token and key as they are in the file now. Raises OSError and ValueError."""
+        """Read the token and the key from the .creds file. Raises OSError and ValueError."""
         return jwt.read_creds(files.read(self.creds, FLEET.file_bytes))

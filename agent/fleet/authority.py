@@ -1,6 +1,6 @@
 """X.509 for the fleet's TLS: an authority, and certificates of servers, with ECDSA P-256 keys.
 
-A broken handshake storm costs least with ECDSA, and every TLS library takes P-256.
+ECDSA keeps the handshakes cheap when all hosts reconnect at once. Every TLS library supports P-256.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-# An authority outlives what it signs; renewing one means new pins on every host.
+# An authority outlives what it signs: to replace it, every host needs the new certificate.
 AUTHORITY_DAYS, SERVER_DAYS = 3650, 825
 
 
@@ -29,10 +29,10 @@ class Certificate:
 
 
 class Authority:
-    """Signs certificates. It signs no other authority."""
+    """Signs certificates of servers. It signs no other authority."""
 
     def __init__(self, pem: Certificate) -> None:
-        """From PEM. Raises ValueError."""
+        """Load it from PEM. Raises ValueError."""
         self.pem = pem
         self._certificate = x509.load_pem_x509_certificate(pem.certificate.encode())
         key = serialization.load_pem_private_key(pem.private_key.encode(), password=None)
@@ -42,7 +42,7 @@ class Authority:
 
     @classmethod
     def create(cls, name: str, now: float) -> Authority:
-        """A new one; `now` is the wall clock in seconds."""
+        """Make a new authority; `now` is the wall clock in seconds."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = _name(name)
         usage = x509.KeyUsage(
@@ -59,9 +59,9 @@ class Authority:
         return cls(_pem(certificate, key))
 
     def issue(self, names: Sequence[str], now: float, *, peers: bool = False) -> Certificate:
-        """A server's certificate for these DNS names and IP addresses.
+        """Issue a server's certificate for these DNS names and IP addresses.
 
-        With `peers` it does for a client too: servers of a cluster are both to each other.
+        With `peers` it is valid for a client too: servers of a cluster connect to each other.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         usages = [ExtendedKeyUsageOID.SERVER_AUTH]

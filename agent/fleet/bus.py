@@ -1,7 +1,7 @@
-"""Connections to the bus: TLS, the token and its key, and what nats-py must not do by itself.
+"""Short connections to the bus: TLS, the token and its key, and the account's update.
 
-nats-py's own way to read .creds needs a package that is a source distribution only; the two
-callbacks need nothing.
+nats-py reads .creds itself only with a further package, which exists as a source distribution only.
+The two callbacks here do without it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from agent.fleet.access import Access
 from agent.fleet.nkeys import KeyPair
 
 CLAIMS_UPDATE = "$SYS.REQ.CLAIMS.UPDATE"
-# What a server may have signed: its nonces. The same key signs documents, which never look so.
+# Sign only what looks like a server's nonce. The same key also signs documents, which never do.
 _NONCE = re.compile(r"[A-Za-z0-9_-]{8,128}", re.ASCII)
 
 
 class Unreachable(Exception):
-    """No server of the bus can be used; the words say why."""
+    """No server of the bus can be used; the text says why."""
 
 
 def options(access: Access) -> dict[str, Any]:
-    """For nats.connect: servers, TLS and who we are; the .creds are read for each connection.
+    """Arguments for nats.connect: servers, TLS, and callbacks that read .creds each time.
 
     Raises OSError and ValueError: a file cannot be read or used.
     """
@@ -55,7 +55,7 @@ def options(access: Access) -> dict[str, Any]:
 
 
 def _read(access: Access) -> tuple[str, KeyPair]:
-    """Token and key. Raises Error, which nats-py takes for a connection that failed."""
+    """Token and key. Raises nats-py's Error, so that nats-py sees a failed connection."""
     try:
         return access.read()
     except (OSError, ValueError) as error:
@@ -63,9 +63,9 @@ def _read(access: Access) -> tuple[str, KeyPair]:
 
 
 async def once(access: Access, inbox: bool = False) -> Client:
-    """A connection for one errand, which is not made again when it breaks. Raises Unreachable.
+    """Make a connection for one task, without reconnection. Raises Unreachable.
 
-    `inbox`: answers come where a gateway's token allows it, by the name in it.
+    `inbox`: receive answers in the inbox that a gateway's token permits, named after the gateway.
     """
     failures: list[str] = []
 
@@ -90,16 +90,16 @@ async def once(access: Access, inbox: bool = False) -> Client:
 
 
 async def update_account(access: Access, token: str, wanted: int) -> Sequence[str]:
-    """Give the servers the account's new token; who is revoked by it is off the bus at once.
+    """Send the account's new token to the servers, which disconnect revoked users at once.
 
     Args:
         access: with the system account's credentials.
-        wanted: how many servers there are; it is waited for all of them, for some seconds.
+        wanted: the number of servers. Wait some seconds for an answer of each.
 
     Returns:
-        The names of the servers that have taken it.
+        The names of the servers that accepted it.
     Raises:
-        Unreachable: none was reached, or one refused it.
+        Unreachable: no server was reached, or one refused the token.
     """
     client = await once(access)
     try:
@@ -119,7 +119,7 @@ async def update_account(access: Access, token: str, wanted: int) -> Sequence[st
 
 
 def _taken(answer: bytes) -> str:
-    """The name of the server that has taken the token. Raises Unreachable."""
+    """The name of the server that accepted the token. Raises Unreachable."""
     try:
         content = json.loads(answer)
         name = str(content["server"]["name"])

@@ -1,4 +1,4 @@
-"""Asks hosts over the bus, one question and one answer at a time for each."""
+"""Sends requests to hosts over the bus, and waits for the answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class NoAnswer(Exception):
 
 
 class Caller(Protocol):
-    """Asks hosts over the bus."""
+    """Sends requests to hosts."""
 
     @property
     def ready(self) -> bool:
@@ -31,7 +31,7 @@ class Caller(Protocol):
 
 
 class BusCaller:
-    """Asks over a line, for as long as a pusher may be kept waiting."""
+    """Sends requests over a line; `patience` is how long to wait for an answer (s)."""
 
     def __init__(self, line: Line, patience: float = FLEET.wait_seconds) -> None:
         self._line = line

@@ -1,4 +1,4 @@
-"""Hosts' certificates: an issuer's word for the key that signs a host's answers, and for its tags.
+"""Hosts' certificates: an issuer certifies a host's signing key, its name and its tags.
 
 Times are milliseconds of the wall clock since the Unix epoch.
 """
@@ -20,9 +20,9 @@ CERTIFICATE = "certificate"
 
 @dataclass(frozen=True)
 class HostCertificate:
-    """An issuer's word for a host: which key signs its answers, its name and its tags.
+    """An issuer certifies a host: the key that signs its answers, its name and its tags.
 
-    `nkey` is the public nkey with which its connector is on the bus.
+    `nkey` is its connector's public nkey on the bus.
     """
 
     host: str
@@ -48,7 +48,7 @@ class HostCertificate:
 
     @classmethod
     def open(cls, envelope: bytes, issuers: Container[PublicKey]) -> HostCertificate:
-        """The certificate that one of the issuers signed. Raises Rejected."""
+        """Verify that one of the issuers signed it, and parse it. Raises Rejected."""
         document = documents.unseal(envelope, {CERTIFICATE}, issuers)
         fields = Fields(document.content, "the certificate")
         certificate = cls(
@@ -64,11 +64,11 @@ class HostCertificate:
         return certificate
 
     def check(self, now: float, revoked: Mapping[str, int], grace: float = 0.0) -> None:
-        """Raise Rejected when it has ended more than `grace` ago, or its host was removed.
+        """Raise Rejected when it ended more than `grace` ago, or its host was removed.
 
         Args:
-            now: the wall clock; all three in seconds.
-            revoked: public nkeys, and the time up to which what was issued for them is void.
+            now: the wall clock; all times here are in seconds.
+            revoked: public nkeys; a certificate issued up to the given time is void.
         """
         if now >= self.ends_at / 1000 + grace:
             raise Rejected(f"the certificate of {self.host} has ended: the host has to join anew")

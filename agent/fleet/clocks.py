@@ -1,4 +1,4 @@
-"""Whether a signed message is for this host, and of now."""
+"""Checks that a signed message is for this host, and recent."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ class NotForThisHost(Rejected):
 
 
 class NotNow(Rejected):
-    """The lease has ended, or its times and this host's clock do not fit together."""
+    """The lease has ended, or its times contradict this host's clock."""
 
 
 def check_clocks(named: str, issued_at: int, host: str, now: float) -> None:
-    """Whether a message is for this host, and was signed about now.
+    """Check that a message is for this host, and was signed about now.
 
     Args:
         named: the host that it names.
         issued_at: by the gateway's clock, in milliseconds.
         host, now: this host, and its wall clock in seconds.
     Raises:
-        NotForThisHost, NotNow: in this order.
+        NotForThisHost: checked first.
+        NotNow: the message is too old, or from the future.
     """
     if named != host:
         raise NotForThisHost(f"the message is for {named}, and this is {host}")

@@ -1,8 +1,8 @@
-"""The hosts that are connected, each with what it says of itself, verified.
+"""The connected hosts, each with its verified description.
 
-The bus says who is there, which is a hint: a broker that lies can hide a host, and name one that is
-not there. What is told of a host is signed: its name and tags by an issuer, its SSH host keys by
-the host itself.
+The bus's list of hosts is only a hint: a dishonest server can hide a host, and name one that does
+not exist. The data about a host is signed: its name and tags by an issuer, its SSH host keys by the
+host itself.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Told:
 
 
 class Directory:
-    """Asks the bus who is there, and hosts who they are; both are remembered for a short time."""
+    """Asks the bus which hosts are connected, and each host for its description; caches both."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Directory:
         self._told: dict[str, Told] = {}
         self._connections: Mapping[str, Connection] = {}
         self._looked = float("-inf")
-        # Made at the first use: before Python 3.10 a lock belongs to the loop of its making.
+        # Made at first use: before Python 3.10 a lock belongs to the event loop that made it.
         self._looking: Optional[asyncio.Lock] = None
 
     async def connected(self) -> Mapping[str, Connection]:
@@ -75,9 +75,9 @@ class Directory:
         return self._connections
 
     async def tags(self, host: str) -> Mapping[str, str]:
-        """A host's tags, as its certificate has them; none where it is not connected.
+        """The tags in a host's certificate; none when the host is not connected.
 
-        Raises NoAnswer: it may be there, and has not said.
+        Raises NoAnswer: the host may be connected, but did not answer.
         """
         try:
             return (await self._known(host, None)).certificate.tags
@@ -85,7 +85,7 @@ class Directory:
             return {}
 
     async def describe(self, asked: Iterable[Connection]) -> Sequence[tuple[Connection, Told]]:
-        """What each of these hosts says of itself; those that do not say it are left out."""
+        """Describe each of these hosts; those that do not answer are left out."""
         turns = asyncio.Semaphore(FLEET.asked_at_once)
 
         async def one(connection: Connection) -> Optional[tuple[Connection, Told]]:
@@ -99,7 +99,7 @@ class Directory:
         return [each for each in found if each is not None]
 
     async def _known(self, host: str, connection: Optional[Connection]) -> Told:
-        """What the host has said, lately and over this connection. Raises NobodyThere, NoAnswer."""
+        """The host's recent answer over this connection. Raises NobodyThere, NoAnswer."""
         now, known = self._clock.boottime(), self._told.get(host)
         fresh = known is not None and now - known.asked < FLEET.told_seconds
         if known is not None and fresh and connection in (None, known.of):
@@ -131,9 +131,9 @@ class Directory:
 
 
 def named(connections: Iterable[Connection], names: Sequence[str]) -> list[Connection]:
-    """Those whose id or name fits one of the patterns, by id; all where there are none.
+    """Connections whose id or name matches a pattern, in order of id; all without a pattern.
 
-    By the name that the connector gives itself, so whoever shows them looks at the certificate too.
+    The name is the connector's claim: compare the certificate before showing a host.
     """
     found = sorted(connections, key=lambda each: each.host)
     if not names:

@@ -1,9 +1,9 @@
-"""Signed documents: canonical JSON in an envelope, read strictly, or not at all.
+"""Signed documents: canonical JSON in an envelope, read strictly.
 
-An envelope is {"body":TEXT,"key":ID,"kind":KIND,"signature":BASE64}. The body is itself canonical
-JSON, and the signature covers its exact bytes and the kind. Canonical: ASCII, no white space,
-members sorted by name, escapes as Python's json module writes them (RFC 8259); so whatever is taken
-is byte for byte what we would write, and no two texts mean the same.
+An envelope is {"body":TEXT,"key":ID,"kind":KIND,"signature":BASE64}. The body is canonical JSON
+too, and the signature covers its exact bytes and the kind. Canonical means: ASCII, no white space,
+members sorted by name, escapes as Python's json module writes them (RFC 8259). So a document is
+accepted only if it equals, byte for byte, what this module would write.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from agent.fleet.signing import NotSigned, PrivateKey, PublicKey
 
 
 class Rejected(Exception):
-    """A document cannot be taken; the words say why."""
+    """A document is not acceptable; the text says why."""
 
 
 class _Anybody:
-    """Every key: the document says itself whose it is, and its signature that they have the key."""
+    """Contains every key: the document names its own key, and the signature proves its use."""
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, PublicKey)
@@ -35,7 +35,7 @@ ANYBODY = _Anybody()
 
 @dataclass(frozen=True)
 class Document:
-    """What an envelope held, its signature verified; `body` are the bytes that were signed."""
+    """The verified content of an envelope; `body` is the bytes that were signed."""
 
     kind: str
     key: PublicKey
@@ -48,17 +48,17 @@ class Document:
 
 
 def canonical(value: Mapping[str, Any]) -> bytes:
-    """The one text of a JSON object."""
+    """The canonical text of a JSON object."""
     return _ENCODER.encode(value).encode("ascii")
 
 
 def read(text: bytes, most: int = FLEET.document_bytes) -> Mapping[str, Any]:
-    """A JSON object from its canonical text, with whole numbers only. Raises Rejected."""
+    """Parse a JSON object from its canonical text; numbers are integers. Raises Rejected."""
     if len(text) > most:
         raise Rejected(f"larger than {most} bytes")
     try:
         value = _DECODER.decode(text.decode("ascii"))
-        # Members given twice do not come back either: the last one alone is left.
+        # This also refuses duplicate members: the parser keeps only the last one.
         same = isinstance(value, dict) and canonical(value) == text
     except (ValueError, RecursionError):
         raise Rejected("not canonical JSON") from None
@@ -68,12 +68,12 @@ def read(text: bytes, most: int = FLEET.document_bytes) -> Mapping[str, Any]:
 
 
 def seal(kind: str, content: Mapping[str, Any], key: PrivateKey) -> bytes:
-    """The envelope of a document that `key` signs. Raises Rejected: it is too large."""
+    """Sign a document with `key`, and return its envelope. Raises Rejected: it is too large."""
     return seal_body(kind, canonical(content), key)
 
 
 def seal_body(kind: str, body: bytes, key: PrivateKey) -> bytes:
-    """The same of a body that is canonical JSON already."""
+    """The same for a body that is canonical JSON already."""
     envelope = canonical(
         {
             "body": body.decode("ascii"),
@@ -88,10 +88,10 @@ def seal_body(kind: str, body: bytes, key: PrivateKey) -> bytes:
 
 
 def unseal(envelope: bytes, kinds: Container[str], trusted: Container[PublicKey]) -> Document:
-    """The document in an envelope, which one of the `trusted` keys has signed.
+    """Open an envelope that one of the `trusted` keys signed.
 
     Raises:
-        Rejected: malformed, of another kind, by another key, or the signature is wrong.
+        Rejected: it is malformed, of another kind, by another key, or wrongly signed.
     """
     members = read(envelope)
     if set(members) != {"body", "key", "kind", "signature"}:
@@ -116,7 +116,7 @@ def unseal(envelope: bytes, kinds: Container[str], trusted: Container[PublicKey]
 
 
 def _base64(text: str) -> bytes:
-    """Bytes from their one spelling in base64. Raises Rejected."""
+    """Decode canonical base64. Raises Rejected."""
     try:
         raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -130,6 +130,6 @@ def _no_number(text: str) -> Any:
     raise ValueError(f"{text[:16]} is not a whole number")
 
 
-# Made once: a gateway reads and writes ten of them for each push.
+# Made once, since a gateway encodes and decodes ten documents for each push.
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 _DECODER = json.JSONDecoder(parse_float=_no_number, parse_constant=_no_number)

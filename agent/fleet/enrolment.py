@@ -1,8 +1,8 @@
-"""Who may belong to the fleet: a host's request in, its membership or a refusal out.
+"""Decides who belongs to the fleet: a host's request in, its membership or a refusal out.
 
-Joining needs the registry, which knows what was joined and counts the uses of tokens, so it is done
-at one gateway of a fleet. Renewing needs none: the certificate that a host shows says it all, and
-the account's token says who was removed.
+To join, a host needs the registry, which lists the hosts and counts the uses of join tokens. So a
+fleet has one gateway where hosts join. To renew, no registry is needed: the host shows its
+certificate, and the account's token lists the hosts that were removed.
 """
 
 from __future__ import annotations
@@ -25,34 +25,35 @@ from agent.fleet.tokens import JoinToken
 
 @dataclass(frozen=True)
 class Joined:
-    """A host as the registry knows it: its certificate, and the id of the token it joined by."""
+    """A host in the registry: its certificate, and the id of the token with which it joined."""
 
     certificate: HostCertificate
     token: bytes
 
 
 class Registry(Protocol):
-    """Which hosts have joined; each of these is done whole or not at all."""
+    """The list of hosts that have joined. Each method is atomic."""
 
     def join(self, host: Joined, uses: int) -> None:
-        """Note the host, if there is a use left and nobody else is joined as it.
+        """Add the host, if the token has a use left and no other host has this id.
 
-        A host that asks again, with the same keys and token, uses nothing up. Raises Rejected.
+        A host that asks again, with the same keys and token, does not count again. Raises Rejected.
         """
 
     def renew(self, certificate: HostCertificate) -> None:
-        """Note a host's new certificate. Raises Rejected: it was removed, or has left."""
+        """Store a host's new certificate. Raises Rejected: the host was removed, or has left."""
 
     def leave(self, certificate: HostCertificate, now: float) -> None:
-        """The host has left; another may join as it. Raises Rejected."""
+        """Record that the host has left; another may join with its id. Raises Rejected."""
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """What a gateway has to know of its fleet to enrol hosts.
+    """What a gateway needs to know about its fleet to enrol hosts.
 
-    `issuers` are all whose leases hosts take, `issuer` signs; `signer` signs hosts' tokens for the
-    bus, within its scope; `url` is this gateway's own, `ca` the authority in DER.
+    `issuers` are the keys whose leases hosts accept; `issuer` is the one that signs. `signer` signs
+    hosts' tokens for the bus, within its scope. `url` is where hosts join, `ca` the authority in
+    DER.
     """
 
     issuer: PrivateKey
@@ -68,8 +69,8 @@ class Fleet:
 class Enrolment:
     """Answers hosts' requests.
 
-    `fleet` is asked for each, for keys and facts change while a gateway runs; `revoked` tells who
-    was removed, by nkey, and until when (s).
+    `fleet` is called for each request, since keys and facts change while a gateway runs. `revoked`
+    gives the removed hosts, by nkey: what was issued for them up to the given time (s) is void.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Enrolment:
         self._revoked = revoked
 
     def join(self, text: bytes, now: float) -> bytes:
-        """The membership of a host with a good token. Raises Rejected; `now` is wall time in s."""
+        """Give a membership to a host with a valid token. `now`: wall clock, s. Raises Rejected."""
         if self._registry is None:
             raise Rejected("hosts join at another gateway: the one that the token names")
         request = HostRequest.open(text, membership.JOIN, now)
@@ -95,7 +96,7 @@ class Enrolment:
         return _membership(fleet, text, made, now)
 
     def renew(self, text: bytes, now: float) -> bytes:
-        """A membership that begins now, with the name and tags of before. Raises Rejected."""
+        """Give a membership that begins now, with the same name and tags. Raises Rejected."""
         request = HostRequest.open(text, membership.RENEWAL, now)
         fleet = self._fleet()
         before = _shown(fleet, request)
@@ -106,7 +107,7 @@ class Enrolment:
         return _membership(fleet, text, made, now)
 
     def leave(self, text: bytes, now: float) -> None:
-        """Strike the host off the registry. Raises Rejected."""
+        """Record in the registry that the host has left. Raises Rejected."""
         if self._registry is None:
             raise Rejected("hosts leave at the gateway where they joined")
         request = HostRequest.open(text, membership.LEAVE, now)
@@ -114,7 +115,7 @@ class Enrolment:
 
 
 def _shown(fleet: Fleet, request: HostRequest) -> HostCertificate:
-    """The certificate that the request shows, which has to be of the same host and keys."""
+    """The certificate in the request, which must name the same host and keys."""
     shown = HostCertificate.open(request.voucher.encode(), fleet.issuers)
     if (shown.host, shown.key, shown.nkey) != (request.host, request.key, request.nkey):
         raise Rejected("the certificate is for another host, or for other keys")

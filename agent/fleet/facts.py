@@ -1,4 +1,4 @@
-"""What everybody of a fleet may know: fleet.json at each gateway. No secret is in it."""
+"""The fleet's public facts: fleet.json at each gateway. It holds no secret."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from agent.host import files
 
 @dataclass(frozen=True)
 class Rotation:
-    """A change of the issuer under way: its stage, and when that began (ms of the wall clock)."""
+    """A change of the issuer in progress: its stage, and when that began (wall clock, ms)."""
 
     stage: str
     since: int
@@ -29,13 +29,14 @@ class Facts:
     """Public keys and places of a fleet.
 
     Attributes:
-        operator_signer: who signs the accounts' tokens, an nkey.
-        account: the fleet's account, by its nkeys.
-        issuers: whose leases hosts take; the first one signs.
-        servers: of the bus. `gateways`: URLs, the first is where hosts join.
+        operator_signer: the nkey that signs the accounts' tokens.
+        account: the nkeys of the fleet's account.
+        issuers: the keys whose leases hosts accept; the first one signs.
+        servers: the servers of the bus.
+        gateways: their URLs; hosts join at the first one.
         server_folder: where a server has its files; `server_state`: where it keeps tokens.
-        registry: the file at the first gateway that says who has joined.
-        rotation: None while the issuer stays as it is.
+        registry: the file at the first gateway that lists the hosts that have joined.
+        rotation: None while no change of the issuer is in progress.
     """
 
     operator_signer: str

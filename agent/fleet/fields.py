@@ -1,4 +1,4 @@
-"""Members of a document, read one by one: the exact type and form, or Rejected."""
+"""Reads the members of a document one by one. Each has the exact type and form, or is Rejected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HEX = re.compile(r"[0-9a-f]*", re.ASCII)
 
 
 class Fields:
-    """One object's members; `end` refuses those that nobody has read. `what` is for messages."""
+    """One object's members; `end` refuses those that were not read. `what` is for messages."""
 
     def __init__(self, value: Any, what: str) -> None:
         if not isinstance(value, dict):
@@ -28,7 +28,7 @@ class Fields:
     ) -> str:
         """A text of printable characters, neither empty nor longer than `most` characters.
 
-        `check` raises ValueError when it will not do.
+        `check` raises ValueError when the text is not acceptable.
         """
         return self._checked(name, self._take(name), check, most)
 
@@ -52,7 +52,7 @@ class Fields:
         return value
 
     def whole(self, name: str, low: int, high: int) -> int:
-        """A whole number within [low, high]; `true` is none."""
+        """An integer within [low, high]; `true` is not one."""
         value = self._take(name)
         if type(value) is not int or not low <= value <= high:
             raise self._wrong(name, f"is not a whole number from {low} to {high}")
@@ -66,7 +66,7 @@ class Fields:
         return value
 
     def bytes(self, name: str, length: int) -> bytes:
-        """So many bytes, in lower-case hexadecimal digits."""
+        """Exactly `length` bytes, in lower-case hexadecimal digits."""
         value = self._take(name)
         if not isinstance(value, str) or len(value) != 2 * length or not _HEX.fullmatch(value):
             raise self._wrong(name, f"is not {length} bytes in lower-case hexadecimal")
@@ -91,18 +91,18 @@ class Fields:
         return value
 
     def optional(self, name: str, read: Callable[[str], T]) -> Optional[T]:
-        """None where the member is null; it has to be there. Else what `read` makes of it."""
+        """None when the member is null, else what `read` returns. The member is required."""
         if name in self._left and self._left[name] is None:
             del self._left[name]
             return None
         return read(name)
 
     def object(self, name: str) -> Fields:
-        """The members of an object within."""
+        """The members of a nested object."""
         return Fields(self._take(name), f"{self._what}.{name}")
 
     def end(self) -> None:
-        """Refuse a member that nobody has read."""
+        """Refuse members that were not read."""
         for name in self._left:
             raise Rejected(f"{self._what} has an unknown member {name[:32]!r}")
 

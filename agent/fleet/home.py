@@ -30,14 +30,14 @@ GROUP = "sixtykey-gateway"
 FACTS, ACCOUNT, ISSUER, NEXT_ISSUER = "fleet.json", "account.jwt", "issuer.key", "issuer-next.key"
 HOST_SIGNER, CREDS, CA = "host-signer.nk", "gateway.creds", "ca.pem"
 CERTIFICATE, CERTIFICATE_KEY = "certificate.pem", "certificate.key"
-# What every gateway has alike.
+# The files that are the same at every gateway.
 _SHARED = (ACCOUNT, ISSUER, HOST_SIGNER, CA, FACTS)
 _PUBLIC = (FACTS, ACCOUNT, CA, CERTIFICATE)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a fleet begins with: URLs of gateways, servers, their two folders, the registry."""
+    """A new fleet: the gateways' URLs, the servers, their two folders, the registry."""
 
     gateways: tuple[str, ...]
     servers: tuple[Server, ...]
@@ -47,16 +47,16 @@ class Plan:
 
 
 class Home:
-    """The folder. Everything raises OSError when a file cannot be read or written."""
+    """The folder. Every method raises OSError when a file cannot be read or written."""
 
     def __init__(self, folder: str) -> None:
-        """An existing one. Raises Problems."""
+        """Open an existing home. Raises Problems."""
         self.folder = folder
         self.facts = Facts.load(os.path.join(folder, FACTS))
 
     @classmethod
     def create(cls, folder: str, plan: Plan, now: float) -> Home:
-        """Make all keys, and all folders to be copied. Raises FileExistsError: there is one."""
+        """Make all keys, and the folders to copy. Raises FileExistsError: there is a home."""
         if os.path.exists(os.path.join(folder, FACTS)):
             raise FileExistsError(errno.EEXIST, "a fleet has its home there already", folder)
         for name in ("", "keys", "servers", "gateways"):
@@ -72,12 +72,12 @@ class Home:
         return home
 
     def save(self, facts: Facts) -> None:
-        """Write the facts, here and in the folders of the other gateways."""
+        """Write the facts here, and in the other gateways' folders."""
         self.write(FACTS, facts.dump())
         self.facts = facts
 
     def write(self, name: str, text: str) -> None:
-        """Write a file that all gateways have alike; those of the others are to be copied."""
+        """Write a shared file here, and in the other gateways' folders, which must be copied."""
         others = os.path.join(self.folder, "home", "gateways")
         for gateway in sorted(os.listdir(others)):
             _write(os.path.join(others, gateway), name, text)
@@ -96,7 +96,7 @@ class Home:
         return files.read(os.path.join(self.folder, name), FLEET.file_bytes)
 
     def system_access(self) -> Access:
-        """How to reach the servers as the one who runs them."""
+        """How to reach the servers with the system account."""
         return Access(
             tuple(server.url for server in self.facts.servers),
             os.path.join(self.folder, CA),
@@ -108,7 +108,7 @@ class Home:
         return PrivateKey.parse(self.file(ISSUER))
 
     def write_server(self, server: Server, now: float) -> str:
-        """A server's folder, with new certificates; where it is."""
+        """Write a server's folder, with new certificates; returns its path."""
         peers = self.facts.servers
         if server not in peers:
             peers = (*peers, server)
@@ -130,7 +130,7 @@ class Home:
         return folder
 
     def write_gateway(self, url: str, now: float) -> str:
-        """A gateway's folder: this one for the first, another to be copied; where it is."""
+        """Write a gateway's folder; returns its path. The first gateway's is this one."""
         if url not in self.facts.gateways:
             self.save(replace(self.facts, gateways=(*self.facts.gateways, url)))
         folder = self.folder
@@ -154,17 +154,18 @@ class Home:
         return folder
 
     def revoke(self, gone: Iterable[str], now: float) -> str:
-        """Have these nkeys revoked from now on: the account's new token, which is written too."""
-        # What is older has ended, and may be renewed no more: the token must not grow for ever.
+        """Revoke these nkeys: writes and returns the account's new token."""
+        # Drop revocations that are older than any renewable membership, or the token would grow
+        # for ever.
         oldest = now - FLEET.membership_seconds - FLEET.grace_seconds
         signer = KeyPair.parse(self.secret("operator-signer.nk"), nkeys.OPERATOR)
         with files.locked(self.folder):
             before = jwt.decode(self.file(ACCOUNT), signer.public, "account")
             revoked = roles.revocations(before)
             revoked = {nkey: until for nkey, until in revoked.items() if until > oldest}
-            # Of this second too; a host that joins anew has other keys.
+            # Include the present second; a host that joins again has new keys.
             revoked.update(dict.fromkeys(gone, int(now) + 1))
-            # Servers keep the newer of two tokens, and do not take one of the same second for it.
+            # Servers keep the newer of two tokens, so the new one must have a later second.
             made_at = max(int(now), before.times.issued_at + 1)
             token = roles.account(signer, self.facts.account, revoked, made_at)
             self.write(ACCOUNT, token)
@@ -188,7 +189,7 @@ class Home:
 
 
 def gateway_name(url: str) -> str:
-    """What a gateway is called on the bus: letters, digits and hyphens. Raises ValueError."""
+    """A gateway's name on the bus: letters, digits and hyphens. Raises ValueError."""
     parts = urlsplit(url)
     host = str(parts.hostname)
     servers.host_name(host)
@@ -225,13 +226,13 @@ def _make_keys(folder: str, plan: Plan, now: int) -> None:
         CA: secrets["ca.pem"],
         FACTS: facts.dump(),
     }
-    # The facts last: while they are missing, there is no home.
+    # The facts come last: without them the home does not exist.
     for name in _SHARED:
         _write(folder, name, shared[name])
 
 
 def _system(pairs: Mapping[str, KeyPair], now: int) -> Mapping[str, str]:
-    """The servers' side: the operator's token, the system account's, and a user of it."""
+    """The servers' credentials: the operator's token, the system account's, and one user's."""
     operator, signer, account = pairs["operator"], pairs["operator-signer"], pairs["system"].public
     user, by = KeyPair.generate(nkeys.USER), pairs["system-signer"]
     token = roles.system_user(by, account, user.public, now)
@@ -243,7 +244,10 @@ def _system(pairs: Mapping[str, KeyPair], now: int) -> Mapping[str, str]:
 
 
 def _authorities(now: float) -> Mapping[str, str]:
-    """One for what clients see, another for the cluster: a gateway must not do for a server."""
+    """One authority for what clients see, another for the cluster.
+
+    Otherwise a gateway's certificate would be valid for a server of the cluster.
+    """
     made = {
         "ca": Authority.create("sixtykey fleet authority", now).pem,
         "route-ca": Authority.create("sixtykey fleet cluster authority", now).pem,
@@ -255,6 +259,6 @@ def _authorities(now: float) -> Mapping[str, str]:
 
 
 def _write(folder: str, name: str, text: str) -> None:
-    """A file of a gateway's, for its group."""
+    """Write a gateway's file, with the gateway's group."""
     mode = 0o644 if name in _PUBLIC else 0o640
     files.replace(os.path.join(folder, name), text, mode, GROUP)

@@ -1,7 +1,7 @@
-"""What a host of a fleet keeps, in /etc/sixtykey/fleet.
+"""The files that a host of a fleet keeps in /etc/sixtykey/fleet.
 
-host.key (the daemon's group: the key that signs answers), host.creds (the connector's group: who it
-is on the bus), host.cert and ca.pem (anybody's).
+host.key: signs the host's answers; for the daemon's group. host.creds: the connector's credentials
+for the bus; for the connector's group. host.cert and ca.pem: readable by everybody.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from agent.fleet.signing import PrivateKey
 from agent.host import files
 
 DAEMON_GROUP, CONNECTOR_GROUP = "sixtykey", "sixtykey-fleet"
-# The connector's key until there is a token beside it: asked again, it is the same key.
+# The connector's key before the first token: another attempt to join uses the same key.
 _PENDING = "connector.nk"
 
 
@@ -30,7 +30,7 @@ class HostFiles:
         self._folder = folder
 
     def paths(self) -> Fleet:
-        """Where they are, as the configuration names them."""
+        """The files' paths, as a `fleet` section of the configuration."""
         return Fleet(
             (),
             (),
@@ -42,11 +42,11 @@ class HostFiles:
 
     @property
     def is_member(self) -> bool:
-        """Whether a membership is kept here."""
+        """Whether this host is a member of a fleet."""
         return os.path.exists(self._path("host.creds"))
 
     def make_keys(self) -> HostKeys:
-        """New keys, or those with which an earlier attempt to join asked. Raises ValueError."""
+        """Make keys, or reuse those of an earlier attempt to join. Raises ValueError."""
         os.makedirs(self._folder, mode=0o755, exist_ok=True)
         try:
             return HostKeys(self._signing_key(), self._pending())
@@ -69,7 +69,7 @@ class HostFiles:
         return self._read("ca.pem")
 
     def keep(self, membership: Membership, keys: HostKeys) -> None:
-        """Write a membership; from then on the host is a member."""
+        """Write a membership, which makes the host a member."""
         pem = ssl.DER_cert_to_PEM_cert(membership.ca)
         files.replace(self._path("ca.pem"), pem, 0o644)
         files.replace(self._path("host.cert"), membership.certificate + "\n", 0o644)
@@ -79,7 +79,7 @@ class HostFiles:
             os.unlink(self._path(_PENDING))
 
     def forget(self) -> None:
-        """Remove all of it."""
+        """Remove all files of the membership."""
         for name in ("host.creds", _PENDING, "host.key", "host.cert", "ca.pem"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path(name))

@@ -1,4 +1,4 @@
-"""A host asks a gateway: over TLS, by the authority that its token or its own file names."""
+"""A host's requests to a gateway, over TLS. Its token or its own file names the authority."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from agent.fleet.signing import PublicKey
 
 
 class NoGateway(Exception):
-    """The gateway cannot be asked; the words say why."""
+    """The gateway cannot be reached or used; the text says why."""
 
 
 def fetch_authority(url: str, fingerprint: bytes) -> str:
     """The authority of the gateway at `url`, as PEM, if it has this SHA-256.
 
-    Nothing is believed of that connection but what the fingerprint proves.
+    This connection itself is not verified: only the certificate's fingerprint is trusted.
 
     Raises:
         NoGateway: it does not answer, or shows another authority.
@@ -49,7 +49,7 @@ def ask(url: str, kind: str, request: bytes, ca: str) -> Optional[bytes]:
         ca: the authority's certificate, as PEM.
     Raises:
         NoGateway: it cannot be asked.
-        Rejected: it refuses; the words are its own.
+        Rejected: it refuses; the text is the gateway's.
     """
     try:
         context = ssl.create_default_context(cadata=ca)
@@ -61,7 +61,7 @@ def ask(url: str, kind: str, request: bytes, ca: str) -> Optional[bytes]:
 
 
 def enter(url: str, kind: str, request: bytes, ca: str, issuers: set[PublicKey]) -> Membership:
-    """The membership that one of the issuers gives. Raises NoGateway and Rejected."""
+    """Ask for a membership, and verify its issuer. Raises NoGateway and Rejected."""
     answer = ask(url, kind, request, ca)
     if answer is None:
         raise NoGateway(f"{url} answers without a membership")
@@ -71,7 +71,7 @@ def enter(url: str, kind: str, request: bytes, ca: str, issuers: set[PublicKey])
 def _exchange(
     url: str, method: str, path: str, body: Optional[bytes], context: ssl.SSLContext
 ) -> dict[str, Any]:
-    """One request, on a connection of its own. Raises NoGateway and Rejected."""
+    """Send one request on a new connection. Raises NoGateway and Rejected."""
     parts = urlsplit(url)
     if parts.scheme != "https" or not parts.hostname:
         raise NoGateway(f"a gateway's URL begins with https://, and {url!r} does not")

@@ -1,4 +1,4 @@
-"""NATS JWTs: what an operator says of accounts, and an account's signing key of users.
+"""NATS JWTs: an operator signs accounts' tokens, and an account's signing key users' tokens.
 
 Header {"typ":"JWT","alg":"ed25519-nkey"}; `iss` and `sub` are nkeys; version 2 signs
 "header.claims". Source: github.com/nats-io/jwt/v2, and nats-server, which takes and refuses them in
@@ -39,7 +39,7 @@ class Times:
 
 @dataclass(frozen=True)
 class Claims:
-    """What a token says: of whom (a public nkey), by which name, when, and what."""
+    """A token's content: subject (a public nkey), name, times, and NATS's own claims."""
 
     subject: str
     name: str
@@ -58,17 +58,17 @@ def encode(claims: Claims, issuer: KeyPair, kind: str) -> str:
     }
     if claims.times.expires_at is not None:
         content["exp"] = claims.times.expires_at
-    # An identifier of the content; nothing compares it.
+    # The token's identifier, derived from its content; nothing compares it.
     content["jti"] = base64.b32encode(hashlib.sha256(_json(content)).digest()).decode().rstrip("=")
     signed = f"{_base64(_json(_HEADER))}.{_base64(_json(content))}"
     return f"{signed}.{_base64(issuer.sign(signed.encode('ascii')))}"
 
 
 def decode(token: str, issuer: str, kind: str) -> Claims:
-    """What a token of this issuer (a public nkey) says; when it ends is not looked at.
+    """Verify a token of this issuer (a public nkey), and parse it. Its end is not checked.
 
     Raises:
-        BadToken: malformed, another issuer's, of another kind, or the signature is wrong.
+        BadToken: it is malformed, of another issuer or kind, or wrongly signed.
     """
     header, _, rest = token.partition(".")
     body, _, signature = rest.partition(".")
@@ -89,7 +89,7 @@ def decode(token: str, issuer: str, kind: str) -> Claims:
 
 
 def name_of(token: str) -> str:
-    """The name in one's own token: nobody's word is taken for it. Raises ValueError."""
+    """The name in our own token, whose signature is not verified. Raises ValueError."""
     try:
         return str(json.loads(_unbase64(token.split(".")[1]))["name"])
     except (BadToken, IndexError, KeyError, TypeError, RecursionError):
@@ -97,7 +97,7 @@ def name_of(token: str) -> str:
 
 
 def creds(token: str, user: KeyPair) -> str:
-    """A .creds file, as every NATS client reads it: the user's token and seed."""
+    """The text of a .creds file, which every NATS client reads: the user's token and seed."""
     return (
         f"-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n"
         "Whoever has this seed can connect as this user.\n\n"

@@ -1,8 +1,8 @@
-"""A lasting connection to the bus: made anew whenever it breaks, stalls, or its token ends.
+"""A permanent connection to the bus: reconnects when it breaks, stalls, or its token ends.
 
-nats-py's own reconnection is off. It waits 2 s without chance in it, gives up when the server says
-that a token has ended, and can lose its reading task and stay connected in name. Here each
-connection is a client of its own, which reads the credentials anew, and is watched.
+nats-py's own reconnection is off: it waits 2 s without jitter, gives up when the server reports an
+expired token, and can lose its reading task while it still claims to be connected. Here each
+connection is a new client, which reads the credentials again and is monitored.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from agent.fleet import bus
 from agent.fleet.access import Access
 
 log = logging.getLogger("sixtykeyd")
-# Takes the new connection before anybody else has it, such as to subscribe.
+# Prepares a new connection before it is used, for instance by subscribing.
 Prepare = Callable[[Client], Awaitable[None]]
 
 
 class Line:
-    """Keeps a connection to one of the servers, which is chosen by chance each time.
+    """Keeps a connection to one of the servers, chosen at random each time.
 
-    `name` is shown by the servers' own tools; `inbox` is where answers come, for who asks.
+    `name` is what the servers' own tools show. `inbox` is the prefix of the subjects for answers.
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class Line:
         self.client: Optional[Client] = None
         """The connection, or None while there is none."""
         self.connected = asyncio.Event()
-        """Set while there is one."""
+        """Set while there is a connection."""
         self.connections = 0
-        """How many there were so far, the present one included."""
+        """How many connections were made so far, including the present one."""
 
     async def run(self) -> None:
-        """Connect, for ever. Only to be cancelled."""
+        """Connect and reconnect until cancelled."""
         failures = 0
         while True:
             for server in random.sample(self._access.servers, len(self._access.servers)):
@@ -59,13 +59,13 @@ class Line:
                     await self._hold(client)
                 finally:
                     await _close(client)
-                # Whoever was connected with us comes back now too: not all in one moment.
+                # All clients of a lost server come back now: spread them over some time.
                 await asyncio.sleep(random.uniform(0, FLEET.reconnect_seconds))  # noqa: S311
             failures += 1
             await asyncio.sleep(_pause(failures))
 
     async def _connect(self, server: str) -> Optional[Client]:
-        """A connection to this server, or None, which is logged."""
+        """Connect to this server. Returns None when that fails, and logs why."""
         self._lost = asyncio.Event()
         client = Client()
         try:
@@ -86,7 +86,7 @@ class Line:
             return None
 
     def _options(self, server: str, lost: asyncio.Event) -> dict[str, Any]:
-        """For nats-py: no reconnection of its own. Raises OSError and ValueError."""
+        """Options for nats-py, without its own reconnection. Raises OSError and ValueError."""
 
         async def close() -> None:
             lost.set()
@@ -110,7 +110,7 @@ class Line:
         }
 
     async def _hold(self, client: Client) -> None:
-        """Until the connection is lost, or does not answer."""
+        """Wait until the connection is lost, or does not answer."""
         self.client, self.connections = client, self.connections + 1
         self.connected.set()
         log.info(
@@ -129,7 +129,7 @@ class Line:
 
 
 async def _is_alive(client: Client) -> bool:
-    """Whether the server answers, and somebody reads what it says."""
+    """Whether the server answers and its messages are read."""
     # With its reading task gone, nats-py's flush() succeeds without an answer.
     reading = getattr(client, "_reading_task", None)
     if reading is None or reading.done() or client.is_closed:
@@ -149,7 +149,7 @@ async def _close(client: Client) -> None:
 
 
 def _pause(failures: int) -> float:
-    """How long to wait after so many rounds without a server, in seconds."""
+    """The pause after `failures` rounds without a server, in seconds, with jitter."""
     longest = FLEET.pause_seconds
     if failures < 8:
         longest = min(FLEET.reconnect_seconds * (1 << failures), longest)

@@ -11,20 +11,20 @@ from agent.fleet.directory import Directory, Told, named
 from agent.fleet.roster import Connection
 
 Visible = Callable[[Told], bool]
-"""Whether whoever asks may see a host."""
+"""Whether the caller may see a host."""
 
 
 async def page(
     directory: Directory, names: Sequence[str], after: str, most: int, visible: Visible
 ) -> tuple[list[dict[str, Any]], str]:
-    """The next hosts in the order of their ids, and the last id, "" when no others follow.
+    """The next hosts in order of id, and the last id; "" when no more follow.
 
     Args:
-        names: patterns of ids or names; none for all.
-        after: the last id of the page before, "" for the first.
-        most: how many are shown at most.
+        names: patterns of ids or names; empty for all hosts.
+        after: the last id of the previous page; "" for the first page.
+        most: the most hosts on a page.
     Raises:
-        NoAnswer: the bus does not say who is connected.
+        NoAnswer: the bus does not list its connections.
     """
     known = (await directory.connected()).values()
     left = [each for each in named(known, names) if each.host > after]

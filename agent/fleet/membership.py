@@ -1,7 +1,7 @@
-"""What a host asks a gateway for, to join, renew and leave, and what it is given.
+"""A host's request to join, renew or leave, and the membership that a gateway answers with.
 
-A request is signed by both keys of the host, so it shows that both are there. The answer is signed
-by an issuer, and names the request that it answers. Times are milliseconds of the wall clock.
+The host signs a request with both of its keys, which proves that it has them. An issuer signs the
+answer, which names the request. Times are milliseconds of the wall clock.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ _PROOF = " proof"
 
 @dataclass(frozen=True)
 class HostKeys:
-    """A host's two keys: one signs its answers, the other is its connector's on the bus."""
+    """A host's two keys: one signs its answers, the other identifies its connector on the bus."""
 
     host: PrivateKey
     connector: KeyPair = field(repr=False)
 
     @classmethod
     def generate(cls) -> HostKeys:
-        """New ones."""
+        """Make new keys."""
         return cls(PrivateKey.generate(), KeyPair.generate(nkeys.USER))
 
 
 @dataclass(frozen=True)
 class HostRequest:
-    """What a host asks a gateway for: to join, to renew its certificate, or to leave.
+    """A host's request: to join, to renew its certificate, or to leave.
 
-    `voucher` is the join token's text, or for the others the envelope of its certificate.
+    `voucher` is the join token's text; for the other requests, the envelope of its certificate.
     """
 
     kind: str
@@ -78,7 +78,7 @@ class HostRequest:
 
     @classmethod
     def open(cls, text: bytes, kind: str, now: float) -> HostRequest:
-        """The request of that kind, both signatures verified, and fresh. Raises Rejected."""
+        """Verify a request's kind, both signatures and its age. Raises Rejected."""
         both = Fields(documents.read(text, 2 * FLEET.document_bytes), "the request")
         most = FLEET.document_bytes
         sealed = both.text("request", most=most).encode()
@@ -107,7 +107,7 @@ class HostRequest:
 
 @dataclass(frozen=True)
 class Membership:
-    """A gateway's answer to a request: all that a host has to keep, beside its keys.
+    """A gateway's answer to a request: everything that a host keeps, besides its keys.
 
     `request` is the SHA-256 of the request. `certificate` is an envelope, `token` the connector's
     for the bus; `servers` and `gateways` are URLs, `ca` is a certificate in DER.
@@ -136,7 +136,7 @@ class Membership:
 
     @classmethod
     def open(cls, envelope: bytes, issuers: Container[PublicKey], request: bytes) -> Membership:
-        """The answer to the request with this text, by one of the issuers. Raises Rejected."""
+        """Verify that an issuer signed this answer to the given request. Raises Rejected."""
         document = documents.unseal(envelope, {MEMBERSHIP}, issuers)
         fields = Fields(document.content, "the membership")
         most = FLEET.document_bytes

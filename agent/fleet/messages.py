@@ -1,7 +1,7 @@
-"""What a gateway and a host say to each other: a lease, and the answer to it.
+"""The messages between a gateway and a host: a lease, and the answer to it.
 
-docs/fleet.md fixes the exact form, with test vectors. Times are milliseconds of the wall clock
-since the Unix epoch; lifetimes run on the host's boot clock, up to the end that the lease names.
+docs/fleet.md specifies the exact form, with test vectors. Times are milliseconds of the wall clock
+since the Unix epoch. A lifetime runs on the host's boot clock, and ends no later than `ends_at`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NONCE_BYTES, DIGEST_BYTES = 16, 32
 
 @dataclass(frozen=True)
 class Mark:
-    """What a replay of the pusher's request would present again: a digest, and its date (ms)."""
+    """Identifies the pusher's signed request, to detect a replay: a digest, and its date (ms)."""
 
     digest: bytes
     dated: int
@@ -37,11 +37,11 @@ class Mark:
 
 @dataclass(frozen=True)
 class LeaseMessage:
-    """One key for one OS user of one host, as a gateway signs it.
+    """One key for one OS user of one host; a gateway signs it.
 
-    `key` is "TYPE BASE64". `source` is the pusher's IP address, `principal` who it is. `zone` is
-    None where the push named none, `mark` where it carried no signature that could be sent again.
-    `conditions` are the credential's own; their lifetime (s) is never None.
+    `key` is "TYPE BASE64". `source` is the pusher's IP address, `principal` its name. `zone` is
+    None when the push named none. `mark` is None when the push had no signature to replay.
+    `conditions` are the credential's; their lifetime (s) is never None.
     """
 
     host: str
@@ -60,7 +60,7 @@ class LeaseMessage:
 
     @property
     def lifetime(self) -> int:
-        """How long the key lives, in seconds: a lease always says so."""
+        """The key's lifetime in seconds, which every lease states."""
         return self.conditions.lifetime or 0
 
     def seal(self, key: PrivateKey) -> bytes:
@@ -68,7 +68,7 @@ class LeaseMessage:
         return self.seal_and_digest(key)[0]
 
     def seal_and_digest(self, key: PrivateKey) -> tuple[bytes, bytes]:
-        """The envelope, and what its answer has to name."""
+        """The envelope, and the digest that its answer must name."""
         body = documents.canonical(self.content())
         return documents.seal_body(LEASE, body, key), hashlib.sha256(body).digest()
 
@@ -100,7 +100,7 @@ class LeaseMessage:
 
     @classmethod
     def open(cls, envelope: bytes, issuers: Container[PublicKey]) -> LeaseMessage:
-        """The lease in an envelope that one of the issuers signed. Raises Rejected."""
+        """Verify that one of the issuers signed it, and parse it. Raises Rejected."""
         document = documents.unseal(envelope, {LEASE}, issuers)
         fields = Fields(document.content, LEASE)
         lease = cls(
@@ -139,10 +139,10 @@ class LeaseMessage:
 
 @dataclass(frozen=True)
 class Acknowledgement:
-    """The host's word that the lease is durable there, and served until `ends_at` (ms).
+    """The host states that the lease is durable there, and served until `ends_at` (ms).
 
-    `lease` is the SHA-256 of the lease's body. For a push that was taken before, `request_id` is
-    what it was then, and `ends_at` None: its end stays what it was, and may be past.
+    `lease` is the SHA-256 of the lease's body. For a repeated push, `request_id` is that of the
+    first one, and `ends_at` is None: the first lease's end does not change, and may be past.
     """
 
     lease: bytes
@@ -163,9 +163,9 @@ class Acknowledgement:
 
 @dataclass(frozen=True)
 class Refusal:
-    """The host's word that it has not taken the lease: the error's code, and words for people.
+    """The host states that it refused the lease: the error's code, and a text for people.
 
-    `wait` is the time in milliseconds until it may be worth while to try again, 0 for none.
+    `wait` is how long to wait before another attempt, in milliseconds; 0 when none is given.
     """
 
     lease: bytes
@@ -190,7 +190,7 @@ Answer = Union[Acknowledgement, Refusal]
 
 
 def open_answer(envelope: bytes, host: str, key: PublicKey, lease: bytes) -> Answer:
-    """The answer of the host with this key to the lease with this digest. Raises Rejected."""
+    """Verify and parse the answer of this host and key to this lease. Raises Rejected."""
     document = documents.unseal(envelope, {ACKNOWLEDGEMENT, REFUSAL}, {key})
     answer = _acknowledgement(document) if document.kind == ACKNOWLEDGEMENT else _refusal(document)
     if answer.host != host or answer.lease != lease:
@@ -199,7 +199,7 @@ def open_answer(envelope: bytes, host: str, key: PublicKey, lease: bytes) -> Ans
 
 
 def seal_reply(answer: bytes, certificate: bytes) -> bytes:
-    """What goes back over the bus: an answer, and the certificate of the key that signed it."""
+    """The reply on the bus: an answer, and the certificate of the key that signed it."""
     return documents.canonical(
         {"answer": answer.decode("ascii"), "certificate": certificate.decode("ascii")}
     )
@@ -220,7 +220,7 @@ def digest(envelope: bytes) -> bytes:
 
 
 def digest_of(members: Mapping[str, Any]) -> bytes:
-    """The same of an envelope that was read. Raises Rejected."""
+    """The same for an envelope that is parsed already. Raises Rejected."""
     body = members.get("body")
     if not isinstance(body, str):
         raise Rejected("an envelope has a body")
@@ -276,7 +276,7 @@ def _refusal(document: Document) -> Refusal:
 
 
 def _uuid(value: str) -> None:
-    """It becomes the comment of sshd's line, so it is nothing but a UUID in its usual spelling."""
+    """Accept a UUID in its usual spelling only: it becomes the comment of sshd's key line."""
     if str(uuid.UUID(value)) != value:
         raise ValueError("is not a UUID in lower case")
 
@@ -287,6 +287,6 @@ def _option(value: str) -> None:
 
 
 def _key(value: str) -> None:
-    """Two words; what they mean is for whoever reads keys to say."""
+    """Check that there are two words. The host's intake parses the key itself."""
     if value.count(" ") != 1:
         raise ValueError("is not a key's type and its base64")

@@ -29,12 +29,12 @@ class KeyPair:
 
     @classmethod
     def generate(cls, role: str) -> KeyPair:
-        """A new one for a role (ACCOUNT, OPERATOR, USER), from the system's randomness."""
+        """Make a random pair for a role (ACCOUNT, OPERATOR, USER)."""
         return cls(role, bytes(SigningKey.generate()))
 
     @classmethod
     def parse(cls, text: str, role: str) -> KeyPair:
-        """The pair of a seed's text, such as SUA…; it must be of that role. Raises ValueError."""
+        """Parse a seed such as SUA…; it must have this role. Raises ValueError."""
         raw = _decode(text.strip(), 2)
         prefix = _ROLES[role]
         if raw[0] != _SEED | prefix >> 5 or raw[1] != (prefix & 31) << 3:
@@ -52,12 +52,12 @@ class KeyPair:
         return _encode(bytes([_ROLES[self.role]]) + bytes(SigningKey(self.seed).verify_key))
 
     def sign(self, message: bytes) -> bytes:
-        """64 bytes: the bare signature, as NATS wants it for its nonce and in its JWTs."""
+        """The 64 bytes of the plain signature, which NATS uses for nonces and in JWTs."""
         return bytes(SigningKey(self.seed).sign(message).signature)
 
 
 def public_bytes(text: str, role: str) -> bytes:
-    """The 32 bytes of a public key's text; it must be of that role. Raises ValueError."""
+    """The 32 bytes of a public key's text; it must have this role. Raises ValueError."""
     raw = _decode(text, 1)
     if raw[0] != _ROLES[role]:
         raise ValueError(f"not a public key of the role {role}")
@@ -76,7 +76,7 @@ def _decode(text: str, prefix_bytes: int) -> bytes:
     except (binascii.Error, ValueError):
         raise wrong from None
     raw = checked[:-2]
-    # Written again it must be the same: base32 has spare bits, and the CRC is at the end.
+    # Encoding it again checks the CRC and the spare bits of base32.
     if len(raw) != prefix_bytes + _KEY_BYTES or _encode(raw) != text:
         raise wrong
     return raw

@@ -1,7 +1,7 @@
-"""Why a host refuses a lease, over the bus: the intake's errors by name, there and back.
+"""Carries the errors of a host's intake over the bus, by name.
 
-A gateway raises what the host's intake raised, so the API says the same of a push through a gateway
-as of one to the host itself.
+A gateway raises the same error as the host's intake. So the API gives the same answer to a push
+through a gateway as to a push to the host itself.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _PLAIN = (KeyRejected, UserDenied, NotThisHost, TooOld, NotDurable, NotReady)
 _WAITING = (ReplayMemoryFull, TableFull)
 _BY_CODE = {kind.__name__: kind for kind in _PLAIN}
 _WAITING_BY_CODE = {kind.__name__: kind for kind in _WAITING}
-# What a host can raise that a gateway is to hear of; anything else is a defect of the host's.
+# The host's errors that a gateway may see; any other exception is a bug in the host.
 REFUSALS = (*_PLAIN, *_WAITING, Rejected)
 
 
 def refuse(error: Exception, lease: bytes, host: str) -> Refusal:
-    """The refusal that tells of one of REFUSALS; `lease` is the lease's digest."""
+    """The message for one of REFUSALS; `lease` is the lease's digest."""
     code, wait = type(error).__name__, 0
     if isinstance(error, NotForThisHost):
         code = NotThisHost.__name__
     elif isinstance(error, Rejected):
-        # The gateway's clock or its key, or this host's: another try may find it mended.
+        # A wrong clock or key, the gateway's or this host's: it may be right at the next attempt.
         code = NotReady.__name__
     if isinstance(error, _WAITING):
         wait = min(max(int(error.wait * 1000), 0), FLEET.wait_ms)
@@ -39,7 +39,7 @@ def refuse(error: Exception, lease: bytes, host: str) -> Refusal:
 
 
 def reason(refusal: Refusal) -> Exception:
-    """What the host's intake raised; NotReady for a name that is not known here."""
+    """The error of the host's intake; NotReady for an unknown name."""
     if refusal.code in _WAITING_BY_CODE:
         return _WAITING_BY_CODE[refusal.code](refusal.words, refusal.wait / 1000)
     kind: Union[type[Exception], None] = _BY_CODE.get(refusal.code)
@@ -47,6 +47,6 @@ def reason(refusal: Refusal) -> Exception:
 
 
 def _printable(words: str) -> str:
-    """The words in the form that a document takes."""
+    """The text, reduced to the characters and length that a document permits."""
     plain = "".join(letter if letter.isprintable() else "?" for letter in words)
     return plain[: FLEET.text_characters] or "refused"

@@ -1,6 +1,6 @@
-"""Which hosts have joined, and by which token, in a file of sqlite3 at the gateway where they join.
+"""The hosts that have joined, each with its token, in an SQLite file at the joining gateway.
 
-Beside the gateway's process the operator's command writes it, so each change is one transaction.
+The gateway and the operator's command both write it, so each change is one transaction.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from agent.fleet.documents import Rejected
 from agent.fleet.enrolment import Joined
 from agent.fleet.signing import PublicKey
 
-# A host that is gone stays known until another joins as it: its certificate may be shown again.
+# A removed host's row stays until another joins with its id: the old certificate may come back.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS hosts (
     instance TEXT PRIMARY KEY, name TEXT NOT NULL, key TEXT NOT NULL, nkey TEXT NOT NULL,
@@ -28,22 +28,22 @@ CREATE TABLE IF NOT EXISTS hosts (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS uses (token TEXT PRIMARY KEY, uses INTEGER NOT NULL) WITHOUT ROWID;
 """
-# Whose the file is.
+# The file's owner.
 USER = "sixtykey-gateway"
-# Seconds that one waits for the other's transaction.
+# How long one process waits for the other's transaction, in seconds.
 _PATIENCE = 5.0
 
 
 @dataclass(frozen=True)
 class Known:
-    """A host of the registry; `gone_at` is when it was removed or left (s), None while it is in."""
+    """A host in the registry; `gone_at` is when it was removed or left (s), None for a member."""
 
     certificate: HostCertificate
     gone_at: Optional[float]
 
 
 class SqliteRegistry:
-    """The registry in a file. Raises sqlite3.Error when that cannot be used."""
+    """The registry in a file. Raises sqlite3.Error when the file cannot be used."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -52,7 +52,7 @@ class SqliteRegistry:
 
     @classmethod
     def create(cls, path: str) -> None:
-        """Make the file for the gateway's user, where there is one. Raises OSError."""
+        """Make the file, owned by the gateway's user if that exists. Raises OSError."""
         folder = os.path.dirname(path)
         os.makedirs(folder, mode=0o750, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -64,7 +64,7 @@ class SqliteRegistry:
         cls(path)
 
     def join(self, host: Joined, uses: int) -> None:
-        """Note the host; one that asks again, with the same keys and token, uses nothing up.
+        """Add the host. One that asks again, with the same keys and token, does not count again.
 
         Raises Rejected.
         """
@@ -81,7 +81,7 @@ class SqliteRegistry:
             _insert(database, made, token)
 
     def renew(self, certificate: HostCertificate) -> None:
-        """Note a host's new certificate. Raises Rejected: it was removed, or has left."""
+        """Store a host's new certificate. Raises Rejected: the host was removed, or has left."""
         with self._transaction() as database:
             self._member(database, certificate)
             database.execute(
@@ -90,13 +90,13 @@ class SqliteRegistry:
             )
 
     def leave(self, certificate: HostCertificate, now: float) -> None:
-        """The host has left. Raises Rejected."""
+        """Record that the host has left. Raises Rejected."""
         with self._transaction() as database:
             self._member(database, certificate)
             _go(database, certificate.host, now)
 
     def remove(self, host: str, now: float) -> list[HostCertificate]:
-        """The hosts of this instance id or name are gone; what they had. Raises Rejected."""
+        """Remove the hosts with this id or name; returns their certificates. Raises Rejected."""
         with self._transaction() as database:
             rows = database.execute(
                 "SELECT * FROM hosts WHERE instance = ? OR name = ?", [host, host]
@@ -108,7 +108,7 @@ class SqliteRegistry:
         return [_known(row).certificate for row in rows]
 
     def hosts(self) -> list[Known]:
-        """All, by instance id."""
+        """All hosts, in order of instance id."""
         with self._transaction() as database:
             return [
                 _known(row) for row in database.execute("SELECT * FROM hosts ORDER BY instance")
@@ -124,7 +124,7 @@ class SqliteRegistry:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """A connection of its own each: threads and processes may ask at the same time."""
+        """A transaction on a new connection, since threads and processes run concurrently."""
         database = sqlite3.connect(self._path, timeout=_PATIENCE, isolation_level=None)
         try:
             database.row_factory = sqlite3.Row

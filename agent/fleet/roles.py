@@ -1,7 +1,8 @@
-"""What each role may do on the bus: the claims of operator, accounts and users.
+"""The permissions of each role on the bus: the claims of operator, accounts and users.
 
-Users carry no permissions of their own. The account's signing keys have a scope each, with a
-template that the server fills in with the user's name; whatever such a key signs stays within it.
+A user's token carries no permissions. Each of the account's signing keys has a scope: a template of
+permissions in which the server fills in the user's name. A token that the key signs cannot exceed
+it.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from agent.fleet.jwt import Claims, Times
 from agent.fleet.nkeys import KeyPair
 
 HOST, GATEWAY = "host", "gateway"
-# One host's, all hosts', and where a gateway gets answers; the server fills in `{{name()}}`.
+# The subjects of one host, of all hosts, and of a gateway's answers. The server fills in
+# `{{name()}}`.
 HOST_SUBJECT, HOST_SUBJECTS = "sk.host.{{name()}}", "sk.host.*"
 GATEWAY_INBOX = "_INBOX.{{name()}}.>"
-# What the server's own service tells an account of its connections and their number.
+# The server's own service that lists and counts an account's connections.
 CONNECTIONS = "$SYS.REQ.ACCOUNT.PING.CONNZ"
 STATISTICS = "$SYS.REQ.ACCOUNT.PING.STATZ"
 _NANOSECONDS = 1_000_000_000
@@ -36,7 +38,7 @@ class AccountKeys:
 
 
 def operator(keys: KeyPair, signer: str, system_account: str, now: int) -> str:
-    """The operator's token: it signs accounts by its signing key only, and users are scoped."""
+    """The operator's token: only its signing key signs accounts, and users must be scoped."""
     nats = {
         "signing_keys": [signer],
         "strict_signing_key_usage": True,
@@ -48,7 +50,7 @@ def operator(keys: KeyPair, signer: str, system_account: str, now: int) -> str:
 def account(
     signer: KeyPair, keys: AccountKeys, revoked: Mapping[str, int], now: int, name: str = "fleet"
 ) -> str:
-    """The fleet's account. `revoked`: public nkeys, and the time before which they were issued."""
+    """The fleet's account. `revoked`: public nkeys; tokens issued up to the time (s) are void."""
     nats = {
         "default_permissions": _nothing(),
         "limits": _account_limits(),
@@ -59,19 +61,19 @@ def account(
 
 
 def system_account(signer: KeyPair, identity: str, user_signer: str, now: int) -> str:
-    """The servers' system account; its users may do all there."""
+    """The servers' system account; its users have all permissions."""
     nats = {"limits": _account_limits(), "signing_keys": [user_signer]}
     return jwt.encode(Claims(identity, "SYS", Times(now), nats), signer, "account")
 
 
 def user(signer: KeyPair, account: str, name: str, nkey: str, times: Times) -> str:
-    """A user of a scope: what it may do is the signing key's to say, so this says nothing."""
+    """A scoped user: the signing key's scope gives the permissions, so the token has none."""
     nats = {"issuer_account": account, "pub": {}, "sub": {}}
     return jwt.encode(Claims(nkey, name, times, nats), signer, "user")
 
 
 def system_user(signer: KeyPair, account: str, nkey: str, now: int) -> str:
-    """A user of the system account, which has no scopes: it may do all."""
+    """A user of the system account, which has no scopes: it has all permissions."""
     nats = {
         "issuer_account": account,
         "pub": {},
@@ -85,13 +87,13 @@ def system_user(signer: KeyPair, account: str, nkey: str, now: int) -> str:
 
 
 def revocations(account: Claims) -> dict[str, int]:
-    """Who is revoked by the account's token, as nkeys, and what was issued up to when (s)."""
+    """The nkeys that the account's token revokes, and up to which time of issue (s)."""
     found = account.nats.get("revocations") or {}
     return {str(nkey): int(until) for nkey, until in found.items()}
 
 
 def new_account() -> tuple[KeyPair, KeyPair, KeyPair]:
-    """New keys of an account: its own, its hosts' and its gateways' signing key."""
+    """Make an account's keys: its own, the hosts' signing key, and the gateways' signing key."""
     made = [KeyPair.generate(nkeys.ACCOUNT) for _ in range(3)]
     return made[0], made[1], made[2]
 
@@ -99,7 +101,7 @@ def new_account() -> tuple[KeyPair, KeyPair, KeyPair]:
 def _host_scope(signer: str) -> dict[str, Any]:
     template = {
         **_user_limits(FLEET.host_subscriptions),
-        # To publish is forbidden but for answers, and each message may be answered once, at once.
+        # A host may publish only answers: one for each message, and without delay.
         "pub": {"deny": _EVERYTHING},
         "resp": {"max": 1, "ttl": int(FLEET.answer_seconds * _NANOSECONDS)},
         "sub": {"allow": [HOST_SUBJECT]},
@@ -126,7 +128,7 @@ def _user_limits(subscriptions: int) -> dict[str, Any]:
 
 
 def _account_limits() -> dict[str, Any]:
-    """No JetStream, no leaf nodes, nothing imported or exported; the servers bound the rest."""
+    """No JetStream, leaf nodes, imports or exports; the servers' configuration limits the rest."""
     return {
         "conn": -1, "data": -1, "exports": 0, "imports": 0, "leaf": 0, "payload": -1, "subs": -1,
         "disk_storage": 0, "mem_storage": 0, "disallow_bearer": True, "wildcards": True,

@@ -1,7 +1,7 @@
-"""Who is connected to the bus now, as its servers tell: a hint, which hosts' signatures confirm.
+"""The connections that the bus's servers report: only a hint, until the host itself answers.
 
-Asked is the account's own service, `$SYS.REQ.ACCOUNT.PING.CONNZ` (nats-server, server/events.go):
-each server answers for its own connections, some at a time.
+The request goes to the account's own service, `$SYS.REQ.ACCOUNT.PING.CONNZ` (nats-server,
+server/events.go). Each server lists its own connections, page by page.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from agent.fleet.roles import CONNECTIONS
 
 @dataclass(frozen=True)
 class Connection:
-    """A host's connection, as a server of the bus tells of it.
+    """A host's connection, as a server of the bus reports it.
 
     Attributes:
-        host, name: the instance id and the name by which its connector calls itself.
-        since: when it connected, as the server writes it (RFC 3339).
-        server, number: which connection of which server this is.
+        host, name: the instance id and the name that its connector claims.
+        since: when it connected, in the server's spelling (RFC 3339).
+        server, number: identify the connection at its server.
     """
 
     host: str
@@ -41,7 +41,7 @@ async def connections(client: Client, servers: int) -> dict[str, Connection]:
     """Every host's newest connection, by instance id.
 
     Args:
-        servers: how many there are; it is waited for all of them, for some seconds.
+        servers: the number of servers. Wait some seconds for an answer of each.
     Raises:
         NoAnswer: no server answers.
     """
@@ -64,7 +64,7 @@ async def connections(client: Client, servers: int) -> dict[str, Connection]:
 
 
 async def _ask(client: Client, offset: int, servers: int) -> list[dict[str, Any]]:
-    """What the servers answer to one question."""
+    """The servers' answers to one request."""
     question = {"limit": FLEET.listed, "offset": offset, "sort": "cid"}
     inbox = client.new_inbox()
     subscription = await client.subscribe(inbox)
@@ -93,7 +93,7 @@ def _parsed(text: bytes) -> Optional[dict[str, Any]]:
 
 
 def _page(answer: dict[str, Any]) -> list[Connection]:
-    """The hosts in one server's answer; what has another form is left out."""
+    """The hosts in one server's answer; malformed entries are left out."""
     server = answer.get("server")
     name = str(server.get("name", "")) if isinstance(server, dict) else ""
     found = []

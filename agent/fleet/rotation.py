@@ -1,9 +1,9 @@
-"""A change of the issuer's key, in three steps, with two issuers at a time and no push refused.
+"""Changes the issuer's key in three steps, with two trusted issuers meanwhile and no refused push.
 
-1. introduce: the next key is made; hosts learn that it counts when they renew.
-2. swap: once every host has renewed, the next key signs, and the old one still counts.
-3. retire: once every host has renewed again, its certificate is signed by the new key, and the old
-   one counts no more.
+1. introduce: make the next key. Hosts learn to trust it when they renew.
+2. swap: once every host has renewed, the next key signs. The old key is still trusted.
+3. retire: once every host has renewed again, the new key has signed its certificate. The old key is
+   no longer trusted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NONE, INTRODUCED, SWAPPED = "none", "introduced", "swapped"
 
 
 class NotYet(Exception):
-    """The next step would refuse these hosts, which have not renewed since the last one."""
+    """The next step would lock out these hosts, which have not renewed since the last step."""
 
     def __init__(self, hosts: Sequence[str]) -> None:
         super().__init__(f"{len(hosts)} hosts have not renewed since the last step")
@@ -30,7 +30,7 @@ class NotYet(Exception):
 
 @dataclass(frozen=True)
 class Step:
-    """What was done: the stage that begins, and who the issuers are now."""
+    """The result of a step: the stage that begins, and the issuers from now on."""
 
     stage: str
     issuers: tuple[str, ...]
@@ -40,8 +40,8 @@ def advance(home: Home, hosts: Sequence[Known], now: float, anyway: bool = False
     """Take the next step. `now` is the wall clock in seconds.
 
     Args:
-        hosts: all of the registry.
-        anyway: do not wait for hosts that have not renewed: they have to join anew.
+        hosts: all hosts of the registry.
+        anyway: do not wait for hosts that have not renewed; they must join again.
     Raises:
         NotYet: hosts have not renewed since the last step.
         OSError: a file cannot be written; ValueError: a key cannot be read.
@@ -57,7 +57,8 @@ def advance(home: Home, hosts: Sequence[Known], now: float, anyway: bool = False
         issuers = (*facts.issuers, made.public)
         home.save(replace(facts, issuers=issuers, rotation=Rotation(INTRODUCED, begin)))
     elif facts.rotation.stage == INTRODUCED:
-        # First the key: facts that name another signer first than signs would refuse every host.
+        # Write the key first: while the facts' first issuer is not the key that signs, every host
+        # is refused.
         home.write(ISSUER, home.secret(NEXT_ISSUER))
         issuers = facts.issuers[::-1]
         home.save(replace(facts, issuers=issuers, rotation=Rotation(SWAPPED, begin)))
@@ -69,7 +70,7 @@ def advance(home: Home, hosts: Sequence[Known], now: float, anyway: bool = False
 
 
 def _late(hosts: Sequence[Known], since: int) -> list[str]:
-    """Members whose certificate is from before (ms of the wall clock)."""
+    """Members whose certificate is older than `since` (wall clock, ms)."""
     return [
         known.certificate.host
         for known in hosts

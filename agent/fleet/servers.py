@@ -1,4 +1,4 @@
-"""A nats-server's configuration, ready to run: TLS, limits, cluster, and nothing that is unused."""
+"""Writes a nats-server's configuration: TLS, limits, cluster; unused features stay off."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where hosts and gateways connect."""
+        """The URL to which hosts and gateways connect."""
         return f"tls://{self.name}:{self.port}"
 
     @property
     def folder(self) -> str:
-        """What its folder is called: servers on one address differ by their port."""
+        """Its folder's name: the port distinguishes servers at one address."""
         return self.name if self.port == CLIENT_PORT else f"{self.name}-{self.port}"
 
 
 @dataclass(frozen=True)
 class Trust:
-    """What every server of the fleet has to know: tokens, and the accounts by their nkeys."""
+    """The trust settings of every server of the fleet: tokens, and the accounts by their nkeys."""
 
     operator: str
     system_account: str
@@ -74,7 +74,7 @@ def configuration(
         state: a folder that the server can write: it keeps the accounts' tokens there.
     """
     routes = [f"tls://{peer.name}:{peer.cluster_port}" for peer in peers if peer != server]
-    # JSON's texts, lists and objects are this format's too.
+    # The format accepts JSON's strings, lists and objects.
     return _TEXT.format(
         name=json.dumps(server.folder),
         port=server.port,

@@ -1,7 +1,7 @@
 """Ed25519 keys and signatures (RFC 8032), each signature for one kind of document only.
 
-What is signed begins with the document's kind, so a signature for one kind is none for another:
-an acknowledgement can never be read as a lease, nor a join token as a host's certificate.
+The signed bytes begin with the document's kind, so a signature is valid for that kind only: an
+acknowledgement can never be read as a lease, nor a join token as a host's certificate.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DOMAIN = b"sixtykey fleet 1 "
 
 
 class NotSigned(Exception):
-    """The signature is not that key's for these bytes and this kind."""
+    """The key did not sign these bytes as this kind of document."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class PublicKey:
 
     @classmethod
     def parse(cls, text: str) -> PublicKey:
-        """The key of `ed25519:BASE64`, in its one spelling. Raises ValueError."""
+        """Parse `ed25519:BASE64` in its canonical spelling. Raises ValueError."""
         return cls(_decode(PUBLIC, text))
 
     def __str__(self) -> str:
@@ -54,16 +54,16 @@ class PrivateKey:
 
     @classmethod
     def generate(cls) -> PrivateKey:
-        """A new key, from the system's randomness."""
+        """Make a random key."""
         return cls(bytes(SigningKey.generate()))
 
     @classmethod
     def parse(cls, text: str) -> PrivateKey:
-        """The key of a file's one line, `ed25519-private:BASE64`. Raises ValueError."""
+        """Parse a file's only line, `ed25519-private:BASE64`. Raises ValueError."""
         return cls(_decode(PRIVATE, text.strip()))
 
     def dump(self) -> str:
-        """The line for a file. Whoever reads it can sign as this key."""
+        """The line for a file. It is secret: its reader can sign with this key."""
         return _encode(PRIVATE, self.seed) + "\n"
 
     @property
@@ -72,19 +72,19 @@ class PrivateKey:
         return _pair(self.seed)[1]
 
     def sign(self, kind: str, body: bytes) -> bytes:
-        """64 bytes that say: this key made `body` as a document of this kind."""
+        """Sign `body` as a document of this kind; returns 64 bytes."""
         return bytes(_pair(self.seed)[0].sign(_signed(kind, body)).signature)
 
 
 @lru_cache(16)
 def _pair(seed: bytes) -> tuple[SigningKey, PublicKey]:
-    """The key of a seed: to derive it costs as much as a signature, and a process has few."""
+    """The key pair of a seed, cached: to derive it costs as much as a signature."""
     key = SigningKey(seed)
     return key, PublicKey(bytes(key.verify_key))
 
 
 def _signed(kind: str, body: bytes) -> bytes:
-    """What is signed; no kind has a NUL in it, so where the body begins is certain."""
+    """The bytes to sign. No kind contains a NUL, so it separates kind and body unambiguously."""
     return _DOMAIN + kind.encode("ascii") + b"\0" + body
 
 
@@ -100,7 +100,7 @@ def _decode(prefix: str, text: str) -> bytes:
         raw = base64.b64decode(text[len(prefix) :], validate=True)
     except (binascii.Error, ValueError):
         raise wrong from None
-    # Base64 has spare bits: only the one spelling that we would write is taken.
+    # Base64 has spare bits: accept only the canonical spelling.
     if len(raw) != KEY_BYTES or _encode(prefix, raw) != text:
         raise wrong
     return raw

@@ -1,7 +1,7 @@
-"""Join tokens: leave for hosts to join the fleet, signed by an issuer.
+"""Join tokens: permission for hosts to join the fleet, signed by an issuer.
 
-A token is a bearer's: who has it may join, as often and under such names as it says. The tags that
-it gives are the hosts' from then on. Times are milliseconds of the wall clock since the Unix epoch.
+It is a bearer token: its holder may join as often, and under such names, as it says. It also fixes
+the hosts' tags. Times are milliseconds of the wall clock since the Unix epoch.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _PREFIX = "sixtykey-join."
 
 @dataclass(frozen=True)
 class JoinToken:
-    """Leave to join, signed by an issuer.
+    """Permission to join, signed by an issuer.
 
-    `names` and `instances` are glob patterns, one of which must match; `ca` is the SHA-256 of the
-    authority whose certificate the gateway at `url` shows.
+    `names` and `instances` are glob patterns; one of each must match. `ca` is the SHA-256 of the
+    authority that issued the certificate of the gateway at `url`.
     """
 
     id: bytes
@@ -42,7 +42,7 @@ class JoinToken:
     ends_at: int
 
     def dump(self, key: PrivateKey) -> str:
-        """The one word that a person hands to a host."""
+        """The token's text, one word, which a person gives to a host."""
         content = {
             "ca": self.ca.hex(),
             "ends_at": self.ends_at,
@@ -61,7 +61,7 @@ class JoinToken:
     def parse(
         cls, text: str, issuers: Container[PublicKey] = ANYBODY
     ) -> tuple[JoinToken, PublicKey]:
-        """The token, and which of the issuers signed it. Raises Rejected."""
+        """Verify and parse a token; returns it and the issuer that signed it. Raises Rejected."""
         document = documents.unseal(_unbase64(text.strip()), {KIND}, issuers)
         fields = Fields(document.content, "the token")
         token = cls(
@@ -79,7 +79,7 @@ class JoinToken:
         return token, document.key
 
     def check(self, host: str, name: str, url: str, now: float) -> None:
-        """Raise Rejected unless this host may join by it at that gateway; `now` in seconds."""
+        """Raise Rejected unless this host may join with it at this gateway; `now` in seconds."""
         if url != self.url:
             raise Rejected(f"the token is for {self.url}, and this is {url}")
         if now >= self.ends_at / 1000:

@@ -1,4 +1,4 @@
-"""Whom a gateway believes: issuers, and the hosts that these have certified."""
+"""Whom a gateway trusts: issuers, and the hosts that they certified."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from agent.fleet.signing import PrivateKey, PublicKey
 
 @dataclass(frozen=True)
 class Issuers:
-    """Who signs, whose hosts' certificates count, and who was removed (by nkey, until when: s)."""
+    """The signing key, the issuers whose certificates are trusted, and the removed hosts.
+
+    `revoked`: by nkey, the time of issue (s) up to which a certificate is void.
+    """
 
     signer: PrivateKey
     trusted: tuple[PublicKey, ...]
@@ -24,17 +27,17 @@ class Issuers:
 
 
 class CertificateBook:
-    """Hosts' certificates: each is verified once, and looked at whenever it is shown."""
+    """Verifies each host's certificate once, and checks its end and revocation every time."""
 
     def __init__(self) -> None:
         self._verified: cachetools.LRUCache[bytes, tuple[HostCertificate, tuple[PublicKey, ...]]]
         self._verified = cachetools.LRUCache(FLEET.certificates)
 
     def open(self, sealed: bytes, host: str, issuers: Issuers, now: float) -> HostCertificate:
-        """The certificate of this host. Raises Rejected; `now` is the wall clock (s)."""
+        """Verify and check this host's certificate; `now`: wall clock, s. Raises Rejected."""
         digest = hashlib.sha256(sealed).digest()
         known = self._verified.get(digest)
-        # What an issuer of before has signed counts no more once that is none any more.
+        # Verify again when the trusted issuers have changed: the old issuer may be gone.
         if known is None or known[1] != issuers.trusted:
             known = HostCertificate.open(sealed, issuers.trusted), issuers.trusted
             self._verified[digest] = known

@@ -1,4 +1,4 @@
-"""What the daemon answers gateways with: its key, its certificate, and sshd's public host keys."""
+"""Signs the daemon's answers to gateways, with its key and certificate; reads sshd's host keys."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Voice:
             raise Problems(problems)
 
     def reply(self, answer: bytes) -> bytes:
-        """An answer that was signed with `key`, together with the certificate."""
+        """Combine an answer that is signed with `key` and the certificate."""
         try:
             self._renew()
         except (OSError, ValueError):
-            pass  # it has just been removed, as by `sixtykey fleet leave`: the one of before counts
+            pass  # just removed, for instance by `sixtykey fleet leave`: keep the last one
         return messages.seal_reply(answer, self._certificate)
 
     def host_keys(self) -> Sequence[str]:

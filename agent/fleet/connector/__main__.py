@@ -24,7 +24,7 @@ NAME = "sixtykeyd-fleet"
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Run until told to stop; returns the exit code."""
+    """Run until a signal stops it; returns the exit code."""
     program.begin(NAME)
     options = _parser().parse_args(arguments)
     try:
@@ -47,7 +47,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 
 def _name(fleet: Fleet) -> str:
-    """The name in this host's certificate: a listing of hosts shows it without asking."""
+    """The name in this host's certificate; the bus's servers list connections by it."""
     sealed = files.read(fleet.certificate, FLEET.document_bytes).strip().encode()
     return HostCertificate.open(sealed, ANYBODY).name
 

@@ -1,4 +1,4 @@
-"""What has come from the bus and has no answer yet: few, and not for long. No I/O and no clock."""
+"""Messages from the bus that wait for an answer: bounded in number and time. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Held:
 
 
 class Holding:
-    """Messages by number, the oldest first. Whatever is given up stays without an answer.
+    """Messages by number, the oldest first. A message that is dropped gets no answer.
 
-    A gateway that gets none says so to its client, who tries again: nothing is lost by it.
+    The gateway then reports a time-out to its client, which tries again. So no push is lost.
     """
 
     def __init__(
@@ -35,11 +35,11 @@ class Holding:
         self._number = 0
 
     def __len__(self) -> int:
-        """How many are held."""
+        """How many messages are held."""
         return len(self._held)
 
     def put(self, message: bytes, reply_to: Any, now: float) -> Optional[Held]:
-        """Hold one more; None when there is no room for it."""
+        """Hold a message; None when there is no room for it."""
         self.forget(now)
         if len(self._held) >= self._most:
             return None
@@ -48,19 +48,19 @@ class Holding:
         return held
 
     def take(self, number: int) -> Optional[Held]:
-        """The message that is answered by this number; None: it was given up, or never was."""
+        """Remove and return the message with this number; None when it is not held any more."""
         return self._held.pop(number, None)
 
     def waiting(self, now: float) -> Sequence[Held]:
-        """All that may still be answered, for a daemon that has just come: it knows none of them.
+        """All messages that can still be answered, to send to a daemon that just connected.
 
-        The one before it may have taken some, and so this one recognises them.
+        Its predecessor may have taken some of them; the daemon recognises the repetitions.
         """
         self.forget(now)
         return tuple(self._held.values())
 
     def forget(self, now: float) -> None:
-        """Give up what is too old: whoever asked waits no more."""
+        """Drop messages that are too old: their senders have stopped waiting."""
         while self._held:
             oldest = next(iter(self._held.values()))
             if now - oldest.came < self._seconds:

@@ -1,7 +1,7 @@
-"""sixtykeyd-fleet at work: what comes from the bus goes to the daemon, and its answers go back.
+"""The process sixtykeyd-fleet: carries messages from the bus to the daemon, and answers back.
 
-Nothing here reads a message. The daemon decides and signs; this could be taken over whole, and let
-nobody in.
+It does not read the messages: the daemon decides and signs. An attacker who takes over this process
+can let nobody in.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ class Process:
         self._said = ""
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Run until cancelled."""
         working = [
             asyncio.create_task(each) for each in (self._line.run(), self._watch(), self._serve())
         ]
         try:
-            # None of them ends by itself: one that does is a defect, and the unit starts it anew.
+            # No task ends by itself. If one does, that is a bug: exit, and systemd restarts us.
             await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in working:
@@ -81,7 +81,7 @@ class Process:
     # The bus.
 
     async def _subscribe(self, client: Client) -> None:
-        """Take this host's messages from a new connection, before it counts as one."""
+        """Subscribe to this host's messages on a new connection."""
         most = FLEET.held_messages
         await client.subscribe(
             self._subject,
@@ -91,8 +91,8 @@ class Process:
         )
 
     async def _hear(self, message: Msg) -> None:
-        """A message from the bus: to the daemon, or held until it is back."""
-        # What can be no document is not carried: the daemon would drop us for an empty one.
+        """Send a message from the bus to the daemon, or hold it until the daemon is back."""
+        # Drop what cannot be a document: the daemon would disconnect us for an empty message.
         if not message.reply or not 0 < len(message.data) <= FLEET.document_bytes:
             return
         held = self._holding.put(message.data, message, self._clock.boottime())
@@ -100,7 +100,7 @@ class Process:
             self._deliver(held)
 
     async def _watch(self) -> None:
-        """Tell the daemon whether the bus is there, whenever that changes."""
+        """Report the state of the bus to the daemon whenever it changes."""
         while True:
             await self._line.connected.wait()
             self._tell()
@@ -109,7 +109,7 @@ class Process:
             self._tell()
 
     def _tell(self) -> None:
-        """How the bus is, and where this host is reached."""
+        """Report the state of the bus, and this host's addresses."""
         client = self._line.client
         if client is None:
             self._send(Health(False, "the bus is not reachable"))
@@ -128,13 +128,14 @@ class Process:
             except (OSError, ValueError) as error:
                 self._say_once(f"no connection to the daemon: {error}")
                 began = float("-inf")
-            # Two of these would put each other out of their one place, again and again.
+            # The daemon keeps one connection per source. Two of these processes would replace each
+            # other for ever, so a short connection makes the pause longer.
             brief = self._clock.boottime() < began + LIMITS.reconnect_seconds
             pause = min(pause * 2, LIMITS.reconnect_seconds) if brief else FLEET.daemon_seconds
             await asyncio.sleep(pause)
 
     async def _serve_once(self) -> None:
-        """Connect, deliver what waits, and carry answers until the daemon goes away."""
+        """Connect, deliver the waiting messages, and carry answers until the daemon goes away."""
         reader, writer = await asyncio.open_unix_connection(self._socket, limit=MAX_BYTES)
         self._writer = writer
         try:
@@ -151,7 +152,7 @@ class Process:
             writer.transport.abort()
 
     async def _answer(self, line: bytes) -> None:
-        """Carry an answer to where its message came from. Raises Violation."""
+        """Send an answer back to the sender of its message. Raises Violation."""
         reply = from_daemon(line)
         if not isinstance(reply, Reply):
             raise Violation("it is not for this source")
@@ -167,7 +168,7 @@ class Process:
         self._send(Deliver(held.number, held.message))
 
     def _send(self, message: FromSource) -> None:
-        """Say it, if there is a daemon. One that does not read is given up."""
+        """Send it, if the daemon is connected. A daemon that does not read is disconnected."""
         if self._writer is None:
             return
         self._writer.write(encode(message))
@@ -182,7 +183,7 @@ class Process:
 
 
 def _addresses(client: Client) -> Sequence[str]:
-    """The addresses of this host towards the bus: those that others may reach it by."""
+    """This host's address on the connection to the bus: others may reach it there."""
     transport: Any = getattr(client, "_transport", None)
     writer = getattr(transport, "_io_writer", None)
     sock: Optional[socket.socket] = writer.get_extra_info("socket") if writer is not None else None

@@ -17,12 +17,12 @@ NAME = "sixtykey-gateway"
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Run the gateway until it is told to stop; returns the exit code."""
+    """Run the gateway until a signal stops it; returns the exit code."""
     program.begin(NAME)
     options = _parser().parse_args(arguments)
     try:
         config = settings.load(options.config)
-        # Imported late: --help and a wrong configuration need not wait for it.
+        # Imported late, so that --help and a wrong configuration are answered at once.
         from agent.fleet.gateway import process
         from agent.host.listeners import CannotListen
 

@@ -1,11 +1,11 @@
 """Where hosts join, renew and leave: four paths beside the API, over the same listener.
 
-    GET  /fleet/ca       the authority's certificate; a host compares it with what its token says
-    POST /fleet/join     a request as agent/fleet/membership.py has it; the answer is a membership
-    POST /fleet/renew    likewise
-    POST /fleet/leave    likewise, with nothing in the answer
+    GET  /fleet/ca       the authority's certificate; a host compares its fingerprint with the token
+    POST /fleet/join     a HostRequest (agent/fleet/membership.py); the answer is a Membership
+    POST /fleet/renew    the same
+    POST /fleet/leave    the same, with an empty answer
 
-Refused: 403, and the words. Who asks has to show a token or a certificate, and two keys.
+A refusal is 403 with a text. A request must show a token or a certificate, and prove two keys.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Desk:
         self._ca = ca
         self._audit = audit
         self._clock = clock
-        # The registry's file is written by one at a time anyway, and threads are for pushes.
+        # SQLite has one writer at a time anyway, and the thread pool is needed for pushes.
         self._turn = asyncio.Lock()
 
     async def answer(self, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""A gateway's door: pushes as on a host of its own, tags besides, and the list of hosts."""
+"""A gateway's door: pushes as on a single host, with tags, and the list of hosts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HOSTS = "Sixtykey.Hosts"
 
 @dataclass(frozen=True)
 class Question:
-    """Which hosts are asked for: patterns of ids or names, how many, and after which."""
+    """A request for a list of hosts: patterns of ids or names, the page's size, its start."""
 
     names: tuple[str, ...] = ()
     most: int = FLEET.page
@@ -64,7 +64,7 @@ class Question:
 
 
 class GatewayDoor(NetworkDoor):
-    """Answers whoever reaches a gateway. `latency` has how long pushes took that were taken."""
+    """Answers requests to a gateway. `latency` records how long accepted pushes took."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class GatewayDoor(NetworkDoor):
         return {"Lifetime": lifetime, "Uses": uses}
 
     async def _list(self, request: Request, record: Record) -> Response:
-        """The hosts that the principal may push to, a page of them."""
+        """Answer a page of the hosts that the principal may push to."""
         self._check_ready()
         try:
             principal = self._identify(request, record, HOSTS)

@@ -1,4 +1,4 @@
-"""The files of the fleet that change while a gateway runs: facts, issuer, who was removed."""
+"""The fleet's files that change while a gateway runs: facts, issuer, removed hosts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Watched(Generic[T]):
         self._value: Optional[T] = None
 
     def get(self) -> T:
-        """What the file says now. Raises Problems."""
+        """The file's present content, parsed. Raises Problems."""
         try:
             status = os.stat(self._path)
             seen = (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -46,7 +46,7 @@ class Watched(Generic[T]):
 
 
 class FleetFiles:
-    """All of them. Each is looked at when it is asked for; raises Problems."""
+    """All of the files. Each is read when it is needed, which raises Problems."""
 
     def __init__(self, config: GatewayConfig) -> None:
         self._facts = Watched(config.facts, lambda _: Facts.load(config.facts))
@@ -57,12 +57,12 @@ class FleetFiles:
 
     @property
     def facts(self) -> Facts:
-        """Public keys and places."""
+        """The fleet's public keys and addresses."""
         return self._facts.get()
 
     @property
     def issuer(self) -> PrivateKey:
-        """The key that signs leases; it is one that the facts name."""
+        """The key that signs leases, which must be one of the facts' issuers."""
         issuer = self._issuer.get()
         if issuer.public not in self.facts.issuers:
             raise Problems(["the issuer's key is none of those that fleet.json names"])
@@ -74,7 +74,7 @@ class FleetFiles:
         return self._authority.get()
 
     def fleet(self) -> Fleet:
-        """What enrolment has to know."""
+        """The facts and keys that enrolment needs."""
         facts = self.facts
         return Fleet(
             self.issuer,
@@ -88,11 +88,11 @@ class FleetFiles:
         )
 
     def revoked(self) -> Mapping[str, int]:
-        """Who was removed, by nkey, and until when what was issued for them is void (s)."""
+        """The removed hosts by nkey, each with the time of issue (s) up to which all is void."""
         return self._account.get()
 
     def check(self) -> list[str]:
-        """Every problem of these files, at once."""
+        """Every problem of these files, in one list."""
         problems: list[str] = []
         for attempt in (lambda: self.facts, lambda: self.issuer, self.fleet, self.revoked):
             try:

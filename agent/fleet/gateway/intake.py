@@ -1,4 +1,4 @@
-"""Where a gateway's offers go: as signed leases to the one host that they name, over the bus."""
+"""A gateway's intake: sends each offer over the bus, as a signed lease, to the host it names."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Delivered:
 
 
 class BusIntake:
-    """Takes offers by having the host that they name take them.
+    """Takes an offer by having its host take it.
 
-    Whether a push was taken before, the host knows: another gateway may have sent it. What is
-    remembered here only spares the host, and the principal's rate, a flood of repetitions.
+    Only the host knows whether a push was taken before, since another gateway may have sent it. The
+    memory here only saves the host, and the principal's rate, a flood of repetitions.
     """
 
     def __init__(
@@ -63,21 +63,21 @@ class BusIntake:
             raise NotReady("The fleet's bus is not reachable from this gateway. Try again.")
 
     def recall(self, mark: ReplayMark) -> Optional[str]:
-        """The request id of what this very offer became before, if that is still known here."""
+        """The request id under which this offer was taken before, if it is remembered here."""
         return self._taken.get(mark.digest)
 
     def check(self, offer: Offer) -> Candidate:
-        """Check the offered key, as far as all hosts agree. Raises KeyRejected."""
+        """Check the key by the rules that all hosts share. Raises KeyRejected."""
         key = SshKey.parse(offer.key, types=self._types, rsa_min_bits=self._keys.rsa_min_bits)
         return Candidate(offer, key)
 
     async def take(self, candidate: Candidate) -> Delivered:
-        """Send it to its host, and wait for the signed acknowledgement.
+        """Send the offer to its host, and wait for the signed acknowledgement.
 
         Raises:
             NotThisHost: no such host is connected.
-            NotReady: it did not answer in time, or what came was not its answer.
-            refusals.REFUSALS: what the host's own intake raised.
+            NotReady: the host did not answer in time, or its answer is not genuine.
+            refusals.REFUSALS: the error of the host's own intake.
         """
         issuers = self._issuers()
         lease = self._lease(candidate, issuers.signer)
@@ -98,7 +98,7 @@ class BusIntake:
         return Delivered(answer.request_id)
 
     def _read(self, reply: bytes, host: str, lease: bytes, issuers: Issuers) -> messages.Answer:
-        """The host's answer to the lease with this digest. Raises Rejected."""
+        """Verify the host's answer to the lease with this digest. Raises Rejected."""
         sealed, shown = messages.open_reply(reply)
         certificate = self._certificates.open(shown, host, issuers, self._clock.wall())
         return messages.open_answer(sealed, host, certificate.key, lease)
@@ -125,14 +125,14 @@ class BusIntake:
 
 
 class FreeTurns(Turns):
-    """No turns: hosts take theirs, and one that does not answer must not hold up the others."""
+    """No turns: each host has its own, and a slow host must not delay pushes to the others."""
 
     def held_for(self) -> float:
-        """Nobody waits for anybody."""
+        """Always 0: no turn is held."""
         return 0.0
 
     async def __aenter__(self) -> None:
         await asyncio.sleep(0)
 
     async def __aexit__(self, *exception: object) -> None:
-        """Nothing was held."""
+        """Release nothing."""

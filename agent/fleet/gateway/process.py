@@ -114,7 +114,7 @@ class Gateway:
         config = self._config
         push = Push(http=config.http, credentials=config.credentials, reference=config.reference)
         identity = Identity("gateway", "", config.region)
-        # A gateway has no turns of its own, and of the configuration what its door asks for.
+        # A gateway has no turns, and only the part of the configuration that its door needs.
         return Context(
             Config(push=push, keys=config.keys),
             identity,
@@ -139,7 +139,7 @@ class Gateway:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
 
     def _reload(self) -> None:
-        """SIGHUP: credentials, TLS and the fleet's files anew; if anything is wrong, none of it."""
+        """On SIGHUP, reload credentials, TLS and the fleet's files: all of them, or none."""
         self._notifier.reloading()
         try:
             known, context = _check(self._config, self._files)
@@ -156,7 +156,7 @@ class Gateway:
         self._notifier.ready("Serving pushes")
 
     async def _watch(self) -> None:
-        """What has to be done again and again."""
+        """Do the periodic work until cancelled."""
         while True:
             self._notifier.watchdog()
             self._lines.flush()
@@ -168,7 +168,7 @@ class Gateway:
             await asyncio.sleep(min(watchdog, audit))
 
     def _follow_files(self) -> None:
-        """Whoever was removed counts no more, without a reload."""
+        """Apply removals of hosts without a reload."""
         try:
             self._issuers = self._read_issuers()
         except Problems as problems:
@@ -192,7 +192,7 @@ class Gateway:
 def _check(
     config: GatewayConfig, fleet: FleetFiles
 ) -> tuple[credentials.Credentials, Optional[ssl.SSLContext]]:
-    """Credentials and TLS; every problem of any file is told at once. Raises Problems."""
+    """Load credentials and TLS. Raises Problems, with every problem of any file."""
     problems = fleet.check()
     known, context = credentials.Credentials(()), None
     try:
@@ -220,7 +220,7 @@ def _access(config: GatewayConfig, fleet: FleetFiles) -> Access:
 
 
 def _own_name(access: Access) -> str:
-    """What this gateway is called on the bus: its token says it."""
+    """This gateway's name on the bus, from its token."""
     return jwt.name_of(access.read()[0])
 
 

@@ -1,4 +1,4 @@
-"""GET /metrics, on a listener of its own: figures are nobody's business on the endpoint."""
+"""GET /metrics, on a separate listener: the public endpoint shows no figures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger("sixtykeyd")
 
 
 class Scrape:
-    """Answers Prometheus, and counts the hosts now and then."""
+    """Answers Prometheus, and counts the hosts regularly."""
 
     def __init__(self, audit: Audit, latency: Histogram, line: Line, directory: Directory) -> None:
         self._audit = audit
@@ -34,7 +34,7 @@ class Scrape:
         self._hosts: Optional[int] = None
 
     async def run(self, where: Optional[Metrics]) -> None:
-        """Serve until cancelled. An address that cannot be had is told, and costs no push."""
+        """Serve until cancelled. An unusable address is logged, and does not stop pushes."""
         if where is None:
             return
         server = HttpServer(self._answer, lambda code: self._audit.count("http", code))

@@ -1,4 +1,4 @@
-"""What can be configured of a gateway: /etc/sixtykey/gateway.yaml, read strictly, told at once."""
+"""A gateway's configuration, /etc/sixtykey/gateway.yaml: read strictly, all problems reported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FOLDER = "/etc/sixtykey/gateway"
 
 @dataclass(frozen=True)
 class Bus:
-    """Where the bus is and who the gateway is there. No `servers`: those that `facts` names."""
+    """The bus and the gateway's credentials there. Without `servers`, those in `facts`."""
 
     servers: tuple[str, ...] = ()
     ca: str = f"{FOLDER}/ca.pem"
@@ -25,7 +25,7 @@ class Bus:
 
 @dataclass(frozen=True)
 class Enrol:
-    """The files with which hosts are let in; without a `registry` hosts join elsewhere."""
+    """The files for enrolment. Without a `registry`, hosts join at another gateway."""
 
     signer: str = f"{FOLDER}/host-signer.nk"
     account: str = f"{FOLDER}/account.jwt"
@@ -34,7 +34,7 @@ class Enrol:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Where Prometheus asks: over HTTP, without a password, so on loopback or an inner network."""
+    """The listener for Prometheus: HTTP without a password, so bind it to a private address."""
 
     address: str = "127.0.0.1"
     port: int = 9160
@@ -42,7 +42,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class GatewayConfig:
-    """The whole configuration. `keys` are what this gateway passes on; hosts have rules too."""
+    """The whole configuration. `keys`: rules for keys here; hosts apply their own rules too."""
 
     region: str
     http: Http
@@ -58,12 +58,12 @@ class GatewayConfig:
 
 
 def load(path: str) -> GatewayConfig:
-    """Read the configuration file. Raises Problems, with every one of them."""
+    """Read the configuration file. Raises Problems, with every problem."""
     return parse(document.read(path), path)
 
 
 def parse(text: Any, name: str) -> GatewayConfig:
-    """Configuration from YAML text; `name` is what messages call it. Raises Problems."""
+    """Parse the configuration from YAML; messages call it `name`. Raises Problems."""
     problems: list[str] = []
     root = Section(document.parse(text, name), "", problems)
     region, http = root.text("region", "", patterns.region), root.optional_section("http")

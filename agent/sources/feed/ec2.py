@@ -71,8 +71,8 @@ class Ec2Role:
         else:
             raise Violation(f"this is not for {NAME} to say")
 
-    def told(self) -> dict[str, Any]:
-        """How it is, for an operator."""
+    def describe(self) -> dict[str, Any]:
+        """The role's state, for an operator."""
         return {
             "Attached": self._link is not None,
             "Problem": self._problem(),

@@ -1,8 +1,8 @@
-"""The daemon's part in speaking with sixtykeyd-fleet: that carries, and this decides and signs.
+"""The daemon's role towards sixtykeyd-fleet: the connector carries, the daemon decides and signs.
 
-Whatever comes may be of somebody who has taken over the bus or the connector. So the daemon itself
-verifies who signed a message, for whom and when, and signs the answer with a key that the connector
-cannot read. What was taken before is recognised here, whichever gateway sends it again.
+A message may come from an attacker who controls the bus or the connector. So the daemon verifies
+who signed a message, for which host and when, and signs the answer with a key that the connector
+cannot read. It recognises a repeated lease, from whichever gateway it comes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NAME = "fleet"
 
 @dataclass(frozen=True)
 class _Verified:
-    """A lease that an issuer has signed for this host, of now; and when it came (boot clock, s)."""
+    """A lease that an issuer signed recently for this host; `received` is on the boot clock (s)."""
 
     lease: LeaseMessage
     digest: bytes
@@ -64,12 +64,12 @@ class FleetRole:
         self._addresses = ()
 
     def detach(self) -> None:
-        """The connector has gone; logins and local pushes go on."""
+        """The connector has disconnected; logins and local pushes continue."""
         self._link = None
         log.warning("source %s: gone; pushes through the fleet do not reach this host", NAME)
 
     async def take(self, message: FromSource) -> None:
-        """How the connector is, or what it carries. Raises Violation."""
+        """Take the connector's health, its addresses, or a message of the bus. Raises Violation."""
         if isinstance(message, Health):
             if message.well != self._health.well:
                 log.warning("source %s: %s", NAME, message.reason or "connected to the bus")
@@ -77,7 +77,7 @@ class FleetRole:
         elif isinstance(message, Addresses):
             self._addresses = _checked(message)
         elif isinstance(message, Deliver):
-            # However much is delivered: after each one, lookups have a turn.
+            # Let lookups run after each message, so that a flood of messages cannot delay them.
             await asyncio.sleep(0)
             answer = await self._answer(message.message)
             if answer is not None and self._link is not None:
@@ -85,15 +85,15 @@ class FleetRole:
         else:
             raise Violation(f"this is not for {NAME} to say")
 
-    def told(self) -> dict[str, Any]:
-        """How it is, for an operator."""
+    def describe(self) -> dict[str, Any]:
+        """The role's state, for an operator."""
         problem = None if self._health.well else self._health.reason
         if self._link is None:
             problem = "sixtykeyd-fleet is not connected"
         return {"Attached": self._link is not None, "Problem": problem, "Waiting": 0}
 
     async def _answer(self, envelope: bytes) -> Optional[bytes]:
-        """The signed answer; None to what is no document at all, for it names nothing to answer."""
+        """The signed answer; None when the message is not a document, so it has no digest."""
         received = self._context.clock.boottime()
         try:
             members = documents.read(envelope)
@@ -124,7 +124,7 @@ class FleetRole:
         ).seal(self._voice.key)
 
     async def _take(self, envelope: bytes, digest: bytes, received: float) -> Acknowledgement:
-        """Make a lease of it, unless it became one before. Raises one of REFUSALS."""
+        """Make a lease of the message, unless it was taken before. Raises one of REFUSALS."""
         record = Record("push", "InternalFailure", source=NAME, instance=self._host)
         try:
             lease = LeaseMessage.open(envelope, self._voice.issuers)
@@ -140,7 +140,7 @@ class FleetRole:
             raise
 
     async def _keep(self, verified: _Verified, record: Record) -> Acknowledgement:
-        """Through the intake, in turn: recognised, or durable and live."""
+        """Pass the lease through the intake, in turn: it is recognised, or made durable."""
         lease, context = verified.lease, self._context
         self._intake.check_ready(LIMITS.queue_seconds)
         mark = _mark(lease)
@@ -161,7 +161,7 @@ class FleetRole:
         return Acknowledgement(verified.digest, self._host, taken.request_id, int(ends * 1000))
 
     def _offer(self, verified: _Verified, mark: ReplayMark) -> Offer:
-        """The offer, with what is left of its life: from receipt, and up to its absolute end."""
+        """The offer, with the rest of its lifetime: counted from receipt, up to `ends_at`."""
         lease, clock = verified.lease, self._context.clock
         since = clock.boottime() - verified.received
         left = min(lease.lifetime - since, lease.ends_at / 1000 - clock.wall())
@@ -188,7 +188,7 @@ class FleetRole:
 
 
 def _mark(lease: LeaseMessage) -> ReplayMark:
-    """What a repetition would present again: the pusher's own request, or else this very lease."""
+    """Identifies a repetition: by the pusher's signed request, or else by this lease's nonce."""
     if lease.mark is not None:
         return ReplayMark(lease.mark.digest, lease.mark.dated / 1000)
     digest = hashlib.sha256(b"sixtykey fleet nonce" + lease.issuer.raw + lease.nonce).digest()
@@ -196,7 +196,7 @@ def _mark(lease: LeaseMessage) -> ReplayMark:
 
 
 def _note(record: Record, lease: LeaseMessage) -> None:
-    """What the issuer's signature vouches for."""
+    """Put the facts that the issuer signed into the record."""
     record.issuer, record.request_id = str(lease.issuer), lease.request_id
     record.principal, record.source = lease.principal, lease.source
     record.instance, record.os_user = lease.host, lease.os_user

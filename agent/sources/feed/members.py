@@ -1,4 +1,4 @@
-"""Members of a message on the source socket: which there are, and of which kind each is."""
+"""Checks the members of a message on the source socket: their names and types."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Check = Callable[[Any], bool]
 
 
 class Violation(ValueError):
-    """Not a message; says why. Whoever sent it is not spoken with any more."""
+    """Not a valid message; says why. The daemon or the source closes the connection."""
 
 
 def parse(line: bytes) -> dict[str, Any]:
-    """The object of a line of JSON, no member twice. Raises Violation."""
+    """Parse a line of JSON to an object without duplicate members. Raises Violation."""
     if len(line) > MAX_BYTES or not line.endswith(b"\n"):
         raise Violation("not a line, or too long a one")
     try:
@@ -45,7 +45,7 @@ def _no_constant(name: str) -> None:
 
 
 def check(document: Any, required: Mapping[str, Check], optional: Mapping[str, Check] = {}) -> None:
-    """These members, of these kinds, and no others. Raises Violation."""
+    """Raise Violation unless the members are these, each of its type, and no others."""
     known = {**required, **optional}
     if not isinstance(document, dict) or not required.keys() <= document.keys() <= known.keys():
         raise Violation("a member is missing, or unknown")
@@ -65,12 +65,12 @@ def text_or_null(value: Any) -> bool:
 
 
 def items(value: Any) -> bool:
-    """A list of whatever."""
+    """A list of anything."""
     return isinstance(value, list)
 
 
 def number(value: Any) -> bool:
-    """A number of a message."""
+    """The number that identifies a message."""
     return type(value) is int and 0 < value < 1 << 53
 
 
@@ -80,7 +80,7 @@ def moment(value: Any) -> bool:
 
 
 def left(value: Any) -> bool:
-    """Seconds that a key has left."""
+    """The rest of a key's lifetime, in seconds."""
     return type(value) in {int, float} and 0 < value <= 60
 
 
@@ -90,5 +90,5 @@ def digest(value: Any) -> bool:
 
 
 def addresses(value: Any) -> bool:
-    """Some texts."""
+    """A bounded list of texts."""
     return isinstance(value, list) and len(value) <= MOST_ADDRESSES and all(map(text, value))

@@ -46,7 +46,7 @@ class FleetHouse(House):
         self.feed._roles = {"fleet": self.fleet}
         peer = await self.connect()
         peer.say(Hello("fleet"), Health(True))
-        while self.fleet.told()["Problem"] is not None:
+        while self.fleet.describe()["Problem"] is not None:
             await asyncio.sleep(0.001)
         return peer
 

@@ -108,7 +108,7 @@ class House:
         """A source that is well."""
         peer = await self.connect()
         peer.say(Hello("ec2"), Health(True))
-        while self.role.told()["Problem"] is not None:
+        while self.role.describe()["Problem"] is not None:
             await asyncio.sleep(0.001)
         return peer
 

@@ -63,11 +63,11 @@ def test_without_a_source_nobody_waits(tmp_path: Path) -> None:
         assert await at.look_up("alice\n") == b""
         peer = await at.connect()
         peer.say(Hello("ec2"), Health(False, "no route"))
-        while at.role.told()["Problem"] != "no route":
+        while at.role.describe()["Problem"] != "no route":
             await asyncio.sleep(0.001)
         assert await at.look_up("alice\n") == b""
         peer.say(Health(True))
-        while at.role.told()["Problem"]:
+        while at.role.describe()["Problem"]:
             await asyncio.sleep(0.001)
         looking = asyncio.ensure_future(at.look_up("alice\n"))
         assert (await peer.hear())["ask"] == 1
@@ -84,7 +84,7 @@ def test_many_lookups_of_one_user_are_few_questions(tmp_path: Path) -> None:
     async def course(at: House) -> None:
         peer = await at.attach()
         looking = [asyncio.ensure_future(at.look_up("alice\n")) for _ in range(12)]
-        while at.role.told()["Waiting"] < 12:
+        while at.role.describe()["Waiting"] < 12:
             await asyncio.sleep(0.001)
         first = await peer.hear()
         peer.say(Answer(first["ask"], [at.offered()]))
@@ -108,7 +108,7 @@ def test_a_source_that_is_silent_costs_half_a_second_and_then_nothing(
         peer = await at.attach()
         for _ in range(LIMITS.pull_failures):
             assert await at.look_up("alice\n") == b""
-        assert at.role.told()["Problem"] == "too many questions failed in a row"
+        assert at.role.describe()["Problem"] == "too many questions failed in a row"
         assert at.role.ask("alice", None) is None
         for number in range(1, LIMITS.pull_failures + 1):
             peer.say(Answer(number))
@@ -118,7 +118,7 @@ def test_a_source_that_is_silent_costs_half_a_second_and_then_nothing(
         asked = await peer.hear()
         peer.say(Answer(asked["ask"], [at.offered()]))
         assert await looking != b""
-        assert at.role.told()["Problem"] is None
+        assert at.role.describe()["Problem"] is None
         peer.writer.close()
 
     with caplog.at_level(logging.WARNING):
@@ -150,10 +150,10 @@ def test_a_helper_that_has_gone_leaves_nothing_behind(tmp_path: Path) -> None:
         _, writer = await asyncio.open_unix_connection(at.paths["lookup"])
         writer.write(b"alice\n")
         asked = await peer.hear()
-        assert at.role.told()["Waiting"] == 1
+        assert at.role.describe()["Waiting"] == 1
         writer.transport.abort()
         peer.say(Answer(asked["ask"]))
-        while at.role.told()["Waiting"]:
+        while at.role.describe()["Waiting"]:
             await asyncio.sleep(0.001)
         assert not at.lookups._waiting
         peer.writer.close()
@@ -177,7 +177,7 @@ def test_a_crowd_that_waits_keeps_no_other_lookup_out(
             asyncio.ensure_future(at.look_up(f"user{number}\n"))
             for number in range(LIMITS.pull_waiting + 20)
         ]
-        while at.role.told()["Waiting"] < LIMITS.pull_questions:
+        while at.role.describe()["Waiting"] < LIMITS.pull_questions:
             await asyncio.sleep(0.001)
         assert await at.look_up("bob\n") == lease.line.encode()
         peer.writer.close()

@@ -23,16 +23,16 @@ def test_a_source_says_who_it_is_and_is_asked(tmp_path: Path) -> None:
     async def course(at: House) -> None:
         peer = await at.connect()
         peer.say(Hello("ec2"))
-        while not at.role.told()["Attached"]:
+        while not at.role.describe()["Attached"]:
             await asyncio.sleep(0.001)
         assert at.role.ask("alice", None) is None
         peer.say(Health(True))
-        while at.role.told()["Problem"]:
+        while at.role.describe()["Problem"]:
             await asyncio.sleep(0.001)
         assert at.role.ask("alice", None) is not None
         assert await peer.hear() == {"ask": 1, "os_user": "alice", "fingerprint": None}
         peer.say(Health(False, "no route"))
-        while at.role.told()["Problem"] != "no route":
+        while at.role.describe()["Problem"] != "no route":
             await asyncio.sleep(0.001)
         assert at.role.ask("bob", None) is None
         peer.writer.close()
@@ -48,7 +48,7 @@ def test_a_role_must_fit_the_user(tmp_path: Path, role: str) -> None:
         peer = await at.connect()
         peer.say(Hello(role), Health(True))
         assert await peer.is_closed()
-        assert not at.role.told()["Attached"]
+        assert not at.role.describe()["Attached"]
         peer.writer.close()
 
     at_house(tmp_path, course, allowed=tuple({"ec2", "fleet"} - {role}))
@@ -121,7 +121,7 @@ def test_a_source_that_says_what_it_may_not_is_dropped(
         peer = await at.attach()
         peer.writer.write(line)
         assert await peer.is_closed()
-        assert at.role.told() == {
+        assert at.role.describe() == {
             "Attached": False, "Problem": "sixtykeyd-ec2 is not connected", "Waiting": 0
         }  # fmt: skip
         peer.writer.close()
@@ -143,7 +143,7 @@ def test_a_newer_source_replaces_the_older(tmp_path: Path) -> None:
         new.say(Hello("ec2"), Health(True))
         await waiting
         assert await old.is_closed()
-        while at.role.told()["Problem"]:
+        while at.role.describe()["Problem"]:
             await asyncio.sleep(0.001)
         assert at.role.ask("alice", None) is not None
         assert (await new.hear())["os_user"] == "alice"
@@ -194,7 +194,7 @@ def test_a_source_that_does_not_read_is_dropped(tmp_path: Path) -> None:
         peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
         link = at.feed._live["ec2"]
         said = 0
-        while at.role.told()["Attached"]:
+        while at.role.describe()["Attached"]:
             link.send(Reply(1, b"x" * 1000))
             said += 1
             await asyncio.sleep(0)
