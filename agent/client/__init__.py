@@ -1,1 +1,1 @@
-"""The user's side: finds the host, pushes the session's key, connects. Nothing of the daemon."""
+"""The client: finds the host, pushes the session's key, connects. It uses no code of the daemon."""

@@ -1,4 +1,4 @@
-"""Asks a host, a gateway or AWS: signed requests, the answers' errors in words that help."""
+"""Sends signed requests to a host, a gateway or AWS, and turns their errors into helpful text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _AGAIN = frozenset({"ThrottlingException", "Throttling", "TooManyRequestsExcepti
 
 
 def url_of(settings: Settings, region: str) -> str:
-    """Where pushes go. AWS's own names are those of its partitions (AWS General Reference)."""
+    """The endpoint's URL. AWS's domain depends on the partition (AWS General Reference)."""
     if settings.endpoint != AWS:
         return settings.endpoint
     other = settings.environ.get("AWS_ENDPOINT_URL")
@@ -37,7 +37,7 @@ def url_of(settings: Settings, region: str) -> str:
 
 
 class Api:
-    """One endpoint, asked as one credential."""
+    """One endpoint, used with one credential."""
 
     def __init__(self, settings: Settings, credential: Credential, region: str) -> None:
         self.url = url_of(settings, region)
@@ -48,7 +48,7 @@ class Api:
         self._ca = settings.get("ca")
 
     def ask(self, action: str, members: dict[str, Any]) -> dict[str, Any]:
-        """The answer's body. Raises Trouble, with words that say what to do."""
+        """Send a request; returns the answer's body. Raises Trouble, which says what to do."""
         body = quickjson.dumps(members).encode()
         pause = limits.PUSH_PAUSE_SECONDS
         for attempt in range(1, limits.PUSH_ATTEMPTS + 1):
@@ -69,8 +69,8 @@ class Api:
             "host": self._address.authority,
             "content-type": "application/x-amz-json-1.1",
             "x-amz-target": action,
-            # Two pushes within a second would have one signature, and so be one push that is
-            # repeated: this makes each its own. The AWS SDKs send it too.
+            # Without this, two pushes within a second would have the same signature, and the second
+            # would count as a replay. The AWS SDKs send it too.
             "amz-sdk-invocation-id": os.urandom(16).hex(),
         }
         scope = (self._region, _SERVICE)
@@ -94,7 +94,7 @@ def _code(answer: https.Answer, document: Optional[dict[str, Any]]) -> str:
 
 
 def _pause(answer: https.Answer) -> float:
-    """What the answer says to wait, in seconds (it says milliseconds); 0 where it does not."""
+    """The wait that the answer asks for, in seconds; 0 when it asks for none."""
     told = answer.headers.get("x-amz-retry-after", "")
     return min(int(told) / 1000, limits.PUSH_PAUSE_MOST_SECONDS) if told.isdigit() else 0.0
 

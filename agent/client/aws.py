@@ -1,6 +1,6 @@
-"""What takes botocore: credentials of every kind, and EC2's own list of instances.
+"""The part that needs botocore: credentials of every kind, and EC2's list of instances.
 
-It takes a quarter of a second to import, so this module is imported only where it must be.
+botocore takes a quarter of a second to import, so import this module only when it is needed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _session(settings: Settings) -> Any:
     session = botocore.session.Session(profile=settings.get("profile"))
     region = settings.get("region")
     if region:
-        # A role is asked for in a region too, and AWS's files may name none.
+        # A request for a role needs a region too, and AWS's files may name none.
         session.set_config_variable("region", region)
     return session
 
@@ -48,7 +48,7 @@ def credential(settings: Settings) -> Credential:
         raise Trouble(REFUSED, "NoCredentials", f"AWS's credentials: {error}", hint) from None
     if found is None or frozen is None or not frozen.access_key:
         raise Trouble(REFUSED, "NoCredentials", "there are no AWS credentials", hint)
-    # botocore tells the end of those that have one by this member alone.
+    # botocore shows a credential's end only in this private attribute.
     ends = getattr(found, "_expiry_time", None)
     profile = settings.get("profile") or "default"
     return Credential(
@@ -61,9 +61,9 @@ def credential(settings: Settings) -> Credential:
 
 
 def instances(settings: Settings, region: str, name: str) -> list[Host]:
-    """EC2's running instances that are called so: by id, tag (KEY=VALUE or Name), DNS or address.
+    """EC2's running instances with this name: an id, tag (KEY=VALUE or Name), DNS name or address.
 
-    An empty name is all of them. Raises Trouble.
+    An empty name means all instances. Raises Trouble.
     """
     session = _session(settings)
     from botocore.exceptions import BotoCoreError, ClientError
@@ -87,7 +87,7 @@ def instances(settings: Settings, region: str, name: str) -> list[Host]:
 
 
 def _filters(name: str) -> list[list[dict[str, Any]]]:
-    """EC2's filters for a name, in the order in which they are asked."""
+    """EC2's filters for a name, in the order in which to try them."""
     running = {"Name": "instance-state-name", "Values": _STATES}
     if not name:
         return [[running]]

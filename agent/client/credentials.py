@@ -1,7 +1,7 @@
-"""Who pushes: the environment, AWS's files where they say it plainly, what is kept, or botocore.
+"""Finds the credential: in the environment, AWS's files, our cache, or by botocore.
 
-What botocore finds (SSO, roles, processes) has an end, and is kept until then in memory only, never
-on a disk: where there is no such place it is asked for again each time.
+What botocore finds (SSO, roles, processes) expires. It is cached until then, in memory only and
+never on a disk. Without a folder in memory, botocore is asked each time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def find(settings: Settings, now: float) -> Credential:
 
 
 def region(settings: Settings) -> str:
-    """The region that requests are signed for. Raises Trouble: nobody says it."""
+    """The region that requests are signed for. Raises Trouble: no region is set."""
     found = settings.get("region")
     if not found:
         files = _Files(settings)
@@ -50,7 +50,7 @@ def region(settings: Settings) -> str:
 
 
 def _environment(settings: Settings) -> Optional[Credential]:
-    """As AWS's own tools have it: a profile that was chosen here comes before the environment."""
+    """The environment's credential. As with AWS's tools, a profile chosen here comes before it."""
     environ = settings.environ
     key, secret = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
     chosen = settings.origins.get("profile", "environment, AWS_PROFILE")
@@ -61,9 +61,9 @@ def _environment(settings: Settings) -> Optional[Credential]:
 
 
 def _plain(settings: Settings) -> Optional[Credential]:
-    """An access key that stands in AWS's files, where nothing there asks for another way first."""
+    """The access key in AWS's files, unless they configure something with higher priority."""
     files = _Files(settings)
-    # What botocore's chain of providers would take before a plain access key.
+    # botocore's chain of providers uses these before a plain access key.
     first = ("role_arn", "sso_session", "sso_start_url", "web_identity_token_file", "login_session")
     if any(name in section for name in first for section in (files.config, files.shared)):
         return None
@@ -78,7 +78,7 @@ def _plain(settings: Settings) -> Optional[Credential]:
 
 
 class _Files:
-    """The profile's sections in AWS's two files; empty where they are not plain."""
+    """The profile's sections in AWS's two files; empty when they are not simple."""
 
     def __init__(self, settings: Settings) -> None:
         environ = settings.environ
@@ -103,7 +103,7 @@ def _text(path: str) -> str:
 def section_of(text: str, heading: str) -> dict[str, str]:
     """The `name = value` lines below `[heading]`; nested settings are left out.
 
-    A section that is there twice is not plain: it is as if it were not there, and botocore decides.
+    A section that stands twice is ignored, and botocore decides.
     """
     found: dict[str, str] = {}
     inside, times = False, 0
@@ -140,7 +140,7 @@ def _kept(settings: Settings, now: float) -> Optional[Credential]:
         credential = Credential(kept["key"], kept["secret"], kept["token"], ends, kept["origin"])
     except (ValueError, KeyError, TypeError):
         return None
-    # A clock that was set back since makes nothing live longer.
+    # Setting the clock back must not extend a credential's life.
     if not taken <= now < min(until, ends - limits.CREDENTIAL_SPARE_SECONDS):
         return None
     credential.origin += ", kept in memory"
@@ -164,7 +164,7 @@ def _keep(settings: Settings, found: Credential, now: float) -> None:
 
 
 def forget(settings: Settings) -> None:
-    """Remove whatever is kept."""
+    """Remove the cached credential."""
     folder = folders.memory(settings.environ)
     for name in os.listdir(folder) if folder else ():
         if name.startswith("credential-") and folder:

@@ -1,7 +1,7 @@
-"""Connects to whichever of a host's addresses answers first.
+"""Connects to the one of a host's addresses that answers first.
 
-Source: RFC 8305 (Happy Eyeballs Version 2): families by turns, a new attempt every quarter of a
-second or when one fails, and the first that stands is taken.
+Source: RFC 8305 (Happy Eyeballs Version 2): address families alternate, a new attempt starts every
+quarter of a second or when one fails, and the first established connection wins.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ _UNDER_WAY = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
 
 
 def dial(names: Sequence[str], port: int, seconds: float, what: str) -> _socket.socket:
-    """A connected TCP socket, blocking. Raises Trouble when no address takes it in that time.
+    """Connect; returns a blocking TCP socket. Raises Trouble: no address answers in time.
 
     Args:
-        names: addresses, or names of which all addresses are tried; `what` is for the words.
+        names: addresses, or names of which all addresses are tried.
+        seconds: the time limit for all attempts.
+        what: the host's name in error messages.
     """
     places = in_turns(_resolve(names, port))
     race = _Race(places, time.monotonic() + seconds)
@@ -53,7 +55,7 @@ def _resolve(names: Sequence[str], port: int) -> list[Place]:
     words = ""
     for name in names:
         try:
-            # A text is encoded by the codec `idna`, which takes long to import.
+            # A str would be encoded with the codec `idna`, which takes long to import.
             plain = name.encode() if name.isascii() else name
             infos = _socket.getaddrinfo(plain, port, 0, _socket.SOCK_STREAM)
         except OSError as error:
@@ -66,7 +68,7 @@ def _resolve(names: Sequence[str], port: int) -> list[Place]:
 
 
 def in_turns(places: Sequence[Place]) -> list[Place]:
-    """One of the first one's family, one of the other, and so on (RFC 8305, section 4)."""
+    """Alternate the address families, beginning with the first one's (RFC 8305, section 4)."""
     first = [place for place in places if place[0] == places[0][0]]
     others = [place for place in places if place[0] != places[0][0]]
     mixed = []
@@ -76,7 +78,7 @@ def in_turns(places: Sequence[Place]) -> list[Place]:
 
 
 class _Race:
-    """Attempts to connect, side by side. The time is that of time.monotonic."""
+    """Parallel attempts to connect. Times are those of time.monotonic."""
 
     def __init__(self, places: Sequence[Place], end: float) -> None:
         self._left = list(places)
@@ -129,10 +131,10 @@ class _Race:
             sock.close()
 
     def end(self) -> None:
-        """Give up whatever has not won."""
+        """Close the attempts that have not won."""
         for sock in self._running.values():
             sock.close()
 
     def words(self) -> str:
-        """Why none won."""
+        """Why no attempt won."""
         return ", ".join(dict.fromkeys(self._failures)) or "no answer"

@@ -1,6 +1,6 @@
-"""Where the user's side keeps what it keeps: settings and the public key, and what passes.
+"""The client's folders: for settings and the public key, and for caches.
 
-No private key is ever written. Credentials that end are kept in memory only: see `memory`.
+No private key is ever written. Temporary credentials are kept in memory only: see `memory`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NAME = "sixtykey"
 
 
 def settings_folder(environ: Environment) -> str:
-    """~/.config/sixtykey, or that of XDG_CONFIG_HOME (XDG Base Directory Specification)."""
+    """~/.config/sixtykey, or below XDG_CONFIG_HOME (XDG Base Directory Specification)."""
     base = environ.get("XDG_CONFIG_HOME", "")
     if not base.startswith("/"):
         base = os.path.join(_home(environ), ".config")
@@ -36,9 +36,9 @@ def _home(environ: Environment) -> str:
 
 
 def memory(environ: Environment) -> Optional[str]:
-    """A folder of this login session that is never on a disk, or None.
+    """A folder that is never on a disk, or None.
 
-    XDG_RUNTIME_DIR is on tmpfs, its owner's alone, and gone when the last session ends.
+    XDG_RUNTIME_DIR is on tmpfs, private to its owner, and removed when the last session ends.
     """
     base = environ.get("XDG_RUNTIME_DIR", "")
     if not base.startswith("/"):
@@ -53,12 +53,12 @@ def memory(environ: Environment) -> Optional[str]:
 
 
 def passing(environ: Environment) -> str:
-    """A folder for what is no secret and soon old: in memory where there is such a place."""
+    """A folder for caches without secrets: in memory if possible."""
     return memory(environ) or private(settings_folder(environ))
 
 
 def private(path: str) -> str:
-    """The folder, made if need be, for its owner alone. Raises Trouble: it is somebody else's."""
+    """Make the folder if it is missing, private to its owner. Raises Trouble: another owner's."""
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         try:
@@ -76,7 +76,7 @@ def private(path: str) -> str:
 
 
 class turn:  # noqa: N801 - it reads as a word: with turn(...)
-    """A `with` block that one process at a time is in; `path` is the lock's file (flock(2))."""
+    """A lock between processes, as a `with` block; `path` is the lock's file (flock(2))."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -96,7 +96,7 @@ class turn:  # noqa: N801 - it reads as a word: with turn(...)
 
 
 def write(path: str, text: str) -> None:
-    """Replace a file whole, 0600: whoever reads it sees the old text or the new. Raises Trouble."""
+    """Replace a file atomically, mode 0600: readers see the old text or the new. Raises Trouble."""
     draft = f"{path}.{os.getpid()}"
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
@@ -112,7 +112,7 @@ def write(path: str, text: str) -> None:
 
 
 def read(path: str, most: int) -> Optional[str]:
-    """A file of ours: its text, or None where it is not there, not ours, too large, or not text."""
+    """Read our file; None when it is missing, another owner's, too large, or not text."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         try:

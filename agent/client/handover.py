@@ -1,6 +1,6 @@
-"""Gives ssh the connection: the socket itself where it asks for that, else every byte by relay.
+"""Gives ssh the connection: passes the socket if ssh wants it, else relays the bytes.
 
-With ProxyUseFdpass, stdin and stdout are one end of a socket pair, and ssh waits on the other for a
+With ProxyUseFdpass, stdin and stdout are one end of a socket pair. At the other end ssh waits for a
 message that carries a descriptor (OpenSSH, sshconnect.c, ssh_proxy_fdpass_connect).
 """
 
@@ -21,7 +21,7 @@ _IN, _OUT = 0, 1
 
 
 def wants_socket() -> bool:
-    """Whether whoever started this waits for a socket: stdin and stdout are the same one."""
+    """Whether ssh waits for a socket: then stdin and stdout are the same socket."""
     ends = os.fstat(_IN), os.fstat(_OUT)
     same = ends[0].st_ino == ends[1].st_ino and ends[0].st_dev == ends[1].st_dev
     return same and all(stat.S_ISSOCK(end.st_mode) for end in ends)
@@ -32,7 +32,7 @@ def give(descriptor: int) -> None:
     out = _socket.socket(fileno=os.dup(_OUT))
     try:
         rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor.to_bytes(4, _ORDER))]
-        # One byte has to go with it (unix(7)); ssh throws it away.
+        # The message needs at least one byte (unix(7)); ssh discards it.
         out.sendmsg([b"\0"], rights)
     finally:
         out.close()
@@ -42,9 +42,9 @@ _ORDER = __import__("sys").byteorder
 
 
 def relay(connection: _socket.socket) -> None:
-    """Carry bytes both ways until the far side has ended, or both have. Raises OSError."""
+    """Relay bytes both ways until the host closes, or both sides do. Raises OSError."""
     number = connection.fileno()
-    # What is read at one end and not yet written at the other.
+    # Bytes that were read from one end and are not yet written to the other.
     held = {_IN: b"", number: b""}
     to = {_IN: number, number: _OUT}
     reading = {_IN, number}
@@ -61,7 +61,7 @@ def relay(connection: _socket.socket) -> None:
 def _turn(
     held: dict[int, bytes], to: dict[int, int], reading: set[int], connection: _socket.socket
 ) -> None:
-    """Wait for what can go on, and do it once."""
+    """Wait until a descriptor is ready, and read or write once."""
     sources = [end for end in reading if not held[end]]
     sinks = {to[end]: end for end in held if held[end]}
     ready, room, _ = select.select(sources, list(sinks), [])
@@ -80,7 +80,7 @@ def _turn(
 
 
 def _read(end: int) -> Optional[bytes]:
-    """What is there; nothing at the end, and where the other side broke off."""
+    """Read the available bytes; empty at the end, or when the other side reset."""
     try:
         return os.read(end, limits.RELAY_BYTES)
     except ConnectionError:
@@ -88,7 +88,7 @@ def _read(end: int) -> Optional[bytes]:
 
 
 def _half_close(connection: _socket.socket) -> None:
-    """The far side shall see the end; it may still have something to say."""
+    """Send the end to the host, which may still send data."""
     try:
         connection.shutdown(_socket.SHUT_WR)
     except OSError:

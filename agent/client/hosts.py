@@ -1,4 +1,4 @@
-"""The hosts that can be pushed to: what a gateway or EC2 says, and which of them a name means."""
+"""The hosts that a gateway or EC2 lists, and which of them a name means."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Host:
-    """One instance. `uses` and `lifetime` (seconds) are what its leases are good for, if known."""
+    """One instance. `uses` and `lifetime` (seconds) are those of its leases, if known."""
 
     def __init__(
         self,
@@ -32,11 +32,11 @@ class Host:
         self.tags = dict(tags or {})
         self.uses = uses
         self.lifetime = lifetime
-        # The only one at its endpoint: whatever it is called, it is meant.
+        # The only host at its endpoint: every name means it.
         self.single = False
 
     def is_called(self, name: str) -> bool:
-        """Whether a name means it: its own, its instance id, an address, or a tag KEY=VALUE."""
+        """Whether a name means this host: its name, instance id, address, or tag KEY=VALUE."""
         tag, equals, value = name.partition("=")
         if self.single:
             return True
@@ -45,12 +45,12 @@ class Host:
         return name in self.addresses or name.lower() in (self.name.lower(), self.instance)
 
     def fits(self, pattern: str) -> bool:
-        """Whether a pattern fits its name or instance id, or names a tag that it has."""
+        """Whether a pattern matches its name or instance id, or names one of its tags."""
         names = [self.name, self.instance]
         return self.is_called(pattern) or any(matches(pattern, name) for name in names if name)
 
     def document(self) -> dict[str, Any]:
-        """For JSON; `of` makes it again."""
+        """The host as a JSON object; `of` parses it."""
         return {
             "InstanceId": self.instance,
             "AvailabilityZone": self.zone,
@@ -64,7 +64,7 @@ class Host:
 
     @classmethod
     def of(cls, found: Any) -> Host:
-        """The host that a document describes. Raises ValueError: it is none."""
+        """Parse a host from a JSON object. Raises ValueError."""
         if not isinstance(found, dict):
             raise ValueError("a host is no mapping")
         tags = found.get("Tags") or {}

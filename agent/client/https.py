@@ -1,6 +1,6 @@
-"""One HTTP request, one answer: over TCP or TLS, read to its end under a deadline.
+"""One HTTP request and its answer, over TCP or TLS, with a deadline.
 
-`http.client` brings the e-mail package, which takes longer to import than a push takes.
+`http.client` imports the package `email`, which takes longer than a push.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Answer:
 
 
 class Address:
-    """A URL's parts. Raises Trouble when it is none that is taken here."""
+    """A URL's parts. Raises Trouble when the URL is not acceptable."""
 
     def __init__(self, url: str) -> None:
         scheme, _, rest = url.partition("://")
@@ -42,7 +42,7 @@ class Address:
         self.port = int(port)
 
     def check_private(self) -> None:
-        """Raise Trouble for a way that is readable on its way, unless it ends on this machine."""
+        """Raise Trouble for plain HTTP, unless the endpoint is on this machine."""
         local = self.host in {"localhost", "::1"} or self.host.startswith("127.")
         if not self.tls and not local:
             raise Trouble(
@@ -52,7 +52,7 @@ class Address:
 
 
 def post(address: Address, headers: dict[str, str], body: bytes, ca: Optional[str]) -> Answer:
-    """The answer to a POST. Raises Trouble: away, not trusted, or no HTTP."""
+    """Send a POST; returns the answer. Raises Trouble: unreachable, untrusted, or not HTTP."""
     end = time.monotonic() + limits.ANSWER_SECONDS
     what = f"{address.host} port {address.port}"
     sock: Any = dial.dial([address.host], address.port, limits.CONNECT_SECONDS, what)

@@ -1,7 +1,7 @@
-"""Host keys that a gateway vouches for, where ssh's KnownHostsCommand finds them.
+"""The host keys that a gateway certifies, in a file for ssh's KnownHostsCommand.
 
-ssh's own files count as ever, and so does StrictHostKeyChecking: a key that is told here is one
-that ssh need not ask about (ssh_config(5), KnownHostsCommand).
+ssh's own files and StrictHostKeyChecking apply as before. ssh accepts a key from here without
+asking the user (ssh_config(5), KnownHostsCommand).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def file_of(environ: Environment) -> str:
 
 
 def name_of(host: str, port: int) -> str:
-    """How ssh looks for a host: its name alone means port 22."""
+    """The name under which ssh looks for a host: without a port for port 22."""
     return host if port == 22 else f"[{host}]:{port}"
 
 
 def begin(environ: Environment) -> None:
-    """Have the file be there: ssh gives up where its KnownHostsCommand fails. Raises Trouble."""
+    """Make the file if it is missing: ssh fails when KnownHostsCommand fails. Raises Trouble."""
     path = file_of(environ)
     folders.private(os.path.dirname(path))
     if not os.path.exists(path):
@@ -36,7 +36,7 @@ def begin(environ: Environment) -> None:
 
 
 def tell(environ: Environment, host: str, port: int, keys: Sequence[str]) -> None:
-    """From now on these, as TYPE BASE64, are the host's keys; none is none. Raises Trouble."""
+    """Replace the host's keys by these, as TYPE BASE64; may be empty. Raises Trouble."""
     path, name = file_of(environ), name_of(host, port).lower()
     folder = folders.private(os.path.dirname(path))
     ours = [f"{name} {key}" for key in keys]
@@ -49,7 +49,7 @@ def tell(environ: Environment, host: str, port: int, keys: Sequence[str]) -> Non
 
 
 def of(environ: Environment, name: str) -> list[str]:
-    """The lines for a host, as ssh looks for it."""
+    """The lines for a host, by the name under which ssh looks for it."""
     return _of(_lines(file_of(environ)), name.lower())
 
 

@@ -1,7 +1,7 @@
-"""Remembers which pushes are still good, so that a live lease is not pushed for again.
+"""Remembers the leases that are still live, so that no further push is needed.
 
-Only where a lease is known to be good for any number of logins; a key that counts once is pushed
-for each connection.
+This holds only for leases that allow any number of logins. A one-time key is pushed for each
+connection.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from agent.client.folders import Environment
 
-# Time that goes on while the machine sleeps: Linux's name for it, and macOS's (clock_gettime(2)).
+# A clock that runs while the machine sleeps: its names on Linux and macOS (clock_gettime(2)).
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def boottime() -> float:
-    """Seconds since boot, the time that leases live by."""
+    """Seconds since boot: the clock of a lease's lifetime."""
     return time.clock_gettime(_CLOCK)
 
 
 class Lease:
-    """One push: by whom, where to, for whom, and with which key. Not secret, so it has a file."""
+    """The record of one push: credential, endpoint, user and key. It is not secret."""
 
     def __init__(self, environ: Environment, *which: str) -> None:
         import hashlib
@@ -34,22 +34,22 @@ class Lease:
         self._path = os.path.join(folders.passing(environ), f"lease-{digest}")
 
     def is_live(self, seconds: int) -> bool:
-        """Whether a lease of this length was pushed, and has enough left for a login."""
+        """Whether a lease of this lifetime was pushed, and has enough time left for a login."""
         text = folders.read(self._path, 128) or ""
         try:
             booted, wall = map(float, text.split())
         except ValueError:
             return False
-        # By both clocks: one starts anew with the machine, the other can be set.
+        # Compare both clocks: the boot clock restarts with the machine, the wall clock can be set.
         ages = boottime() - booted, time.time() - wall
         return all(0 <= age < seconds - limits.LEASE_SPARE_SECONDS for age in ages)
 
-    def pushed(self, booted: float, wall: float) -> None:
-        """It was pushed, and the request began at this time (both clocks, seconds)."""
+    def record_push(self, booted: float, wall: float) -> None:
+        """Record a push whose request began at this time (both clocks, seconds)."""
         folders.write(self._path, f"{booted!r} {wall!r}\n")
 
     def forget(self) -> None:
-        """It does not count any more."""
+        """Remove the record."""
         try:
             os.unlink(self._path)
         except OSError:

@@ -5,55 +5,55 @@ Plain names and no dataclass: ssh waits for this process, and `dataclasses` take
 
 from __future__ import annotations
 
-# How long the session's key lives in the agent, by default (seconds). It is made anew by itself, so
-# a short life costs nobody anything.
+# The default lifetime of the session's key in the agent (seconds). The client replaces it by
+# itself, so a short life costs nothing.
 KEY_SECONDS = 3600
-# Bounds of `key.lifetime` (seconds): a login has to fit, and a day's work too.
+# Bounds of `key.lifetime` (seconds): from one login to a day's work.
 KEY_SECONDS_LEAST, KEY_SECONDS_MOST = 60, 86_400
-# A key with less left than this is followed by the next one, for the connections after this one.
+# A key with less time left (seconds) is replaced, for later connections.
 KEY_RENEW_SECONDS = 600
-# Less than this is too little for a login: sshd's own LoginGraceTime is 120 s, a login takes one.
+# A key with less time left (seconds) is not used: a login takes about a second.
 KEY_SPARE_SECONDS = 10
 
-# One step of a push: to connect, TLS included, and the whole of one request (seconds). A host
-# answers in milliseconds, and a gateway waits 4 s for a host.
+# The time limits to connect, with TLS, and for one whole request (seconds). A host answers in
+# milliseconds, and a gateway waits 4 s for a host.
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 20.0
-# Attempts of one push where the answer is "try again", as AWS's SDKs have it; and the pause before
-# the second, doubled each time (seconds), unless the answer says how long to wait, up to the most.
+# Attempts of one push when the answer is "try again", as in AWS's SDKs. The first pause (seconds)
+# doubles each time, unless the answer says how long to wait, up to the longest pause.
 PUSH_ATTEMPTS = 3
 PUSH_PAUSE_SECONDS = 0.2
 PUSH_PAUSE_MOST_SECONDS = 5.0
-# An answer (bytes). A push's has 200; a list of 100,000 hosts some 30 MiB.
+# The largest answer (bytes). A push's has 200 bytes, a list of 100,000 hosts some 30 MiB.
 ANSWER_BYTES = 64 * 1024 * 1024
 HEAD_BYTES = 32 * 1024
 
-# RFC 8305, section 8: between two attempts to connect (seconds); and for all of them.
+# Between two attempts to connect (RFC 8305, section 8), and for all attempts together (seconds).
 ATTEMPT_DELAY_SECONDS = 0.25
 DIAL_SECONDS = 30.0
-# Addresses of one host that are tried.
+# The most addresses of one host that are tried.
 ADDRESSES = 16
 
-# What a lease is used for without another push: EC2's own, which tells neither life nor uses.
+# The lifetime of EC2's own leases (seconds); EC2's API does not state it.
 EC2_LEASE_SECONDS = 60
-# Less left than this is too little for sshd to ask for the key twice (seconds).
+# A lease with less time left (seconds) is pushed again: sshd asks for the key twice.
 LEASE_SPARE_SECONDS = 15
 
-# How long what a gateway or EC2 said of its hosts is believed (seconds): an address that moved is
-# asked for again when it does not answer, and a host key is ssh's to check.
+# How long the answer of a gateway or EC2 about its hosts is cached (seconds). A moved address is
+# looked up again when it does not answer, and ssh checks the host key.
 HOSTS_SECONDS = 300
-# A temporary credential is fetched anew so long before its end, and asked for again at least each
-# hour: whoever was removed shall not wait longer (seconds).
+# A temporary credential is fetched again this long before its end, and at least every hour, so that
+# a removed user loses access (seconds).
 CREDENTIAL_SPARE_SECONDS = 120
 CREDENTIAL_MOST_SECONDS = 3600
 
-# ssh-agent: how long it may take (seconds; with `confirm` a person has to answer), and how much it
-# may say (bytes; OpenSSH's own bound).
+# ssh-agent: how long an answer may take (seconds; with `confirm` a person must agree), and how
+# large it may be (bytes; OpenSSH's own limit).
 AGENT_SECONDS = 10.0
 AGENT_BYTES = 256 * 1024
-# When a wait is long enough to be told on a terminal (seconds).
+# Show on the terminal what a wait is for after this time (seconds).
 PROGRESS_SECONDS = 0.5
-# What is read from a file of the user's (bytes).
+# The largest file of the user's that is read (bytes).
 FILE_BYTES = 1024 * 1024
-# One read of the relay (bytes): what OpenSSH reads at once, twice.
+# One read of the relay (bytes): twice what OpenSSH reads at once.
 RELAY_BYTES = 64 * 1024

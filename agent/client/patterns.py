@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether the whole text has this pattern; letters' case is no matter, as in host names."""
+    """Whether the pattern matches the whole text. Case does not matter, as in host names."""
     pattern, text = pattern.lower(), text.lower()
     place = star = back = 0
     seen_star = False

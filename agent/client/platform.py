@@ -1,4 +1,4 @@
-"""Which systems this runs on. Windows is refused in words, not by an import that fails."""
+"""The supported systems. Windows gets a clear error instead of a failed import."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from agent.commands.trouble import REFUSED, Trouble
 
 
 def check() -> None:
-    """Raise Trouble on a system whose ssh cannot do what this needs."""
+    """Raise Trouble on a system whose ssh lacks the features that the client needs."""
     if sys.platform in ("win32", "cygwin", "msys"):
         raise Trouble(
             REFUSED,

@@ -1,4 +1,4 @@
-"""An ssh-agent of our own, for sessions that have none: a real ssh-agent(1), never a key file."""
+"""Starts an ssh-agent(1) for sessions that have none, so that no key is ever in a file."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from agent.client.folders import Environment
 
-# A socket's path has 104 bytes on macOS, its end included (unix(4)); 108 on Linux (unix(7)).
+# A socket's path has at most 104 bytes on macOS, 108 on Linux, with the final NUL (unix(4), (7)).
 _PATH_MOST = 103
 
 
 def socket_path(environ: Environment) -> str:
-    """Where it listens: ssh's configuration names this place, whether or not it is there now."""
+    """The path of its socket, which ssh's configuration names. It need not exist."""
     return os.path.join(folders.settings_folder(environ), "agent.sock")
 
 
 def start(environ: Environment) -> SshAgent:
-    """One that answers: that of before, or a new one. The caller has the turn. Raises Trouble."""
+    """Return the running agent, or start one. The caller holds the lock. Raises Trouble."""
     folder, path = folders.private(folders.settings_folder(environ)), socket_path(environ)
     if len(os.fsencode(path)) > _PATH_MOST:
         raise Trouble(
@@ -40,7 +40,7 @@ def _start(folder: str, path: str) -> SshAgent:
         os.unlink(path)
     except FileNotFoundError:
         pass
-    # Given a command, the agent ends with it (ssh-agent(1)): none is left behind for ever.
+    # With a command, the agent ends when the command does (ssh-agent(1)), so none stays for ever.
     command = ["ssh-agent", "-a", path, "sleep", str(limits.KEY_SECONDS_MOST)]
     quiet = subprocess.DEVNULL
     try:
@@ -54,7 +54,7 @@ def _start(folder: str, path: str) -> SshAgent:
         agent = ssh_agent.answering(path)
         if agent is not None:
             folders.write(os.path.join(folder, "agent.pid"), f"{child.pid}\n")
-            # It stays when we go: nobody waits for it.
+            # It outlives this process, so do not wait for it.
             child.returncode = 0
             return agent
         time.sleep(0.005)
@@ -62,7 +62,7 @@ def _start(folder: str, path: str) -> SshAgent:
 
 
 def stop(environ: Environment) -> None:
-    """End it, if it is still there: only then its socket answers."""
+    """Stop it if it still runs, which an answer on its socket shows."""
     path = socket_path(environ)
     record = os.path.join(os.path.dirname(path), "agent.pid")
     number = (folders.read(record, 32) or "").strip()

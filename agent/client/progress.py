@@ -1,7 +1,7 @@
-"""Says on a terminal what is waited for, once that takes long; nothing ever goes to stdout.
+"""Shows on a terminal what the client waits for, once a wait takes long. Never uses stdout.
 
-An interval timer (setitimer(2)) and no thread: what is waited for is a system call, which Python
-takes up again after a signal (PEP 475).
+It uses an interval timer (setitimer(2)) and no thread: Python restarts the interrupted system call
+after the signal (PEP 475).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# `signal` would bring `enum`, which takes long.
+# The module `signal` imports `enum`, which takes long.
 signal: Any = __import__("_signal")
 
 
 class Progress:
-    """What this process is doing; with a terminal at stderr it is told when it takes long."""
+    """The present step. If stderr is a terminal, a long step is shown there."""
 
     def __init__(self, debug: bool = False) -> None:
         self._debug = debug
@@ -28,7 +28,7 @@ class Progress:
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
 
     def now(self, doing: str) -> None:
-        """Another step begins."""
+        """Begin another step."""
         if self._debug:
             self.tell(doing)
         self._doing = doing
@@ -37,17 +37,17 @@ class Progress:
             signal.setitimer(signal.ITIMER_REAL, limits.PROGRESS_SECONDS)
 
     def done(self) -> None:
-        """There is nothing more to wait for."""
+        """End the last step: stop the timer."""
         if self._terminal and not self._debug:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     def tell(self, words: str) -> None:
-        """Say it now, whatever it is."""
+        """Print a line now."""
         sys.stderr.write(f"sixtykey: {plain(words)}\n")
         sys.stderr.flush()
 
     def note(self, words: str) -> None:
-        """Say it with --debug only."""
+        """Print a line, with --debug only."""
         if self._debug:
             self.tell(words)
 

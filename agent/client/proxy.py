@@ -1,4 +1,4 @@
-"""The way of one connection: find the host, push the session's key, connect, hand over."""
+"""The steps of one connection: find the host, push the session's key, connect, hand over."""
 
 from __future__ import annotations
 
@@ -43,12 +43,13 @@ class Connection:
     ) -> None:
         self.user, self.name, self.port = names
         _check_name(self.user, "@.$\\")
-        # It is written to a file of host keys: no wildcard, list or mark there (sshd(8)).
+        # The name goes into a file of host keys, where wildcards, lists and markers have a meaning
+        # (sshd(8)).
         _check_name(self.name, ".:%=/")
         self._progress = progress
         self._environ = environ
         self.settings: Settings = settings.load(environ, given, self.name)
-        for line in self.settings.told():
+        for line in self.settings.describe():
             progress.note(line)
         self._progress.now("looking for credentials")
         self.region = credentials.region(self.settings)
@@ -64,7 +65,7 @@ class Connection:
         return host
 
     def key(self) -> SessionKey:
-        """The key that ssh has loaded by now; a new one is too late for this ssh."""
+        """The key that ssh has already loaded. This ssh could not use a new one."""
         self._progress.now("asking ssh-agent")
         key = session_key.loaded(self._environ)
         if key is None or key.left(time.time()) < limits.KEY_SPARE_SECONDS:
@@ -77,7 +78,7 @@ class Connection:
         return session_key.ensure(self._environ, seconds, confirm, fresh)
 
     def push(self, key: SessionKey) -> None:
-        """Have the host take the key, unless a live lease does; returns when it has."""
+        """Push the key to the host and wait for the answer, unless a lease is still live."""
         host = self.host
         which = (self.api.url, self.api.credential.access_key_id, host.instance, self.user)
         lease = leases.Lease(self._environ, *which, key.fingerprint)
@@ -98,7 +99,7 @@ class Connection:
             self.api.ask(PUSH, self._members(key))
         self._progress.note(f"pushed {key.fingerprint}")
         if lasting:
-            lease.pushed(*began)
+            lease.record_push(*began)
 
     def _members(self, key: SessionKey) -> dict[str, str]:
         members = {
@@ -110,14 +111,14 @@ class Connection:
         return {name: value for name, value in members.items() if value}
 
     def tell_host_keys(self) -> None:
-        """Have ssh know the host's keys that the gateway vouches for."""
+        """Give ssh the host keys that the gateway certifies."""
         known_hosts.tell(self._environ, self.name, self.port, self.host.host_keys)
 
     def hand_over(self) -> None:
-        """Connect, and give ssh the connection; returns when ssh needs nothing more of us."""
+        """Connect, and give ssh the connection. Returns when ssh no longer needs this process."""
         jump = self.settings.get("jump")
         if jump:
-            # A timer would outlive us in what takes our place (setitimer(2)).
+            # An interval timer survives execve(2): stop it first (setitimer(2)).
             self._progress.done()
             _jump(jump, self.host.addresses[0], self.port)
             return
@@ -138,24 +139,27 @@ class Connection:
             handover.relay(sock)
 
     def renew(self, key: SessionKey) -> None:
-        """Make the next key in time, for the connections after this one."""
+        """Make the next key early, for later connections."""
         margin = session_key.margin(self.settings.key_seconds)
         if key.left(time.time()) < margin:
             self._ensure(margin)
 
 
 def _check_name(name: str, others: str) -> None:
-    """Raise Trouble unless it is of letters, digits, - _ + and these, and begins with a letter."""
+    """Raise Trouble unless the name has only letters, digits, - _ + and `others`.
+
+    The first character is a letter, a digit, _ or a colon.
+    """
     good = name[:1].isalnum() or name[:1] in ("_", ":")
     if not good or not all(each.isalnum() or each in "-_+" or each in others for each in name):
         raise Trouble(REFUSED, "Name", f"{name!r} is no name of a user or a host")
 
 
 def _jump(jump: str, address: str, port: int) -> None:
-    """Have ssh carry the connection by way of another host (ssh(1), -W)."""
+    """Run ssh to connect through a jump host (ssh(1), -W)."""
     import subprocess
 
-    # What was said of this host is not so of the other one.
+    # These settings are this host's, and must not apply to the jump host.
     this_host = ("SIXTYKEY_JUMP", "SIXTYKEY_INSTANCE", "SIXTYKEY_ZONE", "SIXTYKEY_ADDRESS")
     environ = {name: value for name, value in os.environ.items() if name not in this_host}
     inner = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
@@ -171,5 +175,5 @@ def _jump(jump: str, address: str, port: int) -> None:
     theirs.close()
     handover.give(ours.fileno())
     ours.close()
-    # It lives as long as the connection; ssh does not wait for it.
+    # It lives as long as the connection, so do not wait for it.
     child.returncode = 0

@@ -1,7 +1,7 @@
-"""JSON by the interpreter's own scanner, without the module `json`.
+"""JSON by CPython's C scanner, without the module `json`.
 
-That module compiles regular expressions first, which takes as long as the interpreter takes to
-start. An interpreter that has no such scanner has to.
+To import `json` compiles regular expressions, which takes as long as the interpreter's start. An
+interpreter without the C scanner uses `json`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class _Json:
-    """What json.JSONDecoder tells the scanner that does its work."""
+    """The settings that json.JSONDecoder gives to the C scanner."""
 
     strict = True
     object_hook = object_pairs_hook = None
@@ -20,7 +20,7 @@ class _Json:
 
 
 def loads(text: str) -> Any:
-    """What json.loads gives, by the same scanner. Raises ValueError."""
+    """The same as json.loads. Raises ValueError."""
     try:
         scan = __import__("_json").make_scanner(_Json)
     except (ImportError, AttributeError, TypeError):
@@ -37,7 +37,7 @@ def loads(text: str) -> Any:
 
 
 def dumps(value: Any) -> str:
-    """What json.dumps gives, of mappings with names for keys, lists, texts and numbers."""
+    """The same as json.dumps, for mappings with str keys, lists, texts and numbers."""
     if isinstance(value, str):
         return _quote(value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What an error of the API means for the person who wanted to log in, and what to do."""
+"""Explains the API's errors to the user, and says what to do."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ _FORBIDDEN = frozenset({
     "NotAuthorized", "InvalidClientTokenId", "UnrecognizedClientException", "OptInRequired",
 })  # fmt: skip
 _AWAY = frozenset({"ThrottlingException", "ServiceUnavailable", "ServiceException"})
-# More than this between two clocks is worth telling (seconds); answers take some themselves.
+# Report a difference of clocks above this (seconds). An answer itself takes some of it.
 _APART = 60.0
 
 
 def refused(
     code: str, message: str, apart: Optional[float], credential: Credential, url: str
 ) -> Trouble:
-    """The trouble that an error is; `apart` is how far this clock is ahead, in seconds."""
+    """The Trouble for an API error; `apart` is how far this clock is ahead, in seconds."""
     hint = _HINTS.get(code, "")
     if code in ("RequestExpired", "AuthException", "SignatureDoesNotMatch"):
         hint = _of_clocks(apart) or hint

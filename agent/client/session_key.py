@@ -1,7 +1,7 @@
-"""The session's key: Ed25519, made in memory, held by ssh-agent for a time; on disk its .pub only.
+"""The session's key: Ed25519, made in memory, held by ssh-agent for a time; only its .pub on disk.
 
-An agent is asked for the key that it has before one is made, so there is one for each agent. The
-comment says until when: agents do not tell (draft-miller-ssh-agent has no such question).
+A key that an agent already holds is reused, so each agent holds one. The key's comment states its
+end, since the agent protocol cannot ask for it (draft-miller-ssh-agent).
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ class SessionKey:
 
     @property
     def line(self) -> str:
-        """As ssh-add -L prints it, and the .pub has it."""
+        """The line that ssh-add -L prints, and that the .pub file holds."""
         return f"{self.public} {self.comment}"
 
     @property
     def public(self) -> str:
-        """Type and base64: what is pushed."""
+        """Type and base64, the form that is pushed."""
         import binascii
 
         return f"{_TYPE.decode()} {binascii.b2a_base64(self.blob, newline=False).decode()}"
 
     @property
     def fingerprint(self) -> str:
-        """SHA256:..., as ssh-keygen -l has it."""
+        """SHA256:..., as ssh-keygen -l prints it."""
         import binascii
         import hashlib
 
@@ -60,7 +60,7 @@ class SessionKey:
 
 
 def _end(comment: str) -> float:
-    """The time in a comment of ours, or 0: then it counts as ended."""
+    """The end in our key's comment; 0, which means ended, when there is none."""
     if not comment.startswith(PREFIX):
         return 0.0
     try:
@@ -70,14 +70,14 @@ def _end(comment: str) -> float:
 
 
 def public_file(environ: Environment) -> str:
-    """The file of the public key, which ssh is told as IdentityFile."""
+    """The path of the public key, which ssh gets as IdentityFile."""
     return os.path.join(folders.settings_folder(environ), "id.pub")
 
 
 def agents(environ: Environment) -> list[SshAgent]:
-    """The agents that answer: the user's, and the one that we started where there was none."""
+    """The running agents: the user's, and the one that we start when there is none."""
     users = environ.get("SSH_AUTH_SOCK", "")
-    # gpg-agent keeps whatever it is given in files, for good (gpg-agent(1), --enable-ssh-support).
+    # gpg-agent stores every added key in files, permanently (gpg-agent(1), --enable-ssh-support).
     if os.path.basename(os.path.realpath(users)) == "S.gpg-agent.ssh":
         users = ""
     paths = [users, private_agent.socket_path(environ)]
@@ -85,14 +85,14 @@ def agents(environ: Environment) -> list[SshAgent]:
 
 
 def keys_of(agent: SshAgent) -> list[SessionKey]:
-    """Our keys in it; the one that ends last comes first. Raises NoAgent."""
+    """Our keys in this agent, the latest end first. Raises NoAgent."""
     found = [SessionKey(blob, comment, agent) for blob, comment in agent.identities()]
     ours = [key for key in found if key.ends]
     return sorted(ours, key=lambda key: -key.ends)
 
 
 def loaded(environ: Environment) -> Optional[SessionKey]:
-    """The key of the .pub, which ssh has read by now, if an agent still holds it."""
+    """The key in the .pub file, which ssh has already read, if an agent still holds it."""
     line = folders.read(public_file(environ), limits.FILE_BYTES)
     for agent in agents(environ) if line else ():
         for key in keys_of(agent):
@@ -102,13 +102,13 @@ def loaded(environ: Environment) -> Optional[SessionKey]:
 
 
 def ensure(environ: Environment, lifetime: int, confirm: bool, fresh: float) -> SessionKey:
-    """A key that an agent holds, for `fresh` seconds at least; its .pub stands in the file.
+    """Return a key that an agent holds for at least `fresh` seconds; writes its .pub file.
 
-    Raises Trouble: no agent can be had, or it takes no such key.
+    Raises Trouble: there is no agent, or it refuses the key.
     """
     folder = folders.private(folders.settings_folder(environ))
     with folders.turn(os.path.join(folder, "key.lock")):
-        # Twenty connections at once shall share one.
+        # Parallel connections share one key: look again under the lock.
         found = agents(environ)
         held = [key for agent in found for key in keys_of(agent) if key.left(time.time()) > fresh]
         key = held[0] if held else _make_somewhere(environ, found, lifetime, confirm)
@@ -121,7 +121,7 @@ def ensure(environ: Environment, lifetime: int, confirm: bool, fresh: float) -> 
 def _make_somewhere(
     environ: Environment, found: list[SshAgent], lifetime: int, confirm: bool
 ) -> SessionKey:
-    """In the first agent that takes it; some take none, or none for a limited time."""
+    """Make a key in the first agent that accepts one: some refuse keys, or a lifetime."""
     for agent in found:
         try:
             return make(agent, lifetime, confirm)
@@ -131,15 +131,15 @@ def _make_somewhere(
 
 
 def margin(lifetime: int) -> float:
-    """With less left than this, a key of this lifetime is followed by the next (both seconds)."""
+    """How long before its end a key of this lifetime is replaced (both in seconds)."""
     return min(limits.KEY_RENEW_SECONDS, lifetime / 4)
 
 
 def make(agent: SshAgent, lifetime: int, confirm: bool) -> SessionKey:
-    """A new key in the agent, for `lifetime` seconds. Raises Trouble."""
+    """Make a key in the agent, for `lifetime` seconds. Raises Trouble."""
     import resource
 
-    # A core file would have the private key in it.
+    # A core file would contain the private key.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     try:
         from nacl.bindings import crypto_sign_seed_keypair
@@ -157,7 +157,7 @@ def make(agent: SshAgent, lifetime: int, confirm: bool) -> SessionKey:
 
 
 def forget(environ: Environment) -> list[SessionKey]:
-    """Have every agent forget our keys, end an agent of ours, and remove the .pub; what went."""
+    """Remove our keys from every agent, stop our agent, delete the .pub. Returns the keys."""
     gone = []
     for agent in agents(environ):
         gone += [key for key in keys_of(agent) if agent.remove(key.blob)]

@@ -1,8 +1,8 @@
-"""What the user's side is told: options, environment, the file, defaults; and each value's origin.
+"""The client's settings: options, environment, the file, defaults; and each value's origin.
 
-The first of these that has a value wins: an option; SIXTYKEY_... of the environment; the first
-section of `hosts` whose pattern is HOST's; the top of client.yaml; AWS's own variables, which are
-set for many programs; the default.
+The first of these that has a value wins: an option; SIXTYKEY_... in the environment; the first
+section of `hosts` whose pattern matches HOST; the top of client.yaml; AWS's own variables, which
+are set for many programs; the default.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Settings:
-    """What holds for one host, or for none in particular. Values are texts and lists of texts."""
+    """The settings for one host, or without a host. Values are texts and lists of texts."""
 
     def __init__(self, environ: Environment) -> None:
         self.environ = environ
@@ -32,7 +32,7 @@ class Settings:
         self.patterns: list[str] = []
 
     def put(self, name: str, value: Any, origin: str) -> None:
-        """Set it, unless somebody who comes first has."""
+        """Set a value, unless an origin with higher priority has set it."""
         if value not in (None, "") and name not in self._values:
             self._values[name] = value
             self.origins[name] = origin
@@ -43,7 +43,7 @@ class Settings:
         return None if value is None else str(value)
 
     def addresses(self) -> list[str]:
-        """What `address` says, as a list."""
+        """The setting `address`, as a list."""
         value = self._values.get("address", [])
         return [value] if isinstance(value, str) else list(value)
 
@@ -54,7 +54,7 @@ class Settings:
 
     @property
     def key_confirm(self) -> bool:
-        """Whether the agent asks at each use of it."""
+        """Whether the agent asks the user at each use of the key."""
         return self._values["key.confirm"] is True
 
     @property
@@ -62,8 +62,8 @@ class Settings:
         """The URL of a host or gateway, or AWS."""
         return self.get("endpoint") or AWS
 
-    def told(self) -> list[str]:
-        """Each value with where it comes from, for --debug."""
+    def describe(self) -> list[str]:
+        """Each value with its origin, for --debug."""
         return [f"{name} = {self._values[name]!s} ({self.origins[name]})" for name in self.origins]
 
 
@@ -71,7 +71,7 @@ def load(environ: Environment, given: Mapping[str, Optional[str]], host: str = "
     """The settings for this host. Raises Trouble, with every problem of the file.
 
     Args:
-        given: options by name, such as "endpoint"; "config" is another file, as is SIXTYKEY_CONFIG.
+        given: options by name, such as "endpoint". "config" names another file, as SIXTYKEY_CONFIG.
     """
     named = given.get("config") or environ.get("SIXTYKEY_CONFIG")
     path = named or os.path.join(folders.settings_folder(environ), "client.yaml")
@@ -102,7 +102,7 @@ def load(environ: Environment, given: Mapping[str, Optional[str]], host: str = "
 
 
 def _document(path: str, environ: Environment, must: bool) -> dict[str, Any]:
-    """The file as it was checked, by way of a copy in JSON: YAML is slow to read."""
+    """The checked file. A cached copy in JSON saves parsing YAML, which is slow."""
     try:
         found = os.stat(path)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Reads and checks client.yaml: every problem is told at once, with its place."""
+"""Reads and checks client.yaml. Reports every problem at once, with its place."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _refused(path: str, problems: list[str]) -> Trouble:
 
 
 class _Check:
-    """Checks a document; `problems` holds what is wrong, each with its path in the file."""
+    """Checks a document; `problems` lists the errors, each with its path in the file."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -74,7 +74,7 @@ class _Check:
             if not re.fullmatch(r"[A-Za-z0-9._:*?=@/+-]+", pattern, re.ASCII):
                 self.problems.append(f"{where}: {pattern!r} is no pattern of host names")
             keys: Known = dict.fromkeys(HOST_KEYS, self.value)
-            # `web-*:` alone says that these names are ours.
+            # An empty section `web-*:` is useful: it lists the names as hosts of sixtykey.
             checked[pattern] = self.mapping(_under(where, pattern), section or {}, keys)
         if not isinstance(found, dict) or _repeated(found):
             self.problems.append(f"{where}: must be a mapping, each pattern once")
@@ -107,7 +107,7 @@ class _Check:
 
 
 def _repeated(found: Any) -> list[tuple[str, int]]:
-    """Keys that a mapping has once more, each with its line."""
+    """Duplicate keys of mappings, each with its line."""
     return list(getattr(found, "repeated", []))
 
 

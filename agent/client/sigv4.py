@@ -1,4 +1,4 @@
-"""Signs a request with Signature Version 4, as botocore does, which takes long to import.
+"""Signs a request with Signature Version 4, without botocore, which takes long to import.
 
 Source: AWS General Reference, Signature Version 4 signing process.
 """
@@ -17,7 +17,7 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 
 
 class Credential:
-    """An access key. `ends` is in seconds since 1970, None where it has no end."""
+    """An access key. `ends` is in seconds since 1970; None when it does not expire."""
 
     def __init__(
         self,
@@ -42,10 +42,11 @@ def sign(
     body: bytes,
     now: float,
 ) -> dict[str, str]:
-    """The headers of a POST to `path`, signed: all that are given, and those that it adds.
+    """Sign a POST to `path`; returns the given headers and the added ones.
 
     Args:
-        scope: region and service; `path` as it is sent, without a query.
+        scope: region and service.
+        path: exactly as it is sent, without a query.
         headers: with lower-case names; Host among them.
         now: seconds since 1970.
     """

@@ -1,7 +1,7 @@
-"""Speaks to ssh-agent over its socket: what it holds, add, remove.
+"""Talks to ssh-agent over its socket: list, add and remove keys.
 
-Source: SSH Agent Protocol (draft-miller-ssh-agent), sections 3 and 4. Every number and string is
-as in RFC 4251, section 5.
+Source: SSH Agent Protocol (draft-miller-ssh-agent), sections 3 and 4. Numbers and strings are
+encoded as in RFC 4251, section 5.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class NoAgent(Trouble):
 
 
 class SshAgent:
-    """An agent at its socket; each question is a connection of its own."""
+    """An agent at its socket; each request uses a new connection."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -56,10 +56,11 @@ class SshAgent:
     def add_ed25519(
         self, public: bytes, private: bytes, comment: str, lifetime: int, confirm: bool
     ) -> None:
-        """Give it a key for `lifetime` seconds. Raises NoAgent.
+        """Add a key for `lifetime` seconds. Raises NoAgent.
 
         Args:
-            public: its 32 bytes; `private`: the seed and the public key, 64 bytes.
+            public: 32 bytes.
+            private: the seed and the public key, 64 bytes.
             confirm: whether the agent asks its user at each use.
         """
         message = bytes([_ADD_CONSTRAINED]) + b"".join(
@@ -71,7 +72,7 @@ class SshAgent:
             raise NoAgent(f"the ssh-agent at {self.path} does not take an Ed25519 key with {what}")
 
     def remove(self, blob: bytes) -> bool:
-        """Have it forget a key; whether it had it. Raises NoAgent."""
+        """Remove a key; returns whether the agent had it. Raises NoAgent."""
         return self._ask(bytes([_REMOVE_IDENTITY]) + string(blob))[0] == _SUCCESS
 
     def _take(self, rest: bytes) -> tuple[bytes, bytes]:
@@ -98,7 +99,7 @@ class SshAgent:
 
 
 def _read(sock: _socket.socket, length: int) -> bytes:
-    """Exactly so many bytes. Raises OSError."""
+    """Read exactly `length` bytes. Raises OSError."""
     parts = b""
     while len(parts) < length:
         part = sock.recv(length - len(parts))
@@ -109,7 +110,7 @@ def _read(sock: _socket.socket, length: int) -> bytes:
 
 
 def answering(path: str) -> Optional[SshAgent]:
-    """The agent at this socket, or None where none answers."""
+    """The agent at this socket, or None when none answers."""
     if not path.startswith("/") or not os.path.exists(path):
         return None
     agent = SshAgent(path)

@@ -1,8 +1,8 @@
-"""The block of ssh_config(5) that makes ssh, scp, rsync, git and the like use sixtykey.
+"""The block of ssh_config(5) that makes ssh, scp, rsync, git and others use sixtykey.
 
-Its order follows ssh's: `Match exec` runs before the public key is loaded, so that is where a key
-is made when there is none; the proxy pushes it; the agent is asked last. When no key can be had,
-the block does not match, and ssh goes on without it.
+Its order follows ssh's. `Match exec` runs before ssh loads the public key, so a missing key is made
+there. Then the proxy pushes it, and ssh asks the agent last. When no key can be made, the block
+does not match, and ssh continues without sixtykey.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from agent.client.folders import Environment
 
-# Within these, a name cannot end the quotes in which a shell sees it: neither ' nor \ is in it.
-# OpenSSH refuses such names itself since 9.6 (CVE-2023-51385).
+# Exclude names with ' or \, which could end the quotes around a name in a shell command.
+# OpenSSH itself refuses such names since 9.6 (CVE-2023-51385).
 _SAFE = "!*'*,!*\\*"
 _PLAIN = re.compile(r"[A-Za-z0-9/._@+:=~-]+", re.ASCII)
 INCLUDED = "sixtykey"
@@ -28,7 +28,7 @@ _MARK = "# sixtykey ssh-config --remove takes this line away"
 
 
 def command() -> list[str]:
-    """How ssh is to run this program: by the path of the one that runs now."""
+    """The command by which ssh runs this program: the path of the running one."""
     started = os.path.abspath(sys.argv[0])
     if os.path.basename(started) == "sixtykey" and os.access(started, os.X_OK):
         return [started]
@@ -36,11 +36,11 @@ def command() -> list[str]:
 
 
 def block(environ: Environment, patterns: list[str]) -> str:
-    """The lines for these patterns of host names. Raises Trouble: a path has odd characters."""
+    """The lines for these patterns of host names. Raises Trouble: a path needs quoting."""
     program = " ".join(_plain(word) for word in command())
     public, agent = session_key.public_file(environ), private_agent.socket_path(environ)
     public, agent, known = _plain(public), _plain(agent), _plain(known_hosts.file_of(environ))
-    # ssh-add lists keys as the .pub has ours, so grep can tell whether it is there.
+    # ssh-add -L prints keys in the form of the .pub file, so grep finds ours there.
     has = f"ssh-add -L 2>/dev/null | grep -qxFf {public} 2>/dev/null"
     private = f"test -S {agent} && env SSH_AUTH_SOCK={agent} {has}"
     names = ",".join(_pattern(pattern) for pattern in patterns)
@@ -61,7 +61,7 @@ Match all
 
 
 def options(environ: Environment) -> list[str]:
-    """The same as options of ssh(1), for a key that is there."""
+    """The same as options of ssh(1), for a key that exists."""
     program = " ".join(_plain(word) for word in command())
     known = _plain(known_hosts.file_of(environ))
     chosen = {
@@ -76,7 +76,7 @@ def options(environ: Environment) -> list[str]:
 
 
 def _known_hosts_command(known: str) -> str:
-    # ssh runs it twice for each connection, by no shell; the proxy has made the file by then.
+    # ssh runs it twice for each connection, without a shell. The proxy has made the file by then.
     return f"/bin/cat {known}"
 
 
@@ -93,7 +93,7 @@ def _pattern(pattern: str) -> str:
 
 
 def _places(environ: Environment) -> tuple[str, str]:
-    """The user's configuration of ssh, and the file that it includes."""
+    """The user's configuration of ssh, and the file of ours that it includes."""
     folder = os.path.join(environ.get("HOME", ""), ".ssh")
     if not folder.startswith("/"):
         raise Trouble(REFUSED, "NoHome", "HOME is not set, so there is no ~/.ssh/config")
@@ -101,7 +101,10 @@ def _places(environ: Environment) -> tuple[str, str]:
 
 
 def install(environ: Environment, patterns: list[str]) -> tuple[str, bool]:
-    """Write the block beside ~/.ssh/config and include it there; where, and whether that is new."""
+    """Write the block to a file, and include it in ~/.ssh/config.
+
+    Returns the file's path, and whether the Include line is new.
+    """
     config, included = _places(environ)
     text = block(environ, patterns)
     folders.private(os.path.dirname(config))
@@ -109,13 +112,14 @@ def install(environ: Environment, patterns: list[str]) -> tuple[str, bool]:
     before = _read(config)
     if _INCLUDE in before.splitlines():
         return included, False
-    # First of all: what comes first wins in ssh_config(5), and a Host line before it would hold it.
+    # At the top: the first value wins (ssh_config(5)), and after a Host line the Include would
+    # apply to that host only.
     _replace(config, f"{_MARK}\n{_INCLUDE}\n{before}")
     return included, True
 
 
 def remove(environ: Environment) -> bool:
-    """Take both away again; whether there was anything."""
+    """Remove the block and its Include line; returns whether there was anything."""
     config, included = _places(environ)
     before = _read(config)
     kept = [line for line in before.splitlines(keepends=True)
@@ -140,7 +144,7 @@ def _read(path: str) -> str:
 
 
 def _replace(path: str, text: str) -> None:
-    """Replace the file whole, with its mode; of a link, the target."""
+    """Replace the file atomically and keep its mode. For a link, replace the target."""
     real = os.path.realpath(path)
     mode = os.stat(real).st_mode & 0o777 if os.path.exists(real) else 0o600
     draft = f"{real}.sixtykey"

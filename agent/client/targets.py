@@ -1,4 +1,4 @@
-"""HOST, as the user calls it: which instance that is, where to push for it, how to reach it."""
+"""Finds the instance that HOST means: where to push for it, and how to reach it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def find(settings: Settings, api: Api, region: str, name: str, *, fresh: bool = 
     """The one host that a name means. Raises Trouble: none, or several.
 
     Args:
-        fresh: ask, whatever was answered lately.
+        fresh: ask again, and ignore the cache.
     """
     configured = settings.get("instance")
     if configured:
@@ -57,7 +57,7 @@ def _with_settings(host: Host, settings: Settings, name: str) -> Host:
     if settings.endpoint == AWS:
         host.uses, host.lifetime = "unlimited", limits.EC2_LEASE_SECONDS
     if not host.addresses:
-        # A host behind NAT knows no address that helps; a name that resolves may.
+        # A host behind NAT knows no useful address of its own; its name may resolve.
         host.addresses = [name]
     return host
 
@@ -67,18 +67,18 @@ def _where(settings: Settings, region: str) -> str:
 
 
 def listed(settings: Settings, api: Api, region: str, name: str = "") -> list[Host]:
-    """The hosts, asked for now: all, or those that may be meant by this name. Raises Trouble."""
+    """Ask for the hosts: all of them, or those that this name may mean. Raises Trouble."""
     if settings.endpoint == AWS:
         from agent.client import aws
 
         return aws.instances(settings, region, name)
-    # A gateway looks for names and instance ids; for tags and addresses it has to tell all.
+    # A gateway finds names and instance ids. For tags and addresses, ask it for all hosts.
     by_name = _pages(api, {"Names": [name]}) if name and "=" not in name else []
     return by_name or _pages(api, {})
 
 
 def _pages(api: Api, question: dict[str, Any]) -> list[Host]:
-    """What a gateway answers, page by page."""
+    """Ask a gateway for hosts, page by page."""
     found: list[Host] = []
     token = ""
     try:
@@ -88,7 +88,7 @@ def _pages(api: Api, question: dict[str, Any]) -> list[Host]:
             for host in some:
                 host.single = page.get("Single") is True and len(some) == 1
             found += some
-            # Each page is after the one before, or this would have no end.
+            # Each token must be greater than the last, or a bad gateway could make this endless.
             if not token < (page.get("NextToken") or ""):
                 return found
             token = page["NextToken"]
@@ -105,7 +105,7 @@ def _file(settings: Settings, api: Api, name: str) -> str:
 
 
 def _kept(settings: Settings, api: Api, name: str) -> Optional[Host]:
-    """What was found lately."""
+    """The cached host, if it is recent."""
     text = folders.read(_file(settings, api, name), limits.FILE_BYTES)
     try:
         document = quickjson.loads(text or "")
@@ -122,7 +122,7 @@ def _keep(settings: Settings, api: Api, name: str, host: Host) -> None:
 
 
 def forget_all(settings: Settings) -> None:
-    """Remove whatever was found."""
+    """Remove the cached hosts and names."""
     folder = folders.passing(settings.environ)
     for name in os.listdir(folder):
         if name.startswith(("host-", "names")):
@@ -136,6 +136,6 @@ def keep_names(environ: Environment, names: list[str]) -> None:
 
 
 def kept_names(environ: Environment) -> list[str]:
-    """Those that were told last."""
+    """The names that were kept last."""
     path = os.path.join(folders.passing(environ), "names")
     return (folders.read(path, limits.ANSWER_BYTES) or "").splitlines()

@@ -1,4 +1,4 @@
-"""Makes installed packages importable where the interpreter was started without them (-S)."""
+"""Makes installed packages importable when the interpreter was started without them (-S)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def enable() -> None:
-    """Have site-packages on the path; a start without them is faster."""
+    """Put site-packages on the path. The program starts faster without them."""
     if sys.flags.no_site and "site" not in sys.modules:
         import site
 

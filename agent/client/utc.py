@@ -1,4 +1,4 @@
-"""Seconds since 1970 of a time in UTC, without `calendar`, which takes long to import."""
+"""Converts a UTC date to seconds since 1970, without `calendar`, which takes long to import."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 def seconds(year: int, month: int, day: int, hour: int, minute: int, second: int) -> float:
-    """As timegm(3). Source: the Gregorian calendar, its years begun in March."""
+    """The same as timegm(3). Counts years from March, so that a leap day is a year's last day."""
     year, month = (year - 1, month + 9) if month < 3 else (year, month - 3)
     days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * month + 2) // 5 + day - 1
-    # From March 1st of the year 0 to January 1st of 1970.
+    # Subtract the days from March 1st of the year 0 to January 1st, 1970.
     return float((days - 719_468) * 86_400 + hour * 3600 + minute * 60 + second)
 
 

@@ -42,7 +42,7 @@ def run(options: Options, words: Sequence[str]) -> int:
     environ = os.environ
     found = settings.load(environ, options.given())
     if options.on("--debug"):
-        print("\n".join(f"sixtykey: {line}" for line in found.told()), file=sys.stderr)
+        print("\n".join(f"sixtykey: {line}" for line in found.describe()), file=sys.stderr)
     lifetime, confirm = found.key_seconds, found.key_confirm or options.on("--confirm")
     if options.on("--confirm"):
         session_key.forget(environ)

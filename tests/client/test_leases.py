@@ -19,7 +19,7 @@ def lease(tmp_path: Path) -> Lease:
 
 def test_a_lease_lives_while_a_login_fits(lease: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 60 s, the last 15 are left to logins that are under way."""
-    lease.pushed(1000.0, 50_000.0)
+    lease.record_push(1000.0, 50_000.0)
     for age, lives in ((0, True), (44, True), (45, False), (-1, False)):
         monkeypatch.setattr(leases, "boottime", lambda age=age: 1000.0 + age)
         monkeypatch.setattr(time, "time", lambda age=age: 50_000.0 + age)
@@ -28,7 +28,7 @@ def test_a_lease_lives_while_a_login_fits(lease: Lease, monkeypatch: pytest.Monk
 
 def test_both_clocks_have_to_agree(lease: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
     """One begins anew with the machine, the other can be set: neither alone makes a lease live."""
-    lease.pushed(1000.0, 50_000.0)
+    lease.record_push(1000.0, 50_000.0)
     monkeypatch.setattr(leases, "boottime", lambda: 1001.0)
     monkeypatch.setattr(time, "time", lambda: 90_000.0)
     assert not lease.is_live(60)
@@ -41,7 +41,7 @@ def test_a_lease_is_for_one_key_user_host_and_pusher(tmp_path: Path) -> None:
     """Whatever differs, it is another lease."""
     which = ["https://x", "AKIA", "i-1", "root", "SHA256:x"]
     environ = {"HOME": str(tmp_path)}
-    Lease(environ, *which).pushed(leases.boottime(), time.time())
+    Lease(environ, *which).record_push(leases.boottime(), time.time())
     assert Lease(environ, *which).is_live(60)
     for place in range(len(which)):
         other = [*which[:place], "other", *which[place + 1 :]]
@@ -50,7 +50,7 @@ def test_a_lease_is_for_one_key_user_host_and_pusher(tmp_path: Path) -> None:
 
 def test_damage_means_that_it_is_pushed_again(lease: Lease, tmp_path: Path) -> None:
     """A file that is empty, garbage, or gone is no lease."""
-    lease.pushed(leases.boottime(), time.time())
+    lease.record_push(leases.boottime(), time.time())
     (path,) = (tmp_path / ".config" / "sixtykey").glob("lease-*")
     for text in ("", "x y", "1", "nan nan", "1 2 3"):
         path.write_text(text)

@@ -128,7 +128,7 @@ def test_every_problem_is_told_at_once_with_its_place(environ: dict[str, str]) -
 def test_debug_tells_where_each_value_comes_from(environ: dict[str, str]) -> None:
     """Every value has its origin beside it, the defaults too."""
     path = write(environ, {"key": {"confirm": True}, "zone": "a-1a"})
-    told = load({**environ, "AWS_REGION": "r-1", "SIXTYKEY_CA": "/ca"}, profile="p").told()
+    told = load({**environ, "AWS_REGION": "r-1", "SIXTYKEY_CA": "/ca"}, profile="p").describe()
     assert sorted(told) == sorted([
         "profile = p (option --profile)",
         "ca = /ca (environment, SIXTYKEY_CA)",
