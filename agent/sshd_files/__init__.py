@@ -1,1 +1,1 @@
-"""What sshd and its PAM stack read, line by line. Standard library only, for sshd-setup's sake."""
+"""Parses the files of sshd and its PAM stack. Standard library only, since sshd-setup uses it."""

@@ -1,4 +1,4 @@
-"""Where sshd's configuration files say what: every directive with its place and its Match block."""
+"""Reads sshd's configuration files: every directive with its place and its Match block."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DEPTH = 16
 
 
 class Directive(NamedTuple):
-    """A line of sshd_config. `match` is the Match line that it stands under, or empty."""
+    """A line of sshd_config. `match` is the Match line above it, or empty."""
 
     where: str
     keyword: str
@@ -25,15 +25,15 @@ class Directive(NamedTuple):
 def directives(
     path: str, match: str = "", depth: int = 0, unread: Optional[list[str]] = None
 ) -> Iterator[Directive]:
-    """Every directive of a file and of all that it includes, in the order that sshd reads them.
+    """Every directive of a file and its includes, in the order in which sshd reads them.
 
-    Keywords are in lower case. A file that cannot be read has none; its name, or that of a folder
-    that cannot be listed, goes to `unread`. Source: sshd_config(5).
+    Keywords are in lower case. A file that cannot be read, or a folder that cannot be listed, is
+    skipped, and its name is added to `unread`. Source: sshd_config(5).
     """
     unread = [] if unread is None else unread
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            # As sshd: nothing else ends a line.
+            # As in sshd, only a line feed ends a line.
             lines = file.read().split("\n")
     except OSError:
         unread.append(path)
@@ -60,8 +60,8 @@ def included(value: str) -> list[str]:
 def key_after_interactive(methods: str) -> Optional[str]:
     """The first list of AuthenticationMethods in which a key follows keyboard-interactive.
 
-    For keyboard-interactive sshd goes through PAM's account phase in a child, and keeps its outcome
-    (OpenSSH, auth-pam.c): nobody asks PAM again when a key is used after that.
+    For keyboard-interactive, sshd runs PAM's account phase in a child and keeps the result
+    (OpenSSH, auth-pam.c). PAM is not asked again when a key follows.
     """
     for steps in methods.lower().replace('"', "").split():
         names = [step.partition(":")[0] for step in steps.split(",")]
@@ -76,7 +76,7 @@ def _patterns(value: str) -> list[str]:
 
 
 def _closed_folders(value: str) -> list[str]:
-    """The folders of an Include line that are there and cannot be listed."""
+    """The folders of an Include line that exist and cannot be listed."""
     folders = [os.path.dirname(pattern) for pattern in _patterns(value)]
     return [f for f in folders if os.path.isdir(f) and not _is_open(f)]
 

@@ -1,4 +1,4 @@
-"""PAM's account phase for sshd, line by line, and whether the line for one-time keys does its work.
+"""Reads PAM's account phase for sshd, and checks the line for one-time keys.
 
 Source: pam.conf(5), pam_exec(8).
 """
@@ -14,21 +14,21 @@ PROGRAM = "/usr/lib/sixtykey/pam-account"
 SERVICE = "/etc/pam.d/sshd"
 LINE = f"account required pam_exec.so quiet {PROGRAM}"
 SOCKET = "/run/sixtykey/lookup.sock"
-# Where an include is looked for, in this order: pam.d(5).
+# The folders of an include, in the order of the search: pam.d(5).
 _FOLDERS = ("etc/pam.d", "usr/lib/pam.d")
-# libpam's own limit of includes within each other (PAM_SUBSTACK_MAX_LEVEL).
+# libpam's own limit of nested includes (PAM_SUBSTACK_MAX_LEVEL).
 _DEPTH = 16
 # A control, which may be a list of actions, then a module and its arguments.
 _LINE = re.compile(r"-?(\w+)\s+(\[[^\]]*\]|\S+)\s+(\S+)\s*(.*)")
-# What of pam_exec's own options changes nothing about who is let in. (`type=` could skip the line.)
+# pam_exec's options that do not change the outcome. (`type=` could skip the line.)
 _HARMLESS = frozenset({"quiet", "quiet_log", "debug", "seteuid"})
-# After a line with one of these, PAM goes on to the next one, or the login is refused.
+# After a line with one of these controls, PAM runs the next line, or the login is refused.
 _GOING_ON = frozenset({"required", "requisite", "optional", "substack"})
 _ACTIONS_GOING_ON = frozenset({"ignore", "bad", "die", "ok", "reset"})
 
 
 class PamLine(NamedTuple):
-    """A line of the account phase. `number`: of its first line in the file `path`, from 1."""
+    """A line of the account phase. `number`: its line number in the file `path`, from 1."""
 
     path: str
     number: int
@@ -38,17 +38,17 @@ class PamLine(NamedTuple):
 
     @property
     def where(self) -> str:
-        """For people."""
+        """The line's place, for people."""
         return f"{self.path}:{self.number}"
 
     @property
     def asks_us(self) -> bool:
-        """Whether it runs pam-account at all."""
+        """Whether it runs pam-account."""
         return os.path.basename(self.module) == "pam_exec.so" and PROGRAM in self.arguments
 
     @property
     def may_end_phase(self) -> bool:
-        """Whether a line that stands after it could be left out though the login goes on."""
+        """Whether it can make PAM skip the lines after it and still let the user in."""
         if not self.control.startswith("["):
             return self.control not in _GOING_ON
         actions = [pair.partition("=")[2].strip("]") for pair in self.control.lower().split()]
@@ -56,16 +56,16 @@ class PamLine(NamedTuple):
 
 
 class LineFault(NamedTuple):
-    """What is wrong with the line for one-time keys, by a name for programs, in words."""
+    """What is wrong with the line for one-time keys: a name for programs, a text for people."""
 
     name: str
     what: str
 
 
 def account_lines(path: str, root: str = "/", depth: int = 0) -> Iterator[PamLine]:
-    """The account phase of a file, with what it includes in place; `substack` stays a line.
+    """The account phase of a file, with includes expanded; `substack` stays a line.
 
-    Raises OSError: a file of it cannot be read. ValueError: includes are too deep.
+    Raises OSError: a file cannot be read. ValueError: includes are nested too deeply.
     """
     if depth > _DEPTH:
         raise ValueError(f"{path}: files that include each other")
@@ -87,7 +87,7 @@ def account_lines(path: str, root: str = "/", depth: int = 0) -> Iterator[PamLin
 
 
 def first_account_line(text: str) -> Optional[int]:
-    """The number, from 1, of the first line that may be of the account phase, if any."""
+    """The number, from 1, of the first line that may belong to the account phase, if any."""
     for number, _, line in _joined(text):
         kind = line.partition(" ")[0].lower().lstrip("-")
         if kind in {"account", "@include"}:
@@ -96,7 +96,7 @@ def first_account_line(text: str) -> Optional[int]:
 
 
 def without_line(text: str) -> str:
-    """A file's text without every line that runs pam-account."""
+    """A file's text without the lines that run pam-account."""
     lines = text.split("\n")
     for start, end, line in reversed(list(_joined(text))):
         if PROGRAM in line.split(" "):
@@ -105,7 +105,7 @@ def without_line(text: str) -> str:
 
 
 def _joined(text: str) -> Iterator[tuple[int, int, str]]:
-    """First and last number of each line, joined where a backslash continues it; no comments."""
+    """Each line with its first and last number, joined at backslashes, without comments."""
     start, whole, number = 0, "", 0
     for number, physical in enumerate(text.split("\n"), 1):
         start = start or number
@@ -129,7 +129,7 @@ def _find(name: str, root: str) -> str:
 
 
 def line_faults(lines: Sequence[PamLine], socket: str = SOCKET) -> list[LineFault]:
-    """Why the account phase does not ask the daemon at `socket` once for each login; else none."""
+    """Why the account phase does not ask the daemon at `socket` once per login, if so."""
     ours = [line for line in lines if line.asks_us]
     if not ours:
         return [LineFault("pam-line-missing", f"{SERVICE} has no line `{LINE}`")]

@@ -1,5 +1,5 @@
-"""Connects sshd to sixtykey, and disconnects it: plan, write, prove, and put back if that fails.
+"""Connects sshd to sixtykey, and disconnects it: plan, write, verify, and roll back on failure.
 
-Installed as /usr/lib/sixtykey/sshd-setup and run by the packages' scripts, when Python's other
-packages may be out of order: standard library only.
+Installed as /usr/lib/sixtykey/sshd-setup. The packages' scripts run it when Python's other packages
+may be half installed, so it uses the standard library only.
 """

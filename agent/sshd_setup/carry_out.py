@@ -1,4 +1,4 @@
-"""Write what is planned, prove it by sshd itself, and put it back where the proof fails."""
+"""Writes the planned changes, verifies them with sshd itself, and rolls back on failure."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def enable(sshd: Sshd, plan: Plan) -> None:
     """Carry a plan out on a valid configuration.
 
     Raises:
-        SetupError: sshd does not take it, or not as it is meant; every file is as it was.
-        NotReloaded: all is written and proven, and the sshd that runs does not know it yet.
+        SetupError: sshd does not accept it, or reads it differently; every file is restored.
+        NotReloaded: all is written and verified, but the running sshd has not reloaded it.
     """
     running = sshd.running(plan.units)
     with _restarted(sshd, plan, running), made(plan.changes):
@@ -32,12 +32,13 @@ def enable(sshd: Sshd, plan: Plan) -> None:
 def disable(sshd: Sshd, plan: Plan) -> None:
     """Carry out the removal of our lines.
 
-    A configuration that is in order stays so, or is put back. One that is not is no reason to keep
-    them, for the next start of sshd is to find them gone; but then no sshd can be reloaded.
+    A valid configuration stays valid, or is restored. If it is invalid already, our lines are
+    removed all the same, so that the next start of sshd does not see them. sshd cannot be reloaded
+    then.
 
     Raises:
-        SetupError: without our lines sshd does not take its files; they are as they were.
-        NotReloaded: our lines are gone, and the sshd that runs does not know it yet.
+        SetupError: without our lines sshd does not accept its files; they are restored.
+        NotReloaded: our lines are gone, but the running sshd has not reloaded its files.
     """
     if not plan.changes:
         return
@@ -58,7 +59,7 @@ def disable(sshd: Sshd, plan: Plan) -> None:
 
 @contextmanager
 def _restarted(sshd: Sshd, plan: Plan, running: Sequence[str]) -> Iterator[None]:
-    """Where the body fails, and has put the files back, start sshd by these again."""
+    """When the body fails, its files are restored: restart sshd with them."""
     try:
         yield
     except BaseException as error:
@@ -71,7 +72,7 @@ def _restarted(sshd: Sshd, plan: Plan, running: Sequence[str]) -> Iterator[None]
 
 
 def _start_anew(sshd: Sshd, plan: Plan, running: Sequence[str]) -> None:
-    """Start sshd as its units say now; no command may be given by them. Raises SetupError."""
+    """Restart sshd by its units, none of which may pass a command. Raises SetupError."""
     if not plan.units:
         return
     sshd.start_anew(running)
@@ -96,7 +97,7 @@ def _admit(user: str) -> None:
 
 
 def _prove(sshd: Sshd, plan: Plan) -> None:
-    """Raise SetupError unless sshd takes its files, and says of itself what is wanted."""
+    """Raise SetupError unless sshd accepts its files, and `sshd -T` shows the wanted values."""
     sshd.test()
     if plan.wanted:
         effective = sshd.effective()

@@ -1,4 +1,4 @@
-"""Files that are changed together, and all put back when what comes of it does not do."""
+"""Changes several files together, and restores all of them on failure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple, Optional
 
-# Beside the file itself, so that each step is one rename; and no name that an Include would match.
+# In the file's own folder, so that each step is one rename. No Include pattern matches the names.
 _DRAFT, _KEPT = ".sixtykey-new", ".sixtykey-kept"
 
 
 class Change(NamedTuple):
-    """What a file shall hold; None: it shall not be there. A new one has the mode of `like`."""
+    """A file's new content; None removes the file. A new file gets the mode of `like`."""
 
     path: str
     content: Optional[str]
@@ -22,13 +22,13 @@ class Change(NamedTuple):
 
 @contextmanager
 def made(changes: Sequence[Change]) -> Iterator[None]:
-    """Make the changes, and let the body look at them; what it raises puts every file back.
+    """Make the changes, then run the body. If it raises, restore every file.
 
-    Putting back is a rename of the file that was there: it needs no room on the disk, and mode,
-    owner and label are those that it had.
+    To restore a file, the old one is renamed back: that needs no disk space, and keeps its mode,
+    owner and label.
 
     Raises:
-        OSError: a file cannot be written; all are as they were.
+        OSError: a file cannot be written; all files are restored.
     """
     kept: dict[str, bool] = {}
     try:
@@ -46,7 +46,7 @@ def made(changes: Sequence[Change]) -> Iterator[None]:
 
 
 def _keep(path: str) -> bool:
-    """Give the file a second name, and return whether there is one."""
+    """Link the file to a second name; returns whether the file exists."""
     _remove(path + _KEPT)
     try:
         os.link(path, path + _KEPT)
@@ -76,7 +76,7 @@ def _write(change: Change) -> None:
 
 
 def _dress(descriptor: int, like: str) -> None:
-    """Give a draft the mode and owner of the file that it replaces; a new one is 0644."""
+    """Give a draft the mode and owner of the file that it replaces; a new file gets 0644."""
     try:
         old = os.stat(like)
     except FileNotFoundError:
@@ -89,7 +89,7 @@ def _dress(descriptor: int, like: str) -> None:
 def _put_back(path: str, was_there: bool) -> None:
     if was_there:
         os.replace(path + _KEPT, path)
-        # Where it had not been changed, both are names of one file, and the rename does nothing.
+        # If the file was not changed yet, both names link to one file, and the rename does nothing.
         _remove(path + _KEPT)
     else:
         _remove(path)
@@ -97,7 +97,7 @@ def _put_back(path: str, was_there: bool) -> None:
 
 
 def _remove_folder(path: str) -> None:
-    """A folder for a unit's drop-ins in which there is none (any more)."""
+    """Remove the folder of a unit's drop-ins if it is empty."""
     folder = os.path.dirname(path)
     if folder.endswith(".service.d"):
         with suppress(OSError):

@@ -1,9 +1,9 @@
 """The command line of /usr/lib/sixtykey/sshd-setup: connect sshd to sixtykey, and disconnect it.
 
-It overrides nothing unasked. sshd has one slot for an AuthorizedKeysCommand (sshd_config(5): the
-first value counts, a Match block's before the others). Where that is taken, in a file, a Match
-block or on the command line, it says so, and what --chain and --replace would do. What it writes
-has passed `sshd -t` before sshd is told to reload; sessions stay.
+It overrides nothing without consent. sshd has one slot for an AuthorizedKeysCommand
+(sshd_config(5): the first value counts, and a Match block's wins). When the slot is taken, in a
+file, a Match block or on the command line, it says so, and what --chain and --replace would do. It
+verifies its changes with `sshd -t` before sshd reloads. Sessions stay open.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from agent.sshd_setup.slots import listed, slots
 from agent.sshd_setup.sshd import NotReloaded, SetupError, Sshd
 
 DONE, FAILED, LEFT_ALONE = 0, 1, 3
-# That it has been run here once: then an upgrade leaves alone what the administrator made of it.
+# Marks that it was run here once. An upgrade then leaves the administrator's configuration alone.
 _STATE = "var/lib/sixtykey/sshd-setup"
 _TAKING_AWAY = {"disable", "package-removed"}
 _PATHS = "/usr/sbin:/sbin:/usr/bin"
 
 
 def main(arguments: Optional[list[str]] = None) -> int:
-    """Run one action. Exit code: 0 done, 1 not possible, 3 left alone and told what to do."""
+    """Run one action. Exit codes: 0 done, 1 failed, 3 left alone, with advice what to do."""
     options = _parser().parse_args(arguments)
     has_sshd = options.sshd is not None and os.path.exists(options.config)
     sshd = Sshd(options.sshd or "sshd", options.config, options.root)
     try:
         if has_sshd:
-            # sshd -t and -T want their directory, which is not there before its first start.
+            # sshd -t and -T need this directory, which is missing before sshd's first start.
             os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
             return _act(sshd, options)
         _say(f"no sshd on this host; once there is one, run {PROGRAM} enable")
-        # One that comes later must not find PAM's line without the program that it runs.
+        # An sshd installed later must not find PAM's line without the program that it runs.
         return _take_out_of_pam(sshd) if options.action in _TAKING_AWAY else DONE
     except LeftAlone as reason:
         _say(str(reason))
@@ -85,14 +85,17 @@ def _act(sshd: Sshd, options: argparse.Namespace) -> int:
     _remember(state)
     if options.action == "disable":
         return disable_one_time(sshd) if options.one_time else disable(sshd)
-    # Another package's file is not a package's script's to edit (Debian's policy, 10.7.4).
+    # A package's script must not edit another package's file (Debian's policy, 10.7.4).
     by_hand = options.action == "enable"
     consent = plan.Consent(main_file=by_hand, chain=options.chain, replace=options.replace)
     return enable(sshd, consent, options.one_time)
 
 
 def enable(sshd: Sshd, consent: plan.Consent, with_pam: bool = False) -> int:
-    """Have sshd ask our helper, and PAM. Returns an exit code; raises what keeps it from that."""
+    """Make sshd, and on request PAM, use our programs. Returns an exit code.
+
+    Raises SetupError, NotReloaded, LeftAlone, OSError.
+    """
     sshd.test()
     planned = plan.enabling(sshd, consent)
     if not with_pam:
@@ -107,8 +110,8 @@ def enable(sshd: Sshd, consent: plan.Consent, with_pam: bool = False) -> int:
 
 
 def disable(sshd: Sshd) -> int:
-    """Have sshd and PAM ask us no more. Returns an exit code; raises what keeps it from that."""
-    # Whoever cannot be asked any more must not be: without the package, PAM would let nobody in.
+    """Disconnect sshd and PAM. Returns an exit code. Raises SetupError, NotReloaded, OSError."""
+    # PAM first: if the package is removed and PAM's line is not, nobody can log in.
     done = _take_out_of_pam(sshd)
     planned = plan.disabling(sshd)
     carry_out.disable(sshd, planned)
@@ -121,7 +124,7 @@ def disable(sshd: Sshd) -> int:
 
 
 def disable_one_time(sshd: Sshd) -> int:
-    """Have PAM ask no more, and a daemon whose keys are good for one login serve no more."""
+    """Disconnect PAM, and restart the daemon, which then refuses to serve one-time keys."""
     done = _take_out_of_pam(sshd)
     try:
         sshd.restart_daemon()
@@ -150,6 +153,6 @@ def _remember(state: str) -> None:
 
 
 def _say(text: str) -> None:
-    # What stands in files and command lines is shown, and must not steer the terminal.
+    # The text quotes files and command lines, which must not control the terminal.
     shown = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
     sys.stderr.write(f"sixtykey: {shown}\n")

@@ -1,6 +1,7 @@
-"""Debian's way to have another file at a package's path: dpkg-divert(1).
+"""Diversions, Debian's way to put another file at a package's path: dpkg-divert(1).
 
-What the package brings goes to another name, with its later versions, and nobody is asked about it.
+dpkg installs the package's file, and its later versions, under another name. So an upgrade does not
+ask about a changed file.
 """
 
 from __future__ import annotations
@@ -13,47 +14,47 @@ from typing import NamedTuple
 
 from agent.sshd_setup.sshd import SetupError, run
 
-# Whose diversion it is, in dpkg's list; and dpkg's own name for what was diverted.
+# The diversion's owner in dpkg's list, and dpkg's suffix for the diverted file.
 _PACKAGE, SUFFIX = "sixtykey", ".distrib"
 _PATHS = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Diversion(NamedTuple):
-    """That of one file, on the host whose files are below `root`."""
+    """The diversion of one file, on the host whose files are below `root`."""
 
     path: str
     root: str = "/"
 
     @property
     def distributed(self) -> str:
-        """The absolute path on that host of what the package brings."""
+        """The absolute path, on that host, of the package's file."""
         return self.path + SUFFIX
 
     def is_wanted(self) -> bool:
-        """Whether the file is a package's of dpkg's, so that dpkg would ask who changed it."""
+        """Whether the file belongs to a dpkg package: then dpkg would ask about a changed file."""
         return _has_dpkg() and run(*self._of("dpkg-query"), "--search", self.path).returncode == 0
 
     def holder(self) -> str:
-        """Whose diversion there is: a package, LOCAL, or nobody's."""
+        """The owner of the present diversion: a package, LOCAL, or empty."""
         if not _has_dpkg():
             return ""
         return run(*self._of("dpkg-divert"), "--listpackage", self.path).stdout.strip()
 
     def is_ours(self) -> bool:
-        """Whether it is in force."""
+        """Whether our diversion is active."""
         return self.holder() == _PACKAGE
 
     def add(self) -> None:
-        """Have dpkg bring the file under the other name from now on. Raises SetupError."""
+        """Make dpkg install the file under the other name from now on. Raises SetupError."""
         self._change("--add")
 
     def remove(self) -> None:
-        """Have dpkg bring the file under its own name again. Raises SetupError."""
+        """Make dpkg install the file under its own name again. Raises SetupError."""
         self._change("--remove")
 
     @contextmanager
     def changed(self, to: bool) -> Iterator[None]:
-        """Be in force, or not; what the body raises takes that back. Raises SetupError."""
+        """Activate or remove the diversion; undo that if the body raises. Raises SetupError."""
         before = self.is_ours()
         if before != to:
             (self.add if to else self.remove)()
@@ -65,7 +66,7 @@ class Diversion(NamedTuple):
             raise
 
     def _change(self, action: str) -> None:
-        # Without renaming: the path itself must at no time be without a file.
+        # Without renaming: there must be a file at the path at all times.
         words = ("--package", _PACKAGE, "--divert", self.distributed, "--no-rename", action)
         done = run(*self._of("dpkg-divert"), "--quiet", *words, self.path)
         if done.returncode:

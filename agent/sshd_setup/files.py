@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def text_of(path: str) -> str:
-    """What stands in a file; nothing where it cannot be read."""
+    """A file's text; empty when it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
             return file.read()

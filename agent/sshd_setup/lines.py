@@ -1,4 +1,4 @@
-"""Our lines of sshd_config(5), alone and chained with the command that is there already."""
+"""Our lines of sshd_config(5), alone, or chained with the existing command."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def chained(existing: Slot, user: str) -> str:
 
 
 def _chained_by_userdbctl(existing: Slot, path: str, arguments: list[str], user: str) -> str:
-    """It takes no fingerprint, has a --chain of its own, and needs to stay root."""
+    """userdbctl comes first: it takes no fingerprint, has its own --chain, and must run as root."""
     if [word for word in arguments if word != "%u"] != ["ssh-authorized-keys"]:
         raise SetupError(f"{existing.where}: chains already: {existing.command}")
     return _lines(f"{path} ssh-authorized-keys %u --chain {HELPER} %u %f", user)

@@ -1,6 +1,6 @@
-"""Our lines in sshd_config itself, and lines of others that are comments meanwhile.
+"""Our lines in sshd_config itself, and others' lines that we turned into comments.
 
-All of it is marked, so that it can be taken back whatever else somebody has written there since.
+All of them are marked, so that they can be undone even if the file was edited since.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Collection
 COPY = ".before-sixtykey"
 _BEGIN = "# The next lines are sixtykey's: sshd-setup wrote them, and removes them.\n"
 _END = "# (sixtykey's end here.)\n"
-# In front of a line that was there, and will be again.
+# The prefix of an existing line that is a comment for now.
 _OUT = "#sixtykey# "
 
 
 def with_ours(text: str, ours: str, numbers: Collection[int]) -> str:
-    """The text with `ours` at its head, or nothing, and the lines of these numbers as comments.
+    """The text with `ours` (which may be empty) at its top, and these lines as comments.
 
-    At the head, for sshd takes the first value of a keyword (sshd_config(5)). Ours of before go.
+    At the top, since sshd uses a keyword's first value (sshd_config(5)). Replaces our older lines.
     """
     lines = [
         _OUT + line if number in numbers else line
@@ -27,7 +27,7 @@ def with_ours(text: str, ours: str, numbers: Collection[int]) -> str:
 
 
 def without_ours(text: str) -> str:
-    """The text as it was before, but for what others have changed since."""
+    """The text without our changes. Later changes by others stay."""
     lines = _without_block(text).split("\n")
     return "\n".join(line.removeprefix(_OUT) for line in lines)
 

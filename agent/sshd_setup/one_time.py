@@ -1,8 +1,8 @@
-"""PAM's line for one-time keys: planned, tried on a copy, written, and taken away again.
+"""PAM's line for one-time keys: plan it, try it on a copy, write it, and remove it.
 
-/etc/pam.d/sshd is a conffile of Debian's openssh-server, and whoever edits it is asked at upgrades.
-So there it is diverted, and a file of ours includes what the package brings. Elsewhere the line is
-written into the file, which rpm leaves alone. docs/decisions/pam-line.md has the reasons.
+/etc/pam.d/sshd is a conffile of Debian's openssh-server: after an edit, each upgrade asks about it.
+So on Debian the file is diverted, and a file of ours includes the package's. Elsewhere the line is
+written into the file, which rpm keeps. docs/decisions/pam-line.md has the reasons.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ _FOLDER = "etc/pam.d"
 
 @dataclass(frozen=True)
 class PamPlan:
-    """What is to be done to PAM's file for sshd.
+    """The planned changes to PAM's file for sshd.
 
     Attributes:
-        changes: files, in the order that they are written in. None of them: nothing is to do.
-        diversion: the diversion of that file; `diverted`: whether it shall be in force afterwards.
-        said: what is true when all of it is done, for people; or empty.
+        changes: files, in the order to write them. Empty: there is nothing to do.
+        diversion: the file's diversion; `diverted`: whether it is active afterwards.
+        said: a message for people once all is done; may be empty.
     """
 
     diversion: Diversion
@@ -57,10 +57,10 @@ class PamPlan:
 
 
 def enabling(sshd: Sshd) -> PamPlan:
-    """Have PAM ask for one-time keys.
+    """Plan to add PAM's line.
 
     Raises:
-        SetupError: sshd does not use PAM's file, the line stands there and is wrong, or cannot.
+        SetupError: sshd does not use PAM's file, or the line is wrong or cannot be added.
     """
     _require_pam(sshd)
     path, diversion = _path(sshd.root), Diversion(SERVICE, sshd.root)
@@ -69,7 +69,7 @@ def enabling(sshd: Sshd) -> PamPlan:
     if present is not None:
         if present:
             raise SetupError("\n".join([*present, "Mend that, or take the line out, first."]))
-        # A run that was cut off may have come as far as the files.
+        # An interrupted run may have written the files already.
         diverted = diversion.is_ours() or _include(diversion) in text
         return PamPlan(diversion, diverted, (), f"{SERVICE} asks it already")
     if diversion.holder() and not diversion.is_ours():
@@ -85,13 +85,13 @@ def enabling(sshd: Sshd) -> PamPlan:
 
 
 def disabling(root: str) -> PamPlan:
-    """Have PAM ask no more. Raises OSError: the file cannot be read."""
+    """Plan to remove PAM's line. Raises OSError: the file cannot be read."""
     path, diversion = _path(root), Diversion(SERVICE, root)
     said = "PAM no longer asks it for one-time keys"
     text, include = text_of(path), _include(diversion)
     other = _below(root, diversion.distributed)
-    # What somebody else has written into our file since stays, around what it includes; where
-    # openssh-server was purged meanwhile, that is nothing.
+    # Keep what others have added to our file, around the included text. If openssh-server was
+    # purged, the included text is empty.
     whole = _without_line(text).replace(_HEAD, "")
     if include in text:
         changes = [Change(path, whole.replace(include, text_of(other)) or None)]
@@ -100,7 +100,7 @@ def disabling(root: str) -> PamPlan:
 
 
 def left(root: str) -> list[str]:
-    """Where a line of somebody else's still runs pam-account."""
+    """The places where a line that is not ours still runs pam-account."""
     try:
         return [line.where for line in account_lines(_path(root), root) if line.asks_us]
     except (OSError, ValueError):
@@ -109,10 +109,10 @@ def left(root: str) -> list[str]:
 
 @contextmanager
 def written(plan: PamPlan) -> Iterator[None]:
-    """Carry a plan out; what the body raises puts everything back.
+    """Carry a plan out, then run the body. If it raises, everything is restored.
 
     Raises:
-        SetupError, OSError: it cannot be done; all is as it was.
+        SetupError, OSError: the plan failed; everything is restored.
     """
     with made(plan.changes), plan.diversion.changed(plan.diverted):
         yield
@@ -134,12 +134,12 @@ def _require_pam(sshd: Sshd) -> None:
 
 
 def _faults(path: str, root: str) -> Optional[list[str]]:
-    """What is wrong with the line that is there; None: there is none."""
+    """What is wrong with the existing line; None when there is no line."""
     lines = _lines(path, root)
     if not any(line.asks_us for line in lines):
         return None
     ours = next(line for line in lines if line.asks_us)
-    # Where the daemon answers is the configuration's to say, and check's to compare.
+    # Accept any socket here: `sixtykey check` compares it with the configuration.
     socket = ours.arguments[-1] if "--socket" in ours.arguments else SOCKET
     return [fault.what for fault in line_faults(lines, socket)]
 
@@ -152,7 +152,7 @@ def _lines(path: str, root: str) -> list[PamLine]:
 
 
 def _try(root: str, changes: tuple[Change, ...]) -> None:
-    """Make the changes to a copy of PAM's files, and ask libpam. Raises SetupError."""
+    """Make the changes to a copy of PAM's files, and try it with libpam. Raises SetupError."""
     with tempfile.TemporaryDirectory(prefix="sixtykey-pam-") as there:
         folder = os.path.join(there, _FOLDER)
         shutil.copytree(os.path.join(root, _FOLDER), folder)
@@ -180,7 +180,7 @@ def _write(path: str, text: str) -> None:
 
 
 def _with_line(text: str) -> str:
-    """The text with our line in front of its account phase. Raises SetupError: it has none."""
+    """Insert our line before the account phase. Raises SetupError: there is no such phase."""
     number = first_account_line(text)
     if number is None:
         raise SetupError(f"{SERVICE} has no account phase: write `{LINE}` there yourself")
@@ -190,7 +190,7 @@ def _with_line(text: str) -> str:
 
 
 def _include(diversion: Diversion) -> str:
-    """The line of our file that leads to the distribution's."""
+    """The line of our file that includes the distribution's."""
     return f"@include {os.path.basename(diversion.distributed)}\n"
 
 

@@ -1,6 +1,7 @@
 """A dry run of sshd's account phase, by libpam itself, on a copy of PAM's files.
 
-Run as a program of its own, for it loads the modules that those files name: standard library only.
+It runs as a separate program, since it loads the modules that those files name. Standard library
+only.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from typing import Optional
 
 from agent.sshd_setup.sshd import SetupError
 
-# pam_acct_mgmt(3): let in.
+# pam_acct_mgmt(3): the user may log in.
 SUCCESS = 0
-# pam_conv(3): nobody is there to answer a module's questions.
+# pam_conv(3): a module's questions cannot be answered here.
 _CONV_ERR = 19
 # unshare(2): CLONE_NEWNS. mount(2): MS_REC with MS_PRIVATE, and MS_BIND.
 _NEW_MOUNTS, _PRIVATE, _BIND = 0x20000, 0x4000 | 0x40000, 0x1000
-# Seconds. A module may ask a directory over the network; one that hangs must not hold this up.
+# Time limit (seconds). A module may ask a directory over the network, and could hang.
 _LIMIT = 60
 _SOURCES = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _CODE = (
@@ -29,13 +30,13 @@ _CODE = (
 
 
 def outcome(folder: str, user: str = "root") -> int:
-    """What PAM's account phase of the service sshd says of a user, by the files in a folder.
+    """Run sshd's account phase for a user, with the PAM files in a folder.
 
-    Returns the code of pam_acct_mgmt(3), 0 for yes. What is asked is asked in a process that sshd
-    did not start, which was handed no key.
+    Returns the code of pam_acct_mgmt(3): 0 lets the user in. It runs in a process that sshd did not
+    start, and that was handed no key.
 
     Raises:
-        SetupError: it cannot be tried, or came to no end within a minute.
+        SetupError: it cannot be tried, or did not end within a minute.
     """
     command = [sys.executable, "-IS", "-c", _CODE, _SOURCES, folder, user]
     try:
@@ -53,13 +54,13 @@ def outcome(folder: str, user: str = "root") -> int:
 
 
 def account(folder: str, user: str) -> int:
-    """Ask libpam, in a mount namespace of this process's own, where PAM's files are the folder's.
+    """Call libpam in a new mount namespace, where the folder is mounted over PAM's files.
 
-    (pam_start_confdir(3) would not do: it looks for what those files include in /etc/pam.d.)
+    pam_start_confdir(3) is no alternative: it searches included files in /etc/pam.d.
     Source: pam_start(3), pam_acct_mgmt(3), mount_namespaces(7).
 
     Raises:
-        OSError: there is no libpam, or this process may not mount.
+        OSError: libpam is missing, or this process may not mount.
     """
     _mount(folder, "/etc/pam.d")
     pam = ctypes.CDLL("libpam.so.0")
@@ -75,12 +76,12 @@ def account(folder: str, user: str) -> int:
     )
     if code == SUCCESS:
         code = int(pam.pam_acct_mgmt(handle, 0))
-    # Its end is this process's: pam_end(3) would only free what it has.
+    # This process ends now, so pam_end(3), which only frees memory, is not needed.
     return code
 
 
 def _mount(folder: str, at: str) -> None:
-    """Have this process alone see a folder at another path. Raises OSError."""
+    """Mount a folder at another path, for this process only. Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     private, bind = ctypes.c_ulong(_PRIVATE), ctypes.c_ulong(_BIND)
     if (

@@ -1,4 +1,4 @@
-"""Where our lines go, and what has to give way: the changes, before any of them is made."""
+"""Plans where our lines go, and which existing lines they replace."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Taking(NamedTuple):
     """How the slot is taken.
 
     Attributes:
-        lines: ours, as sshd shall have them. `changes`: files, in their order.
-        units: units that start sshd otherwise afterwards. `steps`: all of it, for people.
-        member: an OS user that has to be in the helper's group, or empty.
+        lines: our lines for sshd. `changes`: files, in the order to write them.
+        units: units whose command line changes. `steps`: all changes, described for people.
+        member: an OS user to add to the helper's group; may be empty.
     """
 
     lines: str
@@ -35,18 +35,18 @@ class Taking(NamedTuple):
 
 
 def free(sshd: Sshd) -> Taking:
-    """The slot is nobody's. Raises SetupError: our file's name is somebody else's."""
+    """Take a free slot. Raises SetupError: our file's name is taken by another file."""
     return _taking(sshd, lines.alone(), (), ())
 
 
 def replacing(sshd: Sshd, others: Sequence[Slot]) -> Taking:
-    """Ours, in the place of the commands that are there.
+    """Put our command in place of the existing ones.
 
-    Lines in sshd_config become comments; those of other files stay, for ours is read before them;
-    a unit that gives one by `-o` gets an override.
+    Their lines in sshd_config become comments. Lines in other files stay, since sshd reads ours
+    first. A unit that passes a command with `-o` gets an override.
 
     Raises:
-        SetupError: one stands where it is not ours to take away.
+        SetupError: a command stands where it cannot be replaced.
     """
     if any(slot.match for slot in others):
         raise SetupError(f"a Match block's command is for some users only:\n{listed(others)}")
@@ -56,10 +56,10 @@ def replacing(sshd: Sshd, others: Sequence[Slot]) -> Taking:
 
 
 def chaining(sshd: Sshd, others: Sequence[Slot]) -> Taking:
-    """Ours, and after it the one command that is there.
+    """Run our command, and after it the one existing command.
 
     Raises:
-        SetupError: there is none that can be chained, or not only one.
+        SetupError: the command cannot be chained, or there are several.
     """
     found = [slot for slot in others if slot.unit] or list(others)
     if found[0].command.lower() == "none":
@@ -75,7 +75,7 @@ def chaining(sshd: Sshd, others: Sequence[Slot]) -> Taking:
 
 
 def giving_back(sshd: Sshd) -> list[Change]:
-    """Everything of ours taken away, and what gave way to it put back."""
+    """Remove all of our lines, and restore the lines that they replaced."""
     changes = []
     if text_of(sshd.drop_in).startswith(MARK):
         changes.append(Change(sshd.drop_in, None))
@@ -121,17 +121,17 @@ def _taking(
 
 
 def _units(others: Sequence[Slot]) -> list[str]:
-    """The units to be overridden. Raises SetupError: sshd has an option from somewhere else."""
+    """The units to override. Raises SetupError: sshd's option comes from another place."""
     found = list(dict.fromkeys(slot.unit for slot in others if slot.unit))
     foreign = [slot for slot in others if slot.is_option and not slot.unit]
-    # What a running sshd was given is explained by the unit that starts it.
+    # A running sshd's option is explained if a unit passes it.
     if foreign and not (found and all(slot.is_running for slot in foreign)):
         raise SetupError(f"take it off sshd's command line by hand:\n{listed(foreign)}")
     return found
 
 
 def _reads_drop_in(sshd: Sshd) -> bool:
-    """Whether sshd_config includes our drop-in, for every login, and its folder is there."""
+    """Whether sshd_config includes our drop-in for every login, and the folder exists."""
     patterns = [
         os.path.join("/etc/ssh", pattern)
         for line in directives(sshd.config)

@@ -1,4 +1,4 @@
-"""What would change on this host, decided before anything does."""
+"""Plans all changes to this host before any of them is made."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROGRAM = "/usr/lib/sixtykey/sshd-setup"
 
 
 class LeftAlone(Exception):
-    """Somebody else's decision stands in the way; the words say which, and what to do."""
+    """Another configuration is in the way; the text says which, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Consent:
     """What the administrator has agreed to.
 
     Attributes:
-        main_file: that sshd_config itself may be changed (a package's script may not do that).
-        chain: that the command which is there runs after ours.
-        replace: that ours takes the place of the command which is there.
+        main_file: sshd_config itself may be changed (a package's script may not do that).
+        chain: the existing command may run after ours.
+        replace: our command may replace the existing one.
     """
 
     main_file: bool = True
@@ -35,16 +35,16 @@ class Consent:
 
 @dataclass(frozen=True)
 class Plan:
-    """Changes that belong together, and what proves them.
+    """Changes that belong together, and how to verify them.
 
     Attributes:
-        said: what is true when all of it is done, for people.
-        changes: files, in the order that they are written in. None of them: nothing is to do.
-        wanted: what `sshd -T` must say afterwards, by lower-case keyword.
-        units: systemd's units that are started in another way, so that sshd has to start anew.
-        member: an OS user that has to be in the helper's group, or empty.
-        advice: what to do by hand where sshd does not say what is wanted.
-        steps: what the changes are, one by one, for people.
+        said: a message for people once all is done.
+        changes: files, in the order to write them. Empty: there is nothing to do.
+        wanted: what `sshd -T` must print afterwards, by lower-case keyword.
+        units: systemd units whose command line changes, so that sshd must restart.
+        member: an OS user to add to the helper's group; may be empty.
+        advice: what to do by hand when `sshd -T` prints something else.
+        steps: the changes, described one by one for people.
     """
 
     said: str
@@ -57,15 +57,15 @@ class Plan:
 
 
 def enabling(sshd: Sshd, consent: Consent) -> Plan:
-    """Take the slot if it is free, or as far as there is consent.
+    """Plan to take the slot, if it is free or the consent covers what is needed.
 
     Raises:
-        LeftAlone: it is taken, and nobody agreed to what that needs.
-        SetupError: it cannot be done.
+        LeftAlone: the slot is taken, and the consent does not cover it.
+        SetupError: the slot cannot be taken.
     """
     found = slots(sshd)
     others = [slot for slot in found if lines.HELPER not in slot.command]
-    # An option wins over every file.
+    # An option on the command line wins over every file.
     if len(others) < len(found) and not any(slot.is_option for slot in others):
         return Plan(f"sshd runs {lines.HELPER} already")
     if not found:
@@ -78,7 +78,7 @@ def enabling(sshd: Sshd, consent: Consent) -> Plan:
 
 
 def disabling(sshd: Sshd) -> Plan:
-    """Give the slot back, wherever it was taken."""
+    """Plan to give the slot back, wherever it was taken."""
     changes = placing.giving_back(sshd)
     if not changes:
         return Plan("")
@@ -114,7 +114,7 @@ def _planned(sshd: Sshd, taking: Taking) -> Plan:
 
 
 def _would(sshd: Sshd, others: list[Slot]) -> str:
-    """What `--replace` would do here, or why it cannot."""
+    """Describe what `--replace` would do here, or why it cannot."""
     try:
         steps = placing.replacing(sshd, others).steps
     except SetupError as error:

@@ -14,7 +14,7 @@ from agent.sshd_setup.files import text_of
 from agent.sshd_setup.sshd import Sshd
 
 _OPTION = re.compile(r"AuthorizedKeysCommand\s*[=\s]\s*\S", re.IGNORECASE)
-# Where a distribution or an administrator puts options of sshd's command line, beside its unit.
+# Files besides the unit in which a distribution or an administrator puts sshd's options.
 _COMMAND_LINES = ("etc/default/ssh", "etc/sysconfig/sshd")
 
 
@@ -22,10 +22,10 @@ class Slot(NamedTuple):
     """One place that names an AuthorizedKeysCommand.
 
     Attributes:
-        where: file and line, or the process. `command`: what it says.
-        match: its Match line, or empty. `is_option`: whether it is given by `-o`.
-        is_running: whether it is what a running sshd was given.
-        unit: the unit whose ExecStart= it stands in, or empty.
+        where: file and line, or the process. `command`: the command that it names.
+        match: its Match line, or empty. `is_option`: whether it is an `-o` option.
+        is_running: whether it is an option of a running sshd.
+        unit: the unit whose ExecStart= has it, or empty.
     """
 
     where: str
@@ -42,21 +42,21 @@ def slots(sshd: Sshd) -> list[Slot]:
         Slot(where, value, match)
         for where, keyword, value, match in directives(sshd.config)
         if keyword == "authorizedkeyscommand"
-        # `none` in a Match block takes the command away there, which is no command of another.
+        # `none` in a Match block disables the command there; it is not another command.
         and not (match and value.lower() == "none")
     ]
     return found + list(_options(sshd.root))
 
 
 def listed(found: Sequence[Slot]) -> str:
-    """The places, a line each, for people."""
+    """List the places for people, one line each."""
     return "".join(
         f"  {slot.where}: {slot.command}  {slot.match}".rstrip() + "\n" for slot in found
     )
 
 
 def _options(root: str) -> Iterator[Slot]:
-    """Commands given by `-o`: in files that make sshd's command line, and of a running sshd."""
+    """Commands given by `-o`: in files that define sshd's command line, or to a running sshd."""
     for name in (os.path.join(root, name) for name in _COMMAND_LINES):
         for number, line in enumerate(text_of(name).split("\n"), 1):
             if not line.lstrip().startswith("#") and _OPTION.search(line):
@@ -65,7 +65,7 @@ def _options(root: str) -> Iterator[Slot]:
         unit = each.unit if each.key == units.START else ""
         yield Slot(each.where, f"{each.key}={each.value}", is_option=True, unit=unit)
     for name in glob.glob(os.path.join(root, "proc/[0-9]*/cmdline")):
-        # Anybody may call a process sshd; the one that listens is root's.
+        # Any user can name a process sshd; the real listener runs as root.
         if not _is_roots(name):
             continue
         line = text_of(name).replace("\0", " ").strip()

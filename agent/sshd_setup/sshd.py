@@ -1,4 +1,4 @@
-"""The sshd that is set up: where its files are, what it makes of them, and how it is told."""
+"""The sshd to set up: its files, their effective values, and how to reload or restart it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 
 class SetupError(Exception):
-    """It cannot be done; the words say why and what to do. Nothing has been changed."""
+    """It cannot be done; the text says why and what to do. Nothing is changed."""
 
 
 class NotReloaded(Exception):
-    """Files have been changed, and the sshd that runs does not know; the words say what is."""
+    """Files are changed, but the running sshd has not reloaded them; the text says more."""
 
 
 class Sshd(NamedTuple):
-    """One sshd: its program, its main file. `root` is where its command line's options stand."""
+    """One sshd: its program and its main file. `root`: the tree with its units and defaults."""
 
     program: str
     config: str
@@ -33,12 +33,12 @@ class Sshd(NamedTuple):
 
     @property
     def main(self) -> str:
-        """The main file itself, where its path is a link."""
+        """The main file's real path, with links resolved."""
         return os.path.realpath(self.config)
 
     @property
     def is_booted(self) -> bool:
-        """Whether systemd runs there, and can be told things."""
+        """Whether systemd runs there and takes commands."""
         return self.root == "/" and os.path.isdir("/run/systemd/system")
 
     def test(self) -> None:
@@ -48,7 +48,7 @@ class Sshd(NamedTuple):
             raise SetupError(f"sshd -t does not accept the configuration:\n{done.stderr.strip()}")
 
     def effective(self) -> dict[str, str]:
-        """What `sshd -T` says, by lower-case keyword. Raises SetupError: not valid."""
+        """The output of `sshd -T`, by lower-case keyword. Raises SetupError: invalid files."""
         spec = "user=root,host=localhost,addr=127.0.0.1"
         done = run(self.program, "-T", "-f", self.config, "-C", spec)
         if done.returncode:
@@ -56,10 +56,10 @@ class Sshd(NamedTuple):
         return dict(line.partition(" ")[::2] for line in done.stdout.splitlines())
 
     def reload(self) -> None:
-        """Have a running sshd read its files again; sessions are processes of their own, and stay.
+        """Make a running sshd reload its files. Sessions are separate processes and stay open.
 
         Raises:
-            NotReloaded: the service manager says that it was not done.
+            NotReloaded: the service manager reports a failure.
         """
         for unit in ("ssh.service", "sshd.service"):
             if self.is_booted and run("systemctl", "is-active", "--quiet", unit).returncode == 0:
@@ -72,17 +72,17 @@ class Sshd(NamedTuple):
                 return
 
     def running(self, units: Sequence[str]) -> list[str]:
-        """Those of these units that run now."""
+        """The units, of these, that run now."""
         return [
             unit for unit in units
             if self.is_booted and run("systemctl", "is-active", "--quiet", unit).returncode == 0
         ]  # fmt: skip
 
     def start_anew(self, running: Sequence[str]) -> None:
-        """Have systemd read its units, and start these again; sessions stay.
+        """Make systemd reload its units and restart these; sessions stay open.
 
-        (sshd that reloads keeps its command line.) One that has just failed to start is started,
-        too: what ran before shall run. Raises SetupError: systemd says that it failed.
+        A reload of sshd alone would keep its command line. A unit that has just failed is started
+        too, since it ran before. Raises SetupError: systemd reports a failure.
         """
         if not self.is_booted:
             return
@@ -93,7 +93,7 @@ class Sshd(NamedTuple):
                 raise SetupError(f"systemctl {' '.join(words)}: {done.stderr.strip()}")
 
     def restart_daemon(self) -> None:
-        """Have a running sixtykeyd look anew at what it may promise. Raises SetupError."""
+        """Restart a running sixtykeyd, so that it checks PAM's line again. Raises SetupError."""
         unit = "sixtykeyd.service"
         if self.is_booted and (done := run("systemctl", "try-restart", unit)).returncode:
             raise SetupError(
@@ -103,7 +103,7 @@ class Sshd(NamedTuple):
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, and keep what it says."""
+    """Run a command to its end, and capture its output."""
     return subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
         check=False,

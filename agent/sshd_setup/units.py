@@ -1,7 +1,7 @@
-"""sshd's command line as systemd's units make it, and an override that takes a command out of it.
+"""sshd's command line in systemd's units, and an override that removes a command from it.
 
-AWS's package for Ubuntu gives sshd its AuthorizedKeysCommand by `-o` in a drop-in of ssh.service,
-which no file of sshd's can change. Source: systemd.unit(5), systemd.service(5), systemd.syntax(7).
+AWS's package for Ubuntu passes AuthorizedKeysCommand with `-o`, in a drop-in of ssh.service. No
+file of sshd's can override that. Source: systemd.unit(5), systemd.service(5), systemd.syntax(7).
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import NamedTuple
 from agent.sshd_setup.files import text_of
 from agent.sshd_setup.sshd import SetupError
 
-# After every drop-in of others: they are read in the order of their names, whatever their folder.
+# Sorts after the drop-ins of others: they are read in the order of their names in all folders.
 OVERRIDE = "zz-sixtykey.conf"
 MARK = "# Written by sixtykey's sshd-setup, which also removes it.\n"
-# The first that has a file of a name wins over the others.
+# In order of priority: a file hides those of the same name in later folders.
 _FOLDERS = ("etc/systemd/system", "run/systemd/system", "usr/local/lib/systemd/system",
             "usr/lib/systemd/system", "lib/systemd/system")  # fmt: skip
 START = "ExecStart"
 _UNITS = ("ssh.service", "sshd.service", "ssh@.service", "sshd@.service")
-# A word as it stands there, with its quotes.
+# A word of a command line, with its quotes.
 _WORD = re.compile(r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s"'])+""")
 _MENTION = re.compile(r"AuthorizedKeysCommand\s*[=\s]\s*\S", re.IGNORECASE)
 _OPTION = re.compile(r"AuthorizedKeysCommand(User)?\s*[=\s]\s*(.*)", re.IGNORECASE | re.DOTALL)
 
 
 class Line(NamedTuple):
-    """A line of a unit that is in force: the unit's name, file and number, key and value."""
+    """An effective line of a unit: the unit's name, file and line number, key and value."""
 
     unit: str
     where: str
@@ -39,7 +39,7 @@ class Line(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What a command line gives sshd by `-o`, as sshd reads it; and the same line without it."""
+    """The command and user that a command line passes with `-o`, and the line without them."""
 
     command: str
     user: str
@@ -47,13 +47,13 @@ class Given(NamedTuple):
 
 
 def giving(root: str) -> list[Line]:
-    """The lines in force, of the units that start sshd, which give it a command by `-o`."""
+    """The effective lines, of the units that start sshd, that pass a command with `-o`."""
     found = [line for unit in _UNITS for line in _of(root, unit)]
     return [line for line in found if _MENTION.search(line.value)]
 
 
 def given(command: str) -> Given:
-    """Take what `-o` says of AuthorizedKeysCommand and its user out of a command line."""
+    """Remove the `-o` options for AuthorizedKeysCommand and its user from a command line."""
     values = {"": "", "user": ""}
     kept: list[str] = []
     words = _WORD.findall(command)
@@ -77,10 +77,10 @@ def given(command: str) -> Given:
 
 
 def override(root: str, unit: str) -> tuple[str, str]:
-    """The path and the text of the drop-in that starts sshd without a command by `-o`.
+    """The path and the text of the drop-in that starts sshd without a command in `-o`.
 
     Raises:
-        SetupError: the unit has no line, or not only one, that starts it.
+        SetupError: the unit does not have exactly one line that starts sshd.
     """
     lines = _of(root, unit)
     started = [line for line in lines if line.key == START]
@@ -91,13 +91,13 @@ def override(root: str, unit: str) -> tuple[str, str]:
 
 
 def overrides(root: str) -> list[tuple[str, str]]:
-    """The units that have an override of ours, and its path."""
+    """The units with an override of ours, each with the override's path."""
     found = [(unit, _override_path(root, unit)) for unit in _UNITS]
     return [(unit, path) for unit, path in found if text_of(path).startswith(MARK)]
 
 
 def _of(root: str, unit: str) -> list[Line]:
-    """An empty value forgets those of its key before it (systemd.service(5))."""
+    """A unit's effective lines. An empty value resets its key (systemd.service(5))."""
     found: list[Line] = []
     for path in _files(root, unit):
         for number, line in _lines(text_of(path)):
@@ -110,10 +110,10 @@ def _of(root: str, unit: str) -> list[Line]:
 
 
 def _files(root: str, unit: str) -> list[str]:
-    """The unit's own file, then its drop-ins by name; one hides its namesakes in later folders."""
+    """The unit's own file, then its drop-ins by name. A file hides namesakes in later folders."""
     folders = [os.path.join(root, folder) for folder in _FOLDERS]
     own = [path for f in folders if os.path.exists(path := os.path.join(f, unit))][:1]
-    # No such unit, or another name of one that has its own turn here.
+    # The unit does not exist, or the name is an alias of a unit that is read by itself.
     if not own or os.path.basename(os.path.realpath(own[0])) != unit:
         return []
     named: dict[str, str] = {}
@@ -124,7 +124,7 @@ def _files(root: str, unit: str) -> list[str]:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines that a backslash continues are one; comments have none (systemd.syntax(7))."""
+    """The lines without comments; joined when a backslash continues them (systemd.syntax(7))."""
     whole, start = "", 0
     for number, line in enumerate(text.split("\n"), 1):
         if line.lstrip().startswith(("#", ";")):
