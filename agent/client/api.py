@@ -33,6 +33,9 @@ def url_of(settings: Settings, region: str) -> str:
     other = settings.environ.get("AWS_ENDPOINT_URL")
     if other:
         return other
+    if not (region.isascii() and region.replace("-", "").isalnum()):
+        # It becomes a part of the name that is asked, and must not end it.
+        raise Trouble(AWAY, "Endpoint", f"{region!r} is no region of AWS")
     return f"https://{_SERVICE}.{region}.amazonaws.com" + (".cn" if region[:3] == "cn-" else "")
 
 
@@ -81,7 +84,7 @@ class Api:
 def _document(answer: https.Answer) -> Optional[dict[str, Any]]:
     try:
         found = quickjson.loads(answer.body.decode())
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if found is None and answer.status == 200:
         raise Trouble(AWAY, "NoAnswer", "what answers there is no EC2 Instance Connect API")
@@ -96,12 +99,13 @@ def _code(answer: https.Answer, document: Optional[dict[str, Any]]) -> str:
 def _pause(answer: https.Answer) -> float:
     """The wait that the answer asks for, in seconds; 0 when it asks for none."""
     told = answer.headers.get("x-amz-retry-after", "")
-    return min(int(told) / 1000, limits.PUSH_PAUSE_MOST_SECONDS) if told.isdigit() else 0.0
+    good = told.isascii() and told.isdigit() and len(told) < 10
+    return min(int(told) / 1000, limits.PUSH_PAUSE_MOST_SECONDS) if good else 0.0
 
 
 def _clock_apart(answer: https.Answer) -> Optional[float]:
     """How far this clock is ahead of the answer's, in seconds (RFC 9110, section 6.6.1)."""
     try:
         return time.time() - utc.of_http(answer.headers.get("date", ""))
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

@@ -88,8 +88,9 @@ class _Files:
         name = "AWS_SHARED_CREDENTIALS_FILE"
         self.shared_path = environ.get(name) or os.path.join(folder, "credentials")
         heading = "default" if self.profile == "default" else f"profile {self.profile}"
-        self.config = section_of(_text(self.config_path), heading)
-        self.shared = section_of(_text(self.shared_path), self.profile)
+        self.texts = _text(self.config_path), _text(self.shared_path)
+        self.config = section_of(self.texts[0], heading)
+        self.shared = section_of(self.texts[1], self.profile)
 
 
 def _text(path: str) -> str:
@@ -121,9 +122,12 @@ def _file(settings: Settings) -> Optional[str]:
     import hashlib
 
     folder = folders.memory(settings.environ)
-    name = settings.get("profile") or settings.environ.get("AWS_DEFAULT_PROFILE") or "default"
     files = _Files(settings)
-    which = "\0".join((name, files.config_path, files.shared_path)).encode()
+    # Another role, token file or place to ask (AWS_...), or another text, may mean somebody else.
+    variables = [f"{each}={settings.environ[each]}" for each in sorted(settings.environ)
+                 if each.startswith("AWS_")]  # fmt: skip
+    paths = files.config_path, files.shared_path
+    which = "\0".join((files.profile, *paths, *files.texts, *variables)).encode("utf-8", "replace")
     digest = hashlib.sha256(which).hexdigest()[:32]
     return None if folder is None else os.path.join(folder, f"credential-{digest}.json")
 

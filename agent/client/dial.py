@@ -58,8 +58,8 @@ def _resolve(names: Sequence[str], port: int) -> list[Place]:
             # A str would be encoded with the codec `idna`, which takes long to import.
             plain = name.encode() if name.isascii() else name
             infos = _socket.getaddrinfo(plain, port, 0, _socket.SOCK_STREAM)
-        except OSError as error:
-            words = words or f"{name}: {error.strerror or error}"
+        except (OSError, UnicodeError) as error:
+            words = words or f"{name}: {getattr(error, 'strerror', '') or error}"
             continue
         found += [(info[0], info[4]) for info in infos if (info[0], info[4]) not in found]
     if not found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agent.client import limits
 from agent.client.patterns import matches
 
 TYPE_CHECKING = False
@@ -71,16 +72,29 @@ class Host:
         if not isinstance(tags, dict):
             raise ValueError("a host's tags are no mapping")
         lifetime = found.get("Lifetime")
+        keys = [_key(each) for each in found.get("HostKeys") or ()]
+        if len(keys) > limits.HOST_KEYS_MOST:
+            raise ValueError(f"a host has more than {limits.HOST_KEYS_MOST} keys")
         return cls(
             _word(found.get("InstanceId")),
             _word(found.get("AvailabilityZone")),
             _word(found.get("Name") or ""),
-            [_word(each) for each in found.get("Addresses") or ()],
-            [_key(each) for each in found.get("HostKeys") or ()],
+            [_word(each) for each in found.get("Addresses") or ()][: limits.ADDRESSES],
+            keys,
             {_printable(key): _printable(value) for key, value in tags.items()},
             _word(found.get("Uses") or ""),
             lifetime if isinstance(lifetime, int) else 0,
         )
+
+
+def is_name(text: str, others: str = ".:%=/") -> bool:
+    """Whether it is of letters, digits, - _ + and these, and begins with no mark.
+
+    Names go to ssh, to files of host keys and to completion: none has what one of these would read
+    (a wildcard, a quote, $(...), an option's dash).
+    """
+    good = text[:1].isalnum() or text[:1] in ("_", ":")
+    return good and all(each.isalnum() or each in "-_+" or each in others for each in text)
 
 
 def _printable(value: Any) -> str:
@@ -91,7 +105,7 @@ def _printable(value: Any) -> str:
 
 def _key(value: Any) -> str:
     kind, _, blob = _printable(value).partition(" ")
-    if not kind[:1].isalnum() or not blob or " " in blob:
+    if not kind[:1].isalnum() or not blob or " " in blob or len(blob) > limits.HOST_KEY_CHARACTERS:
         raise ValueError("a host's key is not its type and base64")
     return f"{kind} {blob}"
 

@@ -43,7 +43,9 @@ class Address:
 
     def check_private(self) -> None:
         """Raise Trouble for plain HTTP, unless the endpoint is on this machine."""
-        local = self.host in {"localhost", "::1"} or self.host.startswith("127.")
+        # 127.0.0.1.example is a name, and may be anywhere.
+        number = self.host.replace(".", "").isdigit() and self.host.startswith("127.")
+        local = self.host in {"localhost", "::1"} or number
         if not self.tls and not local:
             raise Trouble(
                 AWAY, "Endpoint", f"http to {self.host} could be read and changed on its way",
@@ -109,21 +111,26 @@ def _read(sock: Any, end: float) -> Answer:
             break
     head, blank, body = received.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
-    words = first.split(" ")
+    words = [*first.split(" "), ""]
     headers = {}
     for line in lines:
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip()
     length = headers.get("content-length", "")
-    if not blank or not first.startswith("HTTP/1.") or not words[1].isdigit():
+    if not blank or not first.startswith("HTTP/1.") or not _number(words[1]):
         raise OSError(0, "what answers there speaks no HTTP")
-    if not length.isdigit() or int(length) > limits.ANSWER_BYTES:
+    if not _number(length) or int(length) > limits.ANSWER_BYTES:
         raise OSError(0, "what answers there sends no answer of a known length")
     parts, left = [body], int(length) - len(body)
     while left > 0:
         parts.append(_some(sock, end))
         left -= len(parts[-1])
     return Answer(int(words[1]), headers, b"".join(parts)[: int(length)])
+
+
+def _number(text: str) -> bool:
+    # isdigit() alone takes a raised 2 too; int() refuses that, and thousands of digits.
+    return text.isascii() and text.isdigit() and len(text) < 16
 
 
 def _some(sock: Any, end: float) -> bytes:

@@ -17,6 +17,7 @@ from agent.client import (
     targets,
 )  # fmt: skip
 from agent.client.api import PUSH, Api
+from agent.client.hosts import is_name
 from agent.commands.trouble import REFUSED, Trouble
 
 TYPE_CHECKING = False
@@ -45,7 +46,7 @@ class Connection:
         _check_name(self.user, "@.$\\")
         # The name goes into a file of host keys, where wildcards, lists and markers have a meaning
         # (sshd(8)).
-        _check_name(self.name, ".:%=/")
+        _check_name(self.name)
         self._progress = progress
         self._environ = environ
         self.settings: Settings = settings.load(environ, given, self.name)
@@ -145,13 +146,8 @@ class Connection:
             self._ensure(margin)
 
 
-def _check_name(name: str, others: str) -> None:
-    """Raise Trouble unless the name has only letters, digits, - _ + and `others`.
-
-    The first character is a letter, a digit, _ or a colon.
-    """
-    good = name[:1].isalnum() or name[:1] in ("_", ":")
-    if not good or not all(each.isalnum() or each in "-_+" or each in others for each in name):
+def _check_name(name: str, others: str = ".:%=/") -> None:
+    if not is_name(name, others):
         raise Trouble(REFUSED, "Name", f"{name!r} is no name of a user or a host")
 
 

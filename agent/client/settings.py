@@ -109,6 +109,12 @@ def _document(path: str, environ: Environment, must: bool) -> dict[str, Any]:
         if must:
             raise Trouble(REFUSED, "Configuration", f"{path}: {error.strerror}") from None
         return {}
+    if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
+        # As ssh_config(5) has it: whoever may write it says where you push and whom you trust.
+        raise Trouble(
+            REFUSED, "Configuration", f"{path} could be written by others, or is somebody else's",
+            f"chmod go-w {path}; chown it to you, or to root",
+        )  # fmt: skip
     stamp = f"{path} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_size} {found.st_ino}"
     copy = os.path.join(folders.passing(environ), "client.json")
     kept = folders.read(copy, limits.FILE_BYTES)

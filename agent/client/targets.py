@@ -88,6 +88,8 @@ def _pages(api: Api, question: dict[str, Any]) -> list[Host]:
             for host in some:
                 host.single = page.get("Single") is True and len(some) == 1
             found += some
+            if len(found) > limits.HOSTS_MOST:
+                raise ValueError(f"more than {limits.HOSTS_MOST} hosts")
             # Each token must be greater than the last, or a bad gateway could make this endless.
             if not token < (page.get("NextToken") or ""):
                 return found

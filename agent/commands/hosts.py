@@ -71,12 +71,15 @@ def _ask(found: Settings) -> list[Host]:
 
 def _print_names(found: Settings, hosts: Sequence[Host]) -> None:
     from agent.client import targets
+    from agent.client.hosts import is_name
 
     names = {name for name in found.patterns if not set("*?") & set(name)}
     names.update(host.name or host.instance for host in hosts)
     if not hosts:
         names.update(targets.kept_names(found.environ))
-    for name in sorted(names):
+    # bash and zsh expand what they complete from: $(...) in a name that a gateway or a tag of EC2
+    # tells would be run. No such name could be connected to.
+    for name in sorted(filter(is_name, names)):
         print(name)
 
 

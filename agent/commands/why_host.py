@@ -23,16 +23,17 @@ def run(options: Options, user: str, host: str) -> int:
     api = Api(found, credentials.find(found, time.time()), region)
     answer = api.ask(EXPLAIN, {"OSUser": user})
     try:
-        told = [(each, explanations.describe(each, answer)) for each in answer["Decisions"]]
-    except (KeyError, TypeError, ValueError, AttributeError):
+        told = [(each, explanations.describe(each, answer), explanations.stamp(each))
+                for each in answer["Decisions"]]  # fmt: skip
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, OSError):
         raise Trouble(REFUSED, "NoAnswer", f"{api.url} tells what is no answer") from None
     if options.on("--json"):
-        for record, (what, hint) in told:
+        for record, (what, hint), _ in told:
             record["words"], record["hint"] = what, hint
         print(json.dumps(answer, indent=2))
     elif not told:
         print(f"{plain(host)} remembers no push of yours for {plain(user)}")
     else:
-        for record, (what, _) in told:
-            print(f"{explanations.stamp(record)}: {plain(what)}")
+        for _, (what, _), when in told:
+            print(f"{when}: {plain(what)}")
     return DONE if told else REFUSED

@@ -171,3 +171,17 @@ def test_no_file_makes_it_fail(text: str, heading: str) -> None:
     """Whatever stands in AWS's files: names and values come out, or nothing."""
     found = credentials.section_of(f"[{heading}]\n{text}", heading)
     assert all(name == name.strip() and "\n" not in found[name] for name in found)
+
+
+@pytest.mark.parametrize("changed", ["a variable", "the file"])
+def test_what_is_kept_is_of_the_same_environment_and_files(tmp_path: Path, changed: str) -> None:
+    """Another role in AWS_ROLE_ARN, or in the profile, does not push as the one of before."""
+    chosen, _ = keeping(tmp_path)
+    credentials._keep(chosen, Credential("AKIA", "s", "t", 10_000.0, "role"), 5_000.0)
+    assert credentials._kept(told({**chosen.environ}, None), 5_001.0) is not None
+    if changed == "the file":
+        (tmp_path / "config").write_text("[default]\nrole_arn = arn:aws:iam::1:role/other\n")
+        other = chosen
+    else:
+        other = told({**chosen.environ, "AWS_ROLE_ARN": "arn:aws:iam::1:role/other"}, None)
+    assert credentials._kept(other, 5_001.0) is None

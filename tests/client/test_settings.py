@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Optional
 
@@ -161,3 +162,29 @@ def test_a_file_that_was_named_must_be_there(environ: dict[str, str]) -> None:
 def test_patterns_are_those_of_ssh(pattern: str, text: str, fits: bool) -> None:
     """* and ? and nothing else; case does not matter."""
     assert patterns.matches(pattern, text) is fits
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o620, 0o602])
+def test_a_file_that_others_may_write_is_refused(environ: dict[str, str], mode: int) -> None:
+    """Whoever writes it says where one pushes, and whom one trusts; a copy of before is no way."""
+    path = write(environ, {"endpoint": "https://keys.example"})
+    assert load(environ).endpoint == "https://keys.example"
+    path.chmod(mode)
+    with pytest.raises(Trouble, match="could be written by others") as told:
+        load(environ)
+    assert "chmod go-w" in told.value.hint
+
+
+def test_a_file_of_somebody_else_is_refused(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One's own and root's are taken, as of ssh's configuration."""
+    path = write(environ, {"region": "x-1"})
+    os.chown(path, os.geteuid(), -1)
+    assert load(environ).get("region") == "x-1"
+    real = os.stat(path)
+    monkeypatch.setattr(os, "geteuid", lambda: real.st_uid + 1)
+    if real.st_uid == 0:
+        os.chown(path, 4711, -1)
+    with pytest.raises(Trouble, match="somebody else"):
+        load(environ)

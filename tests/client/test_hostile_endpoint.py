@@ -1,0 +1,218 @@
+"""An endpoint that lies: whatever it answers is told in words, runs nothing, and has an end."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import socket
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+from agent.client import dial, hosts, https, limits, settings, targets
+from agent.client.api import HOSTS, Api, url_of
+from agent.client.sigv4 import Credential
+from agent.commands import hosts as hosts_command
+from agent.commands import options, why_host
+from agent.commands.trouble import Trouble
+from tests.parts.host import ROOT, tool
+from tests.parts.part import Part
+
+Answers = Callable[[], bytes]
+
+
+class Liar(Part):
+    """A listening socket that answers each request with the bytes that it is given."""
+
+    def __init__(self, answer: Answers) -> None:
+        self._answer = answer
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self.requests: list[bytes] = []
+        self.url = f"http://127.0.0.1:{self._door.getsockname()[1]}"
+
+    def begin(self) -> None:
+        """Answer from now on."""
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def finish(self) -> None:
+        """Answer no more."""
+        self._door.shutdown(socket.SHUT_RDWR)
+        self._door.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                sock, _ = self._door.accept()
+            except OSError:
+                return
+            with sock:
+                self.requests.append(sock.recv(1 << 16))
+                sock.sendall(self._answer())
+
+
+def http(body: bytes, first: str = "HTTP/1.1 200 OK", *headers: str) -> bytes:
+    """A whole answer."""
+    lines = [first, f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode("latin-1") + body
+
+
+def api(url: str) -> Api:
+    """The endpoint, asked as somebody."""
+    chosen = settings.load({"HOME": "/nonexistent"}, {"endpoint": url})
+    return Api(chosen, Credential("AKIASOMEBODY", "secret"), "us-east-1")
+
+
+SLOWER = b'{"__type": "ThrottlingException"}'
+LIES = {
+    "no status": b"HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+    "a raised status": "HTTP/1.1 \xb2\r\nContent-Length: 0\r\n\r\n".encode("latin-1"),
+    "a raised length": "HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\n\r\n".encode("latin-1"),
+    "an endless length": b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+    "a raised pause": http(SLOWER, "HTTP/1.1 400 No", "x-amz-retry-after: \xb2"),
+    "an endless pause": http(SLOWER, "HTTP/1.1 400 No", "x-amz-retry-after: " + "9" * 400),
+    "a far year": http(b"{}", "HTTP/1.1 403 No", f"Date: Sun, 06 Nov {'9' * 400} 08:49:37 GMT"),
+    "deep JSON": http(b"[" * 200_000),
+    "deep JSON in an error": http(b"[" * 200_000, "HTTP/1.1 403 No"),
+    "another place": http(b"{}", "HTTP/1.1 307 There", "Location: http://127.0.0.1:1/"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
+def test_a_lie_in_an_answer_is_told_in_words(monkeypatch: pytest.MonkeyPatch, lie: bytes) -> None:
+    """No answer ends in a traceback, and none sends the request anywhere else."""
+    monkeypatch.setattr(limits, "PUSH_PAUSE_MOST_SECONDS", 0.01)
+    with Liar(lambda: lie) as liar, pytest.raises(Trouble):
+        api(liar.url).ask(HOSTS, {})
+
+
+def test_a_list_of_hosts_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway whose pages never end is left after as many hosts as no fleet has."""
+    monkeypatch.setattr(limits, "HOSTS_MOST", 50)
+    counter = itertools.count()
+    host = {"InstanceId": "i-1", "AvailabilityZone": "z"}
+
+    def page() -> bytes:
+        token = f"{next(counter):09}"
+        return http(json.dumps({"Hosts": [host] * 10, "NextToken": token}).encode())
+
+    with Liar(page) as liar:
+        asked = api(liar.url)
+        chosen = settings.load({"HOME": "/nonexistent"}, {"endpoint": liar.url})
+        with pytest.raises(Trouble, match="more than 50 hosts"):
+            targets.listed(chosen, asked, "us-east-1")
+    assert len(liar.requests) == 6
+
+
+@pytest.mark.parametrize("host_keys", [["ssh-ed25519 AAAA"] * 17, ["ssh-rsa " + "A" * 5000]])
+def test_a_host_has_few_and_short_keys(host_keys: list[str]) -> None:
+    """ssh reads them all at each connection, and they share a file with other hosts' keys."""
+    with pytest.raises(ValueError, match="key"):
+        hosts.Host.of({"InstanceId": "i-1", "AvailabilityZone": "z", "HostKeys": host_keys})
+
+
+def test_a_host_has_few_addresses() -> None:
+    """A name server is asked for each, so a long list costs everybody."""
+    found = {"InstanceId": "i-1", "AvailabilityZone": "z", "Addresses": ["a.example"] * 100_000}
+    assert len(hosts.Host.of(found).addresses) == limits.ADDRESSES
+
+
+def test_an_address_that_is_no_name_is_told_in_words() -> None:
+    """IDNA has no form for it, and says so in an error of its own."""
+    with pytest.raises(Trouble):
+        dial.dial(["\xe9" * 70], 22, 1.0, "it")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1.example", "http://127.example:80/"])
+def test_a_name_that_begins_like_this_machine_is_not_this_machine(url: str) -> None:
+    """It may be anywhere, and http to it could be read and changed on its way."""
+    with pytest.raises(Trouble, match="could be read"):
+        https.Address(url).check_private()
+
+
+@pytest.mark.parametrize("region", ["x.evil.example/", "evil.example#", "a@evil", "\xe9", ""])
+def test_a_region_cannot_name_another_host(region: str) -> None:
+    """AWS's endpoint is made from it: a slash in it would send the push to somebody else."""
+    with pytest.raises(Trouble, match="region"):
+        url_of(settings.load({"HOME": "/nonexistent"}, {}), region)
+
+
+DECISIONS: list[dict[str, Any]] = [
+    {"event": "revoke", "principal": "AKIA", "outcome": "allowed", "age": 1e300},
+    {"event": "revoke", "principal": "AKIA", "outcome": "allowed", "age": "x"},
+]
+
+
+@pytest.mark.parametrize("decision", DECISIONS)
+def test_a_lie_about_ones_pushes_is_told_in_words(
+    monkeypatch: pytest.MonkeyPatch, decision: dict[str, Any]
+) -> None:
+    """`sixtykey why` ends in words, whatever a host says that it has decided."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIASOMEBODY")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.setenv("SIXTYKEY_REGION", "us-east-1")
+    host = {"InstanceId": "i", "AvailabilityZone": "z", "Region": "r"}
+    body = json.dumps({**host, "Decisions": [decision]}).encode()
+    with Liar(lambda: http(body)) as liar:
+        monkeypatch.setenv("SIXTYKEY_ENDPOINT", liar.url)
+        with pytest.raises(Trouble, match="no answer"):
+            why_host.run(options.Options(), "somebody", "web-1")
+
+
+RUN = "touch${IFS}RAN"
+NAMES = [f"$({RUN})", f"`{RUN}`", "web-1", "--config", f"a;{RUN}", "a(e:x:)"]
+
+
+@pytest.fixture
+def completing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """A home that was told of hosts with such names, and a `sixtykey` that shells can start."""
+    environ = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    program = tmp_path / "sixtykey"
+    program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {tool("python3", "python3")} '
+                       '-m agent.cli "$@"\n')  # fmt: skip
+    program.chmod(0o755)
+    targets.keep_names(environ, NAMES)
+    monkeypatch.chdir(tmp_path)
+    return environ
+
+
+def test_names_for_completion_are_ones_that_can_be_connected_to(
+    completing: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else is printed for a shell to complete from."""
+    for name, value in completing.items():
+        monkeypatch.setenv(name, value)
+    given = options.Options()
+    given.add("--kept", "")
+    hosts_command.run(given, [])
+    assert capsys.readouterr().out == "web-1\n"
+
+
+def test_completing_in_bash_runs_no_name(completing: dict[str, str], tmp_path: Path) -> None:
+    """compgen expands its words: a gateway, or a tag of EC2, would choose what is run."""
+    script = ROOT / "packaging" / "completion" / "bash"
+    program = f"source {script}; COMP_WORDS=(sixtykey ssh ''); COMP_CWORD=2; _sixtykey; "
+    program += 'printf "%s\\n" "${COMPREPLY[@]}"'
+    bash = ["bash", "--norc", "-c", program]
+    done = subprocess.run(bash, env=completing, capture_output=True, text=True, check=True)
+    assert not (tmp_path / "RAN").exists()
+    assert done.stdout == "web-1\n"
+
+
+def test_completing_in_zsh_runs_no_name(completing: dict[str, str], tmp_path: Path) -> None:
+    """zsh's _arguments evaluates the list of words that it is given."""
+    script = (ROOT / "packaging" / "completion" / "zsh").read_text()
+    # As _arguments has it: eval ws\=\( ${action[2,-2]} \)
+    program = (
+        "_arguments() { for each in $@; do case $each in 1:host:*) "
+        "action=${each#1:host:}; eval ws=\\( ${action[2,-2]} \\); print -r -- $ws;; esac; done }; "
+        f"words=(sixtykey ssh ''); CURRENT=3; _main() {{ {script} }}; _main"
+    )
+    zsh = [tool("zsh", "zsh"), "-f", "-c", program]
+    done = subprocess.run(zsh, env=completing, capture_output=True, text=True, check=True)
+    assert not (tmp_path / "RAN").exists()
+    assert done.stdout == "web-1\n"
