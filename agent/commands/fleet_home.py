@@ -169,6 +169,9 @@ def _remove(options: Options, words: Sequence[str]) -> int:
     text = f"removed {what}: off the bus at {', '.join(told)}"
     if missing:
         text += f"; {', '.join(missing)} did not answer, and will learn of it when back"
+    if len(home.facts.gateways) > 1:
+        # Until they have the account's token they believe its answers, and renew what it has.
+        text += f"\nnow copy {home.folder}/home/gateways/* to the other gateways"
     hosts = [each.host for each in gone]
     return _print(options, {"Removed": hosts, "Told": list(told), "Missing": missing}, text)
 

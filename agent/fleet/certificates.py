@@ -72,8 +72,12 @@ class HostCertificate:
         """
         if now >= self.ends_at / 1000 + grace:
             raise Rejected(f"the certificate of {self.host} has ended: the host has to join anew")
-        if self.issued_at / 1000 <= revoked.get(self.nkey, -1):
+        if self.is_revoked(revoked):
             raise Rejected(f"{self.host} was removed from the fleet: it has to join anew")
+
+    def is_revoked(self, revoked: Mapping[str, int]) -> bool:
+        """Whether its host was removed: `revoked` is as for `check`."""
+        return self.issued_at / 1000 <= revoked.get(self.nkey, -1)
 
 
 def user_nkey(value: str) -> None:

@@ -92,6 +92,11 @@ class Enrolment:
         token, _ = JoinToken.parse(request.voucher, {fleet.issuer.public})
         token.check(request.host, request.name, fleet.url, now)
         made = _certificate(request, request.name, token.tags, now)
+        if made.is_revoked(self._revoked()):
+            raise Rejected(
+                f"the keys of {made.host} were removed from the fleet: delete connector.nk and "
+                "host.key in its /etc/sixtykey/fleet, so that it makes others, and join again"
+            )
         self._registry.join(Joined(made, token.id), token.uses)
         return _membership(fleet, text, made, now)
 

@@ -154,7 +154,10 @@ class Home:
         return folder
 
     def revoke(self, gone: Iterable[str], now: float) -> str:
-        """Revoke these nkeys: writes and returns the account's new token."""
+        """Revoke these nkeys for good: writes and returns the account's new token."""
+        # A gateway that does not have this token yet may renew what they have. So what is issued
+        # later is void, too; a host that joins again has new keys.
+        until = int(now) + FLEET.membership_seconds + FLEET.grace_seconds
         # Drop revocations that are older than any renewable membership, or the token would grow
         # for ever.
         oldest = now - FLEET.membership_seconds - FLEET.grace_seconds
@@ -162,9 +165,8 @@ class Home:
         with files.locked(self.folder):
             before = jwt.decode(self.file(ACCOUNT), signer.public, "account")
             revoked = roles.revocations(before)
-            revoked = {nkey: until for nkey, until in revoked.items() if until > oldest}
-            # Include the present second; a host that joins again has new keys.
-            revoked.update(dict.fromkeys(gone, int(now) + 1))
+            revoked = {nkey: end for nkey, end in revoked.items() if end > oldest}
+            revoked.update(dict.fromkeys(gone, until))
             # Servers keep the newer of two tokens, so the new one must have a later second.
             made_at = max(int(now), before.times.issued_at + 1)
             token = roles.account(signer, self.facts.account, revoked, made_at)

@@ -235,8 +235,8 @@ def _renew_all(fleet: Fleet, host: JoiningHost) -> None:
     assert done.code == 0, done
 
 
-def test_a_server_and_a_gateway_more(fleet: Fleet) -> None:
-    """Each gets a folder of its own, with the facts of all."""
+def test_a_server_and_a_gateway_more(fleet: Fleet, tmp_path: Path) -> None:
+    """Each gets a folder of its own, with the facts of all; who removes a host is told of it."""
     server = fleet.home("server", "bus-9.example", "--json").json
     text = (Path(server["Folder"]) / "nats-server.conf").read_text()
     assert str(Home(str(fleet.folder)).facts.servers[0].cluster_port) in text
@@ -245,6 +245,10 @@ def test_a_server_and_a_gateway_more(fleet: Fleet) -> None:
     assert "https://gw-9.example:443" in facts["gateways"]
     assert "bus-9.example:4222:6222" in facts["servers"]
     assert not os.path.exists(os.path.join(gateway["Folder"], "home"))
+    host = JoiningHost(tmp_path / "host", "i-00000000000000009")
+    assert host.fleet("join", fleet.url, fleet.token(), "--name", "web-9").code == 0
+    removed = fleet.home("remove", "web-9")
+    assert f"copy {fleet.folder}/home/gateways/* to the other gateways" in removed.out
 
 
 @pytest.mark.parametrize(

@@ -166,18 +166,6 @@ def test_any_gateway_renews(desk: Desk) -> None:
             attempt()
 
 
-def test_a_removed_host_renews_nowhere(desk: Desk) -> None:
-    """What was issued up to its removal is void; what is issued later is not."""
-    host, other = Host(), Enrolment(lambda: THIS, None, lambda: desk.revoked)
-    host.join(desk, token())
-    desk.revoked[host.keys.connector.public] = int(NOW)
-    for where in (desk, other):
-        with pytest.raises(Rejected, match="was removed"):
-            host.renew(where, NOW + 1)
-    desk.revoked[host.keys.connector.public] = int(NOW) - 1
-    host.renew(other, NOW + 1)
-
-
 def test_a_host_that_was_switched_off_renews_for_a_while(desk: Desk) -> None:
     """After its certificate's end, until the grace is over."""
     host = Host()

@@ -1,0 +1,60 @@
+"""What a host that was removed from the fleet may still do: nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.config.fleet_limits import FLEET
+from agent.fleet import jwt, roles
+from agent.fleet.documents import Rejected
+from agent.fleet.enrolment import Enrolment
+from tests.fleet.members import HOUR, THIS, Desk, Host, token
+from tests.fleet.messages import NOW
+from tests.parts.bus import make_home
+
+WEEK = FLEET.membership_seconds
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    """An empty registry's enrolment."""
+    return Desk(tmp_path)
+
+
+def test_a_removed_host_renews_nowhere(desk: Desk) -> None:
+    """What was issued up to its removal is void; what is issued later is not."""
+    host, other = Host(), Enrolment(lambda: THIS, None, lambda: desk.revoked)
+    host.join(desk, token())
+    desk.revoked[host.keys.connector.public] = int(NOW)
+    for where in (desk, other):
+        with pytest.raises(Rejected, match="was removed"):
+            host.renew(where, NOW + 1)
+    desk.revoked[host.keys.connector.public] = int(NOW) - 1
+    host.renew(other, NOW + 1)
+
+
+def test_a_renewal_by_a_gateway_that_does_not_know_yet_is_void(desk: Desk, tmp_path: Path) -> None:
+    """A removed host that renews elsewhere in between has nothing in hand once that is known."""
+    host, told = Host(), dict[str, int]()
+    other = Enrolment(lambda: THIS, None, lambda: told)
+    host.join(desk, token())
+    home, nkey = make_home(tmp_path / "fleet"), host.keys.connector.public
+    account = home.revoke([nkey], NOW)
+    host.renew(other, NOW + HOUR)
+    signer = home.facts.operator_signer
+    told.update(roles.revocations(jwt.decode(account, signer, "account")))
+    with pytest.raises(Rejected, match="was removed"):
+        host.renew(other, NOW + 2 * HOUR)
+    with pytest.raises(Rejected, match="was removed"):
+        host.certificate.check(NOW + 2 * HOUR, told)
+
+
+def test_removed_keys_do_not_join_again(desk: Desk) -> None:
+    """They would be let in nowhere; the words say how to make others. No use is used up."""
+    host = Host()
+    desk.revoked[host.keys.connector.public] = int(NOW) + WEEK
+    with pytest.raises(Rejected, match=r"keys of .* were removed.* delete connector\.nk"):
+        host.join(desk, token())
+    assert desk.registry.hosts() == []
