@@ -154,7 +154,8 @@ def _remove(options: Options, words: Sequence[str]) -> int:
 
     with as_trouble():
         home, now = _home(options), time.time()
-        gone = SqliteRegistry(home.facts.registry).remove(host, now)
+        with SqliteRegistry.for_operator(home.facts.registry) as registry:
+            gone = registry.remove(host, now)
         token = home.revoke([each.nkey for each in gone], now)
         names = sorted(server.folder for server in home.facts.servers)
     import asyncio
@@ -181,7 +182,8 @@ def _rotate(options: Options, words: Sequence[str]) -> int:
         raise Usage(f"too much: {' '.join(words)}")
     with as_trouble():
         home = _home(options)
-        hosts = SqliteRegistry(home.facts.registry).hosts()
+        with SqliteRegistry.for_operator(home.facts.registry) as registry:
+            hosts = registry.hosts()
         try:
             step = rotation.advance(home, hosts, time.time(), options.on("--anyway"))
         except rotation.NotYet as late:

@@ -194,7 +194,8 @@ def _joined(home: Home) -> Any:
     try:
         if not os.path.exists(home.facts.registry):
             return None
-        return sum(each.gone_at is None for each in SqliteRegistry(home.facts.registry).hosts())
+        with SqliteRegistry.for_operator(home.facts.registry) as registry:
+            return sum(each.gone_at is None for each in registry.hosts())
     except (OSError, sqlite3.Error):
         return None
 

@@ -55,13 +55,29 @@ class SqliteRegistry:
         """Make the file, owned by the gateway's user if that exists. Raises OSError."""
         folder = os.path.dirname(path)
         os.makedirs(folder, mode=0o750, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        if os.geteuid() == 0:
-            with contextlib.suppress(KeyError):
-                entry = pwd.getpwnam(USER)
-                for each in (folder, path):
-                    os.chown(each, entry.pw_uid, entry.pw_gid)
-        cls(path)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            if os.geteuid() == 0:
+                with contextlib.suppress(KeyError):
+                    entry = pwd.getpwnam(USER)
+                    os.fchown(descriptor, entry.pw_uid, entry.pw_gid)
+                    os.chown(folder, entry.pw_uid, entry.pw_gid)
+        finally:
+            os.close(descriptor)
+        with cls.for_operator(path):
+            pass
+
+    @classmethod
+    @contextlib.contextmanager
+    def for_operator(cls, path: str) -> Iterator[SqliteRegistry]:
+        """The registry for a command that root runs: used as the folder's owner, the gateway.
+
+        SQLite follows links, and acts on whatever journal is beside the file. A gateway that has
+        been taken over could have root create or delete files elsewhere.
+        """
+        with _as_owner_of(os.path.dirname(path) or "."):
+            yield cls(path)
 
     def join(self, host: Joined, uses: int) -> None:
         """Add the host. One that asks again, with the same keys and token, does not count again.
@@ -135,6 +151,25 @@ class SqliteRegistry:
                 database.execute("COMMIT")
         finally:
             database.close()
+
+
+@contextlib.contextmanager
+def _as_owner_of(folder: str) -> Iterator[None]:
+    """Root acts as the folder's owner for a while; anybody else as before."""
+    owner = os.stat(folder)
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        yield
+        return
+    group, others = os.getegid(), os.getgroups()
+    os.setgroups([])
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+        os.setgroups(others)
 
 
 def _use(database: sqlite3.Connection, token: str, uses: int) -> None:
