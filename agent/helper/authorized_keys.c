@@ -1,10 +1,10 @@
-/* sshd's AuthorizedKeysCommand: ask sixtykeyd which keys a user may log in with just now.
+/* sshd's AuthorizedKeysCommand: asks sixtykeyd with which keys a user may log in now.
  *
- * What authorized_keys.py does, in a fifth of its time: the same command line, protocol, checks,
- * log lines and exit codes. sshd waits for this at every key that a client offers. It ends with
- * status 0 whatever happens, for sshd throws away what a failing command printed and logs a line
- * at each call; what went wrong is said once, in syslog. It allocates no memory: what it reads goes
- * into arrays of a fixed size, and what does not fit there is refused. */
+ * It does the same as authorized_keys.py in a fifth of the time: the same command line, protocol,
+ * checks, log lines and exit codes. sshd waits for it at every key that a client offers. It always
+ * ends with status 0: sshd discards the output of a failing command, and logs a line at each call.
+ * An error is logged once, to syslog. It allocates no memory: it reads into arrays of a fixed size,
+ * and refuses what does not fit. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -26,10 +26,10 @@
 #define SOCKET "/run/sixtykey/lookup.sock"
 #define SYSLOG "/dev/log"
 enum {
-    DEADLINE_MS = 1000,   /* for connecting, asking and reading: sshd has no limit of its own */
-    MOST_BYTES = 1 << 20, /* 128 RSA keys of 8192 bits, the most for one user, are 185 kB */
+    DEADLINE_MS = 1000,   /* to connect, ask and read: sshd itself sets no time limit */
+    MOST_BYTES = 1 << 20, /* one user has at most 128 keys: with RSA of 8192 bits 185 kB */
     CHAIN_MS = 10000,     /* sshd asks seven times at most, within its LoginGraceTime of 120 s */
-    CHAIN_GRACE_MS = 200, /* for what children of a chained command say when it has ended */
+    CHAIN_GRACE_MS = 200, /* for output of a chained command's children after it has ended */
     REQUEST_BYTES = 512, LOG_BYTES = 900, CHAIN_WORDS = 64,
 };
 static const char USAGE[] = "\
@@ -60,9 +60,9 @@ static bool fail(const char *words) {
     return false;
 }
 
-/* One line to syslog (authpriv.warning), or nothing if that would take time. syslog(3) waits while
- * the log's socket is full, and a login would wait with it. So: one datagram of our own (RFC 3164).
- * Without a time: the log has its own, and the local one would have to be read from a file. */
+/* Log one line to syslog (authpriv.warning), or drop it rather than wait. syslog(3) waits while the
+ * log's socket is full, and a login would wait with it. So send one datagram directly (RFC 3164).
+ * It has no time: syslog adds it, and the local time zone would have to be read from a file. */
 __attribute__((format(printf, 1, 2))) static void warn(const char *format, ...) {
     const struct sockaddr_un log = {.sun_family = AF_UNIX, .sun_path = SYSLOG};
     const int sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
@@ -83,7 +83,7 @@ static int64_t now(void) { /* microseconds */
     return (int64_t)time.tv_sec * 1000000 + time.tv_nsec / 1000;
 }
 
-/* Let the socket's next call last until `end` at most; false, as if it had, when that is over. */
+/* Limit the socket's next call to end at `end`. False with errno EAGAIN when that is past. */
 static bool bound(int sock, int option, int64_t end) {
     const int64_t left = end - now();
     const struct timeval time = {.tv_sec = left / 1000000, .tv_usec = left % 1000000};
@@ -91,8 +91,8 @@ static bool bound(int sock, int option, int64_t end) {
     return left > 0 && !setsockopt(sock, SOL_SOCKET, option, &time, sizeof time);
 }
 
-/* Ask once. The answer goes behind the line feed at answer[0], up to its end mark (an empty line)
- * or the stream's end. Its size with that line feed; 0 with errno. */
+/* Ask once. Puts a line feed at answer[0], then the answer up to its end mark (an empty line) or
+ * the stream's end. Returns the size with that line feed; 0 with errno on failure. */
 static size_t exchange(int sock, struct sockaddr_un *where, const char *request, int64_t end) {
     size_t used = 1, seen = 0;
     ssize_t got = 1;
@@ -111,8 +111,8 @@ static size_t exchange(int sock, struct sockaddr_un *where, const char *request,
     return used;
 }
 
-/* Ask until there is a whole answer: its size, and its end mark with the line feed before that.
- * False with the trouble. */
+/* Ask until there is a whole answer. `mark` is set to the line feed before its end mark.
+ * False with `trouble` on failure. */
 static bool ask(const char *path, const char *request, size_t *size, char **mark) {
     const int64_t end = now() + DEADLINE_MS * 1000;
     struct sockaddr_un where = {.sun_family = AF_UNIX};
@@ -124,14 +124,14 @@ static bool ask(const char *path, const char *request, size_t *size, char **mark
         *size = exchange(sock, &where, request, end);
         const int error = *size ? 0 : errno;
         close(sock);
-        /* Its backlog is full, or it ended before it read: the next one has its socket already. */
+        /* The backlog is full, or the daemon ended: systemd keeps the socket for the next one. */
         if (error == EAGAIN || error == EPIPE || error == ECONNRESET || error == EINTR) continue;
         if (error) return fail(error == EMSGSIZE ? "an answer without end" : strerror(error));
         *mark = memmem(answer, *size, "\n\n", 2);
         if (*mark) return true;
-        /* Without its end mark an answer is none: the daemon was killed. But sixtykeyd 0.1.0
-         * writes no mark, and may still be the one that answers during an upgrade: whole lines,
-         * or none, that come twice alike are its answer. */
+        /* An answer without an end mark is incomplete: the daemon was killed. But sixtykeyd 0.1.0
+         * writes no mark, and may still run during an upgrade: accept whole lines, or none, when
+         * the same answer comes twice. */
         if (*size == before && answer[before - 1] == '\n' && !memcmp(answer, other, before)) {
             warn("%s: no end mark: is sixtykeyd older than this helper?", path);
             *mark = answer + (*size)++ - 1;
@@ -143,8 +143,8 @@ static bool ask(const char *path, const char *request, size_t *size, char **mark
     return fail("no whole answer within a second");
 }
 
-/* An IPv4 or IPv6 address, or an IPv6 /64 network, in its one spelling. IPv6 with a dot is IPv4,
- * which the daemon writes as such. sshd takes no network in which bits of a host are set. */
+/* Whether this is an IPv4 or IPv6 address or an IPv6 /64 network in canonical form. The daemon
+ * writes IPv4-mapped addresses as IPv4. sshd refuses a network whose host bits are set. */
 static bool is_place(char *bits) {
     const char *address = strsep(&bits, "/");
     const int family = strchr(address, ':') ? AF_INET6 : AF_INET;
@@ -157,7 +157,7 @@ static bool is_place(char *bits) {
     return family == AF_INET6 && !strcmp(bits, "64") && !memcmp(packed + 8, (char[8]){0}, 8);
 }
 
-/* Whether they are as the daemon writes them: from="PLACE", and words of the fixed list. */
+/* Whether the options have the daemon's form: from="ADDRESS", then words of the fixed list. */
 static bool permitted(char *options) {
     char *word = strsep(&options, ",");
     const size_t length = strlen(word);
@@ -171,7 +171,7 @@ static bool permitted(char *options) {
     return !word;
 }
 
-/* Base64 (RFC 4648 section 4) in its one spelling goes into `blob`; its size, or 0. */
+/* Decode canonical base64 (RFC 4648 section 4) into `blob`; returns the size, or 0. */
 static size_t decode(const char *encoded) {
     const size_t length = strlen(encoded);
     size_t size = 0, padding = 0;
@@ -193,7 +193,7 @@ static uint32_t left(uint32_t word, unsigned by) {
     return word << by | word >> (32 - by);
 }
 
-/* RFC 1321, section 3.4: the state v after 16 words w. */
+/* RFC 1321, section 3.4: update the state v by a block of 16 words w. */
 static void turn_md5(uint32_t v[8], uint32_t w[64]) {
     static const uint8_t by[] = {7, 12, 17, 22, 5, 9, 14, 20, 4, 11, 16, 23, 6, 10, 15, 21};
     static const uint8_t times[] = {1, 5, 3, 7}, plus[] = {0, 1, 5, 0};
@@ -215,7 +215,7 @@ static void turn_md5(uint32_t v[8], uint32_t w[64]) {
     }
 }
 
-/* FIPS 180-4, section 6.2.2: the state v after 16 words w, which become 64. */
+/* FIPS 180-4, section 6.2.2: update the state v by a block of 16 words w, extended to 64. */
 static void turn_sha256(uint32_t v[8], uint32_t w[64]) {
     static const uint32_t table[] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
@@ -240,7 +240,7 @@ static void turn_sha256(uint32_t v[8], uint32_t w[64]) {
     }
 }
 
-/* The digest of so many bytes of `blob`: 32 bytes, or 16 of MD5. */
+/* The SHA-256 (32 bytes) or MD5 (16 bytes) of the first `size` bytes of `blob`. */
 static void digest(bool is_md5, size_t size, uint32_t h[8]) {
     const size_t padded = (size + 8) / 64 * 64 + 64;
     const uint64_t bits = is_md5 ? htole64(8 * size) : htobe64(8 * size);
@@ -261,7 +261,7 @@ static void digest(bool is_md5, size_t size, uint32_t h[8]) {
     for (unsigned i = 0; i < 8; i++) h[i] = is_md5 ? htole32(h[i]) : htobe32(h[i]);
 }
 
-/* Whether sshd's %f names the key in `blob`: MD5: and pairs of digits, or SHA256: and base64. */
+/* Whether sshd's %f is the fingerprint of the key in `blob`: MD5:xx:xx:... or SHA256:base64. */
 static bool is_named(const char *fingerprint, size_t size) {
     const bool is_md5 = !strncmp(fingerprint, "MD5:", 4);
     uint32_t h[8];
@@ -274,8 +274,8 @@ static bool is_named(const char *fingerprint, size_t size) {
     return decode(text) == 32 && !memcmp(blob, h, 32);
 }
 
-/* Whether a line may be handed to sshd: of the daemon's exact form, which is perhaps options, then
- * type, key and request id; and of that key only. */
+/* Whether a line may be given to sshd: it has the daemon's exact form ([options] type key request
+ * id), and its key has the fingerprint, if one is given. */
 static bool genuine(const char *line, size_t length, const char *fingerprint) {
     static const char hex[] = "0123456789abcdef";
     char *rest = memcpy(other, line, length), *words[4], **word = words;
@@ -294,7 +294,7 @@ static bool genuine(const char *line, size_t length, const char *fingerprint) {
            !memcmp(blob + 4, *type, named) && (!fingerprint || is_named(fingerprint, size));
 }
 
-/* Write all of it. False with the trouble: none when nobody reads it: sshd has found its key. */
+/* Write all of it. False with `trouble`, which is empty when sshd has found its key and closed. */
 static bool put(int where, const char *data, size_t size) {
     for (ssize_t written; size; data += written, size -= (size_t)written) {
         written = write(where, data, size);
@@ -303,11 +303,11 @@ static bool put(int where, const char *data, size_t size) {
     return true;
 }
 
-/* Print the lines for USER [FINGERPRINT]; none, if asking fails. False: they cannot be written. */
+/* Print the lines for USER [FINGERPRINT]; none if asking fails. False: writing failed. */
 static bool print_keys(const char *path, char **words) {
     char request[REQUEST_BYTES + 1] = "", *mark;
     size_t size, length = 0, kept = 0;
-    /* Nobody can push for such a name, and it might be read as another request: not asked. */
+    /* No push can name such a user, and the daemon could misread the request: do not ask. */
     for (char **word = words; *word; word++) {
         if (!**word || length + strlen(*word) >= REQUEST_BYTES) return true;
         for (const char *c = *word; *c; c++, length++) {
@@ -332,14 +332,14 @@ static bool print_keys(const char *path, char **words) {
     return put(1, answer, kept);
 }
 
-/* Run a command and print what it says, if it ends with status 0. False with the trouble. */
+/* Run a command, and print its output if it ends with status 0. False with `trouble`. */
 static bool chain(char **command) {
     int64_t end = now() + CHAIN_MS * 1000;
     int pipes[2], status = 0;
     pid_t pid, ended = 0;
     size_t size = 0;
     ssize_t got = 1;
-    signal(SIGCHLD, SIG_DFL); /* ignored, there would be no status to wait for */
+    signal(SIGCHLD, SIG_DFL); /* if it is ignored, waitpid gets no status */
     if (pipe2(pipes, O_CLOEXEC) || (pid = fork()) < 0) return fail(strerror(errno));
     if (!pid) {
         signal(SIGPIPE, SIG_DFL);
@@ -353,7 +353,7 @@ static bool chain(char **command) {
     while (got || !ended) {
         struct pollfd reader = {.fd = pipes[0], .events = POLLIN};
         const int64_t time = now();
-        if (ended && time > end) break; /* what it left in the background holds the pipe open */
+        if (ended && time > end) break; /* a background process of it holds the pipe open */
         if (!ended && (ended = waitpid(pid, &status, WNOHANG))) end = time + CHAIN_GRACE_MS * 1000;
         if (time > end || size > MOST_BYTES) {
             if (!ended) kill(-pid, SIGKILL);

@@ -1,10 +1,10 @@
-/* PAM's account phase for sshd: may this login go on, if it was handed a one-time key?
+/* PAM's account phase for sshd: may a login that was handed a one-time key continue?
  *
- * pam_exec.so (pam_exec(8)) runs it, as root, as a child of the sshd process that logs somebody in.
- * That very process, or its parent, ran the AuthorizedKeysCommand helper, so sixtykeyd knows what it
- * was handed, and has left a file named PID-STARTTIME for it. Without such a file the login is none
- * of ours: status 0, and the daemon is not asked. With one, only the daemon's yes within a second
- * lets the login go on. Status 1 refuses it. It allocates no memory, and reads a bounded amount. */
+ * pam_exec.so (pam_exec(8)) runs it as root, as a child of the login's sshd process. The same
+ * process, or its parent, ran the AuthorizedKeysCommand helper. So sixtykeyd knows what the process
+ * was handed, and has written a file named PID-STARTTIME for it. Without such a file, sixtykey is
+ * not involved: status 0, and the daemon is not asked. With a file, the login continues only if the
+ * daemon says yes within a second; else status 1 refuses it. It reads a bounded amount. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -36,7 +36,7 @@ a one-time key: then only if sixtykeyd says so. For the account phase in /etc/pa
   --socket PATH  where sixtykeyd answers (default: /run/sixtykey/lookup.sock); the files that say\n\
                  who was handed a key are in the folder `handed` beside it\n";
 
-/* One line to syslog (authpriv.warning), or nothing if that would take time: see the helper. */
+/* Log one line to syslog (authpriv.warning), or drop it rather than wait: see authorized_keys.c. */
 __attribute__((format(printf, 1, 2))) static void warn(const char *format, ...) {
     const struct sockaddr_un log = {.sun_family = AF_UNIX, .sun_path = SYSLOG};
     const int sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -57,14 +57,14 @@ static int64_t now(void) { /* microseconds */
     return (int64_t)time.tv_sec * 1000000 + time.tv_nsec / 1000;
 }
 
-/* One process of this boot: its parent, and its start in clock ticks since boot. */
+/* One process: its parent, and its start in clock ticks since boot. */
 struct process {
     bool known;
     long id, parent;
     unsigned long long start;
 };
 
-/* The number at a field's beginning. (glibc 2.38 gave strtoull a new version, which no older one has.) */
+/* The number at a field's beginning. (glibc 2.38's strtoull does not exist in older glibc.) */
 static unsigned long long number_at(const char *digit) {
     unsigned long long number = 0;
     for (; *digit >= '0' && *digit <= '9'; digit++)
@@ -72,7 +72,7 @@ static unsigned long long number_at(const char *digit) {
     return number;
 }
 
-/* Fields 4 and 22 of proc(5)'s stat. */
+/* Read fields 4 and 22 of /proc/PID/stat (proc(5)). */
 static struct process read_process(long id) {
     struct process found = {.id = id};
     char path[64], text[1024];
@@ -82,7 +82,7 @@ static struct process read_process(long id) {
     if (file >= 0) close(file);
     if (size <= 0) return found;
     text[size] = '\0';
-    /* A process names itself, so its name may hold anything: what counts follows the last ')'. */
+    /* A process chooses its name, which may contain anything: the fields follow the last ')'. */
     const char *field = strrchr(text, ')');
     for (int number = 2; field && number < 22; number++) {
         field = strchr(field + 1, ' ');
@@ -93,7 +93,7 @@ static struct process read_process(long id) {
     return found;
 }
 
-/* Whether the folder has a file at all: of a process of which nothing is known. */
+/* Whether the folder has any file: the question for an unknown process. */
 static bool has_files(int folder) {
     DIR *const entries = fdopendir(dup(folder));
     bool found = false;
@@ -104,7 +104,7 @@ static bool has_files(int folder) {
     return found;
 }
 
-/* Whether the folder has a process's file; in doubt it has. */
+/* Whether the folder has the process's file; true in doubt. */
 static bool is_marked(int folder, const struct process *process) {
     char name[64];
     if (!process->known) return has_files(folder);
@@ -115,9 +115,9 @@ static bool is_marked(int folder, const struct process *process) {
     return true;
 }
 
-/* Whether a one-time key was handed to the sshd process that logs somebody in; in doubt it was.
- * That is this program's parent, or, where somebody was asked by keyboard-interactive, its parent's
- * parent: for that, sshd goes through PAM in a child (OpenSSH, auth-pam.c). */
+/* Whether a one-time key was handed to the login's sshd process; true in doubt. That process is
+ * this program's parent. With keyboard-interactive it is the grandparent, since sshd then runs PAM
+ * in a child (OpenSSH, auth-pam.c). */
 static bool was_handed(const char *socket_path) {
     char path[sizeof(((struct sockaddr_un *)0)->sun_path) + sizeof FOLDER];
     const char *const end = strrchr(socket_path, '/');
@@ -134,14 +134,14 @@ static bool was_handed(const char *socket_path) {
     return handed;
 }
 
-/* Whether a string has nothing but what an IP address can have. */
+/* Whether a string has only characters of an IP address. */
 static bool is_address(const char *text, size_t length) {
     return length && length < ADDRESS_BYTES &&
            strspn(text, "0123456789abcdefABCDEF:.%") >= length;
 }
 
-/* `admit ADDRESS[ partial]`: where the login comes from, and whether a key opened the way before
- * the last step (sshd_config(5), AuthenticationMethods). */
+/* `admit ADDRESS[ partial]`: the login's address, and whether a key was accepted in a step before
+ * the last one (sshd_config(5), AuthenticationMethods). */
 static void write_request(char *request, size_t size) {
     const char *connection = getenv("SSH_CONNECTION"), *before = getenv("SSH_AUTH_INFO_0");
     if (!connection) connection = getenv("PAM_RHOST");
@@ -152,7 +152,7 @@ static void write_request(char *request, size_t size) {
              before && strstr(before, "publickey ") ? " partial" : "");
 }
 
-/* Ask once. The answer's size; -1 with errno. */
+/* Ask once. Returns the answer's size; -1 with errno. */
 static ssize_t exchange(int sock, const struct sockaddr_un *where, const char *request,
                         char *answer, size_t most, int64_t end) {
     const int64_t left = end - now();
@@ -172,7 +172,7 @@ static ssize_t exchange(int sock, const struct sockaddr_un *where, const char *r
     return size;
 }
 
-/* Whether the daemon admits this login, within its second. */
+/* Whether the daemon admits this login within a second. */
 static bool is_admitted(const char *path) {
     static const char YES[] = "yes\n\n";
     const int64_t end = now() + DEADLINE_MS * 1000;
@@ -188,8 +188,8 @@ static bool is_admitted(const char *path) {
         const int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         const ssize_t size = exchange(sock, &where, request, answer, sizeof answer, end);
         close(sock);
-        /* Away, busy, or ended before it answered: the next daemon knows what this one wrote down.
-         * An answer without its end mark, an empty line, is none. */
+        /* The daemon is absent or busy, or it ended before it answered: ask again, since the next
+         * daemon knows what this one wrote. An answer needs its end mark, an empty line. */
         if (size < 2 || memcmp(answer + size - 2, "\n\n", 2)) continue;
         if (size == sizeof YES - 1 && !memcmp(answer, YES, sizeof YES - 1)) return true;
         warn("refused: %.*s", (int)size - 2, answer);
@@ -207,7 +207,7 @@ int main(int argc, char **argv) {
     if (argc == 3 && !strcmp(argv[1], "--socket")) {
         path = argv[2];
     } else if (argc != 1) {
-        /* A typing error in PAM's file must not keep everybody out. */
+        /* A typing error in PAM's file must not lock everybody out. */
         warn("the line in /etc/pam.d/sshd is wrong: pam-account takes [--socket PATH]");
     }
     return was_handed(path) && !is_admitted(path);

@@ -1,8 +1,8 @@
-"""PAM's account phase: whether an sshd process that was handed a one-time key may go on.
+"""Answers PAM's account phase: whether an sshd process that was handed a one-time key may log in.
 
-Exactly one login is admitted for each push. The lease is consumed durably before the answer is
-given, so a crash in between admits nobody else; the same process, which is the same login, gets the
-same answer again.
+Each push admits exactly one login. The lease is consumed durably before the answer is sent, so a
+crash in between admits no second login. The same process is the same login, and gets the same
+answer again.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from agent.leases.store import LeaseStore
 from agent.leases.turns import Turns
 from agent.lookup.handouts import Given, HandOut, HandOuts, NotHandedOut
 
-# `admit ADDRESS[ partial]`: no lookup, whose second word would be a fingerprint.
+# `admit ADDRESS[ partial]`. It cannot be a lookup, whose second word would be a fingerprint.
 _LINE = re.compile(rb"admit ([0-9A-Fa-f:.%]{1,64}|-)( partial)?\n")
 
 
 class Refused(Exception):
-    """This login may not go on; the words say why. `process` is its own, where that is known."""
+    """The login is refused; the text says why. `process` is the login's, if known."""
 
     def __init__(self, words: str, process: Optional[Process] = None) -> None:
         super().__init__(words)
@@ -35,11 +35,11 @@ class Refused(Exception):
 
 
 class _Recorded(Refused):
-    """A refusal that the audit has already, with the push that it is about."""
+    """A refusal that is already in the audit, together with its push."""
 
 
 class Question:
-    """What pam-account asks: from where the login comes, and whether other steps came before."""
+    """pam-account's question: the login's address, and whether other steps came before."""
 
     def __init__(self, address: str, partial: bool) -> None:
         self.address = address
@@ -53,7 +53,7 @@ class Question:
 
 
 class Admissions:
-    """Says yes once for each push of a one-time key."""
+    """Admits one login for each push of a one-time key."""
 
     def __init__(self, store: LeaseStore, handouts: HandOuts, clock: Clock, audit: Audit) -> None:
         self._store = store
@@ -63,12 +63,12 @@ class Admissions:
         self._turns = Turns(clock)
 
     async def answer(self, question: Question, pid: int, uid: int) -> bytes:
-        """`yes`, or why not, in one line. `pid` and `uid` are pam-account's own."""
+        """The answer in one line: `yes`, or why not. `pid` and `uid` are pam-account's."""
         try:
             if uid != 0:
                 raise Refused("only root may ask, as PAM does")
             processes = self._handouts.login_processes(pid)
-            # In turn: whoever asks a second time is answered when the first use is written down.
+            # Take turns: a second question is answered after the first use is durable.
             async with self._turns:
                 for process in processes:
                     await self._admit(process, question)
@@ -78,7 +78,7 @@ class Admissions:
         return b"yes\n"
 
     def _record(self, refused: Exception, address: str, uid: int) -> None:
-        """Record a refusal of which no push is known."""
+        """Record a refusal whose push is not known."""
         if isinstance(refused, _Recorded):
             return
         record = Record("admission", "refused", principal=f"uid:{uid}", source=address)
@@ -91,10 +91,10 @@ class Admissions:
         hand_out = self._read(process)
         if hand_out is None:
             return
-        # A login of several steps may have used any of them before the last one: all count.
+        # A login with several steps may have used any of the keys: all of them count.
         latest = () if hand_out.latest is None else (hand_out.latest,)
         for key in hand_out.given if question.partial else latest:
-            # Keys that sshd refused, for their `from=` names another place, opened nothing.
+            # sshd refuses a key whose `from=` names another address, so it was not used.
             lines = [e for e in hand_out.given[key] if _lets_in(question.address, e.pinned_source)]
             if lines:
                 await self._use(process, hand_out.os_user, key, lines, question.address)
@@ -125,7 +125,7 @@ class Admissions:
             self._audit.sample(record, ("refused login", os_user), now)
             raise _Recorded(f"{refused}") from None
         except asyncio.CancelledError:
-            record.reason = "whoever asked had gone before it was written down: it is used up"
+            record.reason = "the login ended before the answer: the key is used up"
             self._audit.sample(record, ("refused login", os_user), now)
             raise
         record.outcome = "admitted"
@@ -133,14 +133,14 @@ class Admissions:
         self._audit.history.record_use(lease, address, now)
 
     def _was_admitted(self, process: Process, lines: Iterable[Given]) -> bool:
-        """Whether it asks again: this very login has used one of these."""
+        """Whether this login has already used one of these, and asks again."""
         found = (self._store.consumption(line.request_id) for line in lines)
         return any(used is not None and used.process == str(process) for used in found)
 
     def _fitting(self, os_user: str, lines: list[Given], record: Record) -> Lease:
-        """The push to use: that of the first line, by which sshd went, or another like it.
+        """The push to use: the one of the first line, which sshd applied, or an equal one.
 
-        Pushes with other options are none: this login has those of the first line.
+        A push with other options is not equal: this login has the first line's options.
         """
         alike = [line for line in lines if line.options == lines[0].options]
         live = {lease.request_id: lease for lease in self._store.table.of(os_user)}
@@ -162,7 +162,7 @@ class Admissions:
 
 
 def _lets_in(address: str, pinned: Optional[str]) -> bool:
-    """Whether `from=` may have let a login from there in; where nobody knows from where, it may."""
+    """Whether `from=` may admit this address; an unknown address may be admitted."""
     if pinned is None:
         return True
     try:

@@ -1,8 +1,9 @@
-"""Which sshd process was handed which one-time keys.
+"""Records which sshd process was handed which one-time keys.
 
-One file for each process, named by its id and its start, in a folder that the daemon's user alone
-can write. It is written before sshd gets the key and outlives the daemon: pam-account looks for it,
-and refuses a login that has one unless the daemon says yes. Without a file nobody asks the daemon.
+There is one file per process, named after its id and start time, in a folder that only the daemon's
+user can write. The file is written before sshd gets the key, and it outlives the daemon. If it
+exists, pam-account refuses the login unless the daemon says yes. Without a file, pam-account does
+not ask the daemon.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from agent.leases.lease import Lease
 
 # The folder's name beside the lookup socket; pam_account.c has it too.
 FOLDER = "handed"
-# What OpenSSH's login process calls itself: sshd-session from 9.8 on.
+# The names of OpenSSH's login process: sshd-session since 9.8.
 SSHD_NAMES = frozenset({"sshd", "sshd-session"})
 _INIT = 1
 
 
 class NotHandedOut(Exception):
-    """A one-time key cannot be handed out to this process; the words say why."""
+    """A one-time key cannot be handed out to this process; the text says why."""
 
 
 class Given(NamedTuple):
-    """One line that sshd was given: whose push it was, and what stood before its key."""
+    """One line that sshd was given: its push, and the options before its key."""
 
     request_id: str
     pinned_source: Optional[str] = None
@@ -38,10 +39,10 @@ class Given(NamedTuple):
 
 @dataclass(frozen=True)
 class HandOut:
-    """What one process was handed: the lines of each key's last lookup, by its fingerprint.
+    """What one process was handed: by fingerprint, the lines of the key's last lookup.
 
-    `latest` is the key of its last lookup, None when that gave no one-time key. sshd asks once more
-    for the key that it accepts, just before the login goes on: so the latest is the one used.
+    `latest` is the key of the last lookup; None when that lookup gave no one-time key. sshd looks
+    up the accepted key again just before the login continues, so the latest key is the one used.
     """
 
     os_user: str
@@ -60,11 +61,11 @@ class HandOuts:
 
     @property
     def is_there(self) -> bool:
-        """Whether this host has the folder: then an earlier daemon may have left files there."""
+        """Whether the folder exists. If so, an earlier daemon may have left files in it."""
         return os.path.isdir(self._folder)
 
     def open(self) -> None:
-        """Make the folder if it is missing, and find what an earlier daemon has left.
+        """Make the folder if it is missing, and find an earlier daemon's files.
 
         Raises OSError: no one-time key can be handed out.
         """
@@ -80,20 +81,20 @@ class HandOuts:
     def login_process(self, helper: int) -> Process:
         """The sshd process that runs the helper with this process id.
 
-        Raises NotHandedOut: its parent is not sshd, so PAM's account phase would not be in it.
+        Raises NotHandedOut: the parent is not sshd, so it does not run PAM's account phase.
         """
         return self._above(helper)[0].process
 
     def login_processes(self, asking: int) -> list[Process]:
-        """The sshd processes in whose account phase this one asks: its parent, and that one's.
+        """The sshd processes whose account phase runs this process: its parent and grandparent.
 
-        For keyboard-interactive, sshd goes through PAM in a child of the process that logs in.
-        Raises NotHandedOut: its parent is not sshd.
+        For keyboard-interactive, sshd runs PAM in a child of the login process.
+        Raises NotHandedOut: the parent is not sshd.
         """
         return [status.process for status in self._above(asking)]
 
     def _above(self, child: int) -> list[ProcessStatus]:
-        """The parent of a process, and that one's if both are sshd. Raises NotHandedOut."""
+        """The parent, and the grandparent if both are sshd. Raises NotHandedOut."""
         try:
             parent = read_status(read_status(child, self._proc).parent, self._proc)
             above = read_status(parent.parent, self._proc) if parent.parent else parent
@@ -107,9 +108,9 @@ class HandOuts:
         return [parent, above] if above is not parent and _is_sshd(above) else [parent]
 
     def record(self, process: Process, leases: Iterable[Lease]) -> None:
-        """Write down, before sshd gets them, that a process is handed these leases of one key.
+        """Record, before sshd gets them, that a process is handed these leases of one key.
 
-        Raises NotHandedOut: it could not be written down, so they must not be given.
+        Raises NotHandedOut: the record cannot be written, so sshd must not get the leases.
         """
         handed = list(leases)
         os_user, key = handed[0].os_user, handed[0].key.fingerprint
@@ -125,9 +126,9 @@ class HandOuts:
         self._known.add(process)
 
     def record_other(self, helper: int) -> None:
-        """A lookup gave no one-time key: if this login was handed one before, it is not the latest.
+        """Record that a lookup gave no one-time key: an earlier one is then not the latest.
 
-        Costs nothing while no process at all has been handed a one-time key.
+        This costs nothing while no process has a one-time key.
         """
         if not self._known:
             return
@@ -137,12 +138,12 @@ class HandOuts:
             if before is not None:
                 self._write(process, HandOut(before.os_user, before.given, None))
         except (NotHandedOut, OSError, ValueError):
-            return  # the file stays as it is: the login needs a yes for the key that it names
+            return  # keep the file: the login still needs a yes for the key that it names
 
     def read(self, process: Process) -> Optional[HandOut]:
         """What a process was handed; None when it was handed nothing.
 
-        Raises OSError or ValueError: there is a file, and it cannot be read.
+        Raises OSError or ValueError: the file exists but cannot be read.
         """
         try:
             with open(self._path(process), encoding="utf-8") as file:
@@ -165,9 +166,9 @@ class HandOuts:
         return hand_out
 
     def tend(self) -> None:
-        """Remove the files of processes that have ended, and of no other."""
+        """Remove the files of processes that are known to have ended."""
         for process in list(self._known):
-            with suppress(OSError):  # not known to have ended: its login may still go on
+            with suppress(OSError):  # its state is unknown: the login may still continue
                 if is_running(process, self._proc):
                     continue
                 with suppress(FileNotFoundError):
@@ -175,9 +176,9 @@ class HandOuts:
                 self._known.discard(process)
 
     def _check_proc(self) -> None:
-        """Raise PermissionError where processes of others are hidden: all would seem to have ended.
+        """Raise PermissionError if other users' processes are hidden: they would seem to be gone.
 
-        That is what ProtectProc= of the unit and hidepid= of /proc do (proc(5)).
+        ProtectProc= in the unit and hidepid= of /proc hide them (proc(5)).
         """
         try:
             read_status(_INIT, self._proc)
@@ -194,7 +195,7 @@ class HandOuts:
             "given": {key: [list(line) for line in lines] for key, lines in hand_out.given.items()},
             "latest": hand_out.latest,
         }
-        # Whole or not at all; the name is there for pam-account from the first hand-out on.
+        # Replace the file atomically: pam-account must find the name from the first record on.
         with open(f"{path}.new", "w", encoding="utf-8") as file:
             json.dump(document, file)
         os.replace(f"{path}.new", path)
