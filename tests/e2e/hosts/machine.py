@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any, Optional
 
+from tests.parts.part import Part
+
 _BOOT_SECONDS = 60.0
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -21,8 +23,8 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _FIREWALL = ["--capability=CAP_BPF", "--system-call-filter=bpf"]
 
 
-class Machine:
-    """One host, from its root directory to power off. A context manager.
+class Machine(Part):
+    """One host, from its root directory to power off.
 
     With `firewall` its systemd can restrict the addresses that a unit reaches.
     """
@@ -35,8 +37,9 @@ class Machine:
         self._process: Optional[subprocess.Popen[bytes]] = None
         self.pid = 0
 
-    def __enter__(self) -> Machine:
-        begin = time.monotonic()
+    def begin(self) -> None:
+        """Boot it. Raises TimeoutError, with its console printed."""
+        began = time.monotonic()
         command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network"]
         command += ["--resolv-conf=off", "--link-journal=no", f"--machine={self.name}"]
         command += _FIREWALL if self._firewall else []
@@ -49,19 +52,20 @@ class Machine:
             )  # fmt: skip
         try:
             while self._running() not in {"running", "degraded"}:
-                if time.monotonic() - begin > _BOOT_SECONDS or self._process.poll() is not None:
+                if time.monotonic() - began > _BOOT_SECONDS or self._process.poll() is not None:
                     raise TimeoutError(f"{self.name} does not boot: {self._running()}")
                 time.sleep(0.1)
         except BaseException:
             self._kill()
             print(self.console.read_text(errors="replace")[-6000:])
             raise
-        self.boot_seconds = time.monotonic() - begin
-        return self
+        self.boot_seconds = time.monotonic() - began
 
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(subprocess.SubprocessError):
-            self.run("systemctl", "poweroff", check=False)
+    def finish(self) -> None:
+        """Power it off; one that has not booted is killed by then."""
+        if self._process is not None and self._process.poll() is None:
+            with contextlib.suppress(subprocess.SubprocessError):
+                self.run("systemctl", "poweroff", check=False)
         self._kill(after=20.0)
 
     def _kill(self, after: float = 0.0) -> None:
