@@ -10,11 +10,13 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.retries.standard import ExponentialBackoff
 
+from tests.parts.certificates import Authority
 from tests.parts.daemon import PATIENCE, RunningDaemon
 from tests.parts.helper import ask_helper
 from tests.parts.pushers import Target, push_with_boto3
@@ -24,6 +26,7 @@ from tests.sources.api.front import FailingStore, Front
 from tests.sources.api.plan import CREDENTIALS, SPOILERS, Plan, Spoiler, right, spoiled
 from tests.sources.api.serving import Serving
 from tests.sources.api.test_table import daemon_with, expect, send
+from tests.sources.api.test_tls import settings
 
 with_daemon = contextlib.contextmanager(daemon_with)
 BEFORE_THROTTLING = [spoiler for spoiler in SPOILERS if spoiler.row < 14]
@@ -174,15 +177,19 @@ def test_throttled_clients_come_back_by_themselves() -> None:
         assert "Boto3" in daemon.await_audit(outcome="ThrottlingException")["user_agent"]
 
 
-def test_guessing_is_refused_unverified() -> None:
+@pytest.mark.parametrize("how", ["plain", "tls"])
+def test_guessing_is_refused_unverified(how: str, tmp_path: Path) -> None:
     """After ten wrong signatures for one key the next are not looked at; other sources go on."""
     wrong = next(spoiler for spoiler in SPOILERS if spoiler.name == "secret")
-    with with_daemon() as daemon:
+    authority = Authority(tmp_path) if how == "tls" else None
+    changes = {} if authority is None else {"push": settings(authority)}
+    with with_daemon(**changes) as daemon:
         address = ("127.0.0.1", daemon.http_port)
-        codes = [ask(address, spoiled(wrong), source="127.9.9.9").code for _ in range(50)]
+        tls = None if authority is None else authority.trusting()
+        codes = [ask(address, spoiled(wrong), source="127.9.9.9", tls=tls).code for _ in range(50)]
         assert codes[:10] == ["AuthException"] * 10
         # One a second besides, for as long as the fifty took.
         assert codes.count("AuthException") < 40
         assert set(codes[10:]) <= {"AuthException", "ThrottlingException"}
         assert "ThrottlingException" in codes
-        assert send(daemon, right()).code == ""
+        assert ask(address, right(), tls=tls).code == ""
