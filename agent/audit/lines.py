@@ -11,6 +11,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Optional
 
+from agent.audit.diagnostics import DiagnosticsPace
 from agent.config.limits import LIMITS
 
 Label = tuple[str, str]
@@ -178,7 +179,14 @@ class LineHandler(logging.Handler):
         super().__init__()
         self.setFormatter(logging.Formatter(f"{program}: %(message)s"))
         self._writer = LineWriter(descriptor, LIMITS.diagnostics_room_bytes, 0)
+        self._pace = DiagnosticsPace()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record, now or together with the next one."""
-        self._writer.write(self.format(record).encode(errors="backslashreplace") + b"\n")
+        """Write a record, now or together with the next one, unless there are too many like it."""
+        left_out = self._pace.admit(str(record.msg), time.monotonic())
+        if left_out is None:
+            return
+        line = self.format(record)[: LIMITS.diagnostics_characters]
+        if left_out:
+            line += f" (and {left_out} like it before, which were left out)"
+        self._writer.write(line.encode(errors="backslashreplace") + b"\n")

@@ -192,6 +192,13 @@ class Limits:
     audit_kept_bytes: int = 8 * 1024 * 1024
     # Diagnostics held while stderr is blocked (bytes).
     diagnostics_room_bytes: int = 256 * 1024
+    # Diagnostics of one kind: a burst, then so many per second, each of so many characters. A
+    # source that was taken over can cause them without end, and journald drops its oldest records
+    # for the newest. A traceback has some thousand characters; there are fewer kinds than these.
+    diagnostics_burst: float = 50.0
+    diagnostics_per_second: float = 0.2
+    diagnostics_characters: int = 8 * 1024
+    diagnostics_kinds: int = 256
     # At the end: how long to wait for the log while lookups are still answered, and then for the
     # last records. systemd's own limit is 15 s, of which draining takes 5.
     audit_drain_seconds: float = 5.0

@@ -7,7 +7,6 @@ cannot read. It recognises a repeated lease, from whichever gateway it comes.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 from dataclasses import dataclass
@@ -77,8 +76,6 @@ class FleetRole:
         elif isinstance(message, Addresses):
             self._addresses = _checked(message)
         elif isinstance(message, Deliver):
-            # Let lookups run after each message, so that a flood of messages cannot delay them.
-            await asyncio.sleep(0)
             answer = await self._answer(message.message)
             if answer is not None and self._link is not None:
                 self._link.send(Reply(message.number, self._voice.reply(answer)))

@@ -171,6 +171,10 @@ class FeedServer:
         """Read its hello, and then its messages, until it ends. Raises Violation, OSError."""
         role = self._greet(await asyncio.wait_for(reader.readline(), self._hello_seconds), link)
         while line := await reader.readline():
+            # However much has arrived: after each message, lookups have a turn.
+            await asyncio.sleep(0)
+            if link.role is None or self._live.get(link.role) is not link:
+                return  # another one has come in its place
             message = from_source(line)
             if isinstance(message, Hello):
                 raise Violation("it says hello twice")

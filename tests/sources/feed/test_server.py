@@ -12,7 +12,15 @@ import pytest
 
 from agent.config.limits import LIMITS
 from agent.sources.feed.members import MAX_BYTES
-from agent.sources.feed.messages import Answer, Deliver, Health, Hello, Refusal, Reply
+from agent.sources.feed.messages import (
+    Answer,
+    Deliver,
+    FromSource,
+    Health,
+    Hello,
+    Refusal,
+    Reply,
+)
 from agent.sources.feed.server import allowed_roles
 from tests.sources.feed.house import House, at_house
 
@@ -151,6 +159,34 @@ def test_a_newer_source_replaces_the_older(tmp_path: Path) -> None:
             peer.writer.close()
 
     at_house(tmp_path, course)
+
+
+def test_a_flood_of_any_message_leaves_others_their_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much a source has sent: after each message, everybody else is served once."""
+    taken, most = 0, 0
+
+    async def course(at: House) -> None:
+        nonlocal taken, most
+        take = at.role.take
+
+        async def count(message: FromSource) -> None:
+            nonlocal taken
+            taken += 1
+            await take(message)
+
+        monkeypatch.setattr(at.role, "take", count)
+        peer = await at.attach()
+        peer.say(*[Health(True)] * 1000)
+        while taken < 1000:
+            before = taken
+            await asyncio.sleep(0)
+            most = max(most, taken - before)
+        peer.writer.close()
+
+    at_house(tmp_path, course)
+    assert most <= 2
 
 
 def test_who_says_nothing_is_closed_after_a_while(tmp_path: Path) -> None:

@@ -1,0 +1,55 @@
+"""Diagnostics that somebody causes without end do not fill the log."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from agent.audit.diagnostics import DiagnosticsPace
+from agent.audit.lines import LineHandler
+from agent.config.limits import LIMITS
+
+BURST = int(LIMITS.diagnostics_burst)
+
+
+@pytest.fixture
+def log() -> Iterator[int]:
+    """A pipe in the place of stderr: its reading end, and a handler that writes to it."""
+    reader, writer = os.pipe()
+    logger = logging.getLogger("sixtykeyd")
+    handler = LineHandler(writer)
+    logger.addHandler(handler)
+    yield reader
+    logger.removeHandler(handler)
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_flood_of_one_kind_is_a_burst_of_lines(log: int) -> None:
+    """Whatever they say of it; another kind has its own burst."""
+    logger = logging.getLogger("sixtykeyd")
+    for number in range(3 * BURST):
+        logger.warning("source %s: dropped", number)
+    logger.warning("something else")
+    lines = os.read(log, 1 << 16).decode().splitlines()
+    assert lines[-1] == "sixtykeyd: something else"
+    assert lines[:2] == ["sixtykeyd: source 0: dropped", "sixtykeyd: source 1: dropped"]
+    assert BURST <= len(lines) - 1 < 2 * BURST
+
+
+def test_a_line_is_not_longer_than_a_traceback(log: int) -> None:
+    """A source's reason may have 64 KiB."""
+    logging.getLogger("sixtykeyd").warning("away: %s", "x" * 65_000)
+    line = os.read(log, 1 << 17)
+    assert (len(line), line[-1:]) == (LIMITS.diagnostics_characters + 1, b"\n")
+
+
+def test_what_was_left_out_is_counted_in_the_next_line() -> None:
+    """So it shows that there was a flood, and how large it was."""
+    pace = DiagnosticsPace()
+    assert [pace.admit("kind", 5.0) for _ in range(BURST + 7)] == [0] * BURST + [None] * 7
+    later = 5.0 + 1.0 / LIMITS.diagnostics_per_second
+    assert [pace.admit("kind", later), pace.admit("kind", later)] == [7, None]
