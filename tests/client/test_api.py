@@ -1,4 +1,4 @@
-"""Asking a real daemon: what is tried again, and what an error says to whoever wanted to log in."""
+"""Asking a real daemon: what is tried again, and what an error says to the user."""
 
 from __future__ import annotations
 

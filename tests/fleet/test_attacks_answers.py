@@ -1,4 +1,4 @@
-"""Who owns the bus answers in a host's place, first, or without end: no 200 is false."""
+"""An attacker on the bus answers in a host's place, first, or endlessly: no 200 is false."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def attacked(running: Attacked) -> Iterator[Attacked]:
 
 @pytest.fixture
 def alone(attacked: Attacked) -> Iterator[Attacked]:
-    """Nobody but the thief hears what is sent to the host: its connector is cut off."""
+    """Only the thief hears what is sent to the host: its connector is cut off."""
     connector = attacked.fleet.member.connector
     connector.kill()
     yield attacked
@@ -47,7 +47,7 @@ Lie = Callable[["Lies", Heard], Optional[bytes]]
 
 
 class Lies:
-    """What a thief has heard before, and says instead of a host that hears nothing."""
+    """Earlier answers that the thief replays in place of the host, which is cut off."""
 
     def __init__(self, attacked: Attacked) -> None:
         self.attacked = attacked
@@ -96,7 +96,7 @@ def test_nobody_answers_for_a_host(alone: Attacked, name: str) -> None:
 
 
 def test_a_faked_absence_says_no_more_than_that(alone: Attacked) -> None:
-    """A server can say that nobody is there; so does the gateway, and it is no 200."""
+    """A server can report the host as absent; the gateway then answers an error."""
 
     def deny(asked: Heard) -> None:
         asked_at = asked.reply

@@ -1,4 +1,4 @@
-"""Somebody has taken over the bus, operator and all: nobody gets in, and no 200 is false."""
+"""An attacker controls the bus and its operator: nobody gets in, and no 200 is false."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_leases_in_another_order_are_the_same_leases(attacked: Attacked) -> None
 
 
 def _own_key(lease: LeaseMessage) -> bytes:
-    """By a key of the thief's, which says that it is itself an issuer."""
+    """Signed by the thief's key, which claims to be an issuer."""
     own = PrivateKey.generate()
     return LeaseMessage(**{**vars(lease), "issuer": own.public, "os_user": "mallory"}).seal(own)
 
@@ -107,7 +107,7 @@ def test_a_lease_for_another_host_is_refused(attacked: Attacked) -> None:
 
 @pytest.mark.parametrize("junk", [b"", b"{}", b"\0" * 9000, b"[" * 9000, b'{"body":"{}"}', b"x"])
 def test_what_is_no_document_changes_nothing(attacked: Attacked, junk: bytes) -> None:
-    """Not even answered where there is nothing to answer; the next push is taken."""
+    """Messages that are not documents get no answer; the next push is accepted."""
     before = attacked.left()
     attacked.thief.say(SUBJECT + INSTANCE_ID, junk, "_INBOX.thief")
     fay = attacked.push("fay")
@@ -117,7 +117,7 @@ def test_what_is_no_document_changes_nothing(attacked: Attacked, junk: bytes) ->
 
 
 def test_a_flooded_host_serves_lookups_and_local_pushes(attacked: Attacked) -> None:
-    """10,000 messages at one host: whoever pushes and logs in there does so all the while."""
+    """10,000 messages at one host: pushes and logins there work meanwhile."""
     asked, _ = attacked.capture("lea")
     lines = served(attacked.fleet.member, "lea")
     forged = with_body(asked.data, os_user="mallory")
@@ -141,7 +141,7 @@ def test_a_flooded_host_serves_lookups_and_local_pushes(attacked: Attacked) -> N
 
 
 def test_a_host_removed_by_the_thief_keeps_its_keys(attacked: Attacked) -> None:
-    """What is served was decided before: the bus takes nothing away."""
+    """Keys that are served already stay: the bus cannot remove them."""
     attacked.capture("moe")
     lines = served(attacked.fleet.member, "moe")
     attacked.fleet.member.connector.kill()

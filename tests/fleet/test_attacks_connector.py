@@ -29,7 +29,7 @@ from tests.parts.whole_fleet import WholeFleet, live, push_locally, served
 
 
 class StolenConnector(Part):
-    """Whoever has become sixtykeyd-fleet: lines on the source socket, and nothing else."""
+    """An attacker in place of sixtykeyd-fleet, who can write lines to the source socket."""
 
     def __init__(self, member: FleetMember) -> None:
         self._path = str(member.directory / "source.sock")
@@ -226,7 +226,7 @@ def test_it_cannot_acknowledge_what_was_not_stored(attacked: Attacked) -> None:
 
 
 def test_a_flood_stops_neither_lookups_nor_local_pushes(attacked: Attacked) -> None:
-    """6,000 leases, forged, replayed and good, which nobody waits for: others are served."""
+    """6,000 leases, forged, replayed and good, whose answers are not read: others are served."""
     own, sealed = PrivateKey.generate(), attacked.good(os_user="flo")
     flood = [sealed, attacked.lease(os_user="mallory").seal(own), b"{}", b"junk"]
     sent: list[int] = []
@@ -258,7 +258,7 @@ def test_a_flood_stops_neither_lookups_nor_local_pushes(attacked: Attacked) -> N
 
 
 def test_one_that_never_reads_is_dropped(attacked: Attacked) -> None:
-    """Answers that nobody takes are not kept without end."""
+    """Answers that are not read are kept only up to a limit."""
     sealed = attacked.good(os_user="hank")
     with StolenConnector(attacked.member) as thief, pytest.raises(ConnectionError):
         _deliver_without_end(thief, sealed)

@@ -224,7 +224,7 @@ def test_keys_rotate_step_by_step(fleet: Fleet, tmp_path: Path) -> None:
 
 
 def _renew_all(fleet: Fleet, host: JoiningHost) -> None:
-    """This host renews; whoever else joined in this module is removed."""
+    """This host renews; the other hosts of this module are removed."""
     from agent.fleet.registry import SqliteRegistry
 
     registry = SqliteRegistry(Home(str(fleet.folder)).facts.registry)
@@ -236,7 +236,7 @@ def _renew_all(fleet: Fleet, host: JoiningHost) -> None:
 
 
 def test_a_server_and_a_gateway_more(fleet: Fleet, tmp_path: Path) -> None:
-    """Each gets a folder of its own, with the facts of all; who removes a host is told of it."""
+    """Each gets its own folder, with all facts; `fleet remove` says to copy it."""
     server = fleet.home("server", "bus-9.example", "--json").json
     text = (Path(server["Folder"]) / "nats-server.conf").read_text()
     assert str(Home(str(fleet.folder)).facts.servers[0].cluster_port) in text

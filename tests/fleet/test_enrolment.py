@@ -130,7 +130,7 @@ def test_a_host_that_left_or_was_removed_may_join_anew(desk: Desk) -> None:
 
 
 def test_a_token_that_an_issuer_did_not_sign_is_refused(desk: Desk) -> None:
-    """Whoever signs its own is nobody, and so is an issuer of before."""
+    """A self-signed token is refused, and so is one by a retired issuer."""
     host = Host()
     request = host.ask(membership.JOIN, token().dump(HOST))
     with pytest.raises(Rejected, match="not a key that is trusted"):
@@ -157,7 +157,7 @@ def test_a_host_renews_with_the_tags_of_before(desk: Desk) -> None:
 
 
 def test_any_gateway_renews(desk: Desk) -> None:
-    """One without a registry too: the certificate says it all. It lets nobody join or leave."""
+    """A gateway without a registry renews too, but nobody can join or leave there."""
     host, other = Host(), Enrolment(lambda: THIS, None, dict)
     host.join(desk, token())
     host.renew(other, NOW + HOUR)
@@ -176,7 +176,7 @@ def test_a_host_that_was_switched_off_renews_for_a_while(desk: Desk) -> None:
 
 
 def test_both_keys_have_to_sign(desk: Desk) -> None:
-    """Whoever has only one of a host's keys, or another's certificate, renews nothing."""
+    """A request with only one of the host's keys, or with another's certificate, is refused."""
     host, thief = Host(), Host()
     host.join(desk, token())
     assert host.membership is not None
@@ -239,7 +239,7 @@ def test_a_token_comes_back_as_it_was() -> None:
 
 
 def test_a_certificate_by_another_is_refused(desk: Desk) -> None:
-    """Only an issuer says which key is a host's and which tags it has."""
+    """Only an issuer can certify a host's key and tags."""
     host = Host()
     host.join(desk, token())
     forged = host.certificate.seal(PrivateKey.generate())
@@ -251,7 +251,7 @@ def test_a_certificate_by_another_is_refused(desk: Desk) -> None:
 
 
 def test_a_request_names_a_real_host(desk: Desk) -> None:
-    """The subject on the bus is made of the instance id: nothing else may pass for one."""
+    """The subject on the bus contains the instance id, so its form is checked."""
     for instance in ("*", ">", "i-x.>", "i-{{name()}}", "i-0123456789 "):
         with pytest.raises(Rejected, match="instance id"):
             Host(instance).join(desk, token())

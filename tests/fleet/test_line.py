@@ -1,4 +1,4 @@
-"""A lasting connection: whatever ends it, there is another soon."""
+"""A permanent connection: after any failure there is soon another."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def write_creds(bus: Bus, path: Path, lifetime: float = 3600) -> None:
 
 
 def hold(bus: Bus, path: Path, check: Callable[[Line], Awaitable[None]]) -> None:
-    """Run a check while a line of these credentials is kept; it answers what it is asked."""
+    """Run a check while a line with these credentials runs; it answers requests."""
 
     async def echo(message: Any) -> None:
         await message.respond(message.data)
@@ -63,7 +63,7 @@ def hold(bus: Bus, path: Path, check: Callable[[Line], Awaitable[None]]) -> None
 
 
 async def until_connection(line: Line, number: int) -> None:
-    """Wait until so many connections were made, and the last one stands."""
+    """Wait until this many connections were made, and the last one is up."""
     end = time.monotonic() + PATIENCE
     while line.connections < number or line.client is None:
         assert time.monotonic() < end, f"there is no connection {number}"
@@ -85,7 +85,7 @@ async def answers(bus: Bus) -> None:
 
 
 def test_a_server_that_dies_is_replaced_by_another(cluster: Bus, tmp_path: Path) -> None:
-    """The host is there again, at the other server, without anybody's doing."""
+    """The host reconnects to the other server by itself."""
     write_creds(cluster, tmp_path / "creds")
 
     async def check(line: Line) -> None:
@@ -134,7 +134,7 @@ def test_a_token_that_ends_is_followed_by_the_renewed_one(cluster: Bus, tmp_path
 def test_a_reading_task_that_is_gone_is_noticed(
     cluster: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """nats-py stays connected in name, and its flush() succeeds: another connection is made."""
+    """nats-py claims to be connected, and its flush() succeeds: a new connection is made."""
     monkeypatch.setattr("agent.fleet.line.FLEET", Quick())
     write_creds(cluster, tmp_path / "creds")
 
@@ -152,7 +152,7 @@ def test_a_reading_task_that_is_gone_is_noticed(
 def test_a_server_that_stands_still_is_noticed(
     cluster: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It holds the connection and answers nothing: another one is taken."""
+    """A server keeps the connection but does not answer: the line connects to another one."""
     monkeypatch.setattr("agent.fleet.line.FLEET", Quick())
     write_creds(cluster, tmp_path / "creds")
 
@@ -173,7 +173,7 @@ def test_a_server_that_stands_still_is_noticed(
 
 
 def test_bad_credentials_are_tried_again(cluster: Bus, tmp_path: Path) -> None:
-    """A file that is missing or spoiled is no reason to end: it may be renewed."""
+    """A missing or damaged file does not end the process, since it may be renewed."""
     (tmp_path / "creds").write_text("nothing")
 
     async def check(line: Line) -> None:

@@ -25,7 +25,7 @@ def test_the_documented_pair() -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_new_pair_comes_back_and_signs(role: str) -> None:
-    """Its first letters name the role; what it signs its public key verifies."""
+    """Its first letters name the role, and its public key verifies its signatures."""
     pair = KeyPair.generate(role)
     assert pair.public[0] == role
     assert pair.dump()[:2] == f"S{role}"
@@ -36,7 +36,7 @@ def test_a_new_pair_comes_back_and_signs(role: str) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_key_of_another_role_is_refused(role: str) -> None:
-    """Neither a seed nor a public key is taken for another role's."""
+    """A seed or public key of another role is refused."""
     pair = KeyPair.generate(role)
     for other in set(ROLES) - {role}:
         with pytest.raises(ValueError, match="role"):
@@ -100,7 +100,7 @@ def test_a_token_of_another_issuer_kind_or_content_is_refused() -> None:
 
 @given(st.text(max_size=50))
 def test_no_token_is_refused(text: str) -> None:
-    """Whatever text comes, BadToken is all that is raised."""
+    """Any text raises at most BadToken."""
     with pytest.raises(BadToken):
         jwt.decode(text, ISSUER.public, "user")
 

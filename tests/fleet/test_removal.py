@@ -52,7 +52,7 @@ def test_a_renewal_by_a_gateway_that_does_not_know_yet_is_void(desk: Desk, tmp_p
 
 
 def test_removed_keys_do_not_join_again(desk: Desk) -> None:
-    """They would be let in nowhere; the words say how to make others. No use is used up."""
+    """Removed keys are refused, and the text says how to make others. No use is counted."""
     host = Host()
     desk.revoked[host.keys.connector.public] = int(NOW) + WEEK
     with pytest.raises(Rejected, match=r"keys of .* were removed.* delete connector\.nk"):

@@ -1,4 +1,4 @@
-"""A server of the bus: what it listens for, and whom it takes into its cluster."""
+"""A server of the bus: its listeners, and which peers it accepts into its cluster."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_server_is_named_with_its_ports() -> None:
     ["", "a:", "a:0", "a:65536", "a:1:2:3", "a:x", "A", "a b", "-a", "a_b", 'a"b', "a\n", "é"],
 )
 def test_a_server_of_another_form_is_refused(text: str) -> None:
-    """Nothing gets into a configuration that is no host name and no port."""
+    """Only host names and ports get into a configuration."""
     with pytest.raises(ValueError, match=r"server|host name|port"):
         Server.parse(text)
 

@@ -1,4 +1,4 @@
-"""The end mark: an answer without one is none, whoever was killed or cut off, and when."""
+"""The end mark: an answer without one is discarded, at any point of an interruption."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_a_name_of_the_process_cannot_pose_as_other_fields(tmp_path: Path, name:
 
 @pytest.mark.parametrize("stat", ["", "42", "42 (x) S", "42 (x) S a b c"])
 def test_what_is_not_whole_is_not_known_to_have_ended(tmp_path: Path, stat: str) -> None:
-    """A damaged or empty file says nothing: whoever tidies up must leave that process alone."""
+    """A damaged or empty file gives no process id, so the clean-up must leave it alone."""
     (tmp_path / "42").mkdir()
     (tmp_path / "42" / "stat").write_text(stat)
     (tmp_path / "42" / "status").write_text("Uid:\t0\t0\t0\t0\n")

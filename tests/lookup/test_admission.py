@@ -202,7 +202,7 @@ def test_pams_child_asks_for_the_login_above_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", ["expired", "revoked", "journal lost"])
 def test_a_key_that_is_gone_admits_nobody(tmp_path: Path, what: str) -> None:
-    """Whoever was handed it and comes later is refused, also by a daemon that knows nothing."""
+    """A later login with the same key is refused, also by a restarted daemon."""
 
     async def scenario() -> None:
         async with opened(tmp_path) as desk:

@@ -34,7 +34,7 @@ class Disk:
         monkeypatch.setattr(Journal, "consume", consume)
 
     async def reached(self) -> None:
-        """Until something is being written, and whoever else has asked waits for that."""
+        """Wait until a write has begun, for which the other question waits."""
         await asyncio.to_thread(self._reached.wait, 20)
         for _ in range(20):
             await asyncio.sleep(0)

@@ -110,7 +110,7 @@ DAMAGED = [
 
 @pytest.mark.parametrize("text", DAMAGED)
 def test_a_damaged_file_is_no_absent_file(tmp_path: Path, handouts: HandOuts, text: str) -> None:
-    """Whoever asks learns that there is one; a login that it is about is refused."""
+    """A damaged file raises an error, since its login must be refused."""
     (tmp_path / "handed" / str(SSHD)).write_bytes(text.encode("latin-1"))
     with pytest.raises(ValueError):  # noqa: PT011 - also the JSON library's and the codec's
         handouts.read(SSHD)
@@ -126,7 +126,7 @@ def test_nothing_is_given_that_cannot_be_written_down(tmp_path: Path, handouts: 
 
 
 def test_a_folder_that_others_can_write_is_refused(tmp_path: Path) -> None:
-    """Whoever can remove a file there could use a key twice."""
+    """A user who can remove a file there could use a key twice."""
     folder = tmp_path / "open"
     folder.mkdir(mode=0o777)
     folder.chmod(0o777)

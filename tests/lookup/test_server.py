@@ -1,4 +1,4 @@
-"""The lookup socket: its line, its answers, and whoever connects to it and does not behave."""
+"""The lookup socket: its line, its answers, and misbehaving clients."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def gateway_url() -> str:
 
 
 def make_home(directory: Path, count: int = 1, gateways: Sequence[str] = (GATEWAY,)) -> Home:
-    """A fleet's home below `directory`, with so many servers on loopback."""
+    """A fleet's home below `directory`, with this many servers on loopback."""
     servers = tuple(Server("127.0.0.1", lasting_port(), lasting_port()) for _ in range(count))
     plan = Plan(
         tuple(gateways),
@@ -153,7 +153,7 @@ class Bus(Part):
         return self.of_creds(path, inbox_prefix=f"_INBOX.{name}")
 
     def system(self) -> Any:
-        """A client with the rights of the system account: whoever owns the servers."""
+        """A client with the rights of the system account, as one who controls the servers."""
         return self.of_creds(os.path.join(self.home.folder, "home", "keys", "system.creds"))
 
 

@@ -92,7 +92,7 @@ Acked = Callable[[str, str], None]
 
 
 class SimulatedHost:
-    """A host on one connection; whoever has it says when there is something to read.
+    """A host on one connection; the caller says when there is something to read.
 
     `up` is true once the server has taken its subscription.
     """

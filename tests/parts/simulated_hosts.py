@@ -133,7 +133,7 @@ class SimulatedHosts:
         return {**told, "acked": acked, "missing": missing}
 
     def _grow(self, count: int, within: float) -> None:
-        """Have so many hosts; the new ones come within so many seconds."""
+        """Connect this many hosts; the new ones come within this many seconds."""
         for number in range(self._first + len(self._hosts), self._first + count):
             self._hosts[number] = SimulatedHost(number, self._keys, self._acked.__setitem__)
             self._failures[number], self._left[number] = 0, []

@@ -61,7 +61,7 @@ class Simulation(Part):
             process.communicate()
 
     def grow(self, count: int, within: float = 0.0) -> None:
-        """Have so many hosts in all, evenly; those that are new come within so many seconds."""
+        """Connect this many hosts in all, evenly; the new ones come within this many seconds."""
         share = -(-count // self._wanted)
         self.count = share * self._wanted
         self._ask({"count": share, "within": within})

@@ -32,7 +32,7 @@ ALL: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Heard:
-    """A message on the bus, whoever it was meant for."""
+    """A message on the bus, for any receiver."""
 
     subject: str
     reply: str
@@ -73,7 +73,7 @@ class StolenBus(Part):
         self._run(self._say(subject, data, reply, headers))
 
     def say_many(self, subject: str, data: bytes, count: int) -> None:
-        """Publish it so many times, as fast as the server takes it."""
+        """Publish it this many times, as fast as the server accepts it."""
 
         async def say() -> None:
             assert self._client is not None

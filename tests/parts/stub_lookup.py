@@ -99,7 +99,7 @@ class Helper:
         return [*self._command, *arguments]
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Begin a run; whoever does so reads its stdout."""
+        """Start a run; the caller reads its stdout."""
         return subprocess.Popen(
             self.command(*arguments), env=SSHD_ENVIRONMENT, cwd=self.directory,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

@@ -22,7 +22,7 @@ PATIENCE = 60.0
 
 
 class User(Part):
-    """Whoever wants to log in: `home`, an environment with nothing of ours, and `config` for -F.
+    """A user who wants to log in: `home`, an environment with nothing of ours, and `config` for -F.
 
     `agent` starts an ssh-agent. `environment` is added. What is not written below `home` and `run`
     (the tmpfs of a session, by its name) is not written at all.

@@ -148,7 +148,7 @@ def test_a_drop_in_that_comes_later_keeps_sshd_as_it_was(
 
 
 def test_a_unit_and_files_can_be_chained(etc: Etc) -> None:
-    """Whoever keeps AWS's: ours, then that one with its own user, both by sshd's files."""
+    """Chained with AWS's command: ours runs first, then that one with its own user."""
     ubuntu(etc, AWS_DROP_IN.replace('ec2-instance-connect"', 'root"'))
     assert etc.run("enable", "--chain") == 0
     said = etc.sshd.effective()

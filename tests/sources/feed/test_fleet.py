@@ -1,4 +1,4 @@
-"""What the daemon makes of a fleet's messages: whoever carries them, it decides, and signs."""
+"""What the daemon does with a fleet's messages: it verifies, decides and signs."""
 
 from __future__ import annotations
 

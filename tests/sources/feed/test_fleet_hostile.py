@@ -47,7 +47,7 @@ def test_an_issuer_is_told_who_the_host_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", [["localhost"], ["192.0.2.1%eth0"], ["192.0.2.1 "], ["::01"]])
 def test_an_address_that_is_none_ends_the_connection(tmp_path: Path, wrong: list[str]) -> None:
-    """A connector that was taken over cannot have clients told anything but addresses."""
+    """A compromised connector can change only the addresses that clients see."""
 
     async def course(_: FleetHouse, peer: Peer) -> None:
         peer.say(Addresses(wrong))

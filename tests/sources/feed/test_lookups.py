@@ -102,7 +102,7 @@ def test_many_lookups_of_one_user_are_few_questions(tmp_path: Path) -> None:
 def test_a_source_that_is_silent_costs_half_a_second_and_then_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Five lookups wait in vain, of which the log has one line; no other waits until it answers."""
+    """Five lookups wait in vain, with one line in the log; no other waits until it answers."""
 
     async def course(at: House) -> None:
         peer = await at.attach()

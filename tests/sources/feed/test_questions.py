@@ -141,7 +141,7 @@ def test_a_source_that_goes_lets_everybody_go() -> None:
 
 
 def test_the_number_of_those_who_wait_is_bounded() -> None:
-    """Whoever comes then is answered at once, without; and one who leaves makes room."""
+    """A further lookup is answered at once without asking; one that ends makes room."""
 
     async def course(asked: Asked) -> None:
         waiting = [asked.ask() for _ in range(LIMITS.pull_waiting)]

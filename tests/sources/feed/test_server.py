@@ -1,4 +1,4 @@
-"""Who may speak on the source socket, and what becomes of whoever does not behave there."""
+"""Which processes may use the source socket, and how misbehaviour there is handled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text of key blocks: what is one, what is none, and that no block hides another."""
+"""The text of key blocks: which are valid, which are not, and that no block hides another."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_unknown_lines_are_signed_over_in_their_order() -> None:
     ],
 )  # fmt: skip
 def test_names_of_another_form_are_left_out(names: bytes) -> None:
-    """Who pushed and which request are for the audit alone: what is no name there is none."""
+    """Caller and request are only for the audit; malformed ones are left out."""
     (found,) = blocks(HEAD + names + KEY.encode() + b"\n" + SIGNATURE)
     assert (found.caller, found.request) == (None, None)
     assert names in found.signed
@@ -65,7 +65,7 @@ def test_names_of_another_form_are_left_out(names: bytes) -> None:
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\n\n\n", b"\n \t\n"])
 def test_blocks_end_with_an_empty_line_or_with_the_text(end: bytes) -> None:
-    """However many empty lines there are between blocks."""
+    """The number of empty lines between blocks does not matter."""
     body = b"\n\n" + GOOD + b"\n" + OTHER.rstrip(b"\n") + b"\n" + end
     assert [each.expires for each in blocks(body)] == [1800000060, 1800000061]
     assert reasons(body) == []
@@ -113,7 +113,7 @@ def test_a_timestamp_is_a_plain_number(end: str) -> None:
 
 
 def test_a_block_that_was_cut_off_is_refused_alone() -> None:
-    """No line feed at the end: what is missing is unknown, though it may be nothing else."""
+    """A last line without a line feed is refused: more of it may be missing."""
     body = GOOD + OTHER.rstrip(b"\n")
     assert [each.expires for each in blocks(body)] == [1800000060]
     assert reasons(body) == ["the block's last line has no line feed: it was cut off"]
@@ -179,6 +179,6 @@ def test_good_blocks_are_found_among_anything(pieces: list[bytes]) -> None:
 
 @given(st.binary(max_size=400))
 def test_no_bytes_break_the_reader(body: bytes) -> None:
-    """Whatever comes is blocks or refusals, and nothing else is raised."""
+    """Any bytes give blocks or refusals, and raise nothing."""
     assert all(isinstance(each, (Block, Rejected)) for each in read(body))
     assert blocks(GOOD + b"\n" + body)[0].expires == 1800000060

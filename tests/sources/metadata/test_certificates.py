@@ -63,7 +63,7 @@ def test_the_path_ends_at_the_first_configured_root(signer: Ec2Signer) -> None:
 
 
 def test_no_other_root_will_do(signer: Ec2Signer) -> None:
-    """None at all, one that issued nothing here, and one that merely has the same name."""
+    """No root, a root that issued nothing here, and another root with the same name."""
     signer.issue("impostor", "impostor", AUTHORITY, subject="/CN=Root 1")
     for roots in ((), ("impostor",), ("signer",)):
         with pytest.raises(Refused, match="no configured root"):
@@ -102,7 +102,7 @@ def other_name(signer: Ec2Signer) -> None:
 
 
 def other_domain(signer: Ec2Signer) -> None:
-    """What let anybody in, in 2020."""
+    """The attack published in 2020: the right name, with another domain appended."""
     signer.issue_signer("leaf", NAME + ".evil.example")
 
 
@@ -112,7 +112,7 @@ def other_san(signer: Ec2Signer) -> None:
 
 
 def wildcard(signer: Ec2Signer) -> None:
-    """A name that stands for many."""
+    """A wildcard name."""
     signer.issue_signer("leaf", NAME, "*." + NAME.partition(".")[2])
 
 
@@ -223,7 +223,7 @@ def test_a_chain_may_be_limited_in_length(signer: Ec2Signer) -> None:
 
 
 def test_a_chain_is_not_longer_than_any_real_one(signer: Ec2Signer) -> None:
-    """Nobody makes us check a thousand signatures."""
+    """The number of certificates is limited, so that a long chain cannot cost a thousand checks."""
     with pytest.raises(Refused, match="more than 8"):
         certificates.load(signer.chain(*["signer"] * 9))
 

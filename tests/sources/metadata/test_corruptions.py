@@ -1,4 +1,4 @@
-"""Every single corruption, through a real HTTP server: told with its reason, the others stand."""
+"""Every single corruption, through a real HTTP server, is reported; the other blocks stay valid."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_megabyte_of_blocks_is_read_no_further(ec2: Service) -> None:
 
 
 def test_one_bad_signature_beside_the_good_one_hides_nothing(ec2: Service) -> None:
-    """The same lines twice, of which the second are signed badly, or the first."""
+    """The same lines twice; the signature of the first or of the second is bad."""
     good = ec2.block(GOOD)
     head, _, _ = good.rpartition(GOOD.encode())
     bad = head + GOOD.encode() + b"\n" + b"QUFB\n\n"
@@ -86,7 +86,7 @@ def test_one_bad_signature_beside_the_good_one_hides_nothing(ec2: Service) -> No
 
 
 def test_what_was_verified_of_a_refused_block_is_told(ec2: Service) -> None:
-    """Whose push it was, where the signature says so; nothing that anybody could have written."""
+    """A refusal names the pusher only if the signature verifies it."""
     ec2.data.set_keys("alice", ec2.block(KEY, left=-1.0))
     (_, (ended,)) = ec2.ask()
     assert (ended.caller, ended.request_id) == (CALLER, REQUEST)
@@ -97,7 +97,7 @@ def test_what_was_verified_of_a_refused_block_is_told(ec2: Service) -> None:
 
 
 def test_a_refused_block_is_told_once(ec2: Service) -> None:
-    """However often it is fetched; and again to a daemon that has been started anew."""
+    """A refused block is reported once over many fetches, and again to a restarted daemon."""
 
     async def course(source: Source) -> None:
         ec2.data.set_keys("alice", ec2.block(KEY, left=-1.0))
@@ -140,7 +140,7 @@ def with_answer(answer: Callable[[Service], bytes]) -> Callable[[Service], None]
 
 
 def stale(ec2: Service) -> bytes:
-    """Good for a minute, two minutes ago."""
+    """An answer that was valid for a minute, two minutes ago."""
     made = ec2.signer.answer("signer", "intermediate", days=None, options=["-nmin", "1"])
     ec2.clock.advance(120)
     return made
@@ -195,7 +195,7 @@ def test_a_signer_that_is_not_to_be_trusted_has_signed_nothing(ec2: Service, wha
 
 
 def test_a_signer_that_has_gone_bad_signs_nothing_more(ec2: Service) -> None:
-    """What was found good holds no longer than its OCSP answer, and is then asked for again."""
+    """A verified signer is trusted until its OCSP answer ends, and is then checked again."""
 
     async def course(source: Source) -> None:
         ec2.data.set_keys("alice", ec2.block(KEY))

@@ -1,4 +1,4 @@
-"""How the metadata service is asked: token, one kept connection, and whatever it answers with."""
+"""Requests to the metadata service: the token, the kept connection, and hostile answers."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_what_is_missing_is_told(ec2: Service) -> None:
 
 
 def test_ocsp_answers_are_found_whatever_their_names(ec2: Service) -> None:
-    """EC2 once named them by SHA-256 instead, and all logins failed; no other name is followed."""
+    """EC2 once changed the hash in their names: any hash works, and other names are not read."""
 
     async def course(metadata: Metadata) -> None:
         assert len(await metadata.ocsp_answers()) == 3
@@ -141,7 +141,7 @@ def test_keys_are_read_up_to_a_megabyte(ec2: Service) -> None:
 
 
 def test_requests_share_one_connection(ec2: Service) -> None:
-    """However many ask at once; connecting anew each time would cost as much again."""
+    """Parallel questions share one connection; a new one each time would double the cost."""
     with counting(ec2.server) as connections:
 
         async def course(metadata: Metadata) -> None:

@@ -121,7 +121,7 @@ def old_algorithm(signer: Ec2Signer) -> bytes:
 
 
 def stale(signer: Ec2Signer) -> bytes:
-    """Good for a minute; an hour ago."""
+    """An answer that was valid for a minute, an hour ago."""
     return signer.answer("signer", "intermediate", days=None, options=["-nmin", "1"])
 
 

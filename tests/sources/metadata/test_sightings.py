@@ -1,4 +1,4 @@
-"""How long the key in a block lives: by EC2's end, by the boot clock, and never anew."""
+"""How long the key in a block lives: by EC2's end and by the boot clock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def block(expires: float, number: int = 0) -> Block:
 
 
 def test_a_key_lives_until_its_end_and_not_at_it() -> None:
-    """EC2's end is absolute: however late the block is seen, and however often."""
+    """EC2's end is absolute: it does not matter when or how often the block is seen."""
     clock = ManualClock()
     sightings, pushed = Sightings(clock), block(clock.wall() + 60)
     clock.advance(20)
@@ -33,7 +33,7 @@ def test_a_key_lives_until_its_end_and_not_at_it() -> None:
 
 
 def test_an_end_that_has_passed_is_told() -> None:
-    """A key that nobody was given: somebody may wonder why, and the host's clock may be wrong."""
+    """A key that expired before it was offered is reported, since a clock may be wrong."""
     clock = ManualClock()
     with pytest.raises(Ended, match="2027-01-15T08:00:00") as ended:
         Sightings(clock).left(block(clock.wall()))
@@ -41,7 +41,7 @@ def test_an_end_that_has_passed_is_told() -> None:
 
 
 def test_nothing_lives_longer_than_sixty_seconds() -> None:
-    """From when it was seen first, whatever EC2 says and wherever this host's clock stands."""
+    """At most 60 s from the first sight, for any end in the block and any wall clock."""
     clock = ManualClock()
     sightings, pushed = Sightings(clock), block(clock.wall() + 300)
     assert sightings.left(pushed) == 60.0
@@ -105,7 +105,7 @@ def test_memory_is_bounded_and_nothing_valid_is_forgotten() -> None:
 def test_no_course_of_the_clock_serves_it_after_a_minute(
     steps: list[tuple[float, int]], ahead: int
 ) -> None:
-    """Time passes and somebody sets the wall clock about: 60 s after its first sight it is over."""
+    """Random steps of time and of the wall clock: a key ends at most 60 s after its first sight."""
     clock = ManualClock()
     sightings, pushed, seen = Sightings(clock), block(clock.wall() + ahead), clock.boottime()
     sightings.left(pushed)

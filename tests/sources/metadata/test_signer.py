@@ -66,7 +66,7 @@ def test_any_change_to_what_is_signed_is_found(
 
 @pytest.mark.parametrize("salt", ["max", "0", "20", "31", "33", "64"])
 def test_the_salt_has_thirty_two_bytes(signer: Ec2Signer, checked: Signer, salt: str) -> None:
-    """And no other number of them, as AWS's scripts have it."""
+    """Only a salt of 32 bytes is accepted, as in AWS's scripts."""
     content = signer.block(ed25519_line(1)).partition(b"\nssh")[0]
     content += f"\n{ed25519_line(1)}\n".encode()
     body = content + wrapped(signer.sign(content, salt=salt)) + b"\n"

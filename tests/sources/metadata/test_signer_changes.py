@@ -1,4 +1,4 @@
-"""Who signs is looked at when that is due: changed, revoked, missing, and once for many pushes."""
+"""When the signer is checked again: changed, revoked, missing, and once for many pushes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_new_signer_is_noticed_by_its_signature(ec2: Service) -> None:
 
 
 def test_a_bad_signature_does_not_fetch_the_signer_each_time(ec2: Service) -> None:
-    """Once in a while: a block that stands there for a minute is no flood of requests."""
+    """The look for a new certificate is limited in rate, so bad blocks cause few requests."""
 
     async def course(source: Source) -> None:
         ec2.data.set_keys("alice", ec2.block(KEY).replace(b"#Caller=", b"#Caller=x"))
@@ -47,7 +47,7 @@ def test_a_bad_signature_does_not_fetch_the_signer_each_time(ec2: Service) -> No
 
 
 def test_a_bad_block_hides_no_good_one_while_the_signer_is_looked_for(ec2: Service) -> None:
-    """EC2 shows no certificate by then, or none that can be had: what was verified counts."""
+    """EC2 has no certificate now, or does not answer: the verified signer stays valid."""
 
     async def course(source: Source) -> None:
         ec2.data.set_keys("alice", ec2.block(KEY))
@@ -68,7 +68,7 @@ def test_a_bad_block_hides_no_good_one_while_the_signer_is_looked_for(ec2: Servi
 def test_a_changed_signer_that_is_not_to_be_trusted_ends_the_trust_in_the_old_one(
     ec2: Service,
 ) -> None:
-    """Blocks are refused for what is wrong with it, until nothing is any more."""
+    """Blocks are refused with the signer's fault as the reason, until the fault is mended."""
 
     async def course(source: Source) -> None:
         ec2.data.set_keys("alice", ec2.block(KEY))
@@ -89,7 +89,7 @@ def test_a_changed_signer_that_is_not_to_be_trusted_ends_the_trust_in_the_old_on
 
 
 def test_a_revocation_is_noticed_within_the_hour(ec2: Service) -> None:
-    """Though the answer that was good is good for a week: EC2 is asked again beforehand."""
+    """The good answer is valid for a week, but EC2 is asked again earlier."""
 
     async def course(source: Source) -> None:
         await source.prepare(0.0)
@@ -110,7 +110,7 @@ def test_a_revocation_is_noticed_within_the_hour(ec2: Service) -> None:
 
 
 def test_a_signer_that_is_not_shown_now_is_believed_until_its_end(ec2: Service) -> None:
-    """EC2 shows it only where a key was pushed: an idle hour costs the next push nothing."""
+    """EC2 shows its certificate only after a push; after an idle hour the next push still works."""
 
     async def course(source: Source) -> None:
         await source.prepare(0.0)
@@ -134,7 +134,7 @@ def test_a_signer_that_is_not_shown_now_is_believed_until_its_end(ec2: Service) 
 def test_a_block_without_its_signer_is_refused_and_told(
     ec2: Service, missing: str, reason: str
 ) -> None:
-    """Whoever wonders why gets an answer, also where EC2 shows nothing of who signs."""
+    """A block is refused with a reason, even when EC2 shows no certificate."""
     if missing == "too long":
         ec2.data.write("managed-ssh-keys/signer-cert", b"x" * (LIMITS.metadata_item_bytes + 1))
     for path in ec2.data.folder.glob(f"latest/meta-data/managed-ssh-keys/{missing}"):
@@ -169,7 +169,7 @@ def test_everything_is_checked_again_when_an_answer_expires(ec2: Service) -> Non
 
 
 def test_what_was_prepared_is_not_fetched_for_a_login(ec2: Service) -> None:
-    """The signer is there before the first push, and anew before it ends."""
+    """The signer is checked before the first push, and again before its end."""
 
     async def course(source: Source) -> None:
         await source.probe()

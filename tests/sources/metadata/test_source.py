@@ -1,4 +1,4 @@
-"""From blocks in the metadata to offers, through a real HTTP server: what is taken, and once."""
+"""From blocks in the metadata to offers, through a real HTTP server."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_push_costs_one_request_once_the_signer_is_known(ec2: Service) -> None
 
 
 def test_a_block_that_is_fetched_again_is_the_same_offer(ec2: Service) -> None:
-    """Its mark stays, its time runs on, and when that is over nobody is told of a refusal."""
+    """Its mark stays the same and its time runs on; its end is not reported as a refusal."""
 
     async def course(source: Source) -> None:
         ec2.data.set_keys("alice", ec2.block(KEY))
@@ -111,7 +111,7 @@ def test_many_refused_blocks_are_told_one_answer_after_the_other(ec2: Service) -
 
 
 def test_the_metadata_of_another_host_is_not_asked_for_keys(ec2: Service) -> None:
-    """Neither at first nor when it changes: it is said, and no key of it is looked at."""
+    """Another host's metadata is refused, at start and later, and its keys are not read."""
     foreign = "i-00000000000000001"
     ec2.data.set_keys("alice", ec2.block(KEY, instance=foreign))
 

@@ -1,4 +1,4 @@
-"""How sixtykeyd-ec2 looks after the metadata service while nobody asks it anything."""
+"""How sixtykeyd-ec2 watches the metadata service while it has no questions to answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.sources.metadata.serving import Service
 
 
 class Daemon:
-    """The source socket's other end: what it has heard, and a way to ask."""
+    """The daemon's end of the source socket: records messages, and asks questions."""
 
     def __init__(self) -> None:
         self.heard: asyncio.Queue[FromSource] = asyncio.Queue()
@@ -30,14 +30,14 @@ class Daemon:
             self.heard.put_nowait(from_source(line))
 
     async def health(self) -> bool:
-        """What it is told next of the metadata service."""
+        """The next report about the metadata service."""
         while not isinstance(message := await self.heard.get(), Health):
             pass
         return message.well
 
 
 def test_a_defect_does_not_end_the_watch(ec2: Service, tmp_path: Path) -> None:
-    """It is logged, and a service that goes away afterwards is still told of."""
+    """The error is logged, and a later failure of the service is still reported."""
 
     async def course() -> None:
         daemon, failed = Daemon(), asyncio.Event()
