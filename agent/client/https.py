@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from typing import Any, Optional
 
 
+_IN_PATHS = dict.fromkeys(map(ord, "/-._~"), "x")
+
+
 class Answer:
     """Status, headers (lower-case names) and body."""
 
@@ -36,7 +39,10 @@ class Address:
             host, port = self.authority, {"http": "80", "https": "443"}.get(scheme, "")
         self.host = host.strip("[]")
         self.tls = scheme == "https"
-        if scheme not in ("http", "https") or not self.host or not port.isdigit() or "@" in rest:
+        # Signatures have other characters of a path encoded, which nobody needs here.
+        plain = self.path.isascii() and self.path.translate(_IN_PATHS).isalnum()
+        good = scheme in ("http", "https") and plain and _number(port) and "@" not in rest
+        if not self.host or not self.host.isprintable() or " " in self.host or not good:
             words = f"the endpoint {url!r} is no URL such as https://keys.example:8060"
             raise Trouble(AWAY, "Endpoint", words)
         self.port = int(port)

@@ -16,6 +16,8 @@ from agent.commands.trouble import REFUSED, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agent.client.folders import Environment
 
 # Exclude names with ' or \, which could end the quotes around a name in a shell command.
@@ -73,6 +75,34 @@ def options(environ: Environment) -> list[str]:
         "KnownHostsCommand": _known_hosts_command(known),
     }
     return [f"-o{name}={value}" for name, value in chosen.items()]
+
+
+# Options of ssh(1) that take a value.
+_VALUED = frozenset("BDEFIJLOPQRSWbceilmopw")
+
+
+def check_names(words: Sequence[str]) -> None:
+    """Raise Trouble where the host or user of ssh's words could end the quotes of ProxyCommand.
+
+    The block of `ssh-config` does not match such a name; options hold for every name.
+    """
+    left, names = list(words), 0
+    while left and names < 2:
+        word = left.pop(0)
+        if not word.startswith("-") or word == "-":
+            names += 1
+            # What follows the host, and is no option, is the command: that is a shell's to read.
+            _check_quotes(word if names == 1 else "")
+        for place, letter in enumerate(word) if word.startswith("-") else ():
+            if letter in _VALUED:
+                value = word[place + 1 :] or (left.pop(0) if left else "")
+                _check_quotes(value if letter == "l" else "")
+                break
+
+
+def _check_quotes(name: str) -> None:
+    if not name.isprintable() or set("'\\") & set(name):
+        raise Trouble(REFUSED, "Name", f"{name!r} is no name of a user or a host")
 
 
 def _known_hosts_command(known: str) -> str:

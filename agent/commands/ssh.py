@@ -39,6 +39,7 @@ def run(options: Options, words: Sequence[str]) -> int:
     platform.check()
     from agent.client import known_hosts, private_agent, session_key, settings, ssh_config
 
+    ssh_config.check_names(words)
     # The proxy that ssh runs is told what we were told.
     told = {f"SIXTYKEY_{name.upper()}": str(value) for name, value in options.given().items()}
     if "SIXTYKEY_CONFIG" in told:

@@ -133,6 +133,17 @@ def test_a_name_that_begins_like_this_machine_is_not_this_machine(url: str) -> N
         https.Address(url).check_private()
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1/a b", "http://127.0.0.1/a\r\nX-Evil: 1", "http://127.0.0.1/a%20b",
+     "http://127.0.0.1:1/?x", "http://127.0.0.1\r\nX-Evil: 1", "http://a b/", "http://h:\xb2/"],
+)  # fmt: skip
+def test_an_endpoint_is_a_plain_url(url: str) -> None:
+    """No header can be smuggled in with it, and its path is one that is signed as it is sent."""
+    with pytest.raises(Trouble, match="is no URL"):
+        https.Address(url)
+
+
 @pytest.mark.parametrize("region", ["x.evil.example/", "evil.example#", "a@evil", "\xe9", ""])
 def test_a_region_cannot_name_another_host(region: str) -> None:
     """AWS's endpoint is made from it: a slash in it would send the push to somebody else."""

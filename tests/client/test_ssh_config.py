@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.client import platform
+from agent.client import platform, ssh_config
 from agent.commands.trouble import Trouble
 from tests.parts.host import tool, work_directory
 from tests.parts.user import User
@@ -144,3 +144,35 @@ def test_nothing_of_linux_alone_is_imported(user: User) -> None:
         "print(leases.boottime() > 0)\n"
     )
     assert good(user.do(sys.executable, "-c", program)).out == "True\n"
+
+
+BAD = "web-'$(id)'"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[BAD], ["-v", BAD], [f"{BAD}@web-1"], ["-l", BAD, "web-1"], [f"-vl{BAD}", "web-1"],
+     ["-p22", "--", BAD], ["web-1", "-l", BAD, "true"], ["-o", "Port=22", BAD], ["a\\b@web-1"],
+     ["web-1\n"]],
+)  # fmt: skip
+def test_sixtykey_ssh_takes_no_name_that_ends_a_shells_quotes(words: list[str]) -> None:
+    """ProxyCommand has host and user in quotes: as words of ssh's, they are found and refused."""
+    with pytest.raises(Trouble, match="no name of a user or a host"):
+        ssh_config.check_names(words)
+
+
+def test_sixtykey_ssh_refuses_a_name_that_the_block_skips(user: User) -> None:
+    """Whatever the version of ssh: before a key is made, or ssh is started."""
+    done = user.sixtykey("ssh", "--print-command", BAD)
+    assert (done.code, done.out) == (1, "")
+    assert "no name of a user or a host" in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["web-1", "echo 'a'"], ["-o", "SendEnv=A'B", "web-1", "-t", "printf '\\n'"], ["-vv"],
+     ["-L", "8080:localhost:80", "ec2-user@web-1", "true", "-l", "'"], ["fe80::1%eth0"], ["-l"]],
+)  # fmt: skip
+def test_what_is_no_name_may_have_quotes(words: list[str]) -> None:
+    """The command and other options are not looked at."""
+    ssh_config.check_names(words)
