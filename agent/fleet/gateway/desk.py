@@ -16,14 +16,17 @@ import sqlite3
 from typing import Optional
 
 from agent.audit.record import Audit, Record
+from agent.config.document import Problems
 from agent.fleet.documents import Rejected
 from agent.fleet.enrolment import Enrolment
+from agent.fleet.membership import JOIN, LEAVE, RENEWAL, HostRequest
 from agent.host.clock import Clock
 from agent.sources.api.message import Request, Response, one_source
 
 log = logging.getLogger("sixtykeyd")
 PREFIX = b"/fleet/"
 _KINDS = {b"/fleet/join": "join", b"/fleet/renew": "renew", b"/fleet/leave": "leave"}
+_DOCUMENTS = {"join": JOIN, "renew": RENEWAL, "leave": LEAVE}
 _REJECTED, _UNKNOWN, _FAILED = 403, 404, 500
 
 
@@ -50,7 +53,7 @@ class Desk:
         )
         try:
             async with self._turn:
-                membership = await asyncio.get_running_loop().run_in_executor(
+                membership, record.instance = await asyncio.get_running_loop().run_in_executor(
                     None, self._decide, kind, request.body
                 )
         except Rejected as error:
@@ -58,17 +61,22 @@ class Desk:
             group = ("stranger", one_source(request.peer.source))
             self._audit.sample(record, group, self._clock.boottime())
             return Response(_REJECTED, {"error": str(error)})
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, Problems) as error:
             log.error("a host cannot %s: %s", kind, error)
-            return Response(_FAILED, {"error": "the registry cannot be used at present"})
-        self._audit.record(record)
+            words = "the registry, or a file of the fleet's, cannot be used at present"
+            return Response(_FAILED, {"error": words})
+        # A host may renew, or ask to join again, as often as it likes.
+        self._audit.sample(record, (record.event, str(record.instance)), self._clock.boottime())
         return Response(200, {} if membership is None else {"membership": membership.decode()})
 
-    def _decide(self, kind: str, body: bytes) -> Optional[bytes]:
+    def _decide(self, kind: str, body: bytes) -> tuple[Optional[bytes], str]:
+        """The membership, none for a leave, and whose it is. Raises Rejected."""
         now = self._clock.wall()
+        membership: Optional[bytes] = None
         if kind == "join":
-            return self._enrolment.join(body, now)
-        if kind == "renew":
-            return self._enrolment.renew(body, now)
-        self._enrolment.leave(body, now)
-        return None
+            membership = self._enrolment.join(body, now)
+        elif kind == "renew":
+            membership = self._enrolment.renew(body, now)
+        else:
+            self._enrolment.leave(body, now)
+        return membership, HostRequest.open(body, _DOCUMENTS[kind], now).host

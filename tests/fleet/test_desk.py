@@ -1,0 +1,82 @@
+"""What a gateway's desk answers and records when hosts ask it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+
+from agent.audit.history import History
+from agent.audit.record import Audit
+from agent.config.document import Problems
+from agent.config.limits import LIMITS
+from agent.fleet import membership
+from agent.fleet.gateway.desk import Desk as GatewayDesk
+from agent.sources.api.message import Peer, Request, Response
+from tests.fleet.members import Desk, Host, token
+from tests.fleet.messages import ISSUER, NOW
+from tests.parts.clock import ManualClock
+from tests.parts.daemon import INSTANCE_ID
+
+
+class At:
+    """A desk, and its audit."""
+
+    def __init__(self, folder: Path) -> None:
+        self.enrolment = Desk(folder)
+        self.records: list[dict[str, Any]] = []
+        self._clock = ManualClock(wall=NOW)
+        self._audit = Audit(self._write, self._clock, History())
+
+    def _write(self, line: bytes, *_: object) -> None:
+        self.records.append(json.loads(line))
+
+    def ask(self, kind: str, body: bytes, times: int = 1) -> Response:
+        """Ask so often; the last answer."""
+
+        async def run() -> Optional[Response]:
+            desk = GatewayDesk(self.enrolment, "", self._audit, self._clock)
+            request = Request(b"POST", b"/fleet/" + kind.encode(), (), body, Peer("192.0.2.1"))
+            answer = None
+            for _ in range(times):
+                answer = await desk.answer(request)
+            return answer
+
+        answer = asyncio.run(run())
+        assert answer is not None
+        return answer
+
+
+def test_the_audit_names_the_host(tmp_path: Path) -> None:
+    """Once it is verified: who has joined, and who has left."""
+    at, host = At(tmp_path), Host()
+    joining = host.ask(membership.JOIN, token().dump(ISSUER))
+    assert at.ask("join", joining).status == 200
+    assert at.ask("join", b"{}").status == 403
+    told = [(each["event"], each["outcome"], each.get("instance")) for each in at.records]
+    assert told == [("fleet-join", "allowed", INSTANCE_ID), ("fleet-join", "refused", None)]
+
+
+def test_one_host_does_not_fill_the_audit(tmp_path: Path) -> None:
+    """It may ask again as often as it likes: some records, and then a sum."""
+    at, host = At(tmp_path), Host()
+    joining = host.ask(membership.JOIN, token().dump(ISSUER))
+    assert at.ask("join", joining, times=3 * int(LIMITS.sampled_burst)).status == 200
+    assert 1 <= len(at.records) <= LIMITS.sampled_burst + 1
+
+
+def test_files_that_cannot_be_used_are_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """500 in words, not the end of the connection."""
+    at = At(tmp_path)
+
+    def fail(*_: object) -> bytes:
+        raise Problems(["fleet.json: not readable"])
+
+    monkeypatch.setattr(at.enrolment, "join", fail)
+    answer = at.ask("join", b"{}")
+    assert (answer.status, "cannot be used" in answer.body["error"]) == (500, True)
