@@ -27,8 +27,8 @@ from agent.host.clock import Clock
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a host has said; `asked` is when (boot clock, s), `of` its connection then, if known."""
+class KnownHost:
+    """A host's verified answer, when it was asked (boot clock, s), and over which connection."""
 
     certificate: HostCertificate
     description: Description
@@ -53,7 +53,7 @@ class Directory:
         self._issuers = issuers
         self._servers = servers
         self._clock = clock
-        self._told: dict[str, Told] = {}
+        self._cache: dict[str, KnownHost] = {}
         self._connections: Mapping[str, Connection] = {}
         self._looked = float("-inf")
         # Made at first use: before Python 3.10 a lock belongs to the event loop that made it.
@@ -70,8 +70,8 @@ class Directory:
                     raise NoAnswer("the bus is not reachable")
                 self._connections = await roster.connections(client, self._servers())
                 self._looked = self._clock.boottime()
-                for gone in self._told.keys() - self._connections.keys():
-                    del self._told[gone]
+                for gone in self._cache.keys() - self._connections.keys():
+                    del self._cache[gone]
         return self._connections
 
     async def tags(self, host: str) -> Mapping[str, str]:
@@ -84,11 +84,11 @@ class Directory:
         except NobodyThere:
             return {}
 
-    async def describe(self, asked: Iterable[Connection]) -> Sequence[tuple[Connection, Told]]:
+    async def describe(self, asked: Iterable[Connection]) -> Sequence[tuple[Connection, KnownHost]]:
         """Describe each of these hosts; those that do not answer are left out."""
         turns = asyncio.Semaphore(FLEET.asked_at_once)
 
-        async def one(connection: Connection) -> Optional[tuple[Connection, Told]]:
+        async def one(connection: Connection) -> Optional[tuple[Connection, KnownHost]]:
             async with turns:
                 try:
                     return connection, await self._known(connection.host, connection)
@@ -98,15 +98,15 @@ class Directory:
         found = await asyncio.gather(*map(one, asked))
         return [each for each in found if each is not None]
 
-    async def _known(self, host: str, connection: Optional[Connection]) -> Told:
+    async def _known(self, host: str, connection: Optional[Connection]) -> KnownHost:
         """The host's recent answer over this connection. Raises NobodyThere, NoAnswer."""
-        now, known = self._clock.boottime(), self._told.get(host)
+        now, known = self._clock.boottime(), self._cache.get(host)
         fresh = known is not None and now - known.asked < FLEET.told_seconds
         if known is not None and fresh and connection in (None, known.of):
             self._check(known.certificate)
             return known
-        told = self._told[host] = await self._ask(host, connection)
-        return told
+        found = self._cache[host] = await self._ask(host, connection)
+        return found
 
     def _check(self, certificate: HostCertificate) -> None:
         try:
@@ -114,7 +114,7 @@ class Directory:
         except Rejected as error:
             raise NobodyThere(str(error)) from None
 
-    async def _ask(self, host: str, connection: Optional[Connection]) -> Told:
+    async def _ask(self, host: str, connection: Optional[Connection]) -> KnownHost:
         issuers, wall = self._issuers(), self._clock.wall()
         inquiry = Inquiry(host, int(wall * 1000), secrets.token_bytes(messages.NONCE_BYTES))
         sealed = inquiry.seal(issuers.signer)
@@ -127,7 +127,7 @@ class Directory:
             description = Description.open(answer, host, certificate.key, digest)
         except Rejected as error:
             raise NoAnswer(f"the answer of {host} cannot be believed: {error}") from None
-        return Told(certificate, description, asked, connection)
+        return KnownHost(certificate, description, asked, connection)
 
 
 def named(connections: Iterable[Connection], names: Sequence[str]) -> list[Connection]:

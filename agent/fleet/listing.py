@@ -7,10 +7,10 @@ from typing import Any, Callable
 
 from agent.config import patterns
 from agent.config.fleet_limits import FLEET
-from agent.fleet.directory import Directory, Told, named
+from agent.fleet.directory import Directory, KnownHost, named
 from agent.fleet.roster import Connection
 
-Visible = Callable[[Told], bool]
+Visible = Callable[[KnownHost], bool]
 """Whether the caller may see a host."""
 
 
@@ -31,17 +31,17 @@ async def page(
     shown: list[dict[str, Any]] = []
     while left and len(shown) < most:
         batch, left = left[: FLEET.asked_at_once], left[FLEET.asked_at_once :]
-        for connection, told in await directory.describe(batch):
+        for connection, host in await directory.describe(batch):
             if len(shown) == most:
                 return shown, str(shown[-1]["InstanceId"])
-            if _fits(told, names) and visible(told):
-                shown.append(describe(connection, told))
+            if _fits(host, names) and visible(host):
+                shown.append(describe(connection, host))
     return shown, str(shown[-1]["InstanceId"]) if left else ""
 
 
-def describe(connection: Connection, told: Told) -> dict[str, Any]:
+def describe(connection: Connection, known: KnownHost) -> dict[str, Any]:
     """One host, for people and programs."""
-    certificate, description = told.certificate, told.description
+    certificate, description = known.certificate, known.description
     return {
         "InstanceId": certificate.host,
         "Name": certificate.name,
@@ -56,8 +56,8 @@ def describe(connection: Connection, told: Told) -> dict[str, Any]:
     }
 
 
-def _fits(told: Told, names: Sequence[str]) -> bool:
-    certificate = told.certificate
+def _fits(known: KnownHost, names: Sequence[str]) -> bool:
+    certificate = known.certificate
     return not names or any(
         patterns.matches(each, names) for each in (certificate.host, certificate.name)
     )

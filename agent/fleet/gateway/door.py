@@ -11,7 +11,7 @@ from agent.config.fleet_limits import FLEET
 from agent.config.key_policy import KeyPolicy
 from agent.fleet import listing
 from agent.fleet.caller import NoAnswer
-from agent.fleet.directory import Directory, Told
+from agent.fleet.directory import Directory, KnownHost
 from agent.fleet.gateway.metrics import Histogram
 from agent.sources.api.door import Taker
 from agent.sources.api.errors import ApiError, InvalidArgsException, ValidationError
@@ -116,8 +116,8 @@ class GatewayDoor(NetworkDoor):
         credential, source = principal.credential, request.peer.source
         credential.check_source(source)
 
-        def visible(told: Told) -> bool:
-            certificate = told.certificate
+        def visible(known: KnownHost) -> bool:
+            certificate = known.certificate
             return credential.may_reach(certificate.host, certificate.tags)
 
         try:
