@@ -29,8 +29,9 @@ ANSWER_BYTES = 64 * 1024 * 1024
 HEAD_BYTES = 32 * 1024
 # Hosts that a gateway may list in all: twice the largest fleet. One that lies has no end.
 HOSTS_MOST = 200_000
-# Keys of one host: sshd has one of each of four kinds, twice that while they are replaced.
-HOST_KEYS_MOST, HOST_KEY_CHARACTERS = 16, 4096
+# Keys of one host: as many and as long as a gateway takes from it (fleet_limits.py), or one host
+# could have every list refused.
+HOST_KEYS_MOST, HOST_KEY_CHARACTERS = 32, 4096
 
 # Between two attempts to connect (RFC 8305, section 8), and for all attempts together (seconds).
 ATTEMPT_DELAY_SECONDS = 0.25

@@ -23,7 +23,8 @@ from agent.fleet.messages import DIGEST_BYTES, NONCE_BYTES
 from agent.fleet.signing import PrivateKey, PublicKey
 
 INQUIRY, DESCRIPTION = "inquiry", "description"
-_KEY_TYPE = re.compile(r"[a-z0-9@.-]{1,64}", re.ASCII)
+# It becomes a line of known_hosts, and what begins with @ is a marker there (sshd(8)).
+_KEY_TYPE = re.compile(r"[a-z0-9][a-z0-9@.-]{0,63}", re.ASCII)
 
 
 @dataclass(frozen=True)

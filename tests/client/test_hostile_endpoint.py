@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import os
@@ -19,6 +20,8 @@ from agent.client.sigv4 import Credential
 from agent.commands import hosts as hosts_command
 from agent.commands import options, why_host
 from agent.commands.trouble import Trouble
+from agent.config.fleet_limits import FLEET
+from agent.fleet import description
 from tests.parts.host import ROOT, tool
 from tests.parts.part import Part
 
@@ -107,11 +110,26 @@ def test_a_list_of_hosts_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(liar.requests) == 6
 
 
-@pytest.mark.parametrize("host_keys", [["ssh-ed25519 AAAA"] * 17, ["ssh-rsa " + "A" * 5000]])
+@pytest.mark.parametrize("host_keys", [["ssh-ed25519 AAAA"] * 33, ["ssh-rsa " + "A" * 5000]])
 def test_a_host_has_few_and_short_keys(host_keys: list[str]) -> None:
     """ssh reads them all at each connection, and they share a file with other hosts' keys."""
     with pytest.raises(ValueError, match="key"):
         hosts.Host.of({"InstanceId": "i-1", "AvailabilityZone": "z", "HostKeys": host_keys})
+
+
+@pytest.mark.parametrize("kind", ["ssh-ed25519", "@cert-authority", "-x", ".x", "x" * 64])
+def test_no_host_of_a_fleet_can_have_every_list_refused(kind: str) -> None:
+    """Whatever a gateway takes as a host's keys, whoever asks for the list takes too."""
+    raw = len(kind).to_bytes(4, "big") + kind.encode()
+    key = f"{kind} {base64.b64encode(raw).decode()}"
+    try:
+        description.host_key(key)
+    except ValueError:
+        return
+    long = "ssh-rsa " + "A" * FLEET.host_key_characters
+    told = [key] * (FLEET.list_items - 1) + [long]
+    found = {"InstanceId": "i-1", "AvailabilityZone": "z", "HostKeys": told}
+    assert hosts.Host.of(found).host_keys == told
 
 
 def test_a_host_has_few_addresses() -> None:
