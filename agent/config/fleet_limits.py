@@ -56,6 +56,9 @@ class FleetLimits:
     claims_seconds: float = 3.0
     # Connections that a server of the bus tells of at once, and how long it may take for it.
     listed: int = 1000
+    # How many of these lists are asked for: a server takes 100,000 connections. One that was taken
+    # over could go on for ever.
+    lists: int = 100
     listing_seconds: float = 2.0
     # How long it is remembered who is connected, and what a host has said of itself: whoever
     # watches the list, or completes names, asks again and again.

@@ -47,7 +47,7 @@ async def connections(client: Client, servers: int) -> dict[str, Connection]:
     """
     found: dict[str, Connection] = {}
     offset, more = 0, True
-    while more:
+    while more and offset < FLEET.listed * FLEET.lists:
         answers = await _ask(client, offset, servers)
         if not answers and not offset:
             raise NoAnswer("no server of the bus says who is connected")
@@ -58,7 +58,7 @@ async def connections(client: Client, servers: int) -> dict[str, Connection]:
                 before = found.get(each.host)
                 if before is None or each.since > before.since:
                     found[each.host] = each
-            more = more or len(answer["data"].get("connections") or ()) == FLEET.listed
+            more = more or len(_listed(answer)) == FLEET.listed
         offset += FLEET.listed
     return found
 
@@ -97,7 +97,7 @@ def _page(answer: dict[str, Any]) -> list[Connection]:
     server = answer.get("server")
     name = str(server.get("name", "")) if isinstance(server, dict) else ""
     found = []
-    for each in answer["data"].get("connections") or ():
+    for each in _listed(answer)[: FLEET.listed]:
         try:
             host, _, called = str(each["name"]).partition(" ")
             patterns.instance_id(host)
@@ -106,3 +106,9 @@ def _page(answer: dict[str, Any]) -> list[Connection]:
         except (KeyError, TypeError, ValueError, AttributeError):
             continue
     return found
+
+
+def _listed(answer: dict[str, Any]) -> list[Any]:
+    """The connections in one server's answer, unchecked; none where that is no list."""
+    found = answer["data"].get("connections")
+    return found if isinstance(found, list) else []

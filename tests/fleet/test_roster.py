@@ -1,0 +1,67 @@
+"""What a server of the bus that was taken over can do to whoever asks it for its connections."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from agent.config.fleet_limits import FLEET
+from agent.fleet import roster
+from agent.fleet.roster import Connection
+from tests.parts.daemon import INSTANCE_ID
+
+HOST = {"name": f"{INSTANCE_ID} web-1", "start": "2026-01-01T00:00:00Z", "cid": 7}
+
+
+class HostileServer:
+    """In the place of a connection to the bus: each question gets this answer."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = json.dumps({"server": {"name": "bus-1"}, "data": data}).encode()
+        self.asked = 0
+
+    def new_inbox(self) -> str:
+        """Where the answer comes."""
+        return "_INBOX.1"
+
+    async def subscribe(self, _: str) -> HostileServer:
+        """The subscription."""
+        return self
+
+    async def publish(self, *_: object, reply: str) -> None:
+        """A question."""
+        assert reply
+        self.asked += 1
+
+    async def next_msg(self, timeout: float) -> HostileServer:
+        """The message."""
+        assert timeout
+        return self
+
+    async def unsubscribe(self) -> None:
+        """No more."""
+
+
+def test_a_server_without_end_is_asked_no_more_than_a_server_can_have() -> None:
+    """Each of its answers says that there are more; a gateway's memory and time end it."""
+    server: Any = HostileServer({"connections": [HOST] * FLEET.listed})
+    found = asyncio.run(roster.connections(server, 1))
+    assert list(found) == [INSTANCE_ID]
+    assert server.asked == FLEET.lists
+
+
+@pytest.mark.parametrize("listed", [5, "x" * 1000, {"a": 1}, [5, None, {}], None])
+def test_what_is_no_list_of_connections_is_none(listed: Any) -> None:
+    """It is not an error that would end the list of hosts, or the metrics."""
+    server: Any = HostileServer({"connections": listed})
+    assert asyncio.run(roster.connections(server, 1)) == {}
+
+
+def test_a_host_is_found_beside_what_is_none() -> None:
+    """Entries of another form are left out."""
+    server: Any = HostileServer({"connections": [5, HOST]})
+    expected = Connection(INSTANCE_ID, "web-1", "2026-01-01T00:00:00Z", "bus-1", 7)
+    assert asyncio.run(roster.connections(server, 1)) == {INSTANCE_ID: expected}
