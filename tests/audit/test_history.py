@@ -64,7 +64,7 @@ def test_lookups_in_a_row_are_one() -> None:
 
 
 def test_lookups_do_not_displace_pushes() -> None:
-    """Whoever tries to log in a thousand times hides nothing of what was pushed."""
+    """A thousand login attempts hide nothing of what was pushed."""
     history = History()
     note(history, record(request_id="the push"), 1.0)
     for number in range(1000):

@@ -1,4 +1,4 @@
-"""agent/audit/lines.py: lines reach whoever reads, and no reader is ever waited for."""
+"""agent/audit/lines.py: lines reach the reader, and the daemon never waits for it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_full_pipe_is_waited_for_in_memory_and_not_in_a_call(pipe: tuple[int, 
 
 
 def test_others_never_take_the_room_that_is_kept(pipe: tuple[int, int]) -> None:
-    """However many refusals wait, what lets somebody in afterwards finds its room."""
+    """Any number of waiting refusals leaves room for later records that grant access."""
     reader, writer = pipe
     filled = fill(reader, writer)
     lines = LineWriter(writer, room=1000, kept=1000)
@@ -175,7 +175,7 @@ def test_no_line_is_lost_unless_it_is_counted(lines_sent: list[tuple[bool, int]]
 
 
 def test_a_pipe_without_a_reader_is_no_error(pipe: tuple[int, int]) -> None:
-    """Whoever read the log is gone: the daemon goes on, and knows how much was lost."""
+    """The log's reader is gone: the daemon continues, and knows how much was lost."""
     reader, writer = pipe
     fill(reader, writer)
     lines = LineWriter(writer)

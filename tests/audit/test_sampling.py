@@ -12,12 +12,12 @@ REFUSED, GIVEN = ("push", "AuthException"), ("lookup", "given")
 
 
 def admitted(sampler: Sampler, times: int, group: tuple[str, str], now: float = 0.0) -> int:
-    """How many of so many decisions of a group are written."""
+    """How many of `count` decisions of a group are written."""
     return sum(sampler.admit(REFUSED, group, now) for _ in range(times))
 
 
 def test_the_first_of_each_group_are_written() -> None:
-    """So many at once, then so many a second; a quiet group gets its burst back, and no more."""
+    """A burst, then a rate per second; a quiet group gets its burst back, and no more."""
     sampler, group = Sampler(), ("replay", "AKIA")
     assert admitted(sampler, 1000, group) == LIMITS.sampled_burst
     assert admitted(sampler, 1000, group, 3.0) == 3 * LIMITS.sampled_per_second
@@ -33,7 +33,7 @@ def test_one_group_does_not_silence_another() -> None:
 
 
 def test_a_crowd_of_sources_has_one_bound() -> None:
-    """However many sources send one request each, so many records there are, and no more."""
+    """Many sources that send one request each share one limit of records."""
     sampler = Sampler()
     crowd = sum(admitted(sampler, 1, ("stranger", f"source {n}")) for n in range(50_000))
     assert crowd == LIMITS.sampled_total_burst

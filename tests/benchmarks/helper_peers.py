@@ -22,7 +22,7 @@ def pairs_of(kind: str) -> int:
 
 
 def vs_static_c(name: str, kind: str) -> Figure:
-    """The limit: what no helper can beat, since it does nothing else."""
+    """The limit that no helper can beat: a program that only asks."""
     with work_directory() as directory, helper(kind) as ours:
         key, other = make_key(directory), make_key(directory, "other")
         start = [*ours.start(directory), "--socket", ours.served.lookup_socket]

@@ -22,7 +22,7 @@ RATE = {"push": {"rate": {"per_credential": 1_000_000, "total": 1_000_000}}}
 
 
 def timed(path: str, count: int) -> list[float]:
-    """Milliseconds of so many lookups, one every millisecond or so."""
+    """The milliseconds of `count` lookups, about one every millisecond."""
     taken = []
     for _ in range(count):
         start = time.perf_counter()

@@ -55,7 +55,7 @@ def signed_pushes(count: int, user: str = "user") -> list[bytes]:
 
 
 def fresh_keys(served: RunningDaemon, count: int) -> list[bytes]:
-    """Push so many keys, each for a user of its own; sshd's questions for them."""
+    """Push this many keys, each for its own user; returns sshd's questions for them."""
     keys = {f"user{next(_USERS)}": ed25519_key() for _ in range(count)}
     with Raw(served.push_socket) as raw:
         for user, key in keys.items():

@@ -38,7 +38,7 @@ def test_every_problem_is_found_at_once_with_its_path() -> None:
 
 
 def test_a_key_without_a_value_is_a_problem_for_every_reader() -> None:
-    """Its items may be commented out: whoever wrote the key did not mean its default."""
+    """Its items may be commented out: a key without a value does not mean the default."""
     found: list[str] = []
     root = section("a:\nb: ~\nc: null\nd:\ne:\nf:\n  # x: 1\ng: {h: }\n", found)
     root.text("a", "default")

@@ -57,7 +57,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
 
 
 def test_the_journals_former_default_is_todays() -> None:
-    """Whoever wrote 0.1.0's default down would have a journal in a folder that is root's now."""
+    """With 0.1.0's default written down, the journal would be in a folder that root owns now."""
     assert config_file.parse("journal: /run/sixtykey/leases.db", "c") == config.Config()
 
 

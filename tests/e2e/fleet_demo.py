@@ -127,7 +127,7 @@ class Demo:
         self.screen.saw(f"{self.gateways[0].url} is gone")
 
     def cut_off(self) -> None:
-        """Whoever pushes to a host that is away learns of it at once."""
+        """A push to a host that is away is refused at once."""
         host = self.hosts[-1]
         self.screen.step(
             f"{host.name} is cut off: a push says so at once, and its own sshd goes on"

@@ -25,7 +25,7 @@ from tests.parts.raw import Raw
 from tests.parts.signed import Signer, push, sign
 
 FLOODER: dict[str, Any] = {**CREDENTIAL, "access_key_id": "AKIAFLOODER000000000"}
-"""A credential that is used by whoever floods."""
+"""The credential that the flood uses."""
 
 # Requests in one write: the daemon is kept busy, and each is answered before the next are sent.
 _BATCH = 25

@@ -45,7 +45,7 @@ def _folder() -> Iterator[Path]:
 
 @contextmanager
 def logging_to(folder: Path, rate: int, **config: Any) -> Iterator[tuple[RunningDaemon, SlowLog]]:
-    """A daemon whose log is read at so many bytes a second, to its end."""
+    """A daemon whose log is read at this many bytes a second, to its end."""
     # As it is installed: asyncio's debug mode would be what is slow.
     plain = {"PYTHONASYNCIODEBUG": "", "MALLOC_ARENA_MAX": "1"}
     log = SlowLog(folder, rate)
@@ -179,7 +179,7 @@ def test_the_end_of_the_daemon_waits_for_the_log(folder: Path) -> None:
 
 
 def test_a_log_that_takes_nothing_does_not_keep_the_daemon(folder: Path) -> None:
-    """It gives up in time for systemd, and whoever reads on sees that the end is missing."""
+    """It gives up in time for systemd, and a later reader sees that the end is missing."""
     with logging_to(folder, 0, **MANY) as (daemon, log):
         with pusher(daemon) as one:
             for _ in range(500):

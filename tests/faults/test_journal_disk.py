@@ -140,7 +140,7 @@ DAMAGES = [_rubbish, _truncated, _flipped, _another_user, _another_version]
 def test_a_damaged_journal_is_set_aside_and_the_daemon_starts(
     damage: Callable[[Path], None], folder: Path
 ) -> None:
-    """It is reported and kept for whoever wants to look; nobody gets in by it."""
+    """It is reported and kept for inspection; nobody gets in by it."""
     with RunningDaemon(folder, config=MANY) as daemon:
         for _ in range(50):
             push_one(daemon, "before")

@@ -140,7 +140,7 @@ def push_until_taken(daemon: RunningDaemon, deadline: float) -> Acknowledged:
 
 
 def _remember(journal: Path, count: int) -> None:
-    """Have a journal remember so many pushes more, as a busy host's does."""
+    """Add this many pushes to a journal, as on a busy host."""
     opened = Journal(str(journal))
     now = time.clock_gettime(time.CLOCK_BOOTTIME)
     found = opened.open(Keys(), now, pytest.fail, pytest.fail)

@@ -55,7 +55,7 @@ def test_a_log_that_stands_still(folder: Path) -> None:
 
 
 def test_a_log_whose_reader_is_gone(folder: Path) -> None:
-    """EPIPE is no end: whoever read the log may come back under systemd, and logins go on."""
+    """EPIPE does not end the daemon: systemd may reopen the log, and logins continue."""
     fifo = folder / "log"
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)

@@ -192,5 +192,5 @@ class Quick:
     connect_seconds = 2.0
 
     def __getattr__(self, name: str) -> Any:
-        """The others are as they are."""
+        """All other limits are unchanged."""
         return getattr(FLEET, name)

@@ -52,7 +52,7 @@ def test_starts_that_fail_wait_longer_and_longer(unit: Unit) -> None:
 
 
 def test_what_has_been_waited_already_counts(unit: Unit) -> None:
-    """Whoever mends it after a minute and starts it again need not wait any more."""
+    """After a minute, a start by hand does not have to wait."""
     for _ in range(20):
         unit.fail()
     unit.now += 60.0

@@ -143,7 +143,7 @@ def test_an_https_socket_that_the_configuration_does_not_know_is_a_problem(
 def test_what_would_not_be_bound_is_not_taken_from_systemd(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Plain HTTP off loopback stays refused, whoever made the socket."""
+    """Plain HTTP outside loopback is refused for systemd's sockets too."""
     _passed(monkeypatch, https=listeners.tcp("0.0.0.0", 0))
     with pytest.raises(Problems, match="not loopback"):
         listeners.all_listeners(config(tmp_path, free_http()), {})

@@ -135,7 +135,7 @@ def test_nobody_else_can_read_it(disk: Disk) -> None:
 
 
 def test_a_symbolic_link_is_not_followed(disk: Disk, tmp_path: Path) -> None:
-    """Whoever could put a link there must not choose what is written to."""
+    """A user who can put a link there must not choose which file is written."""
     victim = tmp_path / "victim"
     victim.write_bytes(b"")
     disk.path.symlink_to(victim)

@@ -70,7 +70,7 @@ KINDS = [
 def test_a_file_that_others_could_have_written_is_not_read(
     disk: Disk, kind: str, suffix: str
 ) -> None:
-    """Whoever writes the journal, or what SQLite plays back into it, decides who may log in."""
+    """A user who can write the journal, or SQLite's side files, could decide who may log in."""
     disk.open().record(make_lease())
     disk.close()
     spoil(disk.path.with_name(disk.path.name + suffix), kind)

@@ -51,7 +51,7 @@ def test_the_default_folder_is_made_for_nobody_else(place: Place) -> None:
 
 
 def test_other_folders_are_the_administrators(place: Place) -> None:
-    """A mistyped path is reported, not made; and no other journal takes 0.1.0's."""
+    """A mistyped path is reported, not made; and only the default journal takes over 0.1.0's."""
     place.former.write_text("")
     place.prepare(place.former.parent / "elsewhere" / "leases.db")
     assert [path.name for path in place.former.parent.iterdir()] == ["leases.db"]

@@ -54,7 +54,7 @@ def line(name: str, blob: bytes) -> str:
 
 
 def rsa(bits: int, exponent: int = 65537, padding: int = 0) -> str:
-    """An RSA line with an odd modulus of so many bits: nobody has its private half."""
+    """An RSA line with an odd modulus of this many bits: nobody has its private half."""
     modulus = (1 << (bits - 1)) | 1
     blob = string(b"ssh-rsa") + mpint(exponent) + mpint(modulus, padding)
     return line("ssh-rsa", blob)

@@ -167,7 +167,7 @@ class Replays(RuleBasedStateMachine):
 
     @rule(wrong=st.sampled_from([0.0, 0.0, -600.0, -5.0, 5.0, 600.0, 3600.0, -3600.0]))
     def wall_clock_is_set(self, wrong: float) -> None:
-        """Somebody sets the wall clock: right, or wrong by so many seconds."""
+        """The wall clock is set: right, or wrong by this many seconds."""
         self.clock.set_wall(self.clock.wall() + wrong - self.wrong)
         self.wrong, self.wall_was_set = wrong, True
         self._excuse()

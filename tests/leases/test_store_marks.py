@@ -27,7 +27,7 @@ def _host(tmp_path: Path) -> Iterator[Host]:
 
 
 def fill(host: Host, count: int, lease: Optional[Lease] = None) -> None:
-    """Write a journal with so many marks of one principal, and one live lease."""
+    """Write a journal with this many marks of one principal, and one live lease."""
     disk = Disk(host.path.parent)
     journal = disk.open("one")
     marks = [AcceptedMark(mark(number), f"id {number}", "greedy") for number in range(count)]

@@ -31,7 +31,7 @@ def test_nobody_is_inside_together_and_the_line_keeps_its_order() -> None:
 
 
 def test_the_loop_turns_between_two_turns() -> None:
-    """However many wait, everything else in the loop gets its turn between any two of them."""
+    """Between any two waiting turns, the event loop runs everything else."""
 
     async def course() -> None:
         turns, ticks, seen = Turns(ManualClock()), [0], []

@@ -40,7 +40,7 @@ def test_the_host_has_its_rate() -> None:
 
 @pytest.mark.parametrize(("rate", "words"), [(Rate(2, 9), "credentials"), (Rate(9, 2), "host")])
 def test_how_long_to_wait_is_honest(rate: Rate, words: str) -> None:
-    """Whoever waits as long as they were told gets through; a moment earlier they do not."""
+    """A client that waits as long as the answer says gets through; a moment earlier it does not."""
     throttle = Throttle(rate, 0.0)
     pushes(throttle, "a", 0.0)
     with pytest.raises(TooMany, match=words) as caught:
@@ -91,7 +91,7 @@ def test_failures_of_one_kind_are_refused_after_a_burst() -> None:
 
 
 def test_attempts_in_debt_make_the_debt_no_deeper() -> None:
-    """A flood is over when it is over: whoever waits a second is looked at again."""
+    """After a flood, a client that waits a second is served again."""
     pace = FailurePace()
     failures(pace, ("10.0.0.1", ""), 0.0)
     for _ in range(1000):

@@ -84,7 +84,7 @@ class Cluster(Part):
         self._stack.close()
 
     def grow(self, count: int, patience: float = 600.0) -> float:
-        """Have so many simulated hosts, connected; how long it took (s)."""
+        """Connect this many simulated hosts; returns how long it took (s)."""
         new = count - self.simulation.count
         self.simulation.grow(count, within=new / 1500)
         return self.simulation.await_all(patience)

@@ -119,7 +119,7 @@ def _until_reached(cluster: Cluster, began: float, hosts: Sequence[str]) -> dict
 
 
 def memory(cluster: Cluster, hosts: int) -> float:
-    """The servers' memory for each connection, in kB: from few hosts to so many."""
+    """The servers' memory for each connection, in kB, between few and many hosts."""
     cluster.grow(100 * len(cluster.bus.servers))
     cluster.settle()
     before, few = cluster.resident_mib(), cluster.simulation.count

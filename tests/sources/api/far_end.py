@@ -42,7 +42,7 @@ class FarEnd:
             self.hear(b"")
 
     def request(self, number: int, size: int, filler: int) -> None:
-        """Ask with a body of so many bytes that begins with a number, and so long a head."""
+        """Ask with a body of this many bytes that begins with a number, and a padded head."""
         body = f"{number:06}".encode().ljust(size, b".")
         head = f"POST / HTTP/1.1\r\nHost: a\r\nX: {'x' * filler}\r\nContent-Length: {len(body)}"
         self.say(head.encode() + b"\r\n\r\n" + body)

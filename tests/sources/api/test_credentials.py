@@ -230,7 +230,7 @@ def test_a_file_that_others_may_read_or_change(tmp_path: Path, mode: int) -> Non
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 def test_a_file_of_another_user(tmp_path: Path) -> None:
-    """Whoever owns it decides who may push: refused, with the command that mends it."""
+    """The file's owner decides who may push: a wrong one is refused, with a command that helps."""
     path = tmp_path / "credentials.yaml"
     path.write_text(yaml.safe_dump([entry()]))
     path.chmod(0o600)

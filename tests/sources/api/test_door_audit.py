@@ -100,7 +100,7 @@ async def test_pushes_above_the_rate_do_not_fill_the_log() -> None:
 
 @run
 async def test_refusals_of_a_credential_do_not_fill_the_log() -> None:
-    """Each push that is refused counts for whoever sent it, and for nobody else."""
+    """Each refused push counts only for its sender."""
     other = {**CREDENTIAL, "access_key_id": "AKIAOTHER"}
     front = Front(
         pushing(rate=Rate(per_credential=10_000, total=10_000)), known=[CREDENTIAL, other]

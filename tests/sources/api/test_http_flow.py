@@ -124,7 +124,7 @@ class PlainConnection(RuleBasedStateMachine):
     @precondition(lambda self: self.desk.allowed._value < 100)
     @rule(count=st.integers(1, 5))
     def answer(self, count: int) -> None:
-        """The desk may answer so many more."""
+        """The desk may answer this many more."""
 
         async def allowing() -> None:
             for _ in range(count):

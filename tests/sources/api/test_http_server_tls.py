@@ -133,7 +133,7 @@ def test_a_handshake_that_is_too_long_ends(
 def test_unfinished_handshakes_are_bounded_and_the_idle_one_gives_way(
     monkeypatch: pytest.MonkeyPatch, authority: Authority, server_side: ssl.SSLContext
 ) -> None:
-    """OpenSSL sets aside what a message claims to be: only so many may claim at one time."""
+    """OpenSSL reserves memory for a message's claimed length: few may claim at one time."""
     short(monkeypatch, request_seconds=60.0, handshakes=2)
     hello = b"\x16\x03\x01\x01\x00" + b"\x01\x02\x00\x00\x03\x03".ljust(256, b"a")
     with Serving(tls=server_side) as serving, contextlib.ExitStack() as stack:

@@ -109,7 +109,7 @@ def remove(daemon: RunningDaemon) -> None:
 
 @pytest.mark.parametrize("breaking", [break_mode, break_text, break_entry, remove])
 def test_a_bad_file_is_reported_and_the_old_one_stays(daemon: RunningDaemon, breaking: Any) -> None:
-    """On stderr and in the audit; whoever could push still can, and nobody else."""
+    """The error is on stderr and in the audit; the old credentials stay in force."""
     breaking(daemon)
     daemon.reload()
     record = daemon.await_audit(event="reload")

@@ -166,7 +166,7 @@ def test_guessing_from_one_source_is_refused_unverified(door: Door) -> None:
 
 
 def test_keys_that_are_not_known_count_as_one(door: Door) -> None:
-    """Whoever makes up access key ids has ten attempts for all of them together."""
+    """A client that invents access key ids has ten attempts for all of them together."""
     for number in range(10):
         with pytest.raises(InvalidClientTokenId):
             door(sign(push(), replace(ALICE, key=f"AKIA{number}")))

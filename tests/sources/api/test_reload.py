@@ -19,7 +19,7 @@ PLAIN = {"PYTHONASYNCIODEBUG": ""}
 
 
 def many(count: int, **changes: Any) -> list[dict[str, Any]]:
-    """The usual credential with these changes, and so many others."""
+    """The usual credential with these changes, and this many others."""
     allow = {"os_users": ["deploy-*", "web-*"], "instances": ["i-0f*"], "sources": ["10.0.0.0/8"]}
     others = [
         {**CREDENTIAL, "access_key_id": f"AKIA{number:016}", "allow": allow}

@@ -35,7 +35,7 @@ async def test_a_store_that_cannot_be_used() -> None:
 
 @run
 async def test_a_store_that_stands_still() -> None:
-    """Whoever comes while a push has waited for the disk too long is told so, and does not wait."""
+    """While a push waits too long for the disk, further pushes are refused at once."""
     front = Front()
     async with front.turns:
         front.clock.advance(6)

@@ -1,4 +1,4 @@
-"""agent/sources/api/sigv4.py: whatever botocore signs verifies, and nothing else does."""
+"""agent/sources/api/sigv4.py: only what botocore signs verifies."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def spend(daemon: RunningDaemon, entry: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("spoiler", BEFORE_THROTTLING, ids=str)
 def test_rows_before_14_are_not_throttled(throttled: RunningDaemon, spoiler: Spoiler) -> None:
-    """Whoever is not who they say spends nobody's rate, and is told so as ever."""
+    """A request that fails authentication uses nobody's rate, and gets the usual error."""
     spend(throttled, CREDENTIALS[0])
     expect(send(throttled, spoiled(spoiler)), spoiler.code)
 

@@ -64,7 +64,7 @@ def test_a_block_without_a_final_line_feed_is_refused(ec2: Service) -> None:
 
 
 def test_a_megabyte_of_blocks_is_read_no_further(ec2: Service) -> None:
-    """What stands before its end counts; what is behind it is not fetched."""
+    """Blocks before the cut count; the rest is not fetched."""
     rubbish = b"#Timestamp=1\n" + b"A" * 8000 + b"\n\n"
     many = rubbish * (LIMITS.metadata_bytes // len(rubbish) + 1)
     ec2.data.set_keys("alice", ec2.block(GOOD), many, ec2.block(KEY))

@@ -40,7 +40,7 @@ def run(
 
 
 def test_one_token_serves_for_hours(ec2: Service) -> None:
-    """Asked for once, with the longest life that there is; and anew before that ends."""
+    """The token is fetched once, with the longest lifetime, and again before it ends."""
 
     async def course(metadata: Metadata) -> None:
         for _ in range(3):
@@ -56,7 +56,7 @@ def test_one_token_serves_for_hours(ec2: Service) -> None:
 
 
 def test_a_token_that_is_refused_is_renewed(ec2: Service) -> None:
-    """At once, for the same question; and a service that takes none is away."""
+    """A refused token is renewed at once; a service that refuses every token is away."""
 
     async def course(metadata: Metadata) -> None:
         ec2.data.set_keys("alice", b"#\n")

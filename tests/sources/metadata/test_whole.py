@@ -140,7 +140,7 @@ def test_the_metadata_keeps_nobody_out_who_has_an_ordinary_key(whole: Host) -> N
 
 
 def test_a_metadata_that_cannot_be_had_is_told_and_not_waited_for(whole: Host) -> None:
-    """By log, status and metric; and it is asked again as soon as it is back."""
+    """Log, status and metrics report it; and it is asked again as soon as it is back."""
     whole.data.behave(drop=True)
     assert lookup(whole.daemon, "alice\n").strip() == b""
     deadline = time.monotonic() + 30
@@ -179,7 +179,7 @@ def test_a_daemon_that_is_started_anew_is_found_again(whole: Host) -> None:
 
 
 def test_a_source_that_was_killed_costs_a_lookup_nothing(signer: Ec2Signer) -> None:
-    """The kernel says so at once; and another one takes its place."""
+    """The daemon sees the end at once, and another process takes its place."""
     with host(signer) as made:
         made.data.set_keys("alice", signer.block(ed25519_line(1)))
         with RunningEc2(made.daemon) as source:
