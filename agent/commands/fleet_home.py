@@ -156,7 +156,8 @@ def _remove(options: Options, words: Sequence[str]) -> int:
         home, now = _home(options), time.time()
         with SqliteRegistry.for_operator(home.facts.registry) as registry:
             gone = registry.remove(host, now)
-        token = home.revoke([each.nkey for each in gone], now)
+            former = registry.former(each.host for each in gone)
+        token = home.revoke([*(each.nkey for each in gone), *former], now)
         names = sorted(server.folder for server in home.facts.servers)
     import asyncio
 

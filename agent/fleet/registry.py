@@ -10,7 +10,7 @@ import json
 import os
 import pwd
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -25,6 +25,9 @@ CREATE TABLE IF NOT EXISTS hosts (
     instance TEXT PRIMARY KEY, name TEXT NOT NULL, key TEXT NOT NULL, nkey TEXT NOT NULL,
     tags TEXT NOT NULL, token TEXT NOT NULL, issued_at INTEGER NOT NULL, ends_at INTEGER NOT NULL,
     gone_at REAL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS former (
+    nkey TEXT PRIMARY KEY, instance TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS uses (token TEXT PRIMARY KEY, uses INTEGER NOT NULL) WITHOUT ROWID;
 """
@@ -89,6 +92,11 @@ class SqliteRegistry:
             row = database.execute("SELECT * FROM hosts WHERE instance = ?", [made.host]).fetchone()
             if row is None or row["gone_at"] is not None:
                 _use(database, token, uses)
+                if row is not None and row["nkey"] != made.nkey:
+                    # Who has left keeps a certificate: its keys must stay known to be revoked.
+                    database.execute(
+                        "INSERT OR IGNORE INTO former VALUES (?, ?)", [row["nkey"], made.host]
+                    )
             elif (row["key"], row["nkey"], row["token"]) != (str(made.key), made.nkey, token):
                 raise Rejected(
                     f"{made.host} has joined already, with other keys: if that host is no more, "
@@ -122,6 +130,15 @@ class SqliteRegistry:
             for row in rows:
                 _go(database, row["instance"], now)
         return [_known(row).certificate for row in rows]
+
+    def former(self, instances: Iterable[str]) -> list[str]:
+        """The nkeys of others that were these instances before, and left or were removed."""
+        with self._transaction() as database:
+            return [
+                row["nkey"]
+                for each in instances
+                for row in database.execute("SELECT nkey FROM former WHERE instance = ?", [each])
+            ]
 
     def hosts(self) -> list[Known]:
         """All hosts, in order of instance id."""

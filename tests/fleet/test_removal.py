@@ -13,6 +13,7 @@ from agent.fleet.enrolment import Enrolment
 from tests.fleet.members import HOUR, THIS, Desk, Host, token
 from tests.fleet.messages import NOW
 from tests.parts.bus import make_home
+from tests.parts.daemon import INSTANCE_ID
 
 WEEK = FLEET.membership_seconds
 
@@ -58,3 +59,14 @@ def test_removed_keys_do_not_join_again(desk: Desk) -> None:
     with pytest.raises(Rejected, match=r"keys of .* were removed.* delete connector\.nk"):
         host.join(desk, token())
     assert desk.registry.hosts() == []
+
+
+def test_the_keys_of_who_left_are_known_when_another_has_its_place(desk: Desk) -> None:
+    """Whoever has left keeps a certificate: to remove the host voids that, too."""
+    first, second = Host(), Host()
+    first.join(desk, token())
+    first.leave(desk)
+    second.join(desk, token())
+    assert [each.nkey for each in desk.registry.remove("web-1", NOW)] == [second.certificate.nkey]
+    assert desk.registry.former([INSTANCE_ID]) == [first.certificate.nkey]
+    assert desk.registry.former(["i-00000000000000002"]) == []
