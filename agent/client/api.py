@@ -62,6 +62,8 @@ class Api:
             code = _code(answer, document)
             if attempt == limits.PUSH_ATTEMPTS or not (answer.status >= 500 or code in _AGAIN):
                 message = str((document or {}).get("Message") or (document or {}).get("message"))
+                # One line: a second one could pass for words of ours.
+                message = " ".join(message.split())[: limits.MESSAGE_CHARACTERS]
                 raise refused(code, message, _clock_apart(answer), self.credential, self.url)
             time.sleep(_pause(answer) or pause)
             pause = min(pause * 2, limits.PUSH_PAUSE_MOST_SECONDS)
@@ -93,7 +95,8 @@ def _document(answer: https.Answer) -> Optional[dict[str, Any]]:
 
 def _code(answer: https.Answer, document: Optional[dict[str, Any]]) -> str:
     found = str((document or {}).get("__type") or answer.headers.get("x-amzn-errortype") or "")
-    return found.rpartition("#")[2].partition(":")[0] or f"HTTP{answer.status}"
+    code = found.rpartition("#")[2].partition(":")[0]
+    return code if code.isidentifier() and len(code) < 80 else f"HTTP{answer.status}"
 
 
 def _pause(answer: https.Answer) -> float:

@@ -91,7 +91,7 @@ def _pages(api: Api, question: dict[str, Any]) -> list[Host]:
             if len(found) > limits.HOSTS_MOST:
                 raise ValueError(f"more than {limits.HOSTS_MOST} hosts")
             # Each token must be greater than the last, or a bad gateway could make this endless.
-            if not token < (page.get("NextToken") or ""):
+            if not some or not token < (page.get("NextToken") or ""):
                 return found
             token = page["NextToken"]
     except (KeyError, TypeError, ValueError) as error:

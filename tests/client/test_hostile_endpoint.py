@@ -92,6 +92,26 @@ def test_a_lie_in_an_answer_is_told_in_words(monkeypatch: pytest.MonkeyPatch, li
         api(liar.url).ask(HOSTS, {})
 
 
+def test_an_error_is_one_line_and_a_short_one() -> None:
+    """A second line, or a thousand, could pass for what sixtykey itself says to do."""
+    body = {"__type": "Denied\nsixtykey: run", "Message": "no\n\nsixtykey: run this" + "!" * 9999}
+    answer = http(json.dumps(body).encode(), "HTTP/1.1 400 No")
+    with Liar(lambda: answer) as liar, pytest.raises(Trouble) as told:
+        api(liar.url).ask(HOSTS, {})
+    assert told.value.code == "HTTP400"
+    assert "\n" not in told.value.words
+    assert len(told.value.words) < 1100
+
+
+def test_a_page_without_a_host_is_the_last() -> None:
+    """Whatever it says of a next one: none of a gateway's is empty and has another after it."""
+    counter = itertools.count()
+    with Liar(lambda: http(b'{"Hosts": [], "NextToken": "%09d"}' % next(counter))) as liar:
+        chosen = settings.load({"HOME": "/nonexistent"}, {"endpoint": liar.url})
+        assert targets.listed(chosen, api(liar.url), "us-east-1") == []
+    assert len(liar.requests) == 1
+
+
 def test_a_list_of_hosts_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway whose pages never end is left after as many hosts as no fleet has."""
     monkeypatch.setattr(limits, "HOSTS_MOST", 50)
