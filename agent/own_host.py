@@ -1,8 +1,8 @@
-"""A single host's door to the network: pushes, and two questions of whoever may push here.
+"""A single host's door to the network: pushes, and two actions for principals that may push here.
 
-Sixtykey.Hosts tells of this host alone: a client that has an endpoint and a credential learns what
-a push must name, and whether a lease serves more than one login. A fleet's gateway answers the same
-action with its hosts. Sixtykey.Explain tells what became of the principal's own pushes.
+Sixtykey.Hosts describes this host: a client with an endpoint and a credential learns what a push
+must name, and whether a lease serves more than one login. A fleet's gateway answers the same action
+with its hosts. Sixtykey.Explain reports what became of the principal's own pushes.
 """
 
 from __future__ import annotations

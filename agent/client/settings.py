@@ -110,7 +110,8 @@ def _document(path: str, environ: Environment, must: bool) -> dict[str, Any]:
             raise Trouble(REFUSED, "Configuration", f"{path}: {error.strerror}") from None
         return {}
     if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
-        # As ssh_config(5) has it: whoever may write it says where you push and whom you trust.
+        # The same rule as in ssh_config(5): who can write the file decides where you push and whom
+        # you trust.
         raise Trouble(
             REFUSED, "Configuration", f"{path} could be written by others, or is somebody else's",
             f"chmod go-w {path}; chown it to you, or to root",

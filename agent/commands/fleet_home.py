@@ -90,7 +90,7 @@ def _init(options: Options, words: Sequence[str]) -> int:
     text += [f"  {path}/ to {FOLDER}/ of {url}" for url, path in others.items()]
     text += [
         f"then start each server: nats-server -c {plan.server_folder}/nats-server.conf",
-        f"{home.folder}/home is the fleet: whoever reads it can remove hosts and let others join",
+        f"keep {home.folder}/home secret: with its keys one can remove hosts and let others join",
     ]
     told = {"Home": home.folder, "Issuer": str(home.facts.issuers[0]), "Servers": made}
     return _print(options, {**told, "Gateways": others}, "\n".join(text))

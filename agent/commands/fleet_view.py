@@ -107,7 +107,7 @@ async def _all(directory: Directory, names: Sequence[str]) -> list[dict[str, Any
         found += shown
         if not after:
             break
-    # Connected, and silent: a client is not told of such a host, an operator is.
+    # Hosts that are connected but do not answer: only operators see them, clients do not.
     there = {host["InstanceId"] for host in found}
     silent = named((await directory.connected()).values(), names)
     return found + [_silent(each) for each in silent if each.host not in there]

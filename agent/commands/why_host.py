@@ -1,4 +1,4 @@
-"""sixtykey why USER@HOST: asked over the network, by whoever may push there."""
+"""sixtykey why USER@HOST: asks over the network, as a principal that may push there."""
 
 from __future__ import annotations
 

@@ -19,21 +19,21 @@ class FleetLimits:
     key_characters: int = 4096
     # One of sshd's public host keys, likewise; one of RSA with 8192 bits has 1,400.
     host_key_characters: int = 2048
-    # Of these, how many a host tells of; sshd makes three, and an administrator may add some.
+    # The most host keys in a description; sshd makes three, and an administrator may add some.
     host_keys: int = 6
     tag_characters: int = 64
     # Texts in a list of it: a key's options, servers, issuers; and tags.
     list_items: int = 32
     tags: int = 16
-    # The last time that it can name, in milliseconds since 1970: the end of the year 9999.
+    # The latest time in a document, in milliseconds since 1970: the end of the year 9999.
     last_time_ms: int = 253_402_300_799_999
-    # How far a gateway's clock and a host's may be apart, either way. NTP keeps milliseconds; this
-    # is for a host whose NTP is down for weeks.
+    # The largest difference of a gateway's and a host's clock, either way. NTP keeps it at
+    # milliseconds; this allows for a host whose NTP is down for weeks.
     clocks_apart_seconds: float = 5.0
-    # How long a lease may be on its way; in order, that is milliseconds.
+    # How long a lease may be on its way; normally that takes milliseconds.
     transit_seconds: float = 1.0
-    # How far a host's request to join or renew may be from the gateway's clock: a fresh machine's
-    # own may not be set yet.
+    # The largest difference of a join or renew request from the gateway's clock: a new machine's
+    # clock may not be set yet.
     request_seconds: float = 300.0
     # How long a host's certificate and its token for the bus live; they are renewed in the second
     # half. A host that was switched off may renew after its end, for this long, unless removed.
@@ -43,47 +43,47 @@ class FleetLimits:
     wait_ms: int = 3_600_000
     # How long a gateway waits for a host's answer. Clients wait 60 s and try again by themselves.
     wait_seconds: float = 4.0
-    # Hosts' certificates that a gateway has verified and keeps: beyond it they are verified anew.
+    # Verified certificates of hosts that a gateway caches; others are verified again.
     certificates: int = 100_000
     # How long a host may answer a message, by the bus's own permission; a gateway waits less.
     answer_seconds: float = 5.0
     # A host that asks a gateway: how long it waits for each step, and how much it reads.
     gateway_seconds: float = 20.0
     gateway_bytes: int = 64 * 1024
-    # How long one server of the bus may take to be connected to, TLS included, and how long an
-    # operator's command waits for each server to take the account's new token.
+    # The time limit to connect to one server of the bus, with TLS, and how long an operator's
+    # command waits for each server to accept the account's new token.
     connect_seconds: float = 10.0
     claims_seconds: float = 3.0
-    # Connections that a server of the bus tells of at once, and how long it may take for it.
+    # Connections on one page of a server's list, and how long the server may take for it.
     listed: int = 1000
-    # How many of these lists are asked for: a server takes 100,000 connections. One that was taken
-    # over could go on for ever.
+    # The most pages of a list: a server takes 100,000 connections, and a server that is taken over
+    # could send pages for ever.
     lists: int = 100
     listing_seconds: float = 2.0
-    # How long it is remembered who is connected, and what a host has said of itself: whoever
-    # watches the list, or completes names, asks again and again.
+    # How long the list of connected hosts, and a host's description, are cached: commands that
+    # watch the list or complete names ask repeatedly.
     roster_seconds: float = 2.0
     told_seconds: float = 60.0
-    # Hosts that are asked at the same time who they are; and that one page of a list has at most.
+    # Hosts that are asked in parallel for their description; and the most on one page of a list.
     asked_at_once: int = 64
     page: int = 1000
-    # How often the hosts are counted, where there is a listener for metrics.
+    # How often the hosts are counted, if there is a listener for metrics.
     count_seconds: float = 30.0
-    # A lasting connection: how long at most a host waits, by chance, before it connects again (each
-    # server of the bus has thousands of them), and how long when no server is to be had.
+    # A permanent connection: the longest random wait of a host before it reconnects (each server of
+    # the bus has thousands of hosts), and the longest pause when no server can be reached.
     reconnect_seconds: float = 2.0
     pause_seconds: float = 15.0
-    # How often a connection is looked at, and how often nats-py itself asks the server.
+    # How often a connection is checked, and how often nats-py itself sends a ping.
     watch_seconds: float = 10.0
     ping_seconds: float = 20.0
-    # Messages that a connector holds for a daemon that is away or busy, and for how long: a restart
-    # of the daemon takes 0.3 s, and a gateway waits for 4.
+    # Messages that a connector holds while the daemon is absent or busy, and for how long: a
+    # restart of the daemon takes 0.3 s, and a gateway waits 4 s.
     held_messages: int = 256
     held_seconds: float = 3.0
-    # What is on its way to a daemon that does not read; then it is given up. All that is held, in
+    # Unsent bytes to a daemon that does not read, before it is disconnected: all held messages, in
     # base64.
     backlog_bytes: int = 8 * 1024 * 1024
-    # How often a connector looks for a daemon that is away.
+    # How often a connector tries to reach an absent daemon.
     daemon_seconds: float = 0.1
     # Subscriptions of a host (its own subject, and room) and of a gateway (its inbox, and room).
     host_subscriptions: int = 2

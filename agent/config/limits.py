@@ -192,8 +192,8 @@ class Limits:
     audit_kept_bytes: int = 8 * 1024 * 1024
     # Diagnostics held while stderr is blocked (bytes).
     diagnostics_room_bytes: int = 256 * 1024
-    # Diagnostics of one kind: a burst, then so many per second, each of so many characters. A
-    # source that was taken over can cause them without end, and journald drops its oldest records
+    # Diagnostics of one kind: a burst, then a rate per second, and the most characters of each. A
+    # source that is taken over can cause them without end, and journald drops its oldest records
     # for the newest. A traceback has some thousand characters; there are fewer kinds than these.
     diagnostics_burst: float = 50.0
     diagnostics_per_second: float = 0.2

@@ -1,7 +1,7 @@
-"""What a gateway asks of a host, beside leases: who it is. Inquiry and answer are signed.
+"""A gateway's inquiry to a host, and the host's description of itself. Both are signed.
 
-The answer carries the host's SSH host keys: a client that has them from a gateway need not believe
-whoever answers at the address. Times are milliseconds of the wall clock.
+The description has the host's SSH host keys. A client that gets them from a gateway can verify the
+host that it connects to. Times are milliseconds of the wall clock.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from agent.fleet.messages import DIGEST_BYTES, NONCE_BYTES
 from agent.fleet.signing import PrivateKey, PublicKey
 
 INQUIRY, DESCRIPTION = "inquiry", "description"
-# It becomes a line of known_hosts, and what begins with @ is a marker there (sshd(8)).
+# It becomes a line of known_hosts, where a word that begins with @ is a marker (sshd(8)).
 _KEY_TYPE = re.compile(r"[a-z0-9][a-z0-9@.-]{0,63}", re.ASCII)
 
 
@@ -59,11 +59,11 @@ class Inquiry:
 
 @dataclass(frozen=True)
 class Description:
-    """What a host says of itself.
+    """A host's description of itself.
 
-    `inquiry` is the digest of what it answers. `addresses` are what its connector sees itself by:
-    a hint, for whoever connects checks `host_keys` (sshd's, as "TYPE BASE64"). `lifetime` (seconds)
-    and `uses` are what a key is good for here at most.
+    `inquiry` is the digest of the inquiry. `addresses` are those that its connector sees: only a
+    hint, since a client checks `host_keys` (sshd's, as "TYPE BASE64"). `lifetime` (seconds) and
+    `uses` are the most that this host allows a key.
     """
 
     inquiry: bytes

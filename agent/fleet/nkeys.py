@@ -42,7 +42,7 @@ class KeyPair:
         return cls(role, raw[2:])
 
     def dump(self) -> str:
-        """The seed's text. Whoever reads it can sign as this key."""
+        """The seed's text. It is secret: its reader can sign with this key."""
         prefix = _ROLES[self.role]
         return _encode(bytes([_SEED | prefix >> 5, (prefix & 31) << 3]) + self.seed)
 

@@ -1,4 +1,4 @@
-"""Files that are replaced whole: whoever reads one sees the old text or the new one."""
+"""Files that are replaced atomically: a reader sees the old text or the new one."""
 
 from __future__ import annotations
 

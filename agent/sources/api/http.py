@@ -28,7 +28,7 @@ class Handler(Protocol):
     """What a connection needs from the server.
 
     `parsing` is held while a request is parsed, `shaking` during a step of a handshake: at most one
-    of each in a turn of the event loop, however many have arrived. Lookups run in every turn.
+    of each in a turn of the event loop. Lookups run in every turn.
     """
 
     parsing: asyncio.Lock

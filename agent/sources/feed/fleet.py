@@ -44,7 +44,7 @@ class _Verified:
 
 
 class FleetRole:
-    """Answers what comes out of a fleet's bus. `version` is ours, for whoever asks."""
+    """Answers messages of a fleet's bus. `version` is the daemon's, for descriptions."""
 
     def __init__(self, context: Context, intake: Intake, voice: Voice, version: str) -> None:
         self._context = context

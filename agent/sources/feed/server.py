@@ -171,10 +171,10 @@ class FeedServer:
         """Read its hello, and then its messages, until it ends. Raises Violation, OSError."""
         role = self._greet(await asyncio.wait_for(reader.readline(), self._hello_seconds), link)
         while line := await reader.readline():
-            # However much has arrived: after each message, lookups have a turn.
+            # Let lookups run after each message, so that a flood of messages cannot delay them.
             await asyncio.sleep(0)
             if link.role is None or self._live.get(link.role) is not link:
-                return  # another one has come in its place
+                return  # a newer connection has replaced this one
             message = from_source(line)
             if isinstance(message, Hello):
                 raise Violation("it says hello twice")
