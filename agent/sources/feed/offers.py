@@ -83,7 +83,9 @@ class Offers:
 
     async def _take(self, offered: Offered, received: float, record: Record) -> None:
         context = self._context
-        mark = ReplayMark(bytes.fromhex(offered.digest), offered.dated)
+        # A date far ahead would be remembered for as long, and fill the memory for good.
+        latest = context.clock.wall() + LIMITS.clock_skew_seconds
+        mark = ReplayMark(bytes.fromhex(offered.digest), min(offered.dated, latest))
         async with context.turns:
             if self._intake.recall(mark) is not None:
                 self._check_user(offered)

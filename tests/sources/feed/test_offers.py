@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agent.config.limits import LIMITS
 from agent.config.settings import Keys
 from agent.leases.consumption import Consumption
 from agent.sources.feed.messages import Answer
@@ -228,6 +229,21 @@ def test_the_seconds_that_an_answer_waits_are_not_given_back(tmp_path: Path) -> 
         assert lease.expires_at == at.clock.boottime() + 53
         assert lease.mark is not None
         assert lease.mark.digest.hex() == f"{1:064x}"
+        peer.writer.close()
+
+    at_house(tmp_path, course)
+
+
+def test_a_date_far_ahead_is_forgotten_in_its_time(tmp_path: Path) -> None:
+    """A source that was taken over could else fill the memory against replay until a restart."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        assert await at.offer(peer, at.offered(dated=2.0**52)) != b"\n"
+        assert len(at.memory) == 1
+        at.clock.advance(2 * LIMITS.clock_skew_seconds + 1)
+        at.memory.forget()
+        assert len(at.memory) == 0
         peer.writer.close()
 
     at_house(tmp_path, course)
