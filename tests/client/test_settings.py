@@ -26,6 +26,7 @@ def write(environ: dict[str, str], document: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "client.yaml"
     path.write_text(document if isinstance(document, str) else json.dumps(document))
+    path.chmod(0o600)
     return path
 
 

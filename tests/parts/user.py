@@ -83,7 +83,10 @@ class User(Part):
     def settings(self, document: Mapping[str, Any]) -> None:
         """Write client.yaml (JSON is YAML)."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (self.folder / "client.yaml").write_text(json.dumps(document))
+        path = self.folder / "client.yaml"
+        path.write_text(json.dumps(document))
+        # Whatever the umask here: one that others may write is refused.
+        path.chmod(0o600)
 
     def ssh_settings(self, sshd: RunningSshd, *patterns: str) -> None:
         """The block that `ssh-config` prints, with sshd's port; web-1 is known by its host key."""
