@@ -1,6 +1,7 @@
 """The older build that hosts are upgraded from: today's source with 0.1.0's places.
 
-0.1.0 had its journal beside the sockets, in a folder of the daemon's user.
+0.1.0 had its journal beside the sockets, in a folder of the daemon's user, and did not notice when
+its files were moved: today's code would write them anew, in the place that the new daemon leaves.
 """
 
 from __future__ import annotations
@@ -14,12 +15,18 @@ from pathlib import Path
 from tests.parts.host import ROOT
 
 VERSION = "0.0.1"
+_CHECK = """\
+        if not self.sound:
+            return
+        try:
+            journal_file.check_owned"""
 # File, what stands there today, and what stood there.
 _EDITS = [
     ("systemd/sixtykey.tmpfiles", "root root", "sixtykey sixtykey"),
     ("systemd/sixtykey.tmpfiles", "d /run/sixtykey/journal 0700 sixtykey sixtykey -\n", ""),
     ("systemd/sixtykeyd.service", "Paths=-/run/sixtykey/journal", "Paths=-/run/sixtykey"),
     ("agent/config/settings.py", '"/run/sixtykey/journal/leases.db"', '"/run/sixtykey/leases.db"'),
+    ("agent/leases/journal.py", _CHECK, _CHECK.replace("if not self.sound:\n            ", "")),
 ]
 
 

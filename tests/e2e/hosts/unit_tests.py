@@ -33,7 +33,12 @@ LEFT_OUT = (
         "tests/sources/api/test_hostile.py",
     ),
     # A compiler, and real logins, which have a step of their own.
-    *(f"tests/helper/test_{name}.py" for name in ("compiled_helper", "login", "upgrade")),
+    *(
+        f"tests/helper/test_{name}.py"
+        for name in ("compiled_helper", "login", "pam_account", "upgrade")
+    ),
+    # Every shell that a user may have.
+    "tests/client/test_hostile_endpoint.py",
 )
 
 

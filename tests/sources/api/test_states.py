@@ -168,13 +168,19 @@ def test_throttled_clients_come_back_by_themselves() -> None:
     """The time that botocore is told to wait is honest: its own retries get through."""
     # An older one is not told, and throws dice: 1 s, 2 s, 4 s and so on at most.
     is_told = hasattr(ExponentialBackoff, "_RETRY_AFTER_HEADER")
-    with with_daemon(keys={"per_user": 1, "lifetime": 10}) as daemon:
+    with with_daemon(keys={"per_user": 1, "lifetime": 4}) as daemon:
         retries = {"AWS_RETRY_MODE": "standard", "AWS_MAX_ATTEMPTS": "2" if is_told else "10"}
         patient = replace(Target.of(daemon), environment=retries)
-        assert send(daemon, right()).code == ""
-        pushed = push_with_boto3(patient, "ec2-user", fresh_key())
-        assert pushed.ok, pushed
-        assert "Boto3" in daemon.await_audit(outcome="ThrottlingException")["user_agent"]
+        throttled: list[dict[str, Any]] = []
+        # On a busy machine boto3 may be so slow to start that the key before has ended.
+        for _ in range(5):
+            send(daemon, right())
+            pushed = push_with_boto3(patient, "ec2-user", fresh_key())
+            assert pushed.ok, pushed
+            throttled = daemon.audit(outcome="ThrottlingException")
+            if any("Boto3" in record["user_agent"] for record in throttled):
+                return
+        pytest.fail(f"boto3 was never throttled: {throttled}")
 
 
 @pytest.mark.parametrize("how", ["plain", "tls"])
