@@ -27,6 +27,7 @@ from agent.fleet.registry import SqliteRegistry
 from agent.fleet.roster import Connection
 from agent.fleet.trust import Issuers
 from agent.host.clock import SystemClock
+from agent.host.serving import end
 
 HEADING = ("INSTANCE", "NAME", "ZONE", "CONNECTED SINCE", "VERSION", "ADDRESSES", "TAGS")
 # Between two drawings of `hosts --watch` (s).
@@ -66,8 +67,7 @@ class View:
             words = str(error) or "no server of the bus can be reached"
             raise Trouble(REFUSED, "Unreachable", words, "sixtykey fleet status") from None
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end(task)
 
 
 def _hosts(options: Options, words: Sequence[str]) -> int:

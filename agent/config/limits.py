@@ -210,6 +210,8 @@ class Limits:
     tend_seconds: float = 5.0
     # Polling interval while draining.
     drain_poll_seconds: float = 0.01
+    # After how long a task that was cancelled, and goes on, is cancelled again.
+    cancel_again_seconds: float = 0.5
     # Memory that must be left for a push to be accepted. Out of memory, Python may crash anywhere;
     # with this reserve it can refuse, and go on answering lookups. It grows by 1 MiB at a time.
     memory_reserve_bytes: int = 4 * 1024 * 1024

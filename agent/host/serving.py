@@ -28,6 +28,21 @@ async def serve(work: Coroutine[Any, Any, None], status: str) -> None:
     beating.cancel()
 
 
+async def end(*tasks: asyncio.Task[Any]) -> list[BaseException]:
+    """Cancel tasks and wait until they have ended. Returns the errors that they ended with.
+
+    It cancels more than once: until Python 3.12 asyncio.wait_for drops a cancellation that arrives
+    together with its result, and the task would go on.
+    """
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=LIMITS.cancel_again_seconds)
+    errors = [None if task.cancelled() else task.exception() for task in tasks]
+    return [error for error in errors if error is not None]
+
+
 async def _beat(notifier: Notifier) -> None:
     """Tell the service manager that the event loop still runs."""
     while True:

@@ -18,6 +18,7 @@ from agent.fleet.access import Access
 from agent.fleet.jwt import Times
 from agent.fleet.line import Line
 from agent.fleet.nkeys import KeyPair
+from agent.host.serving import end
 from tests.parts.bus import PATIENCE, Bus, make_home
 from tests.parts.host import work_directory
 
@@ -56,8 +57,7 @@ def hold(bus: Bus, path: Path, check: Callable[[Line], Awaitable[None]]) -> None
         try:
             await check(line)
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end(task)
 
     asyncio.run(run())
 

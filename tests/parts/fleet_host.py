@@ -17,6 +17,7 @@ from agent.fleet.line import Line
 from agent.fleet.membership import HostKeys
 from agent.fleet.messages import Acknowledgement, LeaseMessage
 from agent.fleet.nkeys import KeyPair
+from agent.host.serving import end
 from tests.parts.part import Part
 
 Answer = Callable[["FleetHost", bytes], Optional[bytes]]
@@ -61,8 +62,9 @@ class FleetHost(Part):
         self.sealed_certificate = self.certificate.seal(home.issuer())
         self.creds = directory / f"{instance}-{id(self)}.creds"
         self.creds.write_text(jwt.creds(self._token(now, lifetime), self.keys.connector))
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self._loop: asyncio.AbstractEventLoop
+        self._stop: asyncio.Event
         self._on_bus = threading.Event()
 
     def reply(self, answer: bytes) -> bytes:
@@ -78,7 +80,7 @@ class FleetHost(Part):
     def finish(self) -> None:
         """Disconnect."""
         if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._task.cancel)
+            self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(30)
 
     def _token(self, now: float, lifetime: float) -> str:
@@ -87,13 +89,11 @@ class FleetHost(Part):
         account = self.home.facts.account.identity
         return roles.user(signer, account, self.instance, self.keys.connector.public, times)
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._task = self._loop.create_task(self._serve())
-        try:
-            self._loop.run_until_complete(asyncio.gather(self._task, return_exceptions=True))
-        finally:
-            self._loop.close()
+    async def _run(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        serving = asyncio.create_task(self._serve())
+        await self._stop.wait()
+        await end(serving)
 
     async def _serve(self) -> None:
         system = self.home.system_access()

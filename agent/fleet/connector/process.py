@@ -24,6 +24,7 @@ from agent.fleet.connector.held import Held, Holding
 from agent.fleet.line import Line
 from agent.fleet.messages import SUBJECT
 from agent.host.clock import Clock
+from agent.host.serving import end
 from agent.sources.feed.members import MAX_BYTES, Violation
 from agent.sources.feed.messages import (
     Addresses,
@@ -71,12 +72,9 @@ class Process:
             # No task ends by itself. If one does, that is a bug: exit, and systemd restarts us.
             await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in working:
-                task.cancel()
-            ended = await asyncio.gather(*working, return_exceptions=True)
-        for error in ended:
-            if isinstance(error, Exception):
-                raise error
+            errors = await end(*working)
+        for error in errors:
+            raise error
 
     # The bus.
 

@@ -33,6 +33,7 @@ from agent.fleet.registry import SqliteRegistry
 from agent.fleet.trust import Issuers
 from agent.host import listeners, tls
 from agent.host.clock import SystemClock
+from agent.host.serving import end
 from agent.host.systemd import Notifier, listen_fds
 from agent.sources.api import credentials
 from agent.sources.api.http_server import HttpServer
@@ -99,9 +100,7 @@ class Gateway:
         self._notifier.stopping()
         self._door.drain()
         await self._server.stop()
-        for task in (line, watching, scraping):
-            task.cancel()
-        await asyncio.gather(line, watching, scraping, return_exceptions=True)
+        await end(line, watching, scraping)
         self._record("stop")
         self._lines.flush()
 
