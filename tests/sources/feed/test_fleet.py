@@ -55,6 +55,8 @@ def test_either_of_two_issuers_is_taken(tmp_path: Path) -> None:
         Acknowledgement(bytes(32), INSTANCE_ID, LEASE.request_id, None).seal(HOST),
         Inquiry(INSTANCE_ID, int(NOW * 1000), bytes(16)).seal(STRANGER),
     ],
+    # Keys are new in each process, and pytest's workers must agree on the names of tests.
+    ids=["stranger", "issuer-named", "user", "lifetime", "answer", "host", "inquiry"],
 )
 def test_what_no_issuer_signed_is_refused(tmp_path: Path, forged: bytes) -> None:
     """A stranger's lease, a changed one, another kind of document: nothing is live, in words."""
