@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -129,6 +130,14 @@ def crashed(host: Host) -> None:
         seen.append(f"admitted in the race: {admitted}; by a login after it: {late}")
 
 
+def fingerprint(key: Path) -> str:
+    """As sshd's %f has it."""
+    shown = subprocess.run(
+        ["ssh-keygen", "-l", "-f", f"{key}.pub"], check=True, capture_output=True, text=True
+    )
+    return shown.stdout.split()[1]
+
+
 def forged(host: Host) -> None:
     """Neither the helper's user nor anybody else makes or removes a mark, or uses a key up."""
     with host.report.step(
@@ -144,7 +153,7 @@ def forged(host: Host) -> None:
             expect(done == "", f"{user}: {done}")
         done = host.python(ASK, "admit 127.0.0.1", user="sixtykey-lookup")
         expect("only root may ask" in done, done)
-        done = host.python(ASK, "alice", user="sixtykey-lookup")
+        done = host.python(ASK, f"alice {fingerprint(key)}", user="sixtykey-lookup")
         expect(done == "", f"a key was given to no sshd: {done}")
         # Root, but not PAM's: no child of sshd's.
         done = host.python(ASK, "admit 127.0.0.1")
