@@ -1,6 +1,6 @@
-"""The client's end of a connection, in memory: what it sends, in pieces, and what it was answered.
+"""The client's end of a connection, in memory, plain or encrypted.
 
-Plain or encrypted; in both it does not wait for answers before it sends on.
+It sends its requests in pieces, without waiting for the answers, and reads what it is answered.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.parts.certificates import Authority
 
 @cache
 def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """The server's context and the client's."""
+    """The TLS contexts of the server and of the client."""
     with tempfile.TemporaryDirectory() as folder:
         authority = Authority(Path(folder))
         server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -27,7 +27,7 @@ def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 
 class FarEnd:
-    """A client. `sending` is what it has said and the server has not read."""
+    """A client; `sending` holds the bytes that it has sent and the server has not yet read."""
 
     def __init__(self, *, secure: bool) -> None:
         self.sending = bytearray()
@@ -42,7 +42,7 @@ class FarEnd:
             self.hear(b"")
 
     def request(self, number: int, size: int, filler: int) -> None:
-        """Ask with a body of this many bytes that begins with a number, and a padded head."""
+        """Send a request: a body of `size` bytes that begins with a number, and a padded head."""
         body = f"{number:06}".encode().ljust(size, b".")
         head = f"POST / HTTP/1.1\r\nHost: a\r\nX: {'x' * filler}\r\nContent-Length: {len(body)}"
         self.say(head.encode() + b"\r\n\r\n" + body)
@@ -57,18 +57,18 @@ class FarEnd:
 
     @property
     def has_said_all(self) -> bool:
-        """Whether nothing waits for the handshake."""
+        """Whether no data is waiting for the handshake to complete."""
         return not self._unsaid
 
     def finish(self) -> None:
-        """Say that no more is coming, where there is a way to say so."""
+        """Close the sending side with a close_notify if the connection is encrypted."""
         if self._tls is not None:
             with contextlib.suppress(ssl.SSLError):
                 self._tls.unwrap()
             self.sending += self._outgoing.read()
 
     def hear(self, data: bytes) -> None:
-        """Bytes from the server."""
+        """Take bytes from the server."""
         if self._tls is None:
             self._heard += data
             return
@@ -83,7 +83,7 @@ class FarEnd:
         self.sending += self._outgoing.read()
 
     def answers(self) -> list[int]:
-        """The numbers in the answers that have arrived whole; each is told once."""
+        """The numbers in the answers that have arrived completely; each is returned once."""
         found = []
         while b"\r\n\r\n" in self._heard:
             head, _, rest = self._heard.partition(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""The whole API in this process, its time in the test's hands, and nothing of it replaced."""
+"""The whole API in this process, with nothing replaced except the clock."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LOCAL = Peer("unix", uid=1000)
 
 
 class Front:
-    """Both doors over one intake, and the store behind it; `store` stands in where one is given."""
+    """Both doors over one intake and the store behind it; `store` replaces the store if given."""
 
     def __init__(
         self,
@@ -62,16 +62,16 @@ class Front:
         self.local = LocalDoor(context, self.intake, throttle, actions or {})
 
     def signed(self, call: Call, **signer: Any) -> Call:
-        """Signed now; `signer` changes by whom."""
+        """Sign a call with the current time; `signer` changes the signer's fields."""
         return sign(call, replace(Signer(at=self.clock.wall()), **signer))
 
     async def answer(self, call: Call, peer: Peer = LOOPBACK) -> Response:
-        """The response to a call as it is."""
+        """The response to a call that is sent unchanged."""
         door = self.network if peer.uid is None else self.local
         return await door.answer(call.request(peer))
 
     async def code(self, call: Call, peer: Peer = LOOPBACK) -> str:
-        """The error's name; empty on success."""
+        """The error's name, or an empty string on success."""
         return str((await self.answer(call, peer)).body.get("__type", ""))
 
     def live(self, os_user: str = "ec2-user") -> tuple[Lease, ...]:
@@ -79,35 +79,35 @@ class Front:
         return self.store.table.of(os_user)
 
     def records(self) -> list[dict[str, Any]]:
-        """The audit so far."""
+        """The audit records so far."""
         return [json.loads(line) for line in self.lines]
 
 
 def pushing(**push: Any) -> Config:
-    """The default configuration but for these settings of `push`."""
+    """The default configuration with these settings of `push`."""
     return Config(push=Push(**push))
 
 
 class FailingStore:
-    """A store that fails: with `unusable` always, with `error` when a lease is handed to it."""
+    """A store that fails: in check() if `unusable`, and with `error` when a lease is added."""
 
     def __init__(self, unusable: bool = False, error: Optional[Exception] = None) -> None:
         self.unusable = unusable
         self.error = error or NotDurable("full")
 
     def check(self) -> None:
-        """Raise if it is unusable."""
+        """Raise if the store is unusable."""
         if self.unusable:
             raise NotDurable("no journal")
 
     async def add(self, lease: Lease) -> None:
-        """Raise, whatever the lease."""
+        """Raise, whatever the lease is."""
         assert lease.line
         raise self.error
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    """A test that is a coroutine, as one that is not."""
+    """Run a coroutine test as an ordinary test."""
 
     def running() -> None:
         asyncio.run(test())

@@ -1,7 +1,7 @@
-"""A right push as a plan, and every way to spoil it: the rows of the reference's table of errors.
+"""A correct push as a plan, and every way to spoil it: the rows of the reference's error table.
 
-Each spoiler says which parts of the plan it touches, so that two that do not touch the same part
-can be put together: what is wrong in two ways is answered by the earlier row.
+Each spoiler says which parts of the plan it touches, so that spoilers of different parts can be
+combined: a request that is wrong in two ways gets the error of the earlier row.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _HOSTS = itertools.count()
 
 
 def fresh_source() -> str:
-    """A loopback address that has not failed before: failures are slowed by source."""
+    """A loopback address with no failed attempts, since failures are limited by source."""
     number = next(_HOSTS)
     return f"127.{1 + number // 62500}.{number // 250 % 250}.{1 + number % 250}"
 
 
 @dataclass
 class Plan:
-    """What will be sent; right until it is spoiled. `age` is the date's, in seconds."""
+    """A request to send; correct until it is spoiled. `age` is the age of its date in seconds."""
 
     method: str = "POST"
     path: str = "/"
@@ -82,7 +82,7 @@ Spoil = Callable[[Plan], object]
 
 @dataclass(frozen=True)
 class Spoiler:
-    """One way to be wrong: its row, the error, what it touches, and how it does it."""
+    """One way to be wrong: its row, its error, the parts that it touches, and how it does so."""
 
     row: int
     code: str
@@ -99,7 +99,7 @@ def _set(**values: Any) -> Spoil:
 
 
 def _ask(*pairs: str) -> Spoil:
-    # After signing: botocore spells the query string anew.
+    # This happens after signing, because botocore re-encodes the query string.
     def change(call: Call) -> Call:
         return replace(call, target="&".join([call.target, *pairs]).replace("/&", "/?", 1))
 
@@ -276,7 +276,7 @@ SPOILERS = [
 
 
 def spoiled(*spoilers: Spoiler) -> bytes:
-    """A push that is wrong in just these ways, as it goes over the wire."""
+    """The bytes of a push that is wrong in exactly these ways."""
     plan = Plan()
     for spoiler in spoilers:
         spoiler.spoil(plan)
@@ -284,7 +284,7 @@ def spoiled(*spoilers: Spoiler) -> bytes:
 
 
 def right(**changes: Any) -> bytes:
-    """A push of a fresh key that is right; `changes` are to its parameters."""
+    """The bytes of a correct push of a fresh key; `changes` apply to its parameters."""
     plan = Plan()
     plan.members.update(changes)
     return plan.call().raw()

@@ -1,4 +1,4 @@
-"""The HTTP shell in this process, on a real socket: for limits that are too long to wait for."""
+"""The HTTP shell in this process, on a real socket, with limits short enough to be tested."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Answering = Callable[[Request], Awaitable[Response]]
 
 
 def short(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Limits:
-    """Limits that a test can wait for and reach, in all of the shell."""
+    """Set limits in every module of the shell that a test can reach quickly."""
     limits = replace(
         LIMITS,
         **{
@@ -44,13 +44,13 @@ def short(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Limits:
 
 
 async def yes(request: Request) -> Response:
-    """Answer anything with the success that the reference knows."""
+    """Answer any request with the reference's success response."""
     assert request.headers
     return success("id", {"RequestId": "id", "Success": True})
 
 
 class Serving(Part):
-    """An HttpServer in a thread of its own; what it let happen unseen is a failure at the end."""
+    """An HttpServer in its own thread; an unhandled error in its loop fails the test at the end."""
 
     def __init__(
         self,
@@ -81,19 +81,19 @@ class Serving(Part):
         return await self._answer(request)
 
     def do(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Run this in the server's loop, and wait for it."""
+        """Run a coroutine in the server's loop and wait for its result."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
 
     def connect(self, **options: Any) -> Raw:
-        """A connection to it."""
+        """A connection to the server."""
         return Raw(self.address, **options)
 
     def half(self) -> int:
-        """How many connections have sent the first byte of a request, and no more."""
+        """The number of connections that have sent exactly the first byte of a request."""
         return sum(each._wire._inbox == b"P" for each in list(self.server._places))
 
     def start(self) -> None:
-        """Begin to accept."""
+        """Start to accept connections."""
 
         async def starting() -> None:
             self.server = HttpServer(self._noting, self.refused.append, self._tls)
@@ -102,12 +102,12 @@ class Serving(Part):
         self.do(starting())
 
     def begin(self) -> None:
-        """Start."""
+        """Start the thread and the server."""
         self._thread.start()
         self.start()
 
     def finish(self) -> None:
-        """Stop; nothing may have gone wrong behind the scenes."""
+        """Stop the server, and check that its loop had no unhandled error."""
         self.do(self.server.stop())
         self.do(_settle())
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -117,7 +117,7 @@ class Serving(Part):
 
 
 async def _settle() -> None:
-    """Let every task end, and whatever it left behind be noticed."""
+    """Wait until every task has ended, so that unhandled errors are reported."""
     others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     if others:
         await asyncio.wait(others, timeout=5)

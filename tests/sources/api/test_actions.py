@@ -1,4 +1,4 @@
-"""agent/sources/api/actions.py: SendSSHPublicKey's parameters, from the body's bytes to values."""
+"""agent/sources/api/actions.py: SendSSHPublicKey's parameters, from a JSON body to values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ED25519 = f"{ed25519_line(7)} somebody@somewhere"
 
 @pytest.fixture(scope="module")
 def rsa_line() -> str:
-    """A 2048-bit RSA key."""
+    """A 2048-bit RSA public key."""
     public = rsa.generate_private_key(65537, 2048).public_key()
     return public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 
@@ -43,12 +43,12 @@ def parse(document: Any, reference: str = PUBLISHED) -> SendSSHPublicKey:
 
 
 def check(reference: str = PUBLISHED, settings: Keys = Keys(), **changes: Any) -> str:  # noqa: B008
-    """Check parameters that are right but for `changes`; the key's type."""
+    """Check parameters that are correct except for `changes`; return the key's type."""
     return checked(parse(members(**changes), reference), reference, settings)
 
 
 def checked(action: SendSSHPublicKey, reference: str, settings: Keys) -> str:
-    """Check what a door checks; the key's type. Raises ApiError."""
+    """Run the checks that a door runs; return the key's type, or raise ApiError."""
     action.check(reference, settings.types)
     types = frozenset(settings.types)
     text, bits = action.ssh_public_key, settings.rsa_min_bits
@@ -61,12 +61,12 @@ def checked(action: SendSSHPublicKey, reference: str, settings: Keys) -> str:
 
 
 def check_one(name: str, value: str) -> str:
-    """Check parameters of which this one is `value`; the key's type."""
+    """Check parameters of which one is `value`; return the key's type."""
     return checked(parse(members(**{name: value})), PUBLISHED, Keys())
 
 
 def test_right_parameters_are_read_as_given() -> None:
-    """All four, as they were given; members that are not known are passed over, as EC2 does."""
+    """All four parameters are read unchanged, and unknown members are ignored, as EC2 does."""
     got = parse(members(SSHPublicKey=ED25519, DryRun={"a": [1, None]}))
     assert got == SendSSHPublicKey(INSTANCE_ID, "ec2-user", ED25519, ZONE)
 
@@ -82,14 +82,14 @@ NOT_JSON = {
 
 @pytest.mark.parametrize("body", NOT_JSON.values(), ids=list(NOT_JSON))
 def test_what_is_not_json(body: bytes) -> None:
-    """ValidationError."""
+    """A body that is not JSON is refused with ValidationError."""
     with pytest.raises(ValidationError, match="not JSON"):
         SendSSHPublicKey.parse(body, PUBLISHED)
 
 
 @pytest.mark.parametrize("document", [None, True, 1, "text", [], [{}]])
 def test_what_is_not_an_object(document: Any) -> None:
-    """ValidationError."""
+    """A body that is JSON but not an object is refused with ValidationError."""
     with pytest.raises(ValidationError, match="object"):
         parse(document)
 
@@ -97,14 +97,14 @@ def test_what_is_not_an_object(document: Any) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", [True, 1, 1.5, [], ["a"], {}])
 def test_a_member_of_another_type(name: str, value: Any) -> None:
-    """ValidationError names it, and comes before what is missing."""
+    """A member of the wrong type is refused with ValidationError before missing members are."""
     with pytest.raises(ValidationError, match=name):
         parse({name: value})
 
 
 @pytest.mark.parametrize("body", [b'{"a": 1, "a": 1}', b'{"b": {"a": 1, "a": 2}}'])
 def test_a_member_given_twice(body: bytes) -> None:
-    """ValidationError, wherever: two readers must not see two requests."""
+    """A repeated member is refused at any depth, so no two parsers can read different requests."""
     with pytest.raises(ValidationError, match="'a' is given twice"):
         SendSSHPublicKey.parse(body, PUBLISHED)
 
@@ -112,7 +112,10 @@ def test_a_member_given_twice(body: bytes) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("null", [False, True])
 def test_a_member_that_is_absent(name: str, null: bool) -> None:
-    """Absent or null, it is MissingParameter; EC2 of today does without the zone."""
+    """An absent or null member is refused with MissingParameter.
+
+    The reference `current` does not require the zone.
+    """
     document = members(**{name: None}) if null else members()
     if not null:
         del document[name]
@@ -126,13 +129,13 @@ def test_a_member_that_is_absent(name: str, null: bool) -> None:
 
 
 def test_all_that_is_missing_is_named_at_once() -> None:
-    """Nobody has to try four times."""
+    """One MissingParameter error names all missing members."""
     with pytest.raises(MissingParameter, match=", ".join(NAMES)):
         parse({})
 
 
 def short_ids(values: list[tuple[str, str]]) -> list[str]:
-    """What tests are called: a key is too long to be part of it."""
+    """Short test names: a whole key is too long to be part of one."""
     return [f"{name}-{value[:20]!a}-{number}" for number, (name, value) in enumerate(values)]
 
 
@@ -155,7 +158,7 @@ BAD_VALUES = [
 
 @pytest.mark.parametrize(("name", "value"), BAD_VALUES, ids=short_ids(BAD_VALUES))
 def test_a_value_that_breaks_length_or_pattern(name: str, value: str) -> None:
-    """InvalidArgsException names the member."""
+    """A value of the wrong length or pattern is refused with an error that names the member."""
     with pytest.raises(InvalidArgsException, match=name):
         check_one(name, value)
 
@@ -171,16 +174,16 @@ GOOD_VALUES = [
 ]  # fmt: skip
 
 
-# The keys differ in every process, and names of tests must not: pytest-xdist compares them.
+# Test ids use a prefix: keys differ in every process, and pytest-xdist compares the ids.
 @pytest.mark.parametrize(("name", "value"), GOOD_VALUES, ids=lambda value: value[:16])
 def test_a_value_at_its_limits(name: str, value: str) -> None:
-    """The shortest, the longest and the oddest that the reference lets pass."""
+    """The shortest, the longest and the most unusual values that the reference allows are taken."""
     assert check_one(name, value) == "ssh-ed25519"
 
 
 @pytest.mark.parametrize("os_user", ["1user", "1234567a", "9" * 31 + "a", "1a$", "0-"])
 def test_users_that_begin_with_digits(os_user: str) -> None:
-    """EC2 takes them today: with `push.reference: current` so do we, else not."""
+    """An OS user that begins with a digit is taken only with `push.reference: current`."""
     assert check(CURRENT, InstanceOSUser=os_user) == "ssh-ed25519"
     with pytest.raises(InvalidArgsException):
         check(PUBLISHED, InstanceOSUser=os_user)
@@ -188,13 +191,13 @@ def test_users_that_begin_with_digits(os_user: str) -> None:
 
 @pytest.mark.parametrize("os_user", ["", "1", "123", "9" * 33, "1 a", "-1a", "1a\n"])
 def test_users_that_nobody_takes(os_user: str) -> None:
-    """A number alone, and what was wrong before, is wrong with `current` too."""
+    """An OS user of digits alone, or malformed in another way, is refused with `current` too."""
     with pytest.raises(InvalidArgsException):
         check(CURRENT, InstanceOSUser=os_user)
 
 
 def test_lengths_hold_by_type(rsa_line: str) -> None:
-    """RSA from 256 characters as published, others from 80; with RSA alone, 256 for all."""
+    """RSA keys need 256 characters and others 80; if only RSA is configured, all need 256."""
     assert check(SSHPublicKey=rsa_line) == "ssh-rsa"
     with pytest.raises(InvalidArgsException, match="256 to 4096"):
         check(settings=Keys(types=("ssh-rsa",)), SSHPublicKey=ED25519)
@@ -206,7 +209,7 @@ def test_lengths_hold_by_type(rsa_line: str) -> None:
 
 
 def test_an_rsa_key_that_is_short_in_characters() -> None:
-    """Whatever rsa_min_bits says, an RSA line of less than 256 characters is refused."""
+    """An RSA line of less than 256 characters is refused whatever rsa_min_bits is."""
     public = rsa.generate_private_key(65537, 1024).public_key()  # noqa: S505 - too short on purpose
     line = public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
     with pytest.raises(InvalidArgsException, match="too short for an ssh-rsa"):
@@ -214,7 +217,7 @@ def test_an_rsa_key_that_is_short_in_characters() -> None:
 
 
 def test_only_configured_types() -> None:
-    """A good key of a type that is not configured is InvalidArgsException."""
+    """A valid key of a type that is not configured is refused with InvalidArgsException."""
     with pytest.raises(InvalidArgsException, match="must begin with one of ecdsa"):
         check(settings=Keys(types=("ecdsa-sha2-nistp256",)), SSHPublicKey=ED25519)
 
@@ -235,7 +238,7 @@ _BODIES = st.one_of(
 
 @given(_BODIES, st.sampled_from([PUBLISHED, CURRENT]))
 def test_no_body_makes_it_stumble(body: bytes, reference: str) -> None:
-    """Arbitrary bytes, JSON and members: parameters and a key, or an error of the reference."""
+    """Any body yields parameters and a key, or an error of the reference with status 400."""
     try:
         action = SendSSHPublicKey.parse(body, reference)
         assert checked(action, reference, Keys(types=KEY_TYPES)) in KEY_TYPES

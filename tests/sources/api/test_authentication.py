@@ -1,4 +1,4 @@
-"""agent/sources/api/authentication.py: both forms of signing; what is unclear is refused."""
+"""agent/sources/api/authentication.py: both forms of signing; ambiguous requests are refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PRESIGNED = presign(push(), Signer(token="token", at=1_800_000_000), expires=30)
 
 
 def read(call: Call) -> Authentication:
-    """What the module makes of a request."""
+    """The authentication that the module reads from a request."""
     request = call.request()
     return authentication.read(request, query.parse(query.split(request.target)[1]))
 
@@ -38,12 +38,12 @@ def authorization(
     signed: str = "content-type;host;x-amz-date;x-amz-target",
     signature: str = "0" * 64,
 ) -> str:
-    """An Authorization header of these parts."""
+    """An Authorization header with these parts."""
     return f"{algorithm} Credential={credential}, SignedHeaders={signed}, Signature={signature}"
 
 
 def test_the_header_form_is_read() -> None:
-    """Key, scope, signed headers and date of a header that botocore made."""
+    """Key, scope, signed headers and date are read from a header that botocore made."""
     got = read(sign(push(), Signer(token="token", at=1_800_000_000)))
     assert (got.access_key_id, str(got.scope)) == (
         "AKIAIOSFODNN7EXAMPLE", "20270115/us-east-2/ec2-instance-connect/aws4_request",
@@ -55,14 +55,14 @@ def test_the_header_form_is_read() -> None:
 
 
 def test_the_query_form_is_read() -> None:
-    """The same of a presigned request, with how long it is good for."""
+    """Date, token, expiry and signed headers are read from a presigned request."""
     got = read(PRESIGNED)
     assert (got.date, got.token, got.expires) == ("20270115T080000Z", "token", 30)
     assert got.signed_headers == ("content-type", "host", "x-amz-target")
 
 
 def test_a_presigned_request_need_not_say_for_how_long() -> None:
-    """Without X-Amz-Expires the reference's 15 minutes hold."""
+    """Without X-Amz-Expires a presigned request is valid for the reference's 15 minutes."""
     assert (
         read(replace(PRESIGNED, target=PRESIGNED.target.replace("&X-Amz-Expires=30", ""))).expires
         == 900
@@ -70,7 +70,7 @@ def test_a_presigned_request_need_not_say_for_how_long() -> None:
 
 
 def test_the_date_header_will_do() -> None:
-    """Date in ISO 8601 basic format stands in for X-Amz-Date; X-Amz-Date overrides it."""
+    """A Date header in ISO 8601 basic format is used if there is no X-Amz-Date header."""
     call = Call().plus("Authorization", authorization(signed="content-type;host;x-amz-target"))
     assert read(call.plus("Date", "20270115T080000Z")).date == "20270115T080000Z"
     both = SIGNED.plus("Date", "20260101T000000Z")
@@ -78,7 +78,7 @@ def test_the_date_header_will_do() -> None:
 
 
 def test_a_request_without_authentication_is_refused() -> None:
-    """Neither header nor query: MissingAuthenticationToken."""
+    """A request without authentication is refused with MissingAuthenticationToken."""
     with pytest.raises(MissingAuthenticationToken):
         read(push())
 
@@ -117,14 +117,14 @@ BAD_HEADERS = {
 
 @pytest.mark.parametrize("value", BAD_HEADERS.values(), ids=list(BAD_HEADERS))
 def test_a_header_that_is_unclear_or_signs_too_little_is_refused(value: str) -> None:
-    """IncompleteSignature, whatever is wrong with it."""
+    """A malformed or insufficient Authorization header is refused with IncompleteSignature."""
     with pytest.raises(IncompleteSignature):
         read(SIGNED.having("Authorization", value))
 
 
 @pytest.mark.parametrize("name", ["X-Amz-Target", "X-Amz-Date", "X-Amz-Content-SHA256"])
 def test_a_header_that_decides_must_be_signed(name: str) -> None:
-    """Where it is there at all; IncompleteSignature names it."""
+    """A header that affects the decision must be signed if present; the error names it."""
     names = ("host", "x-amz-content-sha256", "x-amz-date", "x-amz-target")
     call = push().plus("X-Amz-Content-SHA256", hashlib.sha256(b"").hexdigest())
     assert read(sign_by_hand(call, signed=names)).signed_headers == names
@@ -134,28 +134,28 @@ def test_a_header_that_decides_must_be_signed(name: str) -> None:
 
 
 def test_a_header_that_decides_nothing_may_be_unsigned() -> None:
-    """Content-Type, and whatever a proxy adds."""
+    """Content-Type, and headers that a proxy adds, may be unsigned."""
     call = sign_by_hand(push()).plus("X-Forwarded-For", "192.0.2.1")
     assert read(call).signed_headers == ("host", "x-amz-date", "x-amz-target")
     sigv4.check_signature(call.request(), read(call), Signer().secret)
 
 
 def test_a_second_authorization_header_is_refused() -> None:
-    """Nobody has to guess which one counts."""
+    """A request with two Authorization headers is refused with IncompleteSignature."""
     with pytest.raises(IncompleteSignature, match="twice"):
         read(SIGNED.plus("Authorization", authorization()))
 
 
 @pytest.mark.parametrize("date", [None, "20270115", "Fri, 15 Jan 2027 08:00:00 GMT", "\xe9"])
 def test_a_request_without_a_usable_date_is_refused(date: Optional[str]) -> None:
-    """No date, or one in another format, is IncompleteSignature."""
+    """A missing date, or one in another format, is refused with IncompleteSignature."""
     call = Call().plus("Authorization", authorization(signed="content-type;host;x-amz-target"))
     with pytest.raises(IncompleteSignature):
         read(call if date is None else call.plus("Date", date))
 
 
 def test_a_session_token_must_be_signed_and_ascii() -> None:
-    """Present but unsigned, or not ASCII: IncompleteSignature."""
+    """An unsigned or non-ASCII session token is refused with IncompleteSignature."""
     with pytest.raises(IncompleteSignature, match="x-amz-security-token"):
         read(SIGNED.plus("X-Amz-Security-Token", "token"))
     with pytest.raises(IncompleteSignature, match="ASCII"):
@@ -164,7 +164,7 @@ def test_a_session_token_must_be_signed_and_ascii() -> None:
 
 @pytest.mark.parametrize("name", ["Algorithm", "Credential", "Date", "Signature", "SignedHeaders"])
 def test_a_presigned_request_that_lacks_a_part_is_refused(name: str) -> None:
-    """Each of the five has to be there: IncompleteSignature names it."""
+    """A presigned request needs all five parameters; the error names the missing one."""
     path, _, asked = PRESIGNED.target.partition("?")
     kept = "&".join(p for p in asked.split("&") if not p.startswith(f"X-Amz-{name}="))
     with pytest.raises(IncompleteSignature, match=f"X-Amz-{name}"):
@@ -173,7 +173,7 @@ def test_a_presigned_request_that_lacks_a_part_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("expires", ["0", "-1", "604801", "9999999", "1.5", "", "x", "\u0661"])
 def test_an_impossible_expiry_is_refused(expires: str) -> None:
-    """X-Amz-Expires is 1 to 604800 seconds, in ASCII digits."""
+    """X-Amz-Expires other than 1 to 604800 in ASCII digits is refused."""
     target = PRESIGNED.target.replace("X-Amz-Expires=30", f"X-Amz-Expires={quote(expires)}")
     with pytest.raises(IncompleteSignature, match="X-Amz-Expires"):
         read(replace(PRESIGNED, target=target))
@@ -183,7 +183,7 @@ def test_an_impossible_expiry_is_refused(expires: str) -> None:
     "name", ["X-Amz-Date", "X-Amz-Target", "X-Amz-Security-Token", "X-Amz-Content-SHA256"]
 )
 def test_a_header_that_decides_may_be_there_once(name: str) -> None:
-    """Given twice it is InvalidQueryParameter; another header may be repeated."""
+    """A repeated header that affects the decision is refused; other headers may be repeated."""
     authentication.check_single(SIGNED.plus("X-Other", "1").plus("X-Other", "2").request())
     with pytest.raises(InvalidQueryParameter, match=name.lower()):
         authentication.check_single(SIGNED.without(name).plus(name, "1").plus(name, "1").request())
@@ -191,7 +191,7 @@ def test_a_header_that_decides_may_be_there_once(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["Authorization", "X-Amz-Date", "X-Amz-Security-Token"])
 def test_header_and_query_must_not_both_authenticate(name: str) -> None:
-    """InvalidParameterCombination; one way alone is fine."""
+    """A request that authenticates in both header and query is refused; either one is accepted."""
     parameters = query.parse(query.split(PRESIGNED.request().target)[1])
     authentication.check_combination(PRESIGNED.request(), parameters)
     authentication.check_combination(SIGNED.request(), {"Action": "SendSSHPublicKey"})
@@ -201,7 +201,7 @@ def test_header_and_query_must_not_both_authenticate(name: str) -> None:
 
 @given(st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0")), st.data())
 def test_no_header_makes_it_stumble(text: str, data: Any) -> None:
-    """Arbitrary Authorization headers, and good ones damaged: read, or refused by name."""
+    """Any Authorization header is read, or refused with an error of the reference."""
     good = authorization()
     cut = data.draw(st.integers(0, len(good)))
     for value in (text, good[:cut] + text, good[:cut] + text + good[cut:]):

@@ -1,4 +1,4 @@
-"""A credential's own rules: keys that are tighter than the host's, and tags of a fleet's hosts."""
+"""A credential's own rules: key settings tighter than the host's, and tags of fleet hosts."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ HOST = Keys()
 
 
 def parse(host: Keys = HOST, **changes: Any) -> Credential:
-    """The credential of an entry that is right but for `changes`."""
+    """The credential from an entry that is valid except for `changes`."""
     entry = {"access_key_id": "AKIA", "secret_access_key": "x" * 32, "allow": {"os_users": ["*"]}}
     return credentials.parse(json.dumps([{**entry, **changes}]), "f", host).find("AKIA")
 
 
 def problems(keys: Any, host: Keys = HOST) -> list[str]:
-    """What is wrong with an entry of these `keys`."""
+    """The problems reported for an entry with these `keys`."""
     with pytest.raises(Problems) as caught:
         parse(host, keys=keys)
     return [problem.removeprefix("f: [0].keys") for problem in caught.value.problems]
 
 
 def test_without_rules_a_credential_has_the_hosts() -> None:
-    """None of them is set, and `keys: {}` says as much."""
+    """A credential without `keys`, or with an empty one, sets no rule and uses the host's."""
     assert parse().keys == parse(keys={}).keys == KeyPolicy(None, None, False, ())
 
 
 def test_all_rules_are_read() -> None:
-    """Each may be tighter than the host's, or as tight."""
+    """All rules are read, and each may be as tight as the host's or tighter."""
     keys = {"lifetime": 30, "uses": "once", "pin_source": True, "options": ["pty", "restrict"]}
     assert parse(keys=keys).keys == KeyPolicy(30, "once", True, ("restrict", "pty"))
     assert parse(Keys(lifetime=30, uses="once"), keys=keys).keys.lifetime == 30
@@ -60,7 +60,7 @@ def test_all_rules_are_read() -> None:
     ],
 )
 def test_no_rule_is_wider_than_the_hosts(keys: dict[str, Any], host: Keys, path: str) -> None:
-    """A wider one is a mistake that is told, not one that is narrowed in silence."""
+    """A rule that is wider than the host's is reported as a mistake, not narrowed silently."""
     (problem,) = problems(keys, host)
     assert problem.startswith(f"{path}: ")
 
@@ -74,13 +74,13 @@ def test_no_rule_is_wider_than_the_hosts(keys: dict[str, Any], host: Keys, path:
     ],
 )  # fmt: skip
 def test_only_options_of_the_list_are_taken(option: str) -> None:
-    """None with an argument, none in another spelling, no text that sshd could read as more."""
+    """Only the listed key options are taken, in exactly their spelling and without arguments."""
     (problem,) = problems({"options": ["pty", option]})
     assert problem.startswith(".options[1]: ")
 
 
 def test_every_set_of_options_has_one_order() -> None:
-    """`restrict` first, since sshd reads from the left; then as listed. Opposites are refused."""
+    """Options are stored in one fixed order with `restrict` first; opposites are refused."""
     for pair in itertools.permutations(KEY_OPTIONS, 2):
         first, second = pair
         if first == f"no-{second}" or second == f"no-{first}":
@@ -100,7 +100,7 @@ TAGS = {"os_users": ["deploy"], "tags": {"role": ["web", "db-*"], "env": ["prod"
     [{"role": "web", "env": "prod"}, {"role": "db-1", "env": "prod", "else": "x"}],
 )
 def test_an_instance_whose_tags_fit(tags: dict[str, str]) -> None:
-    """Every tag that is named fits one of its patterns."""
+    """An instance is allowed if every named tag matches one of its patterns."""
     parse(allow=TAGS).check_allowed("10.0.0.1", "i-0f1e2d3c", "deploy", tags)
 
 
@@ -112,13 +112,13 @@ def test_an_instance_whose_tags_fit(tags: dict[str, str]) -> None:
     ],
 )  # fmt: skip
 def test_an_instance_whose_tags_do_not_fit(tags: Optional[dict[str, str]]) -> None:
-    """One is missing, or has another value; on a host of its own, where no tags are known, too."""
+    """An instance is refused if a named tag is missing or different, or if no tags are known."""
     with pytest.raises(AuthException):
         parse(allow=TAGS).check_allowed("10.0.0.1", "i-0f1e2d3c", "deploy", tags)
 
 
 def test_tags_open_nothing_that_the_other_rules_close() -> None:
-    """OS user and instance have to fit as well."""
+    """Matching tags do not lift the restrictions on OS users and instances."""
     tags = {"role": "web", "env": "prod"}
     with pytest.raises(AccessDeniedException):
         parse(allow=TAGS).check_allowed("10.0.0.1", "i-0f1e2d3c", "root", tags)
@@ -132,6 +132,6 @@ def test_tags_open_nothing_that_the_other_rules_close() -> None:
     "tags", [{}, {"": ["a"]}, {"ü": ["a"]}, {"a" * 129: ["a"]}, {"a\nb": ["a"]}, {"role": []}]
 )
 def test_tags_that_restrict_nothing_or_name_nothing(tags: dict[str, list[str]]) -> None:
-    """An empty mapping, an empty list, a name that no tag has."""
+    """An empty mapping, an empty list and an invalid tag name are refused."""
     with pytest.raises(Problems, match=r"allow\.tags|not YAML|must be a name"):
         parse(allow={"os_users": ["*"], "tags": tags})

@@ -1,4 +1,4 @@
-"""agent/sources/api/credentials.py: access keys, what each may do, and their file."""
+"""agent/sources/api/credentials.py: access keys, their rights, and the credentials file."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ SECRET = "an-example-that-nobody-should-use"
 
 @pytest.fixture(params=LOADERS, ids=lambda loader: loader.__name__, scope="module", autouse=True)
 def loader(request: Any) -> Iterator[None]:
-    """Read every file with one of PyYAML's parsers, and then with the other one."""
+    """Run every test with each of PyYAML's two parsers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plain_yaml, "LOADER", request.param)
         yield
 
 
 def entry(**changes: Any) -> dict[str, Any]:
-    """An entry of the file, right but for `changes`; None leaves a key out."""
+    """An entry of the file that is valid except for `changes`; None removes a key."""
     whole = {
         "access_key_id": "AKIAEXAMPLE",
         "secret_access_key": SECRET,
@@ -48,12 +48,12 @@ def entry(**changes: Any) -> dict[str, Any]:
 
 
 def one(**changes: Any) -> Credential:
-    """The credential that such an entry makes."""
+    """The credential from an entry with these changes."""
     return credentials.parse(yaml.safe_dump([entry(**changes)]), "x").find("AKIAEXAMPLE")
 
 
 def problems(text: str) -> str:
-    """What is wrong with a file, all of it."""
+    """All problems reported for a file's text."""
     with pytest.raises(Problems) as caught:
         credentials.parse(text, "file")
     assert all(words.startswith("file") for words in caught.value.problems)
@@ -61,7 +61,7 @@ def problems(text: str) -> str:
 
 
 def test_an_entry_is_read() -> None:
-    """Every key of it; what is absent has its default."""
+    """Every key of an entry is read, and absent keys have their defaults."""
     least = one()
     assert (least.secret_access_key, least.session_token) == (SECRET, None)
     assert (least.enabled, least.expires) == (True, None)
@@ -80,12 +80,12 @@ def test_a_secret_is_not_printed() -> None:
 
 @pytest.mark.parametrize("text", ["", "---", "[]", "# nothing yet"])
 def test_an_empty_file_has_no_keys(text: str) -> None:
-    """Nobody can push over the network then, and the daemon runs."""
+    """An empty file is valid and contains no credentials."""
     assert len(credentials.parse(text, "file")) == 0
 
 
 def test_an_unknown_key_id() -> None:
-    """InvalidClientTokenId."""
+    """Looking up an unknown access key id raises InvalidClientTokenId."""
     known = credentials.parse(yaml.safe_dump([entry()]), "file")
     assert len(known) == 1
     assert [credential.access_key_id for credential in known] == ["AKIAEXAMPLE"]
@@ -124,26 +124,29 @@ WRONG: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize(("document", "words"), WRONG.values(), ids=list(WRONG))
 def test_what_is_wrong_is_named(document: Any, words: str) -> None:
-    """With the entry's number and the key's path."""
+    """An error names the entry's number and the path of the key."""
     text = yaml.safe_dump(document)
     with pytest.raises(Problems, match=words):
         credentials.parse(text, "file")
 
 
 def test_all_problems_are_reported_at_once() -> None:
-    """An administrator mends the file once."""
+    """All problems of a file are reported at once."""
     said = problems(yaml.safe_dump([entry(enabled=1, expires="x"), entry(access_key_id=None)]))
     assert all(words in said for words in ("[0].enabled", "[0].expires", "[1].access_key_id"))
 
 
 def test_what_cannot_be_signed_with_is_no_secret() -> None:
-    """Half of a character is a text for one of the parsers, and none for HMAC."""
+    """A secret with a lone surrogate, which HMAC cannot encode, is refused with either parser."""
     text = '[{access_key_id: AKIA, secret_access_key: "\\ud800", allow: {os_users: ["*"]}}]'
     assert problems(text)
 
 
 def test_a_secret_has_32_characters_and_it_is_said_how_to_make_one() -> None:
-    """A captured signature lets anybody try short ones, without asking us."""
+    """A secret of less than 32 characters is refused.
+
+    The error says how to make a good one, and does not contain the secret.
+    """
     assert one(secret_access_key="x" * 32).secret_access_key == "x" * 32
     said = problems(yaml.safe_dump([entry(secret_access_key="hunter2")]))
     assert "openssl rand -hex 20" in said
@@ -152,7 +155,7 @@ def test_a_secret_has_32_characters_and_it_is_said_how_to_make_one() -> None:
 
 @pytest.mark.parametrize("name", ["sources", "instances", "os_users", "tags"])
 def test_a_restriction_whose_items_are_commented_out_allows_nothing(name: str) -> None:
-    """`sources:` alone meant from anywhere, and `instances:` alone every one."""
+    """A restriction without a value, such as `sources:` alone, is refused, not read as no limit."""
     text = (
         f"- access_key_id: AKIA\n  secret_access_key: {SECRET}\n  allow:\n"
         + ("" if name == "os_users" else "    os_users: [deploy]\n")
@@ -164,7 +167,7 @@ def test_a_restriction_whose_items_are_commented_out_allows_nothing(name: str) -
 
 
 def test_an_expired_or_disabled_key() -> None:
-    """OptInRequired from the very second on; before it, nothing."""
+    """A disabled key, or one at or after its expiry, is refused with OptInRequired."""
     credential = one(expires="2027-01-15T08:00:00Z")
     credential.check_active(1_799_999_999)
     for now in (1_800_000_000, 1_800_000_001):
@@ -184,19 +187,19 @@ ALLOW = {
 @pytest.mark.parametrize("source", ["10.0.0.1", "10.255.0.1", "2001:db8::1", "::ffff:10.0.0.1"])
 @pytest.mark.parametrize("os_user", ["ec2-user", "deploy-", "deploy-web", "ci1"])
 def test_allowed_sources_and_users_pass(source: str, os_user: str) -> None:
-    """Sources in a network, IPv4 inside IPv6 included, and OS users by pattern."""
+    """Sources in an allowed network and OS users that match a pattern pass."""
     one(allow=ALLOW).check_allowed(source, "i-0f1e2d3c", os_user)
 
 
 @pytest.mark.parametrize("source", ["127.0.0.1", "11.0.0.1", "2001:db9::1", "::ffff:11.0.0.1"])
 def test_another_source(source: str) -> None:
-    """NotAuthorized comes first, whatever else is wrong."""
+    """A source that is not allowed is refused with NotAuthorized before any other check."""
     with pytest.raises(NotAuthorized):
         one(allow=ALLOW).check_allowed(source, "i-ffffffff", "root")
 
 
 def test_another_instance_then_another_user() -> None:
-    """AuthException before AccessDeniedException; case counts."""
+    """The instance is checked before the OS user, and OS users are case-sensitive."""
     with pytest.raises(AuthException):
         one(allow=ALLOW).check_allowed("10.0.0.1", "i-ffffffff", "root")
     for os_user in ("root", "EC2-user", "xdeploy-", "ci", "ec2-user\n"):
@@ -205,12 +208,12 @@ def test_another_instance_then_another_user() -> None:
 
 
 def test_without_sources_every_source_will_do() -> None:
-    """No `sources` means from anywhere, also from the Unix socket's name."""
+    """A credential without `sources` may be used from every source."""
     one().check_allowed("203.0.113.9", "i-0f1e2d3c", "ec2-user")
 
 
 def test_a_file_is_loaded(tmp_path: Path) -> None:
-    """Readable by owner and group."""
+    """A file that only owner and group can read is loaded."""
     path = tmp_path / "credentials.yaml"
     path.write_text(yaml.safe_dump([entry()]))
     for mode in (0o400, 0o600, 0o640):
@@ -220,7 +223,7 @@ def test_a_file_is_loaded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o602, 0o620, 0o601])
 def test_a_file_that_others_may_read_or_change(tmp_path: Path, mode: int) -> None:
-    """Refused, with the command that mends it."""
+    """A file that others can read or change is refused with the chmod command that repairs it."""
     path = tmp_path / "credentials.yaml"
     path.write_text(yaml.safe_dump([entry()]))
     path.chmod(mode)
@@ -230,7 +233,7 @@ def test_a_file_that_others_may_read_or_change(tmp_path: Path, mode: int) -> Non
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 def test_a_file_of_another_user(tmp_path: Path) -> None:
-    """The file's owner decides who may push: a wrong one is refused, with a command that helps."""
+    """A file owned by another user is refused with the chown command that repairs it."""
     path = tmp_path / "credentials.yaml"
     path.write_text(yaml.safe_dump([entry()]))
     path.chmod(0o600)
@@ -240,7 +243,7 @@ def test_a_file_of_another_user(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    """Absent or a directory: it is said which and why."""
+    """An error about an absent file or a directory says why it cannot be read."""
     with pytest.raises(Problems, match="No such file"):
         credentials.load(str(tmp_path / "absent"))
     with pytest.raises(Problems, match="Is a directory"):
@@ -248,14 +251,14 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_file() -> None:
-    """A device has no owner's promise about what is read next."""
+    """A device is refused as a credentials file."""
     with pytest.raises(Problems):
         credentials.load(os.devnull)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200))
 def test_no_text_makes_it_stumble(text: Any) -> None:
-    """Arbitrary text is credentials or problems."""
+    """Any text yields credentials or a list of problems."""
     try:
         credentials.parse(text, "file")
     except Problems as error:

@@ -1,4 +1,4 @@
-"""What the doors record one by one, and what is left to be summed up: who floods, with what."""
+"""Which requests the doors record one by one, and which they sum up in one record."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CROWD = 10 * LIMITS.sampled_burst
 
 
 async def flood(front: Front, call: Call, peer: Any = LOOPBACK) -> dict[str, Any]:
-    """Send the same again and again; what a record says of those that have none of their own."""
+    """Send the same call many times; return the record that sums up the unrecorded ones."""
     for _ in range(CROWD):
         await front.answer(call, peer)
     front.audit.report_summed(0.0)
@@ -30,7 +30,7 @@ async def flood(front: Front, call: Call, peer: Any = LOOPBACK) -> dict[str, Any
 
 @run
 async def test_strangers_do_not_fill_the_log() -> None:
-    """The first are recorded; of a crowd the rest are counted, and a record says how many."""
+    """The first unauthenticated requests of a source are recorded; the rest are counted in one."""
     front = Front()
     summed = await flood(front, Call(), OUTSIDE)
     assert len(front.lines) == LIMITS.sampled_burst + 1
@@ -38,7 +38,7 @@ async def test_strangers_do_not_fill_the_log() -> None:
         "stranger", {"203.0.113.7": CROWD - LIMITS.sampled_burst},
     )  # fmt: skip
     assert front.audit.counts["push", "MissingAuthenticationToken"] == CROWD
-    # A push is recorded all the same, and so is a stranger from elsewhere.
+    # A valid push is still recorded, and so is a stranger from another source.
     for call, peer in ((front.signed(push()), OUTSIDE), (Call(), LOOPBACK), (Call(), LOCAL)):
         before = len(front.lines)
         await front.answer(call, peer)
@@ -47,7 +47,7 @@ async def test_strangers_do_not_fill_the_log() -> None:
 
 @run
 async def test_strangers_of_many_sources_do_not_fill_the_log() -> None:
-    """A crowd in which each has an address of its own has one bound."""
+    """Unauthenticated requests from many sources share one limit on their records."""
     front = Front()
     for number in range(2 * LIMITS.sampled_total_burst):
         source = f"10.{number // 250}.0.{number % 250}"
@@ -59,7 +59,7 @@ async def test_strangers_of_many_sources_do_not_fill_the_log() -> None:
 
 @run
 async def test_whoever_claims_an_access_key_is_a_stranger() -> None:
-    """A flood under somebody's name is counted for its source, and sums up none of theirs."""
+    """A flood with a claimed access key counts for its source, not for that principal."""
     front = Front(known=[CREDENTIAL, {**CREDENTIAL, "access_key_id": "AKIAOTHER"}])
     claim = front.signed(push(), secret="wrong")
     summed = await flood(front, claim, OUTSIDE)
@@ -73,7 +73,7 @@ async def test_whoever_claims_an_access_key_is_a_stranger() -> None:
 
 @run
 async def test_a_captured_request_that_is_replayed_does_not_fill_the_log() -> None:
-    """The push has its record; of its replays the first have."""
+    """A push and its first replays are recorded; further replays are summed up."""
     front = Front()
     summed = await flood(front, front.signed(push()))
     assert len(front.lines) == 1 + LIMITS.sampled_burst + 1
@@ -88,7 +88,7 @@ async def test_a_captured_request_that_is_replayed_does_not_fill_the_log() -> No
 
 @run
 async def test_pushes_above_the_rate_do_not_fill_the_log() -> None:
-    """Those that were taken have their records; of the throttled ones the first have."""
+    """Allowed pushes and the first throttled ones are recorded; the rest are summed up."""
     front = Front(pushing(rate=Rate(per_credential=5)))
     for _ in range(CROWD):
         await front.answer(front.signed(push()))
@@ -100,7 +100,7 @@ async def test_pushes_above_the_rate_do_not_fill_the_log() -> None:
 
 @run
 async def test_refusals_of_a_credential_do_not_fill_the_log() -> None:
-    """Each refused push counts only for its sender."""
+    """Refused pushes are limited for each credential, so another's refusal is still recorded."""
     other = {**CREDENTIAL, "access_key_id": "AKIAOTHER"}
     front = Front(
         pushing(rate=Rate(per_credential=10_000, total=10_000)), known=[CREDENTIAL, other]
@@ -116,7 +116,7 @@ async def test_refusals_of_a_credential_do_not_fill_the_log() -> None:
 
 @pytest.mark.parametrize("peer", [OUTSIDE, LOCAL], ids=["network", "local"])
 def test_requests_that_nothing_was_read_of_do_not_fill_the_log(peer: Any) -> None:
-    """While no push can be taken nobody is verified, so everybody is a stranger."""
+    """While the store is unusable nobody is authenticated, so all requests count as strangers'."""
 
     @run
     async def test() -> None:
@@ -132,7 +132,7 @@ def test_requests_that_nothing_was_read_of_do_not_fill_the_log(peer: Any) -> Non
 
 @run
 async def test_what_an_operator_changes_is_always_recorded() -> None:
-    """Reading again and again is summed up; each revocation has its record."""
+    """Repeated read actions are summed up, while every revocation is recorded."""
 
     async def done(_: Any, __: bytes, ___: Record) -> Answer:
         return Answer({})
@@ -147,7 +147,7 @@ async def test_what_an_operator_changes_is_always_recorded() -> None:
 
 @run
 async def test_the_longest_record_fits_into_a_line_of_journald() -> None:
-    """journald splits what is longer than 48 KiB (LineMax=, journald.conf(5)); this is below 32."""
+    """The longest audit record is below 32 KiB; journald splits lines of more than 48 KiB."""
     front = Front()
     wide = "\U0001f511" * 1500
     call = push(InstanceId=wide, InstanceOSUser=wide)
@@ -160,7 +160,7 @@ async def test_the_longest_record_fits_into_a_line_of_journald() -> None:
 
 @run
 async def test_a_denied_user_is_refused_under_the_name_of_who_asked() -> None:
-    """On this host the kernel says who it is, so a refusal names them."""
+    """A refusal on the local push socket names the uid of the local user."""
     front = Front(Config(keys=Keys(deny_users=("denied",))))
     assert await front.code(push(InstanceOSUser="denied"), LOCAL) == "AccessDeniedException"
     assert front.records()[-1]["principal"] == "uid:1000"

@@ -1,4 +1,4 @@
-"""agent/sources/api/errors.py: the reference's errors, all of them and with its status codes."""
+"""agent/sources/api/errors.py: all errors of the reference, with their status codes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from agent.sources.api import errors
 from agent.sources.api.errors import ApiError, ThrottlingException
 
-# API Reference: SendSSHPublicKey, Errors; Common Errors.
+# From the API Reference: the errors of SendSSHPublicKey, and the common errors.
 PUBLISHED = {
     "AuthException": 400, "EC2InstanceNotFoundException": 400, "InvalidArgsException": 400,
     "ServiceException": 500, "ThrottlingException": 400, "AccessDeniedException": 400,
@@ -17,7 +17,7 @@ PUBLISHED = {
     "MissingAuthenticationToken": 403, "MissingParameter": 400, "NotAuthorized": 400,
     "OptInRequired": 403, "RequestExpired": 400, "ServiceUnavailable": 503, "ValidationError": 400,
 }  # fmt: skip
-# What HTTP itself refuses.
+# Refusals at the HTTP level, which the reference does not have.
 OURS = {
     "RequestTimeout": 408, "BadRequest": 400, "LengthRequired": 411, "PayloadTooLarge": 413,
     "HeadersTooLarge": 431,
@@ -26,13 +26,13 @@ CLASSES = {kind.__name__: kind for kind in ApiError.__subclasses__()}
 
 
 def test_there_is_every_error_and_no_other() -> None:
-    """Names and status codes are the reference's, and five of HTTP's."""
+    """The errors are exactly the reference's and five of HTTP, with the same status codes."""
     assert {name: kind.status for name, kind in CLASSES.items()} == {**PUBLISHED, **OURS}
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_an_error_has_its_name_and_words(name: str) -> None:
-    """Words of its own unless it is given better ones."""
+    """An error has a default message, which a given message replaces."""
     error = CLASSES[name]()
     assert (error.code, str(error)) == (name, error.message)
     assert error.message
@@ -40,7 +40,7 @@ def test_an_error_has_its_name_and_words(name: str) -> None:
 
 
 def test_clients_retry_these_by_themselves() -> None:
-    """Throttling, and what is the server's fault."""
+    """Throttling and server errors are retryable; no other errors are."""
     retried = {name for name, kind in CLASSES.items() if kind().retryable}
     assert retried == {
         "ThrottlingException", "ServiceException", "InternalFailure", "ServiceUnavailable",
@@ -48,7 +48,7 @@ def test_clients_retry_these_by_themselves() -> None:
 
 
 def test_throttling_says_how_long() -> None:
-    """In seconds, one by default."""
+    """A throttling error carries a delay in seconds, 1 by default."""
     assert ThrottlingException().retry_after == 1.0
     assert ThrottlingException("", 2.5).retry_after == 2.5
     assert errors.ThrottlingException("words").message == "words"

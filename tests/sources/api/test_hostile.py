@@ -26,7 +26,7 @@ from tests.sources.api.test_table import daemon_with, send
 from tests.sources.api.test_tls import settings
 
 CROWD = 1000
-# Asyncio's debug mode keeps a stack trace for each handle: it is not what is measured here.
+# Asyncio's debug mode keeps a stack trace for each handle, which would distort the memory use.
 PLAIN = {"PYTHONASYNCIODEBUG": ""}
 HOSTILE = "127.66.6.6"
 HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"
@@ -34,24 +34,24 @@ HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[RunningDaemon]:
-    """One for all: what it is sent here changes nothing."""
+    """A daemon shared by all tests, since nothing sent to it here changes it."""
     yield from daemon_with(PLAIN)
 
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Who signs for the server."""
+    """The authority that signs the server's certificate."""
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="module")
 def encrypted(authority: Authority) -> Iterator[RunningDaemon]:
-    """One that speaks TLS."""
+    """A shared daemon that serves TLS."""
     yield from daemon_with(PLAIN, push=settings(authority))
 
 
 def address(daemon: RunningDaemon) -> tuple[str, int]:
-    """Where it listens."""
+    """The address that the daemon listens on."""
     return "127.0.0.1", daemon.http_port
 
 
@@ -96,7 +96,7 @@ def test_hostile_bytes_are_refused(
 
 
 def test_head_is_answered_without_a_body(daemon: RunningDaemon) -> None:
-    """The status and headers of the refusal, and the next request is understood."""
+    """HEAD is answered with headers only, and the next request on the connection is served."""
     with Raw(address(daemon)) as raw:
         status, headers = raw.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").head()
         assert (status, headers["x-amzn-errortype"]) == (400, "MissingAction")
@@ -104,7 +104,7 @@ def test_head_is_answered_without_a_body(daemon: RunningDaemon) -> None:
 
 
 def test_a_push_is_taken_in_every_way_of_http(daemon: RunningDaemon) -> None:
-    """Kept alive, pipelined, expecting 100, in HTTP/1.0: each is the one push that it says."""
+    """A push is taken once over keep-alive, pipelining, Expect: 100-continue and HTTP/1.0."""
     with Raw(address(daemon)) as raw:
         requests = [right() for _ in range(5)]
         raw.send(b"".join(requests))
@@ -118,7 +118,7 @@ def test_a_push_is_taken_in_every_way_of_http(daemon: RunningDaemon) -> None:
 
 
 def test_a_request_has_ten_seconds(daemon: RunningDaemon) -> None:
-    """In real time: a dripping client is told 408; a silent one is closed; idle ones are kept."""
+    """A dripping client gets 408, a silent one is closed, and an idle connection is kept."""
     with Raw(address(daemon)) as drip, Raw(address(daemon)) as silent, Raw(address(daemon)) as idle:
         assert idle.send(right()).answer().code == ""
         data = HEAD + b"X: " + b"a" * 1000
@@ -135,7 +135,7 @@ def test_a_request_has_ten_seconds(daemon: RunningDaemon) -> None:
 
 
 def resident(daemon: RunningDaemon) -> int:
-    """The daemon's memory in KiB, as the kernel counts it."""
+    """The daemon's resident memory in KiB."""
     status = Path(f"/proc/{daemon.pid}/status").read_text("ascii")
     found = re.search(r"VmRSS:\s+(\d+) kB", status)
     assert found is not None
@@ -143,7 +143,7 @@ def resident(daemon: RunningDaemon) -> int:
 
 
 def open_sockets(daemon: RunningDaemon) -> int:
-    """How many sockets it has open."""
+    """The number of sockets that the daemon has open."""
     directory = f"/proc/{daemon.pid}/fd"
     links = []
     for name in os.listdir(directory):
@@ -153,7 +153,7 @@ def open_sockets(daemon: RunningDaemon) -> int:
 
 
 def crowd(daemon: RunningDaemon, first: bytes) -> list[socket.socket]:
-    """A thousand connections from one address, each with these first bytes."""
+    """A thousand connections from one address, each of which has sent these first bytes."""
     held = []
     for _ in range(CROWD):
         sock = socket.socket()
@@ -167,7 +167,7 @@ def crowd(daemon: RunningDaemon, first: bytes) -> list[socket.socket]:
 
 
 def drip(held: list[socket.socket], data: bytes) -> None:
-    """One byte more on each that is still open."""
+    """Send more data on each connection that is still open."""
     for sock in held:
         with contextlib.suppress(OSError):
             sock.sendall(data)
@@ -192,7 +192,7 @@ HOLDING = {
 def test_a_thousand_connections_stop_nobody_else(
     request: pytest.FixtureRequest, kind: str, how: str
 ) -> None:
-    """From one address they stop no push and no lookup of others, and no memory stays behind."""
+    """A thousand connections from one address block no push and no lookup, and leak no memory."""
     daemon: RunningDaemon = request.getfixturevalue("encrypted" if kind == "tls" else "daemon")
     authority = request.getfixturevalue("authority") if kind == "tls" else None
     first, more = HOLDING[how]
@@ -214,7 +214,7 @@ def test_a_thousand_connections_stop_nobody_else(
 
 
 def test_memory_goes_back_when_the_crowd_has_gone(authority: Authority) -> None:
-    """Five thousand broken handshakes from one address: then the daemon is as small as it was."""
+    """After five thousand broken handshakes the daemon returns to its former memory use."""
     for daemon in daemon_with(PLAIN, push=settings(authority)):
         before = resident(daemon)
         for _ in range(5):
@@ -225,7 +225,7 @@ def test_memory_goes_back_when_the_crowd_has_gone(authority: Authority) -> None:
 
 
 def warm_up(daemon: RunningDaemon, first: bytes) -> None:
-    """Crowds before the crowd, until what Python and libc keep for the next one is there."""
+    """Open and close crowds until another one no longer increases the daemon's memory."""
     for _ in range(12):
         before = resident(daemon)
         for sock in crowd(daemon, first):
@@ -237,7 +237,7 @@ def warm_up(daemon: RunningDaemon, first: bytes) -> None:
 
 
 def await_memory(daemon: RunningDaemon, before: int) -> None:
-    """Until the daemon is as small as it was (KiB), but for what allocators keep."""
+    """Wait until the daemon's memory (KiB) is near `before`, with an allowance for allocators."""
     deadline = time.monotonic() + PATIENCE
     while resident(daemon) > before + 6 * 1024:
         assert time.monotonic() < deadline, f"{before} KiB before, {resident(daemon)} now"
@@ -245,7 +245,7 @@ def await_memory(daemon: RunningDaemon, before: int) -> None:
 
 
 def settle(daemon: RunningDaemon) -> None:
-    """Until the daemon has closed what the crowd has closed."""
+    """Wait until the daemon has closed the connections that the crowd has closed."""
     deadline = time.monotonic() + PATIENCE
     while open_sockets(daemon) > 16:
         assert time.monotonic() < deadline
@@ -253,13 +253,13 @@ def settle(daemon: RunningDaemon) -> None:
 
 
 def local() -> bytes:
-    """A push of a local user."""
+    """A push as a local user sends it."""
     body = json.dumps(members(InstanceOSUser="crowded")).encode()
     return HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
 def pushes(daemon: RunningDaemon, authority: Optional[Authority]) -> bool:
-    """Whether somebody else's push over the network is taken."""
+    """Whether a push from another source over the network is taken."""
     data = right(InstanceOSUser="crowded")
     if authority is None:
         return send(daemon, data).code == ""
@@ -267,7 +267,7 @@ def pushes(daemon: RunningDaemon, authority: Optional[Authority]) -> bool:
 
 
 def test_the_oldest_give_way_when_all_places_are_taken(daemon: RunningDaemon) -> None:
-    """512 unfinished connections from as many addresses as it takes: the oldest give way."""
+    """With all 512 connections in use, the oldest unfinished ones are closed for new ones."""
     with contextlib.ExitStack() as stack:
         for number in range(LIMITS.connections + 20):
             raw = Raw(address(daemon), source=f"127.77.0.{1 + number % 200}")
@@ -279,7 +279,7 @@ def test_the_oldest_give_way_when_all_places_are_taken(daemon: RunningDaemon) ->
 
 
 def test_crowds_leave_no_word_on_stderr(daemon: RunningDaemon, encrypted: RunningDaemon) -> None:
-    """No word of it on stderr: a log that strangers can fill is one more thing to attack."""
+    """Hostile connections write nothing to stderr, so strangers cannot fill the log."""
     for each in (daemon, encrypted):
         before, served, after = each.log().partition("sixtykeyd: serving ")
         assert (bool(served), "\n" in after) == (True, False), before + served + after

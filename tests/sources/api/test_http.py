@@ -1,4 +1,4 @@
-"""agent/sources/api/http.py: one connection, its deadlines and its course, over real sockets."""
+"""agent/sources/api/http.py: one connection and its deadlines, over real sockets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.sources.api.serving import PLAIN, Serving, short, yes
 
 
 def drip(raw: Raw, data: bytes) -> int:
-    """Send byte by byte, slowly, until all is sent or the server has closed; how many were sent."""
+    """Send slowly, byte by byte, until the server closes; return the number of bytes sent."""
     for count in range(len(data)):
         try:
             raw.send(data[count : count + 1])
@@ -28,7 +28,7 @@ def drip(raw: Raw, data: bytes) -> int:
 
 
 def test_requests_on_one_connection_are_answered_in_turn() -> None:
-    """Answered one after the other; each is what was sent."""
+    """Requests on one connection are passed on as sent and answered one after the other."""
     with Serving() as serving, serving.connect() as raw:
         for body in (b"{}", b"[]"):
             assert raw.send(PLAIN.replace(b"{}", body)).answer().code == ""
@@ -38,7 +38,7 @@ def test_requests_on_one_connection_are_answered_in_turn() -> None:
 
 
 def test_pipelined_requests_are_answered_in_order() -> None:
-    """Sent at once, answered in order, and no more of them read in advance than fits."""
+    """1500 pipelined requests are answered in the order in which they were sent."""
 
     async def number(request: Request) -> Response:
         await asyncio.sleep(0)
@@ -52,7 +52,7 @@ def test_pipelined_requests_are_answered_in_order() -> None:
 
 
 def test_a_silent_client_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Closed when its time is over, without a word: it asked nothing."""
+    """A connection that sends nothing is closed at its deadline without an answer."""
     short(monkeypatch)
     with Serving() as serving, serving.connect() as raw:
         assert raw.ends()
@@ -62,7 +62,7 @@ def test_a_silent_client_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_dripping_client_is_refused_in_time(
     monkeypatch: pytest.MonkeyPatch, after: bytes
 ) -> None:
-    """A request that does not arrive in time is 408, the first one or a later one."""
+    """A request that does not arrive in time gets 408, whether it is the first or a later one."""
     short(monkeypatch)
     with Serving() as serving, serving.connect() as raw:
         if after:
@@ -76,7 +76,7 @@ def test_a_dripping_client_is_refused_in_time(
 
 
 def test_empty_lines_buy_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that sends line ends for ever is refused like any other."""
+    """A client that only sends line ends is refused at the deadline."""
     short(monkeypatch)
     with Serving() as serving, serving.connect() as raw:
         assert drip(raw, b"\r\n" * 500) < 1000
@@ -84,7 +84,7 @@ def test_empty_lines_buy_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_body_that_does_not_arrive_is_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The deadline is the whole request's, body included."""
+    """The request deadline includes the body."""
     short(monkeypatch)
     with Serving() as serving, serving.connect() as raw:
         raw.send(PLAIN[:-1])
@@ -93,7 +93,7 @@ def test_a_body_that_does_not_arrive_is_refused_in_time(monkeypatch: pytest.Monk
 
 
 def test_an_idle_client_is_closed_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After an answer the connection is kept for a while, and then closed without a word."""
+    """An idle connection is closed after its timeout, without an error."""
     short(monkeypatch)
     with Serving() as serving, serving.connect() as raw:
         assert raw.send(PLAIN).answer().status == 200
@@ -102,7 +102,7 @@ def test_an_idle_client_is_closed_without_a_word(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_next_request_has_its_whole_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An idle connection's last moments are not a request's."""
+    """A request on an idle connection gets the full request deadline, not the idle time left."""
     short(monkeypatch, idle_seconds=0.2, request_seconds=20.0)
     with Serving() as serving, serving.connect() as raw:
         raw.send(PLAIN).answer()
@@ -111,7 +111,7 @@ def test_the_next_request_has_its_whole_time(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_refusal_is_seen_although_more_was_on_its_way() -> None:
-    """A body that is too large is refused at once, and the rest of it read over: no reset."""
+    """A body that is too large is refused at once and then discarded, so there is no reset."""
     with Serving() as serving, serving.connect() as raw:
         raw.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999\r\n\r\n" + b"a" * 99999)
         answer = raw.answer()
@@ -122,7 +122,7 @@ def test_a_refusal_is_seen_although_more_was_on_its_way() -> None:
 
 
 def test_whoever_goes_on_sending_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a refusal there is a moment's patience, not more."""
+    """A client that keeps sending after a refusal is disconnected soon."""
     short(monkeypatch)
     with Serving() as serving, serving.connect() as raw:
         raw.send(b"nonsense\r\n\r\n")
@@ -131,7 +131,7 @@ def test_whoever_goes_on_sending_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_client_that_expects_100_continue_gets_it() -> None:
-    """The client that waits for it gets it before it sends the body; too large a body, not."""
+    """An Expect: 100-continue client gets 100 before it sends the body, or 413 if too large."""
     head = PLAIN[:-2].replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")
     with Serving() as serving, serving.connect() as raw:
         assert raw.send(head).head()[0] == 100
@@ -143,7 +143,7 @@ def test_a_client_that_expects_100_continue_gets_it() -> None:
 
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 def test_the_last_request_of_a_connection_ends_it(version: bytes) -> None:
-    """HTTP/1.0, and whoever says close, is answered and closed."""
+    """After a request with `Connection: close` the connection is closed, in both HTTP versions."""
     request = PLAIN.replace(b"HTTP/1.1", b"HTTP/" + version)
     request = request.replace(b"Host", b"Connection: close\r\nHost")
     with Serving() as serving, serving.connect() as raw:
@@ -154,7 +154,7 @@ def test_the_last_request_of_a_connection_ends_it(version: bytes) -> None:
 
 
 def test_a_client_that_sends_no_more_is_still_answered() -> None:
-    """Half closed after a whole request: answered. After half a request: closed."""
+    """A half-closed connection gets the answers to complete requests and is then closed."""
     with Serving() as serving, serving.connect() as raw:
         raw.send(PLAIN + PLAIN[:20]).sock.shutdown(socket.SHUT_WR)
         assert raw.answer().status == 200
@@ -163,7 +163,7 @@ def test_a_client_that_sends_no_more_is_still_answered() -> None:
 
 
 def test_a_client_that_is_gone_before_its_answer_disturbs_nobody() -> None:
-    """What it asked for is carried out; nobody stumbles over the answer."""
+    """A client that leaves before its answer does not affect the requests of others."""
 
     async def slowly(request: Request) -> Response:
         await asyncio.sleep(0.2)
@@ -183,7 +183,10 @@ def test_a_client_that_is_gone_before_its_answer_disturbs_nobody() -> None:
 def test_a_client_that_does_not_read_is_cut_off(
     monkeypatch: pytest.MonkeyPatch, reads: bool
 ) -> None:
-    """It is cut off when its time is over; if it reads after all, it goes on."""
+    """A client that does not read its answer is disconnected at the deadline.
+
+    One that starts to read before the deadline gets its answer.
+    """
     short(monkeypatch, request_seconds=20.0 if reads else 0.4)
 
     async def large(_: Request) -> Response:
@@ -202,7 +205,7 @@ def test_a_client_that_does_not_read_is_cut_off(
 
 
 def test_what_arrives_after_the_end_is_not_looked_at() -> None:
-    """Asyncio may hand over a last read when the connection is lost already."""
+    """Data that asyncio delivers after the connection was lost is ignored."""
 
     async def after_the_end() -> None:
         lost: list[bool] = []
