@@ -85,7 +85,7 @@ REFUSED = {
 def test_hostile_bytes_are_refused(
     daemon: RunningDaemon, data: bytes, status: int, code: str
 ) -> None:
-    """With a status of HTTP's and JSON in the reference's shape, and the connection ends."""
+    """Malformed requests get an HTTP error in the reference's JSON, and the connection ends."""
     for place in (address(daemon), daemon.push_socket):
         with Raw(place) as raw:
             answer = raw.send(data).answer()

@@ -1,6 +1,7 @@
-"""A connection as a machine, over a real socket: whatever its client does, it holds little.
+"""A connection as a state machine, over a real socket: it holds little, whatever its client does.
 
-The client sends ahead, reads or does not read; the answers come late. Nothing is lost or reordered.
+The client sends ahead, and reads or does not read; the answers come late. Nothing is lost or
+reordered.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from agent.sources.api.wire import Wire
 from tests.sources.api.far_end import LONGEST_BODY, LONGEST_FILLER, FarEnd, contexts
 from tests.sources.api.test_wire_flow import MOST, MOST_ENCRYPTED, held
 
-# An answer, far longer than the kernel takes for a client that does not read.
+# The length of an answer: far more than the kernel buffers for a client that does not read.
 ANSWER = 20_000
 
 
@@ -41,21 +42,21 @@ class _Desk:
         return Response(200, {}, text=str(self.asked[-1]).ljust(ANSWER))
 
     def refuse(self, error: ApiError) -> Response:
-        """Nothing here is to be refused."""
+        """Fail the test: no request here is refused."""
         raise AssertionError(error)
 
     def step_handshake(self, connection: Connection) -> None:
-        """One connection alone: none has to give way."""
+        """Do nothing: with a single connection, no other has to give way."""
 
     def end_handshake(self, connection: Connection) -> None:
-        """Likewise."""
+        """Do nothing."""
 
     def count_failed_handshake(self) -> None:
-        """A client may leave before it has begun."""
+        """Do nothing: a client may leave before its handshake."""
 
 
 class PlainConnection(RuleBasedStateMachine):
-    """A client at one end of a pair of sockets, and a connection at the other."""
+    """A client at one end of a socket pair, and a connection at the other."""
 
     secure = False
     most = MOST
@@ -63,14 +64,14 @@ class PlainConnection(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.loop.set_debug(False)  # which looks for the source of every step
+        self.loop.set_debug(False)  # debug mode looks up the source of every step
         self.client = FarEnd(secure=self.secure)
         self.sent = 0
         self.answered: list[int] = []
         self.run(self.connect())
 
     async def connect(self) -> None:
-        """Open the pair."""
+        """Open the socket pair."""
         self.desk = _Desk()
         self.wire = SecureWire(contexts()[0]) if self.secure else Wire()
         self.connection = Connection(self.desk, Peer("a"), self.wire, lambda _: None)
@@ -80,7 +81,7 @@ class PlainConnection(RuleBasedStateMachine):
         await self.loop.connect_accepted_socket(lambda: self.connection, theirs)
 
     def run(self, work: Any) -> None:
-        """Do this, and whatever the connection does about it."""
+        """Run this, and then whatever it makes the connection do."""
 
         async def settle() -> None:
             await work
@@ -94,14 +95,14 @@ class PlainConnection(RuleBasedStateMachine):
         filler=st.sampled_from([0, 700, LONGEST_FILLER]),
     )
     def ask(self, sizes: list[int], filler: int) -> None:
-        """The client has requests to send."""
+        """The client prepares requests to send."""
         for size in sizes:
             self.client.request(self.sent, size, filler)
             self.sent += 1
 
     @rule(size=st.sampled_from([1, 100, 5000, 1_000_000]))
     def send(self, size: int) -> None:
-        """It sends what the kernel takes of them, up to so much."""
+        """The client sends what the kernel takes of them, up to `size` bytes."""
 
         async def sending() -> None:
             with contextlib.suppress(BlockingIOError):
@@ -112,7 +113,7 @@ class PlainConnection(RuleBasedStateMachine):
 
     @rule(size=st.sampled_from([1, 5000, 1_000_000]))
     def read(self, size: int) -> None:
-        """It reads so much of its answers."""
+        """The client reads up to `size` bytes of its answers."""
 
         async def reading() -> None:
             with contextlib.suppress(BlockingIOError):
@@ -124,7 +125,7 @@ class PlainConnection(RuleBasedStateMachine):
     @precondition(lambda self: self.desk.allowed._value < 100)
     @rule(count=st.integers(1, 5))
     def answer(self, count: int) -> None:
-        """The desk may answer this many more."""
+        """The handler may answer `count` more requests."""
 
         async def allowing() -> None:
             for _ in range(count):
@@ -134,7 +135,7 @@ class PlainConnection(RuleBasedStateMachine):
 
     @invariant()
     def little_is_held(self) -> None:
-        """One head, one body, one answer; what else was sent waits in the kernel."""
+        """At most one head, one body and one answer are buffered; the rest waits in the kernel."""
         assert self.connection._transport is not None, "it was closed"
         unread = self.connection._transport.get_write_buffer_size()
         assert held(self.wire) <= self.most
@@ -142,12 +143,12 @@ class PlainConnection(RuleBasedStateMachine):
 
     @invariant()
     def all_is_in_order(self) -> None:
-        """Requests are answered one after the other, each once."""
+        """Requests are handled and answered once each, in order."""
         assert self.desk.asked == list(range(len(self.desk.asked)))
         assert self.answered == list(range(len(self.answered)))
 
     def teardown(self) -> None:
-        """When the client reads and the desk answers, every request gets its answer."""
+        """Every request is answered when the client reads and the handler answers."""
         rounds = 0
         try:
             while len(self.answered) < self.sent and rounds < 10_000:
@@ -165,7 +166,7 @@ class PlainConnection(RuleBasedStateMachine):
 
 
 class SecureConnection(PlainConnection):
-    """The same within TLS."""
+    """The same over TLS."""
 
     secure = True
     most = MOST_ENCRYPTED

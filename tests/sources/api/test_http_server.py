@@ -1,4 +1,4 @@
-"""agent/sources/api/http_server.py: which connections there may be, and how they end."""
+"""agent/sources/api/http_server.py: how many connections there may be, and how they end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.sources.api.serving import PLAIN, Serving, short, yes
 
 @contextlib.contextmanager
 def waiting(serving: Serving, count: int, **options: Any) -> Iterator[list[Raw]]:
-    """So many connections of which the server has the first byte of a request."""
+    """Open `count` connections that have sent the first byte of a request to the server."""
     before = serving.half()
     with contextlib.ExitStack() as stack:
         held = [stack.enter_context(serving.connect(**options)).send(b"P") for _ in range(count)]
@@ -49,7 +49,7 @@ def test_one_source_has_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_answer_waits_for_no_acknowledgement() -> None:
-    """TCP_NODELAY on every connection: else the kernel holds a second answer back (tcp(7))."""
+    """TCP_NODELAY is set on connections, so the kernel does not delay a second answer."""
     with Serving() as serving, waiting(serving, 1):
         (connection,) = serving.server._places
         assert connection._transport is not None
@@ -58,7 +58,7 @@ def test_an_answer_waits_for_no_acknowledgement() -> None:
 
 
 def test_a_crowd_is_noticed_when_it_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once, and not before: then there is memory to give back."""
+    """crowd_has_gone() is true once, after the connections of a full source have closed."""
     short(monkeypatch, request_seconds=20.0)
     with Serving() as serving:
         server = serving.server
@@ -73,7 +73,7 @@ def test_a_crowd_is_noticed_when_it_has_gone(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_all_sources_together_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When all places are taken, the oldest unfinished connection of all gives way."""
+    """At the limit for all sources, the oldest unfinished connection of all is closed."""
     short(monkeypatch, request_seconds=20.0)
     with Serving() as serving, contextlib.ExitStack() as stack:
         held = [
@@ -85,7 +85,7 @@ def test_all_sources_together_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_an_idle_connection_gives_way_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has its answer, so there is nothing to refuse."""
+    """An idle connection that has to give way is closed without an error."""
     short(monkeypatch, idle_seconds=20.0, request_seconds=20.0)
     with Serving() as serving, serving.connect() as idle:
         assert idle.send(PLAIN).answer().status == 200
@@ -95,7 +95,7 @@ def test_an_idle_connection_gives_way_without_a_word(monkeypatch: pytest.MonkeyP
 
 
 def test_whoever_is_being_answered_keeps_the_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With all places busy a new connection is closed; afterwards there is room again."""
+    """Requests in progress keep their connections; a new connection is closed meanwhile."""
     short(monkeypatch)
     release = threading.Event()
 
@@ -118,7 +118,7 @@ def test_whoever_is_being_answered_keeps_the_place(monkeypatch: pytest.MonkeyPat
 def test_a_client_that_does_not_read_does_not_end_the_accepting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its connection gives way although its answer is on its way; others are served."""
+    """A connection whose client does not read its answer gives way to new connections."""
     short(monkeypatch, request_seconds=20.0)
 
     async def large(request: Request) -> Response:
@@ -138,7 +138,7 @@ def test_a_client_that_does_not_read_does_not_end_the_accepting(
 
 @pytest.mark.parametrize("sent", [b"", PLAIN])
 def test_a_client_that_is_gone_before_it_is_accepted_disturbs_nobody(sent: bytes) -> None:
-    """Reset in the queue, with or without a request: nobody stumbles, and the next is served."""
+    """A connection reset before it is accepted does not affect the next one."""
     serving = Serving()
     for _ in range(3):
         with serving.connect() as raw:
@@ -150,13 +150,13 @@ def test_a_client_that_is_gone_before_it_is_accepted_disturbs_nobody(sent: bytes
 
 
 def test_the_oldest_gives_way_when_no_descriptor_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest connection is closed to make room, and accepting goes on."""
+    """When no file descriptor is left, the oldest connection is closed and accepting goes on."""
     short(monkeypatch, request_seconds=20.0)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with Serving() as serving, waiting(serving, 1) as (oldest,):
         late = socket.socket()
         late.settimeout(30)
-        # Every descriptor up to the highest in use is taken, and the next one is too high.
+        # Take every descriptor up to the highest in use, and put the limit right above them.
         highest = max(map(int, os.listdir("/proc/self/fd")))
         taken = [os.dup(0)]
         while taken[-1] <= highest:
@@ -176,7 +176,7 @@ def test_the_oldest_gives_way_when_no_descriptor_is_left(monkeypatch: pytest.Mon
 
 
 def test_an_error_of_one_connection_is_not_the_listeners(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Linux reports the errors of a new connection from accept(2): the next one is accepted."""
+    """After accept(2) reports an error of one connection, the next one is accepted."""
     serving = Serving()
     accept, errors = serving.loop.sock_accept, [ConnectionAbortedError()]
 
@@ -194,7 +194,7 @@ def test_an_error_of_one_connection_is_not_the_listeners(monkeypatch: pytest.Mon
 def test_a_connection_that_does_not_begin_gives_its_place_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Dropped before it began, or failed to: it is closed, and others are served."""
+    """A connection whose setup hangs or fails is closed, and later ones are served."""
     short(monkeypatch, request_seconds=20.0)
     serving = Serving()
     begin, fates = serving.loop.connect_accepted_socket, [*[never] * 4, fail]
@@ -216,12 +216,12 @@ async def never() -> None:
 
 
 async def fail() -> None:
-    """Have no memory."""
+    """Fail for lack of memory."""
     raise OSError(errno.ENOMEM, "no memory")
 
 
 def test_a_unix_socket_tells_who_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The peer is the kernel's word for it, and one user is one source."""
+    """The peer's uid comes from the kernel, and each local user counts as one source."""
     short(monkeypatch, request_seconds=20.0)
     with Serving(unix=str(tmp_path / "push.sock")) as serving, waiting(serving, 4) as mine:
         assert ask(serving.address, PLAIN).status == 200
@@ -256,7 +256,7 @@ def test_stopping_lets_requests_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_stopping_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is not answered within the draining time is cut off."""
+    """A request that is not answered within the draining time is cut off."""
     short(monkeypatch, drain_seconds=0.1)
 
     async def never(request: Request) -> Response:
@@ -272,7 +272,7 @@ def test_stopping_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_what_never_started_can_be_stopped() -> None:
-    """Nothing to end, and nothing that fails."""
+    """Stopping a server that was never started does nothing and does not fail."""
 
     async def stop() -> None:
         await HttpServer(yes, print).stop()

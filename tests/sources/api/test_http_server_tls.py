@@ -1,4 +1,4 @@
-"""agent/sources/api/http_server.py with TLS: who is there, and what a handshake may cost."""
+"""agent/sources/api/http_server.py with TLS: the peer's identity, and limits on handshakes."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from tests.parts.certificates import Authority
 from tests.parts.raw import PATIENCE, ask
 from tests.sources.api.serving import PLAIN, Serving, short, yes
 
-# A version of TLS, a command of openssl s_client there, and what it prints when it obeys.
+# A TLS version, a command of openssl s_client with it, and its output when it obeys.
 COMMANDS = [("-tls1_2", b"R", b"RENEGOTIATING"), ("-tls1_3", b"K", b"KEYUPDATE")]
 
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Who signs for servers and clients here."""
+    """The authority that signs certificates for servers and clients."""
     return Authority(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
 def server_side(authority: Authority) -> ssl.SSLContext:
-    """A server that asks for a client's certificate and does not insist."""
+    """A server context that requests a client certificate but does not require one."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(authority.file))
     context.load_cert_chain(*authority.issue("server"))
     context.verify_mode = ssl.CERT_OPTIONAL
@@ -41,7 +41,7 @@ def server_side(authority: Authority) -> ssl.SSLContext:
 
 
 def test_tls_tells_who_it_is(authority: Authority, server_side: ssl.SSLContext) -> None:
-    """Version, cipher and the verified certificate's subject, if there is one."""
+    """The peer has the TLS version, the cipher, and the subject of a verified certificate."""
     with Serving(tls=server_side) as serving:
         for shown, subject in (
             (None, None), (authority.issue("deploy"), "organizationName=Example,commonName=deploy"),
@@ -55,7 +55,10 @@ def test_tls_tells_who_it_is(authority: Authority, server_side: ssl.SSLContext) 
 def test_a_client_that_ends_tls_in_order_causes_no_warning(
     authority: Authority, caplog: Any
 ) -> None:
-    """Its close_notify is nothing to warn about, and a server without a client CA demands none."""
+    """A client's close_notify logs no warning.
+
+    A server without a client CA demands no client certificate.
+    """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(*authority.issue("server"))
     with Serving(tls=context) as serving:
@@ -69,7 +72,7 @@ def test_a_client_that_ends_tls_in_order_causes_no_warning(
 
 
 def test_a_refusal_is_seen_over_tls(authority: Authority, server_side: ssl.SSLContext) -> None:
-    """It is seen, and the connection ends."""
+    """The client receives a refusal over TLS before the connection is closed."""
     with Serving(tls=server_side) as serving:
         with serving.connect(tls=authority.trusting()) as raw:
             assert raw.send(b"nonsense\r\n\r\n").answer().code == "BadRequest"
@@ -78,7 +81,7 @@ def test_a_refusal_is_seen_over_tls(authority: Authority, server_side: ssl.SSLCo
 
 
 def test_what_is_not_tls_is_closed_and_counted(server_side: ssl.SSLContext) -> None:
-    """A plain request to the TLS listener ends in the handshake, and is counted."""
+    """A plaintext request to the TLS listener is closed and counted as refused."""
     with Serving(tls=server_side) as serving, serving.connect() as raw:
         with pytest.raises(EOFError):
             raw.send(PLAIN).answer()
@@ -93,7 +96,7 @@ def test_a_handshake_that_does_not_go_on_gives_way(
     server_side: ssl.SSLContext,
     sent: bytes,
 ) -> None:
-    """Like any unfinished connection; and it ends when its time is over."""
+    """An unfinished handshake gives way to a new connection, and is closed at its deadline."""
     short(monkeypatch, request_seconds=1.0)
     with Serving(tls=server_side) as serving, contextlib.ExitStack() as stack:
         silent = [stack.enter_context(serving.connect()).send(sent) for _ in range(4)]
@@ -106,7 +109,7 @@ def test_a_handshake_that_does_not_go_on_gives_way(
 def test_a_client_that_leaves_before_its_handshake_is_counted(
     server_side: ssl.SSLContext, sent: bytes
 ) -> None:
-    """A port scan, or a client that has lost patience."""
+    """A client that leaves before its handshake ends is counted as a failed handshake."""
     with Serving(tls=server_side) as serving:
         serving.connect().send(sent).close()
         while not serving.refused:
@@ -117,7 +120,7 @@ def test_a_client_that_leaves_before_its_handshake_is_counted(
 def test_a_handshake_that_is_too_long_ends(
     monkeypatch: pytest.MonkeyPatch, server_side: ssl.SSLContext
 ) -> None:
-    """A hello that claims 128 KiB, which OpenSSL would wait for, is cut off at a quarter of it."""
+    """A ClientHello that claims 128 KiB is cut off after a quarter of that."""
     short(monkeypatch, request_seconds=60.0)
     record = b"\x16\x03\x01\x40\x00"
     hello = b"\x01\x02\x00\x00\x03\x03".ljust(16384, b"a")
@@ -133,13 +136,13 @@ def test_a_handshake_that_is_too_long_ends(
 def test_unfinished_handshakes_are_bounded_and_the_idle_one_gives_way(
     monkeypatch: pytest.MonkeyPatch, authority: Authority, server_side: ssl.SSLContext
 ) -> None:
-    """OpenSSL reserves memory for a message's claimed length: few may claim at one time."""
+    """Unfinished handshakes are limited, as OpenSSL reserves the memory that each one claims."""
     short(monkeypatch, request_seconds=60.0, handshakes=2)
     hello = b"\x16\x03\x01\x01\x00" + b"\x01\x02\x00\x00\x03\x03".ljust(256, b"a")
     with Serving(tls=server_side) as serving, contextlib.ExitStack() as stack:
         claiming = [stack.enter_context(serving.connect()).send(hello) for _ in range(3)]
         assert claiming[0].ends()
-        # An honest client makes the next one give way, and gets its answer.
+        # A valid client displaces the next unfinished handshake, and gets its answer.
         assert ask(serving.address, PLAIN, tls=authority.trusting()).status == 200
         assert claiming[1].ends()
         assert serving.refused == ["HandshakeFailed"] * 2
@@ -148,7 +151,7 @@ def test_unfinished_handshakes_are_bounded_and_the_idle_one_gives_way(
 def test_the_longest_request_is_answered_over_tls(
     authority: Authority, server_side: ssl.SSLContext
 ) -> None:
-    """Head and body of just the limit, after others that were sent ahead: all are answered."""
+    """A request of maximal head and body is answered over TLS, also after pipelined requests."""
     head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nX: " % LIMITS.body_bytes
     longest = head.ljust(LIMITS.head_bytes - 4, b"x") + b"\r\n\r\n" + b"a" * LIMITS.body_bytes
     for maximum in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
@@ -167,7 +170,7 @@ def test_the_longest_request_is_answered_over_tls(
 def test_a_client_that_closes_tls_after_its_request_is_answered(
     authority: Authority, server_side: ssl.SSLContext
 ) -> None:
-    """Its close_notify says that it asks no more, not that it does not listen."""
+    """A client that sends close_notify after its request still gets the answer."""
     tls = authority.trusting()
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = tls.wrap_bio(back, there, server_hostname="localhost")
@@ -181,7 +184,7 @@ def test_a_client_that_closes_tls_after_its_request_is_answered(
         client.write(PLAIN + PLAIN[:9])
         with contextlib.suppress(ssl.SSLWantReadError):
             client.unwrap()
-        # In one flight with the end of the handshake.
+        # The request is sent in one flight with the end of the handshake.
         raw.send(there.read())
         while data := raw.sock.recv(65536):
             back.write(data)
@@ -190,7 +193,7 @@ def test_a_client_that_closes_tls_after_its_request_is_answered(
 
 
 def test_tls_that_is_broken_ends(authority: Authority, server_side: ssl.SSLContext) -> None:
-    """Bytes that are no record, after the handshake: closed, and nobody stumbles."""
+    """Bytes that are no TLS record close their connection, and others are still served."""
 
     async def slowly(request: Request) -> Response:
         await asyncio.sleep(0.2)
@@ -216,7 +219,7 @@ def test_tls_that_is_broken_ends(authority: Authority, server_side: ssl.SSLConte
 def test_openssls_own_client_may_change_keys_and_not_negotiate_anew(
     authority: Authority, version: str, command: bytes, said: bytes
 ) -> None:
-    """New keys (RFC 8446 section 4.6.3) cost little; a second handshake would cost a signature."""
+    """A TLS 1.3 key update is served, while TLS 1.2 renegotiation is refused."""
     certificate, key = authority.issue("server")
     server = tls.context(Tls(str(certificate), str(key)))
     with Serving(tls=server) as serving:
@@ -242,7 +245,7 @@ def test_openssls_own_client_may_change_keys_and_not_negotiate_anew(
 def test_renewing_tls_closes_what_the_old_files_let_in(
     authority: Authority, server_side: ssl.SSLContext
 ) -> None:
-    """At once, but for a request that is being answered: its connection ends with the answer."""
+    """Renewing TLS closes existing connections at once, or after the answer in progress."""
     release = threading.Event()
 
     async def held(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Credentials and settings of a running daemon: tokens, reloading, both references, base paths."""
+"""Credentials and settings of a running daemon: tokens, reload, both references, base paths."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.sources.api.test_table import daemon_with, expect, send
 
 @pytest.fixture
 def daemon() -> Iterator[RunningDaemon]:
-    """One with the plan's credentials."""
+    """A daemon with the plan's credentials."""
     yield from daemon_with()
 
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[RunningDaemon]:
-    """One for tests that change nothing."""
+    """A daemon for tests that do not change it."""
     yield from daemon_with()
 
 
@@ -34,7 +34,7 @@ TOKEN = Signer("AKIATOKEN", token="to/k+en==")
 @pytest.mark.parametrize("path", ["/", "/base/", "/a/../b//"])
 @pytest.mark.parametrize("signer", [Signer(), TOKEN], ids=["lasting", "temporary"])
 def test_both_forms_of_signing(shared: RunningDaemon, how: str, path: str, signer: Signer) -> None:
-    """Header and query, with and without a token, at any base path."""
+    """Header and query signing work with and without a session token, at any base path."""
     assert send(shared, Plan(how=how, path=path, signer=signer).call().raw()).code == ""
 
 
@@ -42,12 +42,12 @@ def test_both_forms_of_signing(shared: RunningDaemon, how: str, path: str, signe
     "host", ["localhost", "LOCALHOST:80", "[::1]:8060", "example.com.", "127.0.0.1:8060"]
 )
 def test_odd_hosts_verify_as_sent(shared: RunningDaemon, host: str) -> None:
-    """Host is signed as it is sent, whatever it says."""
+    """The Host header is verified as it was sent, whatever its value is."""
     assert send(shared, sign(push().having("Host", host)).raw()).code == ""
 
 
 def test_repeated_headers_and_folded_spaces_verify(shared: RunningDaemon) -> None:
-    """Values joined in their order, spaces trimmed and folded; X-Amz headers that nobody knows."""
+    """A signature verifies over repeated headers, folded spaces and unknown X-Amz headers."""
     plan = Plan(headers=[("X-Repeated", "a  b"), ("X-Amz-User-Agent", "aws-sdk-js/3")])
     plan.headers.append(("X-Repeated", "  c\td  "))
     assert send(shared, plan.call().raw()).code == ""
@@ -63,12 +63,12 @@ def test_repeated_headers_and_folded_spaces_verify(shared: RunningDaemon) -> Non
     ],
 )
 def test_the_action_in_the_query(shared: RunningDaemon, asked: str, target: Any) -> None:
-    """Action and Version in the query string, signed in the spelling that they are sent in."""
+    """Action and Version in the query string verify in the spelling in which they were sent."""
     assert send(shared, Plan(query=[asked], target=target).call().raw()).code == ""
 
 
 def test_a_revoked_credential_stops_at_once(daemon: RunningDaemon) -> None:
-    """After SIGHUP it is unknown, also on a connection that was open before, and when replayed."""
+    """After a reload a removed credential is unknown, also on open connections and in replays."""
     data = right()
     with Raw(("127.0.0.1", daemon.http_port)) as raw:
         assert raw.send(data).answer().code == ""
@@ -80,7 +80,7 @@ def test_a_revoked_credential_stops_at_once(daemon: RunningDaemon) -> None:
 
 
 def test_a_credential_is_disabled_and_enabled(daemon: RunningDaemon) -> None:
-    """By SIGHUP, both ways."""
+    """A reload disables a credential, and another one enables it again."""
     for enabled, code in ((False, "OptInRequired"), (True, "")):
         daemon.write_credentials([{**CREDENTIAL, "enabled": enabled}])
         daemon.reload()
@@ -88,28 +88,28 @@ def test_a_credential_is_disabled_and_enabled(daemon: RunningDaemon) -> None:
 
 
 def break_mode(daemon: RunningDaemon) -> None:
-    """Let others read the file."""
+    """Make the file readable by others."""
     daemon.credentials_file.chmod(0o644)
 
 
 def break_text(daemon: RunningDaemon) -> None:
-    """No YAML."""
+    """Write a file that is not YAML."""
     daemon.credentials_file.write_text("- {access_key_id: [\n")
 
 
 def break_entry(daemon: RunningDaemon) -> None:
-    """An unknown key, which may have been meant to forbid something."""
+    """Write an entry with an unknown key, which might have been meant as a restriction."""
     daemon.write_credentials([{**CREDENTIAL, "disabled": True}])
 
 
 def remove(daemon: RunningDaemon) -> None:
-    """No file."""
+    """Remove the file."""
     os.unlink(daemon.credentials_file)
 
 
 @pytest.mark.parametrize("breaking", [break_mode, break_text, break_entry, remove])
 def test_a_bad_file_is_reported_and_the_old_one_stays(daemon: RunningDaemon, breaking: Any) -> None:
-    """The error is on stderr and in the audit; the old credentials stay in force."""
+    """A reload of a bad file is refused on stderr and in the audit; the old credentials stay."""
     breaking(daemon)
     daemon.reload()
     record = daemon.await_audit(event="reload")
@@ -121,7 +121,10 @@ def test_a_bad_file_is_reported_and_the_old_one_stays(daemon: RunningDaemon, bre
 
 
 def test_reference_current_needs_no_zone_and_takes_digits_first() -> None:
-    """`push.reference: current`: no zone needed, a wrong one still wrong, digits first."""
+    """With `push.reference: current` the zone is optional but checked if given.
+
+    OS users may begin with a digit, but not consist of digits.
+    """
     for daemon in daemon_with(push={"reference": "current"}):
         plan = Plan()
         del plan.members["AvailabilityZone"]

@@ -11,7 +11,7 @@ from agent.sources.api.message import Peer, Request, one_source, refusal, succes
 
 
 def test_headers_are_found_by_name() -> None:
-    """All values in order; the first as text, whatever bytes are in it."""
+    """All values of a header are found in order, and the first as text whatever its bytes are."""
     request = Request(
         b"POST", b"/", ((b"a", b"1"), (b"b", b"\xff\n"), (b"a", b"2")), b"", Peer("x")
     )
@@ -21,14 +21,14 @@ def test_headers_are_found_by_name() -> None:
 
 
 def test_success_says_the_request_id_twice() -> None:
-    """In the header, and in the body that is handed in."""
+    """A success response has the request id in a header and in the body."""
     answer = success("id", {"RequestId": "id", "Success": True})
     assert (answer.status, answer.headers) == (200, (("x-amzn-RequestId", "id"),))
     assert json.loads(answer.content) == {"RequestId": "id", "Success": True}
 
 
 def test_a_refusal_is_readable_for_every_client() -> None:
-    """The code in the body for botocore and in a header for others; the text as Message."""
+    """A refusal has the error code in the body and in a header, and the text as Message."""
     answer = refusal(AuthException("words"), "id")
     assert answer.status == 400
     assert json.loads(answer.content) == {"__type": "AuthException", "Message": "words"}
@@ -37,7 +37,7 @@ def test_a_refusal_is_readable_for_every_client() -> None:
 
 @pytest.mark.parametrize(("seconds", "said"), [(0.0, "1"), (0.5, "501"), (3.0001, "3001")])
 def test_throttling_says_when_to_come_back(seconds: float, said: str) -> None:
-    """In whole milliseconds, rounded up: earlier would be throttled again."""
+    """The retry delay is sent in whole milliseconds, rounded up."""
     headers = dict(refusal(ThrottlingException("", seconds), "id").headers)
     assert headers["x-amz-retry-after"] == said
 
@@ -50,5 +50,5 @@ def test_throttling_says_when_to_come_back(seconds: float, said: str) -> None:
     ],
 )  # fmt: skip
 def test_what_counts_as_one_source(address: str, source: str) -> None:
-    """An IPv4 address by itself; of IPv6 the /64, which one host has to itself."""
+    """An IPv4 address is one source, and so is an IPv6 /64."""
     assert one_source(address) == source

@@ -1,4 +1,4 @@
-"""agent/sources/api/principal.py: who is asking, in the order in which it is decided."""
+"""agent/sources/api/principal.py: who is asking, and the order in which that is checked."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TOKEN = replace(ALICE, key="AKIATOKEN", token="t/k+n=")
 
 
 class Door:
-    """An authenticator at a time of its own; what it notes for the audit is in `record`."""
+    """An authenticator with its own clock; `record` holds its notes for the audit."""
 
     def __init__(self) -> None:
         self.clock = ManualClock(wall=NOW)
@@ -49,29 +49,29 @@ class Door:
         self.record = Record("push", "x")
 
     def __call__(self, call: Call, peer: Peer = LOOPBACK) -> SignedBy:
-        """Who that is."""
+        """The principal that signed the request."""
         request = call.request(peer)
         parameters = query.parse(query.split(request.target)[1])
         self.record = Record("push", "x")
         return self.authenticator.authenticate(request, parameters, self.record)
 
     def fails(self, call: Call, error: type[ApiError], peer: Peer = LOOPBACK) -> None:
-        """It must fail with this error."""
+        """Check that the call fails with exactly this error."""
         with pytest.raises(error) as caught:
             self(call, peer)
         assert type(caught.value) is error
-        # Each a while after the one before, or guessing would be refused unverified.
+        # Failures are spaced out, or later ones would be throttled without being verified.
         self.clock.advance(1)
 
 
 @pytest.fixture
 def door() -> Door:
-    """One that nobody has failed at."""
+    """An authenticator at which nobody has failed yet."""
     return Door()
 
 
 def test_a_right_signature(door: Door) -> None:
-    """The access key's name and rights, and what a replay would present again."""
+    """A valid signature yields the principal, its rights, and the mark for replay detection."""
     call = sign(push(), ALICE)
     got = door(call)
     signature = bytes.fromhex(call.value("Authorization")[-64:])
@@ -81,40 +81,40 @@ def test_a_right_signature(door: Door) -> None:
 
 
 def test_a_presigned_request(door: Door) -> None:
-    """The same of the query string, with and without a session token."""
+    """A presigned request is authenticated with and without a session token."""
     assert door(presign(push(), ALICE)).name == "AKIAIOSFODNN7EXAMPLE"
     assert door(presign(push(), TOKEN)).name == "AKIATOKEN"
 
 
 def test_the_scope_must_be_this_hosts(door: Door) -> None:
-    """Another region is IncompleteSignature, before the date is looked at."""
+    """A scope of another region is IncompleteSignature, before the date is checked."""
     with pytest.raises(IncompleteSignature):
         door(sign(push(), replace(ALICE, region="us-west-2", at=NOW - 9999)))
 
 
 def test_an_old_request_expires_before_its_key_is_looked_up(door: Door) -> None:
-    """RequestExpired tells nobody which access keys there are."""
+    """An old request gets RequestExpired whether its access key is known or not."""
     for key in ("AKIAIOSFODNN7EXAMPLE", "AKIAOTHER"):
         with pytest.raises(RequestExpired):
             door(sign(push(), replace(ALICE, key=key, at=NOW - 901)))
 
 
 def test_an_unknown_key(door: Door) -> None:
-    """InvalidClientTokenId, and the audit knows which key was claimed, and that it is a claim."""
+    """An unknown access key is refused, and the audit records it as claimed, not as principal."""
     door.fails(sign(push(), replace(ALICE, key="AKIAOTHER")), InvalidClientTokenId)
     assert (door.record.principal, door.record.claimed_principal) == (None, "AKIAOTHER")
 
 
 @pytest.mark.parametrize("key", ["AKIAOFF", "AKIAOLD"])
 def test_a_key_that_is_off(door: Door, key: str) -> None:
-    """OptInRequired, whatever the signature."""
+    """A disabled or expired key is refused with OptInRequired, whatever the signature is."""
     for secret in (ALICE.secret, "wrong"):
         with pytest.raises(OptInRequired):
             door(sign(push(), replace(ALICE, key=key, secret=secret)))
 
 
 def test_a_wrong_signature(door: Door) -> None:
-    """AuthException: another secret, or another body than the one that was signed."""
+    """A signature with another secret or over another body is refused with AuthException."""
     door.fails(sign(push(), replace(ALICE, secret="wrong")), AuthException)
     door.fails(replace(sign(push(), ALICE), body=b"{}"), AuthException)
 
@@ -122,18 +122,18 @@ def test_a_wrong_signature(door: Door) -> None:
 @pytest.mark.parametrize("token", [None, "t/k+n", "t/k+n==", "other"])
 @pytest.mark.parametrize("how", [sign, presign])
 def test_a_missing_or_wrong_token(door: Door, token: Any, how: Any) -> None:
-    """AuthException, though signed with the right secret; the right token passes."""
+    """A missing or wrong session token is refused with AuthException; the right one is accepted."""
     door.fails(how(push(), replace(TOKEN, token=token)), AuthException)
     assert door(how(push(), TOKEN)).name == "AKIATOKEN"
 
 
 def test_a_token_that_nobody_gave(door: Door) -> None:
-    """A token with credentials that have none is AuthException."""
+    """A session token with a credential that has none is refused with AuthException."""
     door.fails(sign(push(), replace(ALICE, token="token")), AuthException)
 
 
 def test_the_bodys_hash_if_given_must_be_right(door: Door) -> None:
-    """UNSIGNED-PAYLOAD and another body's hash are AuthException, and it must be signed."""
+    """X-Amz-Content-SHA256 must be signed and be the hash of the body."""
     call = push()
     right = hashlib.sha256(call.body).hexdigest()
     assert door(sign(call.plus("X-Amz-Content-SHA256", right), ALICE)).name
@@ -143,7 +143,7 @@ def test_the_bodys_hash_if_given_must_be_right(door: Door) -> None:
 
 
 def test_a_client_certificate_where_one_is_demanded(door: Door) -> None:
-    """None is InvalidClientTokenId, before the access key is looked at; any verified one passes."""
+    """If one is demanded, a missing client certificate is refused before the key is looked up."""
     none = Peer("127.0.0.1", tls="TLSv1.3 X", certificate_demanded=True)
     for key in (ALICE.key, "AKIAOTHER", "AKIAOFF"):
         door.fails(sign(push(), replace(ALICE, key=key)), InvalidClientTokenId, none)
@@ -151,7 +151,10 @@ def test_a_client_certificate_where_one_is_demanded(door: Door) -> None:
 
 
 def test_guessing_from_one_source_is_refused_unverified(door: Door) -> None:
-    """The eleventh is, an IPv6 neighbour's too; other sources and other keys are looked at."""
+    """After ten failures further requests from that source for that key are not verified.
+
+    An IPv6 /64 is one source. Other sources and other keys are not affected.
+    """
     wrong, near, far = sign(push(), replace(ALICE, secret="x")), "2001:db8::2", "2001:db8:1::1"
     for _ in range(10):
         with pytest.raises(AuthException):
@@ -166,7 +169,7 @@ def test_guessing_from_one_source_is_refused_unverified(door: Door) -> None:
 
 
 def test_keys_that_are_not_known_count_as_one(door: Door) -> None:
-    """A client that invents access key ids has ten attempts for all of them together."""
+    """A source has ten failed attempts for all unknown access keys together."""
     for number in range(10):
         with pytest.raises(InvalidClientTokenId):
             door(sign(push(), replace(ALICE, key=f"AKIA{number}")))
@@ -175,7 +178,7 @@ def test_keys_that_are_not_known_count_as_one(door: Door) -> None:
 
 
 def test_credentials_may_change_at_any_time(door: Door) -> None:
-    """A key that was revoked is unknown from the next request on."""
+    """A revoked access key is unknown from the next request on."""
     door(sign(push(), ALICE))
     door.authenticator.replace(credentials.parse("[]", "x"))
     door.fails(sign(push(), ALICE), InvalidClientTokenId)

@@ -23,12 +23,12 @@ from tests.sources.api.test_table import daemon_with, expect
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[RunningDaemon]:
-    """One that denies a user to all."""
+    """A daemon that denies one OS user to everybody."""
     yield from daemon_with()
 
 
 def curl(daemon: RunningDaemon, body: str, *, user: str = "") -> subprocess.CompletedProcess[str]:
-    """Push as a person would: curl and a plain JSON body, in default group and as `user`."""
+    """Push with curl and a plain JSON body, as `user` if one is given."""
     command = [
         tool("curl", "curl"), "--silent", "--show-error", "--unix-socket", daemon.push_socket,
         "--data", body, "http://localhost/",
@@ -41,7 +41,7 @@ def curl(daemon: RunningDaemon, body: str, *, user: str = "") -> subprocess.Comp
 
 
 def test_curl_pushes(daemon: RunningDaemon) -> None:
-    """With a plain JSON body; the key is served, and the audit names the uid."""
+    """A key pushed with curl and plain JSON is served, and the audit names the uid."""
     answer = json.loads(curl(daemon, json.dumps(members(InstanceOSUser="local"))).stdout)
     assert answer["Success"] is True
     (line,) = ask_helper(daemon.lookup_socket, "local")
@@ -52,7 +52,7 @@ def test_curl_pushes(daemon: RunningDaemon) -> None:
 
 
 def test_a_signature_is_not_needed_and_not_looked_at(daemon: RunningDaemon) -> None:
-    """Signed or presigned requests, by whomever, count as the local user's."""
+    """The push socket ignores signatures: signed requests count as the local user's."""
     for how in ("none", "header", "query"):
         plan = Plan(how=how)
         plan.signer = type(plan.signer)(key="AKIANOBODY")
@@ -81,12 +81,12 @@ REFUSED: list[tuple[Call, str]] = [
 
 @pytest.mark.parametrize(("call", "code"), REFUSED)
 def test_everything_else_is_checked(daemon: RunningDaemon, call: Call, code: str) -> None:
-    """Method, query, action, body, parameters, deny_users and the host, as over the network."""
+    """The push socket checks all except the signature as the network door does."""
     expect(ask(daemon.push_socket, call.raw()), code)
 
 
 def test_only_its_group_may_connect(daemon: RunningDaemon) -> None:
-    """Owner and group by the socket's mode; nobody else."""
+    """The push socket's mode allows only its owner and its group to connect."""
     found = os.stat(daemon.push_socket)
     assert stat.S_IMODE(found.st_mode) == 0o660
     assert grp.getgrgid(found.st_gid).gr_name == helper_group()
@@ -95,7 +95,7 @@ def test_only_its_group_may_connect(daemon: RunningDaemon) -> None:
 @pytest.mark.skipif(not IS_ROOT, reason="only root can be another user")
 @pytest.mark.parametrize(("user", "pushes"), [("nobody", True), ("daemon", False)])
 def test_another_user(daemon: RunningDaemon, user: str, pushes: bool) -> None:
-    """One of the group may push, and the audit says who; one who is not cannot connect."""
+    """A group member may push and is named in the audit; another user cannot connect."""
     before: list[Any] = daemon.audit(event="push")
     done = curl(daemon, json.dumps(members(InstanceOSUser=f"by-{user}")), user=user)
     if pushes:

@@ -1,4 +1,4 @@
-"""agent/sources/api/query.py: the query string's parameters, each known and at most once."""
+"""agent/sources/api/query.py: the query string's parameters, all known and none repeated."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from agent.sources.api.errors import InvalidQueryParameter, MalformedQueryString
 
 
 def test_a_target_is_split_as_sent() -> None:
-    """At the first question mark, nothing decoded."""
+    """A target is split at the first question mark, and nothing is decoded."""
     assert query.split(b"/a%2F/?x=%41?y") == (b"/a%2F/", b"x=%41?y")
     assert query.split(b"/") == (b"/", b"")
 
 
 def test_parameters_are_decoded() -> None:
-    """Names and values; a plus sign is a plus sign."""
+    """Parameter names and values are percent-decoded, and a plus sign is kept."""
     assert query.parse(b"%41ction=a%20b+c&Version=") == {"Action": "a b+c", "Version": ""}
     assert query.parse(b"") == {}
 
 
 @pytest.mark.parametrize("raw", [b"%", b"Action=%", b"Action=%4", b"%zz=1", b"Action=%f\xe9"])
 def test_a_broken_escape(raw: bytes) -> None:
-    """MalformedQueryString, wherever it stands."""
+    """A broken percent escape anywhere is refused with MalformedQueryString."""
     with pytest.raises(MalformedQueryString):
         query.parse(raw)
 
 
 @pytest.mark.parametrize("raw", [b"Action=%ff", b"%c3=1", b"Version=\xe9"])
 def test_what_is_not_utf_8(raw: bytes) -> None:
-    """MalformedQueryString."""
+    """A name or value that is not UTF-8 is refused with MalformedQueryString."""
     with pytest.raises(MalformedQueryString):
         query.parse(raw)
 
@@ -40,26 +40,26 @@ def test_what_is_not_utf_8(raw: bytes) -> None:
     "raw", [b"Other=1", b"action=x", b"X-Amz-Other=1", b"&", b"Action=x&", b"=", b"InstanceId=i-0"]
 )
 def test_unknown_parameters_are_refused(raw: bytes) -> None:
-    """InvalidQueryParameter; names are case-sensitive."""
+    """An unknown parameter is refused with InvalidQueryParameter; names are case-sensitive."""
     with pytest.raises(InvalidQueryParameter, match="not known"):
         query.parse(raw)
 
 
 def test_repeated_parameters_are_refused() -> None:
-    """InvalidQueryParameter, although both say the same, and in whatever spelling."""
+    """A repeated parameter is refused in any spelling, even if both values are the same."""
     with pytest.raises(InvalidQueryParameter, match="twice"):
         query.parse(b"Action=x&%41ction=x")
 
 
 def test_a_broken_escape_comes_before_what_is_unknown() -> None:
-    """The table's order holds within the query string too."""
+    """A broken escape is reported before an unknown parameter, as in the reference's table."""
     with pytest.raises(MalformedQueryString):
         query.parse(b"Other=1&Action=%")
 
 
 @given(st.binary(max_size=60))
 def test_no_query_makes_it_stumble(raw: bytes) -> None:
-    """Arbitrary bytes are parameters that are known, or one of two errors."""
+    """Any query string yields known parameters or one of two errors."""
     try:
         assert set(query.parse(raw)) <= query.KNOWN
     except (MalformedQueryString, InvalidQueryParameter):

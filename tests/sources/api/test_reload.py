@@ -1,4 +1,4 @@
-"""Reloading many credentials: lookups go on meanwhile, and the file that was read last counts."""
+"""Reloading many credentials: lookups go on meanwhile, and the last file read is in force."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.parts.raw import Raw, ask
 from tests.parts.signed import Call, push, sign
 
 RELOAD = Call(headers=(("Host", "localhost"), ("X-Amz-Target", "Sixtykey.Reload")))
-# Without asyncio's debug mode, which looks at every step of the loop.
+# Asyncio's debug mode is off, because it inspects every step of the loop.
 PLAIN = {"PYTHONASYNCIODEBUG": ""}
 
 
 def many(count: int, **changes: Any) -> list[dict[str, Any]]:
-    """The usual credential with these changes, and this many others."""
+    """The usual credential with these changes, and `count` others."""
     allow = {"os_users": ["deploy-*", "web-*"], "instances": ["i-0f*"], "sources": ["10.0.0.0/8"]}
     others = [
         {**CREDENTIAL, "access_key_id": f"AKIA{number:016}", "allow": allow}
@@ -29,13 +29,13 @@ def many(count: int, **changes: Any) -> list[dict[str, Any]]:
 
 
 def look_up(daemon: RunningDaemon) -> None:
-    """Ask about somebody, and read to the end."""
+    """Look up a user's keys, and read the answer to its end."""
     with Raw(daemon.lookup_socket) as raw:
         raw.send(b"somebody\n").sock.makefile("rb").read()
 
 
 def lookups_during_reload(daemon: RunningDaemon) -> int:
-    """Lookups answered, one after the other, since the daemon said RELOADING and till READY."""
+    """The number of lookups answered one by one between RELOADING=1 and READY=1."""
     assert daemon.process is not None
     assert daemon._notify is not None
     daemon._notify.setblocking(False)
@@ -53,20 +53,20 @@ def lookups_during_reload(daemon: RunningDaemon) -> int:
 
 
 def test_lookups_go_on_while_a_thousand_credentials_are_read() -> None:
-    """Where YAML is parsed on the event loop, one lookup at most is answered during a reload."""
+    """Lookups are answered while a thousand credentials are parsed."""
     with work_directory() as folder, RunningDaemon(folder, environment=PLAIN) as daemon:
         look_up(daemon)
         daemon.write_credentials(many(1000))
         answered = [lookups_during_reload(daemon) for _ in range(10)]
         assert len(daemon.audit(event="reload", outcome="done")) == 10
-        # On the event loop it would be 10 at most. In a thread it is some 200 for each, and fewer
-        # where other processes take the processors.
+        # If YAML were parsed on the event loop, it would be 10 at most. In a thread it is some 200
+        # for each, or fewer if other processes take the processors.
         assert sum(answered) > 20
         assert ask(("127.0.0.1", daemon.http_port), sign(push()).raw()).code == ""
 
 
 def replace(daemon: RunningDaemon, credentials: Sequence[dict[str, Any]]) -> None:
-    """Put another file in its place, in one step."""
+    """Replace the credentials file atomically."""
     draft = daemon.credentials_file.with_suffix(".new")
     draft.touch(mode=0o600)
     draft.write_text(json.dumps(credentials))
@@ -74,7 +74,7 @@ def replace(daemon: RunningDaemon, credentials: Sequence[dict[str, Any]]) -> Non
 
 
 def test_of_two_reloads_at_once_the_later_file_counts() -> None:
-    """A long file that was read first never overwrites the short one that replaced it."""
+    """Of two concurrent reloads, the one that read its file later is in force."""
     with work_directory() as folder, RunningDaemon(folder, environment=PLAIN) as daemon:
         address = ("127.0.0.1", daemon.http_port)
         for _ in range(5):

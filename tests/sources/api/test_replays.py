@@ -1,4 +1,4 @@
-"""Requests captured and sent again, over real sockets: nobody is let in by one."""
+"""Captured requests sent again, over real sockets: a replay grants no access."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def daemon() -> Iterator[RunningDaemon]:
 
 
 def lines(daemon: RunningDaemon) -> list[str]:
-    """What sshd gets."""
+    """The lines that sshd gets."""
     return ask_helper(daemon.lookup_socket, "ec2-user")
 
 
 def await_end(daemon: RunningDaemon) -> None:
-    """Until sshd gets nothing."""
+    """Wait until sshd gets no line."""
     deadline = time.monotonic() + PATIENCE
     while lines(daemon):
         assert time.monotonic() < deadline
@@ -34,9 +34,9 @@ def await_end(daemon: RunningDaemon) -> None:
 
 @pytest.mark.parametrize("how", ["header", "query"])
 def test_a_replay_extends_nothing(daemon: RunningDaemon, how: str) -> None:
-    """The same bytes again get the same request id; the key ends when it would have, for good.
+    """A replay gets the first request id, and its lease neither lasts longer nor comes back.
 
-    And so does it after the daemon was stopped or killed and came back.
+    This also holds after the daemon was stopped or killed, and started again.
     """
     data = Plan(how=how).call().raw()
     first = send(daemon, data)
@@ -51,7 +51,7 @@ def test_a_replay_extends_nothing(daemon: RunningDaemon, how: str) -> None:
         again = send(daemon, data)
         assert (again.code, again.request_id) == ("", first.request_id)
         if not ended:
-            # However often it is sent again meanwhile.
+            # Replays sent until the lease ends do not extend it.
             deadline = time.monotonic() + PATIENCE
             while lines(daemon):
                 assert send(daemon, data).request_id == first.request_id
@@ -63,7 +63,7 @@ def test_a_replay_extends_nothing(daemon: RunningDaemon, how: str) -> None:
 
 
 def test_a_replay_while_its_key_lives(daemon: RunningDaemon) -> None:
-    """One line, of the one request: nothing is there twice."""
+    """A replay during the lease does not add a second line."""
     data = right()
     first = send(daemon, data)
     assert send(daemon, data).request_id == first.request_id
@@ -71,7 +71,7 @@ def test_a_replay_while_its_key_lives(daemon: RunningDaemon) -> None:
 
 
 def test_a_replay_of_a_refusal(daemon: RunningDaemon) -> None:
-    """It is decided anew, and refused again: it granted nothing that could be extended."""
+    """A refused request that is sent again is decided and refused anew."""
     data = right(InstanceOSUser="no/user")
     first, again = send(daemon, data), send(daemon, data)
     assert first.code == again.code == "InvalidArgsException"
@@ -80,7 +80,7 @@ def test_a_replay_of_a_refusal(daemon: RunningDaemon) -> None:
 
 
 def test_another_signature_is_another_request(daemon: RunningDaemon) -> None:
-    """The same key pushed anew, signed a second later, lives anew, under its own request id."""
+    """The same key in a push with another signature gets a new lease and a new request id."""
     plan = Plan()
     first = send(daemon, plan.call().raw())
     plan.age = -1

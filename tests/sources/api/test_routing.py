@@ -1,4 +1,4 @@
-"""agent/sources/api/routing.py: which action is asked for, by target, by Action, or by both."""
+"""agent/sources/api/routing.py: the requested action, from X-Amz-Target, Action, or both."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PLAIN = Call().without("X-Amz-Target")
     ],
 )
 def test_the_action_is_asked_for(call: Call) -> None:
-    """By X-Amz-Target, by Action, or by both alike; with a base path and the right version."""
+    """X-Amz-Target, Action or both name the action, with a base path or the right version."""
     assert "Action" in route(call.request()) or call.value("X-Amz-Target") == TARGET
     assert route_local(call.request()) == "SendSSHPublicKey"
 
@@ -66,14 +66,14 @@ WRONG: dict[str, tuple[Call, type[ApiError]]] = {
 
 @pytest.mark.parametrize(("call", "error"), WRONG.values(), ids=list(WRONG))
 def test_what_is_asked_wrongly(call: Call, error: type[ApiError]) -> None:
-    """The reference's error for it."""
+    """A wrongly named action or malformed query is refused with the reference's error."""
     with pytest.raises(error) as caught:
         route(call.request())
     assert type(caught.value) is error
 
 
 def test_a_local_user_need_not_name_the_action() -> None:
-    """On the push socket a plain POST pushes, and an operator's action is known there."""
+    """On the push socket a POST without an action pushes, and operator actions are known."""
     assert route_local(PLAIN.request()) == "SendSSHPublicKey"
     assert route_local(PLAIN.plus("X-Amz-Target", "").request()) == "SendSSHPublicKey"
     listing = PLAIN.plus("X-Amz-Target", "Sixtykey.List").request()
@@ -89,7 +89,7 @@ def test_a_local_user_need_not_name_the_action() -> None:
 
 
 def test_a_scrape_is_an_operators_action() -> None:
-    """GET /metrics, and nothing that only looks like it."""
+    """Only `GET /metrics`, exactly, is routed to the metrics action."""
     scrape = replace(PLAIN, method="GET", target="/metrics")
     assert operators_action(scrape.request()) == "Sixtykey.Metrics"
     for call in (replace(scrape, target="/metrics?x"), replace(scrape, method="POST")):
@@ -97,5 +97,5 @@ def test_a_scrape_is_an_operators_action() -> None:
 
 
 def test_the_parameters_are_handed_on() -> None:
-    """Decoded, for whoever reads the authentication."""
+    """Routing returns the decoded query parameters."""
     assert route(Call(target="/?Version=2018%2D04-02").request()) == {"Version": "2018-04-02"}

@@ -1,4 +1,4 @@
-"""agent/sources/api: both doors, one request in, one response out, in the reference's order."""
+"""agent/sources/api: both doors, from one request to one response."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.sources.api.front import LOCAL, FailingStore, Front, pushing, run
 
 @run
 async def test_a_push_becomes_a_lease() -> None:
-    """For the user, for the configured time, known by the answer's request id."""
+    """A push becomes a lease with the configured lifetime and the response's request id."""
     front = Front(Config(keys=Keys(lifetime=30)))
     call = push()
     answer = await front.answer(front.signed(call.plus("User-Agent", "x/1")))
@@ -45,7 +45,7 @@ async def test_a_push_becomes_a_lease() -> None:
 
 @run
 async def test_a_refusal_is_audited() -> None:
-    """Who claimed to ask, from where, and why not."""
+    """A refusal is audited with the claimed principal, the request id and the reason."""
     front = Front()
     answer = await front.answer(front.signed(push(), secret="wrong"))
     (record,) = front.records()
@@ -58,7 +58,7 @@ async def test_a_refusal_is_audited() -> None:
 
 @run
 async def test_a_local_user_pushes_with_plain_json() -> None:
-    """No signature, no target, whatever content type curl thinks of; the audit names the uid."""
+    """A local push needs no signature, target or content type, and the audit names the uid."""
     front = Front()
     call = push().without("X-Amz-Target").having("Content-Type", "text/plain")
     assert await front.code(call, LOCAL) == ""
@@ -68,7 +68,7 @@ async def test_a_local_user_pushes_with_plain_json() -> None:
 
 @pytest.mark.parametrize("how", ["header", "query"])
 def test_a_replay_is_answered_as_before_and_extends_nothing(how: str) -> None:
-    """The same bytes again: the same answer, request id included, and no lease more or longer."""
+    """A replay gets the first answer again, and neither adds nor extends a lease."""
 
     async def test() -> None:
         front = Front()
@@ -89,7 +89,7 @@ def test_a_replay_is_answered_as_before_and_extends_nothing(how: str) -> None:
 
 @run
 async def test_a_captured_request_lets_nobody_in_a_minute_later() -> None:
-    """Nor two, nor ten, nor with the wall clock set back: its key is live once only."""
+    """A replay after the lease ended grants no access, even if the wall clock was set back."""
     front = Front()
     sent = front.signed(push())
     first = await front.answer(sent)
@@ -99,7 +99,7 @@ async def test_a_captured_request_lets_nobody_in_a_minute_later() -> None:
         assert front.live() == ()
     front.clock.advance(61)
     assert await front.code(sent) == "RequestExpired"
-    # Another push tidies up, and forgets the first; its date stays the horizon.
+    # Another push removes the first mark from memory; its date remains as the oldest accepted.
     assert await front.code(front.signed(push())) == ""
     front.clock.set_wall(front.clock.wall() - 900)
     assert await front.code(sent) == "RequestExpired"
@@ -108,7 +108,7 @@ async def test_a_captured_request_lets_nobody_in_a_minute_later() -> None:
 
 @run
 async def test_a_captured_request_lets_nobody_in_after_a_restart() -> None:
-    """A new process that is told what the old one accepted gives the old answer."""
+    """A new process with the restored marks gives a replay the old answer."""
     front, after = Front(), Front()
     sent = front.signed(push())
     first = await front.answer(sent)
@@ -121,7 +121,7 @@ async def test_a_captured_request_lets_nobody_in_after_a_restart() -> None:
 
 @run
 async def test_the_same_request_twice_at_once() -> None:
-    """Sent on two connections at the same moment, it is carried out once."""
+    """The same request on several connections at once is carried out once."""
     front = Front()
     sent = front.signed(push())
     answers = await asyncio.gather(*(front.answer(sent) for _ in range(5)))
@@ -131,7 +131,7 @@ async def test_the_same_request_twice_at_once() -> None:
 
 @run
 async def test_a_retry_with_the_same_signature_is_no_replay() -> None:
-    """What clients try again by themselves was not carried out, so it may be: once."""
+    """A throttled request may be retried with the same signature, and is carried out once."""
     front = Front(pushing(rate=Rate(per_credential=1)))
     assert await front.code(front.signed(push())) == ""
     sent = front.signed(push())
@@ -143,7 +143,7 @@ async def test_a_retry_with_the_same_signature_is_no_replay() -> None:
 
 @run
 async def test_the_same_key_pushed_anew_lives_anew() -> None:
-    """Signed at another time it is another request: the lease is replaced."""
+    """The same key pushed with a later signature replaces the lease with a new one."""
     front, call = Front(), push()
     await front.answer(front.signed(call))
     front.clock.advance(30)
@@ -154,7 +154,7 @@ async def test_the_same_key_pushed_anew_lives_anew() -> None:
 
 @run
 async def test_current_needs_no_zone() -> None:
-    """With `push.reference: current`, and OS users may begin with digits."""
+    """With `push.reference: current` the zone is optional and OS users may begin with digits."""
     document = members(InstanceOSUser="1user")
     del document["AvailabilityZone"]
     call = Call(body=json.dumps(document).encode())
@@ -165,7 +165,7 @@ async def test_current_needs_no_zone() -> None:
 
 @run
 async def test_a_refused_request_sent_again_is_decided_anew() -> None:
-    """A refusal gave nothing, so its replay has nothing to gain; it is not remembered."""
+    """A refused request is not remembered, and is decided anew when it is sent again."""
     front = Front()
     sent = front.signed(push(InstanceOSUser="no/user"))
     codes = [await front.code(sent) for _ in range(3)]
@@ -176,7 +176,7 @@ async def test_a_refused_request_sent_again_is_decided_anew() -> None:
 
 @run
 async def test_failed_authentications_are_refused_unverified() -> None:
-    """The eleventh in a second is told to wait, whether its signature is right or not."""
+    """The eleventh attempt in a second is throttled, whether its signature is right or not."""
     front = Front()
     wrong, right = front.signed(push(), secret="wrong"), front.signed(push())
     codes = [await front.code(wrong) for _ in range(12)]
@@ -188,7 +188,7 @@ async def test_failed_authentications_are_refused_unverified() -> None:
 
 @run
 async def test_an_operators_action() -> None:
-    """On the push socket: it gets the peer and the body, and is audited under its own name."""
+    """An operator's action on the push socket gets peer and body, and is audited by its name."""
 
     async def shout(peer: Any, body: bytes, _: Record) -> Answer:
         return Answer({"heard": body.decode(), "uid": peer.uid}, quiet=body == b"quiet")
@@ -207,14 +207,14 @@ async def test_an_operators_action() -> None:
 
 @run
 async def test_an_operators_action_is_named_by_its_target() -> None:
-    """`Action=` in the query string is the reference's own, for its own action."""
+    """An operator's action cannot be named by `Action=` in the query string."""
     call = Call(target="/?Action=Sixtykey.List", headers=())
     assert await Front().code(call, LOCAL) == "InvalidAction"
 
 
 @run
 async def test_a_scrape_is_answered_with_the_text_alone() -> None:
-    """GET /metrics on the push socket: Prometheus' text, not JSON around it."""
+    """`GET /metrics` on the push socket is answered with Prometheus text, not with JSON."""
 
     async def metrics(_: Any, body: bytes, __: Record) -> Answer:
         return Answer({"Metrics": f"up {len(body)}\n"})

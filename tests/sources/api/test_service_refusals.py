@@ -1,4 +1,4 @@
-"""agent/sources/api: what the doors refuse, and in which order."""
+"""agent/sources/api: the requests that the doors refuse, and the order of their checks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.sources.api.front import LOCAL, FailingStore, Front, run
 
 @run
 async def test_draining_answers_before_anything_else() -> None:
-    """ServiceUnavailable, even to what is no request for us."""
+    """While draining, every request is refused with ServiceUnavailable, even a malformed one."""
     front = Front()
     front.network.drain()
     for call in (front.signed(push()), Call(method="GET", target="/x?%")):
@@ -27,7 +27,7 @@ async def test_draining_answers_before_anything_else() -> None:
 
 @run
 async def test_a_store_that_cannot_be_used() -> None:
-    """ServiceUnavailable, to unsigned requests too."""
+    """With an unusable store every request is ServiceUnavailable, even an unsigned one."""
     front = Front(store=FailingStore(unusable=True))
     for call in (front.signed(push()), Call(method="GET")):
         assert await front.code(call) == "ServiceUnavailable"
@@ -45,7 +45,7 @@ async def test_a_store_that_stands_still() -> None:
 
 @run
 async def test_a_lease_that_could_not_be_kept() -> None:
-    """ServiceException; the same request may be carried out when it is sent again."""
+    """If a lease cannot be stored, ServiceException is returned, and a retry is decided anew."""
     front = Front(store=FailingStore())
     sent = front.signed(push())
     answer = await front.answer(sent)
@@ -56,7 +56,7 @@ async def test_a_lease_that_could_not_be_kept() -> None:
 
 @run
 async def test_a_full_table_says_how_long() -> None:
-    """ThrottlingException, until the first key in the way has ended."""
+    """A full table throttles until the first lease in the way has ended."""
     front = Front(store=FailingStore(error=TableFull("x has 1 live keys", 12.5)))
     answer = await front.answer(front.signed(push()))
     assert (answer.status, answer.body["__type"]) == (400, "ThrottlingException")
@@ -65,7 +65,7 @@ async def test_a_full_table_says_how_long() -> None:
 
 @run
 async def test_a_defect_of_ours() -> None:
-    """InternalFailure without a word about it; the next request is answered."""
+    """An unexpected error is InternalFailure without details, and the next request is answered."""
     front = Front(store=FailingStore(error=ZeroDivisionError("secret words")))
     for _ in range(2):
         answer = await front.answer(front.signed(push()))
@@ -75,7 +75,7 @@ async def test_a_defect_of_ours() -> None:
 
 @run
 async def test_no_room_to_remember_throttles() -> None:
-    """Nothing is forgotten early: a push that could not be remembered is not carried out."""
+    """A push whose mark cannot be remembered against replay is throttled, not carried out."""
     front = Front(remembered=2)
     assert await front.code(front.signed(push())) == ""
     answer = await front.answer(front.signed(push()))
@@ -121,7 +121,7 @@ def test_authorization_comes_before_existence(changes: Any, peer: Any, code: str
 
 @run
 async def test_requests_signed_before_a_loss_are_not_taken() -> None:
-    """A journal that was set aside knew what was answered; without it, nothing so old is pushed."""
+    """Requests signed before the journal was lost are refused with RequestExpired."""
     front = Front()
     before = front.signed(push())
     front.clock.advance(1)

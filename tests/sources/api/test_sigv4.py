@@ -1,4 +1,4 @@
-"""agent/sources/api/sigv4.py: only what botocore signs verifies."""
+"""agent/sources/api/sigv4.py: exactly the requests that botocore signs are verified."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.parts.signed import SERVICE, Call, Signer, presign, push, sign
 NOW = 1_800_000_000.0
 SCOPE = Scope("20270115", "us-east-2", SERVICE, "aws4_request")
 
-# What may stand in a path and in a query, raw: escapes as clients write them, good and odd.
+# Raw segments of paths and words of queries: percent escapes that are usual, and unusual ones.
 _SEGMENTS = st.lists(
     st.one_of(
         st.sampled_from(
@@ -46,7 +46,7 @@ _SIGNERS = st.builds(
 
 @st.composite
 def calls(draw: Any) -> Call:
-    """A request of any path, query, extra headers and body."""
+    """A request with any path, query, extra headers and body."""
     asked = draw(_QUERIES)
     target = draw(_PATHS) + (f"?{asked}" if asked else "")
     call = Call(target=target, body=draw(st.binary(max_size=200)))
@@ -56,7 +56,7 @@ def calls(draw: Any) -> Call:
 
 
 def verify(call: Call, secret: str) -> None:
-    """Raise unless the request verifies with this secret."""
+    """Raise unless the request's signature verifies with this secret."""
     request = call.request()
     parameters = query.parse(query.split(request.target)[1]) if "X-Amz-Sig" in call.target else {}
     sigv4.check_signature(request, authentication.read(request, parameters), secret)
@@ -64,7 +64,7 @@ def verify(call: Call, secret: str) -> None:
 
 @given(calls(), _SIGNERS)
 def test_what_botocore_signs_verifies(call: Call, signer: Signer) -> None:
-    """Any path, query, headers and body signed by SigV4Auth verify, in the words sent."""
+    """Any request that botocore's SigV4Auth has signed verifies as it was sent."""
     verify(sign(call, signer), signer.secret)
 
 
@@ -72,7 +72,7 @@ def test_what_botocore_signs_verifies(call: Call, signer: Signer) -> None:
 def test_what_botocore_presigns_verifies(
     path: str, body: bytes, signer: Signer, asked: str
 ) -> None:
-    """The same with SigV4QueryAuth, the body hashed, a session token in the query or not."""
+    """A request presigned by SigV4QueryAuth verifies, with or without a session token."""
     verify(presign(Call(target=path + asked, body=body), signer), signer.secret)
 
 
@@ -99,7 +99,7 @@ def _changes(call: Call) -> dict[str, Call]:
 
 @given(calls(), _SIGNERS, st.sampled_from(sorted(_changes(sign(Call())))))
 def test_a_change_of_anything_signed_does_not_verify(call: Call, signer: Signer, what: str) -> None:
-    """Method, path, query, signed header, date, scope, body or signature: AuthException."""
+    """A change of any signed part, the scope or the signature is refused with AuthException."""
     changed = _changes(sign(call, signer))[what]
     with pytest.raises(AuthException):
         verify(changed, signer.secret)
@@ -107,14 +107,14 @@ def test_a_change_of_anything_signed_does_not_verify(call: Call, signer: Signer,
 
 @given(calls(), _SIGNERS)
 def test_another_secret_does_not_verify(call: Call, signer: Signer) -> None:
-    """A signature made with another secret is AuthException."""
+    """A signature with another secret is refused with AuthException."""
     with pytest.raises(AuthException):
         verify(sign(call, signer), signer.secret + "x")
 
 
 @given(st.binary(max_size=100), _SIGNERS, st.integers(0, 200))
 def test_a_presigned_query_cannot_be_changed(body: bytes, signer: Signer, place: int) -> None:
-    """A character of the signed part of the query changed: refused, whatever it was."""
+    """A presigned query with any signed character changed is refused."""
     call = presign(Call(body=body), signer)
     signed = call.target.index("X-Amz-Signature")
     position = 2 + place % (signed - 3)
@@ -126,7 +126,7 @@ def test_a_presigned_query_cannot_be_changed(body: bytes, signer: Signer, place:
 
 
 def test_an_unsigned_header_may_change() -> None:
-    """User-Agent and what else is not among the signed headers is not looked at."""
+    """A header that is not signed, such as User-Agent, may be added to a signed request."""
     verify(
         sign(push()).plus("User-Agent", "x").plus("amz-sdk-request", "attempt=2"), Signer().secret
     )
@@ -141,7 +141,7 @@ def test_an_unsigned_header_may_change() -> None:
     ],
 )  # fmt: skip
 def test_the_path_is_normalised_and_encoded_once_more(sent: str, canonical: str) -> None:
-    """Dot segments and doubled slashes go, and what was encoded is encoded again."""
+    """The canonical path has no dot segments or doubled slashes, and is encoded again."""
     assert sigv4.canonical_path(sent.encode()) == canonical.encode()
 
 
@@ -154,7 +154,7 @@ def test_the_path_is_normalised_and_encoded_once_more(sent: str, canonical: str)
     ],
 )  # fmt: skip
 def test_the_query_is_sorted_as_sent(sent: str, canonical: str) -> None:
-    """Sorted by the encoded name, then value; nothing decoded; the signature left out."""
+    """The canonical query is sorted by encoded name and value, without X-Amz-Signature."""
     assert sigv4.canonical_query(sent.encode()) == canonical.encode()
 
 
@@ -163,12 +163,12 @@ def test_the_query_is_sorted_as_sent(sent: str, canonical: str) -> None:
     [([b"a"], b"a"), ([b"  a \t b  "], b"a b"), ([b"b", b"a"], b"b,a"), ([b""], b"")],
 )
 def test_header_values_are_folded(sent: list[bytes], canonical: bytes) -> None:
-    """Spaces trimmed and folded, repeats joined by a comma in the order sent."""
+    """Header values are trimmed and folded, and repeats are joined by commas in order."""
     assert sigv4.canonical_header(sent) == canonical
 
 
 def test_the_published_example_of_a_signing_key() -> None:
-    """The derived key of the AWS General Reference's own example."""
+    """The signing key of the AWS General Reference's example is derived."""
     secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
     key = sigv4.signing_key(secret, Scope("20150830", "us-east-1", "iam", "aws4_request"))
     assert key.hex() == "c4afb1cc5771d871763a393e44b703571b55cc28424d1a5e86da6ed3c154a4b9"
@@ -183,40 +183,40 @@ def test_the_published_example_of_a_signing_key() -> None:
     ],
 )  # fmt: skip
 def test_a_date_is_iso_8601_basic_or_refused(text: str) -> None:
-    """Another format, or a day or time that there is not, is IncompleteSignature."""
+    """A date in another format, or one that does not exist, is refused."""
     with pytest.raises(IncompleteSignature):
         sigv4.parse_date(text)
 
 
 @given(st.integers(0, 4_000_000_000))
 def test_a_date_is_read_as_utc(moment: int) -> None:
-    """The seconds since the epoch come back."""
+    """A date is read as UTC seconds since the epoch."""
     text = datetime.fromtimestamp(moment, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     assert sigv4.parse_date(text) == moment
 
 
 def claimed(**changes: Any) -> Authentication:
-    """An authentication signed at NOW."""
+    """An authentication that was signed at NOW, with these changes."""
     whole = Authentication("AKIA", SCOPE, ("host",), "0" * 64, "20270115T080000Z")
     return replace(whole, **changes)
 
 
 @pytest.mark.parametrize("age", [-900.0, 0.0, 900.0])
 def test_fifteen_minutes_either_way_are_taken(age: float) -> None:
-    """To the second, early and late."""
+    """A date of exactly 15 minutes early or late is accepted."""
     assert claimed().signed_at == NOW
     claimed().check_date(NOW + age, 900)
 
 
 @pytest.mark.parametrize(("age", "side"), [(-901.0, "ahead of"), (901.0, "behind")])
 def test_more_than_fifteen_minutes_expire(age: float, side: str) -> None:
-    """A second more is RequestExpired, and it says which way the clocks differ."""
+    """A date more than 15 minutes off is RequestExpired, and the error says which way."""
     with pytest.raises(RequestExpired, match=side):
         claimed().check_date(NOW + age, 900)
 
 
 def test_presigned_for_less_expires_earlier() -> None:
-    """X-Amz-Expires counts from the date; its last second is still good."""
+    """X-Amz-Expires counts from the date, and its last second is still valid."""
     presigned = claimed(expires=60)
     presigned.check_date(NOW + 60, 900)
     presigned.check_date(NOW - 30, 900)
@@ -229,7 +229,7 @@ def test_presigned_for_less_expires_earlier() -> None:
     [("day", "20270114"), ("region", "us-west-2"), ("service", "ec2"), ("terminator", "aws3")],
 )
 def test_each_part_of_the_scope_must_be_right(what: str, value: str) -> None:
-    """Another day, region, service or terminator is IncompleteSignature, and is named."""
+    """A wrong day, region, service or terminator is refused with an error that names it."""
     claimed().check_scope("us-east-2")
     with pytest.raises(IncompleteSignature, match=what) as caught:
         claimed(scope=replace(SCOPE, **{what: value})).check_scope("us-east-2")

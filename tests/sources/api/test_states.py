@@ -1,4 +1,4 @@
-"""The rows of the table that are the daemon's own state, over real sockets."""
+"""The rows of the error table that depend on the daemon's state, over real sockets."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def broken() -> Iterator[RunningDaemon]:
 
 @pytest.mark.parametrize("spoiler", SPOILERS, ids=str)
 def test_row_1_comes_before_all_others(broken: RunningDaemon, spoiler: Spoiler) -> None:
-    """With a store that cannot be used everything is ServiceUnavailable, right or wrong."""
+    """With an unusable store every request is ServiceUnavailable, whether correct or wrong."""
     expect(send(broken, spoiled(spoiler)), "ServiceUnavailable")
     expect(send(broken, right()), "ServiceUnavailable")
 
 
 def test_row_1_while_the_daemon_ends() -> None:
-    """A request that is half there when SIGTERM comes is told to try again; nothing is lost."""
+    """On SIGTERM an incomplete request is answered with ServiceUnavailable."""
     with with_daemon() as daemon, Raw(("127.0.0.1", daemon.http_port)) as raw:
         data = right()
         raw.send(data[:-1])
@@ -61,7 +61,7 @@ def test_row_1_while_the_daemon_ends() -> None:
 
 @pytest.fixture(scope="module")
 def throttled() -> Iterator[RunningDaemon]:
-    """A daemon whose every credential has used up its rate, for now and for a while."""
+    """A daemon at which every credential has used up its rate."""
     for daemon in daemon_with(push={"rate": {"per_credential": 1, "total": 100_000}}):
         for entry in CREDENTIALS:
             spend(daemon, entry)
@@ -69,7 +69,7 @@ def throttled() -> Iterator[RunningDaemon]:
 
 
 def spend(daemon: RunningDaemon, entry: dict[str, Any]) -> None:
-    """Push until it is throttled, if that credential can push at all."""
+    """Push until the credential is throttled, unless it cannot push at all."""
     signer = Signer(entry["access_key_id"], token=entry.get("session_token"))
     for _ in range(20):
         if send(daemon, sign(push(), signer).raw()).code in (
@@ -82,14 +82,14 @@ def spend(daemon: RunningDaemon, entry: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("spoiler", BEFORE_THROTTLING, ids=str)
 def test_rows_before_14_are_not_throttled(throttled: RunningDaemon, spoiler: Spoiler) -> None:
-    """A request that fails authentication uses nobody's rate, and gets the usual error."""
+    """A request that fails authentication is not throttled, and gets its usual error."""
     spend(throttled, CREDENTIALS[0])
     expect(send(throttled, spoiled(spoiler)), spoiler.code)
 
 
 @pytest.mark.parametrize("spoiler", AFTER_THROTTLING, ids=str)
 def test_row_14_comes_before_the_rest(throttled: RunningDaemon, spoiler: Spoiler) -> None:
-    """Over the rate, a request is throttled before its body is looked at."""
+    """Above the rate, a request is throttled before its body is checked."""
     for _ in range(10):
         plan = Plan()
         spoiler.spoil(plan)
@@ -98,13 +98,13 @@ def test_row_14_comes_before_the_rest(throttled: RunningDaemon, spoiler: Spoiler
         if answer.code == "ThrottlingException":
             assert 0 < int(answer.headers["x-amz-retry-after"]) <= 1001
             return
-        # A busy machine took a second for it: signed anew in another one, it is another request.
+        # On a busy machine the rate may have recovered: sign the request anew in another second.
         time.sleep(1.1)
     raise AssertionError(answer.body)
 
 
 def test_row_14_for_the_host() -> None:
-    """All credentials together have a rate as well."""
+    """All credentials together have a rate too."""
     with with_daemon(push={"rate": {"per_credential": 100, "total": 1}}) as daemon:
         codes = {send(daemon, right()).code}
         for _ in range(20):
@@ -115,7 +115,7 @@ def test_row_14_for_the_host() -> None:
 
 
 def test_row_22_after_all_others() -> None:
-    """A full table refuses, says for how long, and evicts nobody; what is wrong is said first."""
+    """A full table throttles with a delay and evicts no lease; other errors come first."""
     with with_daemon(keys={"per_user": 1, "deny_users": ["denied"]}) as daemon:
         first = send(daemon, right())
         assert first.code == ""
@@ -130,14 +130,14 @@ def test_row_22_after_all_others() -> None:
 
 
 def test_row_22_for_the_host() -> None:
-    """All users together have a number of live keys as well."""
+    """The number of live keys of all users together is limited too."""
     with with_daemon(keys={"total": 1}) as daemon:
         assert send(daemon, right()).code == ""
         expect(send(daemon, right(InstanceOSUser="another")), "ThrottlingException")
 
 
 def test_row_23_when_the_disk_takes_no_more() -> None:
-    """The lease could not be made durable: ServiceException, and no key is served."""
+    """If a lease cannot be made durable, ServiceException is returned and no key is served."""
     with with_daemon() as daemon:
         _, hard = resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (0, hard))
@@ -152,7 +152,7 @@ def test_row_23_when_the_disk_takes_no_more() -> None:
 
 
 def test_row_24_a_defect_of_ours() -> None:
-    """Whatever fails behind the API, the answer is InternalFailure over the wire too."""
+    """An unexpected error behind the API is answered with InternalFailure, without details."""
 
     async def make() -> Front:
         return Front(store=FailingStore(error=ZeroDivisionError("a defect")))
@@ -165,14 +165,14 @@ def test_row_24_a_defect_of_ours() -> None:
 
 
 def test_throttled_clients_come_back_by_themselves() -> None:
-    """The time that botocore is told to wait is honest: its own retries get through."""
-    # An older one is not told, and throws dice: 1 s, 2 s, 4 s and so on at most.
+    """botocore's own retries succeed after the delay that it was told."""
+    # An older botocore ignores the delay, and waits a random time of at most 1 s, 2 s, 4 s, ...
     is_told = hasattr(ExponentialBackoff, "_RETRY_AFTER_HEADER")
     with with_daemon(keys={"per_user": 1, "lifetime": 4}) as daemon:
         retries = {"AWS_RETRY_MODE": "standard", "AWS_MAX_ATTEMPTS": "2" if is_told else "10"}
         patient = replace(Target.of(daemon), environment=retries)
         throttled: list[dict[str, Any]] = []
-        # On a busy machine boto3 may be so slow to start that the key before has ended.
+        # On a busy machine boto3 may start so slowly that the previous key has ended.
         for _ in range(5):
             send(daemon, right())
             pushed = push_with_boto3(patient, "ec2-user", fresh_key())
@@ -185,7 +185,7 @@ def test_throttled_clients_come_back_by_themselves() -> None:
 
 @pytest.mark.parametrize("how", ["plain", "tls"])
 def test_guessing_is_refused_unverified(how: str, tmp_path: Path) -> None:
-    """After ten wrong signatures for one key the next are not looked at; other sources go on."""
+    """After ten wrong signatures for a key the source is throttled; other sources are not."""
     wrong = next(spoiler for spoiler in SPOILERS if spoiler.name == "secret")
     authority = Authority(tmp_path) if how == "tls" else None
     changes = {} if authority is None else {"push": settings(authority)}
@@ -194,7 +194,7 @@ def test_guessing_is_refused_unverified(how: str, tmp_path: Path) -> None:
         tls = None if authority is None else authority.trusting()
         codes = [ask(address, spoiled(wrong), source="127.9.9.9", tls=tls).code for _ in range(50)]
         assert codes[:10] == ["AuthException"] * 10
-        # One a second besides, for as long as the fifty took.
+        # One more is allowed each second, for as long as the fifty took.
         assert codes.count("AuthException") < 40
         assert set(codes[10:]) <= {"AuthException", "ThrottlingException"}
         assert "ThrottlingException" in codes

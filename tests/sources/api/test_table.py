@@ -1,4 +1,4 @@
-"""The reference's table of errors over real sockets: every row, and which row answers first."""
+"""The reference's table of errors over real sockets: every row, and the order of the rows."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ STATUS = {
 
 
 def send(daemon: RunningDaemon, data: bytes) -> Answer:
-    """Send a request from an address that nobody has come from."""
+    """Send a request from an address that has not been used before."""
     return ask(("127.0.0.1", daemon.http_port), data, source=fresh_source())
 
 
 def expect(answer: Answer, code: str) -> None:
-    """The error must be this one, with the reference's status."""
+    """Check that the error is this one, with the reference's status."""
     assert (answer.code, answer.status) == (code, STATUS.get(code, 400)), answer.body
 
 
 def daemon_with(
     environment: Optional[Mapping[str, str]] = None, **changes: Any
 ) -> Iterator[RunningDaemon]:
-    """A daemon that knows the credentials of the plan, and denies one user to all."""
+    """A daemon with the plan's credentials that denies one OS user to everybody."""
     with work_directory() as directory:
         config: dict[str, Any] = {
             "keys": {"deny_users": ["denied"], "per_user": 340},
@@ -50,12 +50,12 @@ def daemon_with(
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[RunningDaemon]:
-    """One that takes any number of pushes."""
+    """A daemon whose rate limits are too high to be reached."""
     yield from daemon_with()
 
 
 def test_a_right_push_is_taken(daemon: RunningDaemon) -> None:
-    """What the others spoil is right: signed in the header, and presigned."""
+    """The unspoiled plan is accepted, signed in the header or presigned."""
     for plan in (Plan(), Plan(how="query"), Plan(query=["Version=2018-04-02"])):
         answer = send(daemon, plan.call().raw())
         assert (answer.code, answer.status) == ("", 200)
@@ -64,7 +64,7 @@ def test_a_right_push_is_taken(daemon: RunningDaemon) -> None:
 
 
 def test_a_signer_that_leaves_content_type_unsigned_is_served(daemon: RunningDaemon) -> None:
-    """As by AWS: the header decides nothing. X-Amz-Target does, and is demanded."""
+    """Content-Type may be unsigned, as with AWS, while X-Amz-Target must be signed."""
     assert send(daemon, sign_by_hand(push()).raw()).code == ""
     unsigned = sign_by_hand(push(), signed=("content-type", "host", "x-amz-date"))
     expect(send(daemon, unsigned.raw()), "IncompleteSignature")
@@ -72,19 +72,19 @@ def test_a_signer_that_leaves_content_type_unsigned_is_served(daemon: RunningDae
 
 @pytest.mark.parametrize("spoiler", SPOILERS, ids=str)
 def test_each_mistake_has_its_own_error(daemon: RunningDaemon, spoiler: Spoiler) -> None:
-    """Wrong in just this way: just this error, audited so, and nobody let in."""
+    """Each mistake gets exactly its error, is audited with it, and lets nobody in."""
     before = ask_helper(daemon.lookup_socket, "ec2-user")
     answer = send(daemon, spoiled(spoiler))
     expect(answer, spoiler.code)
     record = daemon.await_audit(event="push", request_id=answer.request_id)
     assert (record["outcome"], record["reason"]) == (spoiler.code, answer.body["Message"])
-    # What was there may have expired meanwhile.
+    # Leases that were there before may have expired meanwhile.
     assert set(ask_helper(daemon.lookup_socket, "ec2-user")) <= set(before)
 
 
 @pytest.mark.parametrize("spoiler", SPOILERS, ids=str)
 def test_the_earlier_row_answers(daemon: RunningDaemon, spoiler: Spoiler) -> None:
-    """Wrong in a second way, of any later row, the answer is the same."""
+    """A request with a second mistake, of a later row, gets the error of the earlier row."""
     wrong = []
     for other in SPOILERS:
         if other.row <= spoiler.row or other.touches & spoiler.touches:
@@ -96,12 +96,12 @@ def test_the_earlier_row_answers(daemon: RunningDaemon, spoiler: Spoiler) -> Non
 
 
 def test_every_row_that_a_request_can_reach_is_here() -> None:
-    """2 to 13 and 15 to 21; the others are the daemon's state, and are tested below."""
+    """The spoilers cover rows 2 to 13 and 15 to 21; the others depend on the daemon's state."""
     assert {spoiler.row for spoiler in SPOILERS} == {*range(2, 14), *range(15, 22)}
 
 
 def test_authorization_in_its_order(daemon: RunningDaemon) -> None:
-    """Rows 18 to 21 share what they look at: source, then instance, then user, then existence."""
+    """Rows 18 to 21 are checked in order: source, instance, OS user, existence."""
     for key, instance, user, code in (
         ("AKIAELSEWHERE", "i-bbbbbbbb", "root", "NotAuthorized"),
         ("AKIALIMITED", "i-cccccccc", "root", "AuthException"),
@@ -116,7 +116,7 @@ def test_authorization_in_its_order(daemon: RunningDaemon) -> None:
 
 
 def test_what_is_wrong_in_every_way(daemon: RunningDaemon) -> None:
-    """Row by row: with all of the later ones spoiled too, the earliest answers."""
+    """A request with mistakes in many rows gets the error of the earliest row."""
     for number, spoiler in enumerate(SPOILERS):
         chosen, touched = [spoiler], set(spoiler.touches)
         for other in SPOILERS[number + 1 :]:

@@ -1,4 +1,4 @@
-"""TLS as the daemon is configured for it: versions, client certificates, renewal; and without."""
+"""TLS as configured for the daemon: versions, client certificates, renewal; and plaintext."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.sources.api.test_table import daemon_with, expect
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Who signs for the server and for the clients that are known."""
+    """The authority that signs certificates for the server and for known clients."""
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
@@ -43,13 +43,13 @@ def settings(authority: Authority, *, client_ca: bool = False) -> dict[str, Any]
 
 @pytest.fixture(scope="module")
 def daemon(authority: Authority) -> Iterator[RunningDaemon]:
-    """One that demands no client certificate."""
+    """A daemon that demands no client certificate."""
     yield from daemon_with(push=settings(authority))
 
 
 @pytest.fixture(scope="module")
 def mutual(authority: Authority) -> Iterator[RunningDaemon]:
-    """One that demands one."""
+    """A daemon that demands a client certificate."""
     yield from daemon_with(push=settings(authority, client_ca=True))
 
 
@@ -62,7 +62,7 @@ def send(daemon: RunningDaemon, tls: ssl.SSLContext, data: Optional[bytes] = Non
 def test_tls_1_2_and_up_are_spoken(
     daemon: RunningDaemon, authority: Authority, version: ssl.TLSVersion
 ) -> None:
-    """A push is taken, and the audit names version and cipher."""
+    """A push over TLS 1.2 or 1.3 is taken, and the audit names version and cipher."""
     client = authority.trusting()
     client.minimum_version = client.maximum_version = version
     answer = send(daemon, client)
@@ -83,7 +83,7 @@ def old(context: ssl.SSLContext) -> ssl.SSLContext:
 
 
 def version_between(client: ssl.SSLContext, server: ssl.SSLContext) -> Optional[str]:
-    """The version that two contexts agree on, with no network between them."""
+    """The TLS version that two contexts agree on, without a network."""
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
     near = client.wrap_bio(back, there, server_hostname="localhost")
     far = server.wrap_bio(there, back, server_side=True)
@@ -95,7 +95,7 @@ def version_between(client: ssl.SSLContext, server: ssl.SSLContext) -> Optional[
 
 
 def test_tls_1_1_is_refused(daemon: RunningDaemon, authority: Authority) -> None:
-    """The handshake fails with a client that can do no better, and that another server takes."""
+    """The handshake fails for a client that speaks nothing newer than TLS 1.1."""
     lenient = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     lenient.load_cert_chain(*authority.issue("lenient"))
     assert version_between(old(authority.trusting()), old(lenient)) == "TLSv1.1"
@@ -105,13 +105,13 @@ def test_tls_1_1_is_refused(daemon: RunningDaemon, authority: Authority) -> None
 
 
 def test_http_to_the_tls_listener_is_refused(daemon: RunningDaemon) -> None:
-    """No answer in the clear: the connection ends, and nothing was pushed."""
+    """A plaintext request to the TLS listener is closed without an answer."""
     with Raw(("127.0.0.1", daemon.http_port)) as raw, pytest.raises(EOFError):
         raw.send(right()).answer()
 
 
 def test_a_refusal_is_seen_over_tls(daemon: RunningDaemon, authority: Authority) -> None:
-    """Errors are the reference's there too."""
+    """A refusal over TLS is an error of the reference."""
     wrong = Plan(signer=Signer(secret="wrong")).call().raw()
     expect(send(daemon, authority.trusting(), wrong), "AuthException")
 
@@ -119,7 +119,7 @@ def test_a_refusal_is_seen_over_tls(daemon: RunningDaemon, authority: Authority)
 def test_a_client_with_a_known_certificate_is_served(
     mutual: RunningDaemon, authority: Authority
 ) -> None:
-    """Taken, and named in the audit."""
+    """A client with a known certificate is served, and the audit names its subject."""
     answer = send(mutual, authority.trusting(authority.issue("deploy")))
     assert answer.code == ""
     record = mutual.await_audit(event="push", request_id=answer.request_id)
@@ -129,7 +129,7 @@ def test_a_client_with_a_known_certificate_is_served(
 def test_a_client_without_a_certificate_is_refused(
     mutual: RunningDaemon, authority: Authority
 ) -> None:
-    """InvalidClientTokenId, where it can be read; whatever else it sends that is signed."""
+    """A client without a certificate gets InvalidClientTokenId, whatever its signature is."""
     expect(send(mutual, authority.trusting()), "InvalidClientTokenId")
     wrong = Plan(signer=Signer(secret="wrong")).call().raw()
     expect(send(mutual, authority.trusting(), wrong), "InvalidClientTokenId")
@@ -138,7 +138,7 @@ def test_a_client_without_a_certificate_is_refused(
 def test_a_certificate_of_another_authority_is_refused(
     mutual: RunningDaemon, authority: Authority, tmp_path: Path
 ) -> None:
-    """The handshake fails: HTTP is never reached."""
+    """A client certificate of another authority fails in the handshake, before HTTP."""
     stranger = Authority(tmp_path, "stranger").issue("deploy")
     before = len(mutual.audit(event="push"))
     with pytest.raises((ssl.SSLError, ConnectionResetError, EOFError)):
@@ -148,7 +148,7 @@ def test_a_certificate_of_another_authority_is_refused(
 
 
 def serial(raw: Raw) -> Any:
-    """The serial number of the certificate that the server showed."""
+    """The serial number of the server's certificate."""
     assert isinstance(raw.sock, ssl.SSLSocket)
     shown: Optional[Mapping[str, Any]] = raw.sock.getpeercert()
     assert shown is not None
@@ -156,7 +156,7 @@ def serial(raw: Raw) -> Any:
 
 
 def test_renewed_files_are_taken(authority: Authority) -> None:
-    """On SIGHUP new connections see the new certificate, and an open one is closed."""
+    """After a reload new connections get the new certificate, and open ones are closed."""
     for daemon in daemon_with(push=settings(authority)):
         address, client = ("127.0.0.1", daemon.http_port), authority.trusting()
         with Raw(address, tls=client) as before:
@@ -174,7 +174,7 @@ def test_renewed_files_are_taken(authority: Authority) -> None:
 def test_a_client_ca_that_was_replaced_lets_nobody_push(
     authority: Authority, tmp_path: Path
 ) -> None:
-    """Not on a new connection, and not on one that it let in before the reload."""
+    """After the client CA was replaced, its old clients cannot push on new or open connections."""
     old, new = (Authority(tmp_path, name) for name in ("old", "new"))
     client_ca = tmp_path / "client-ca.pem"
     client_ca.write_bytes(old.file.read_bytes())
@@ -199,7 +199,7 @@ def test_a_client_ca_that_was_replaced_lets_nobody_push(
 def test_unusable_files_are_reported_and_the_old_stay(
     authority: Authority, text: Optional[str]
 ) -> None:
-    """Pushes go on as before; credentials are not half reloaded either."""
+    """A reload with unusable TLS files changes nothing, neither TLS nor credentials."""
     for daemon in daemon_with(push=settings(authority)):
         certificate = Path(authority.issue("server")[0])
         if text is None:
@@ -214,7 +214,7 @@ def test_unusable_files_are_reported_and_the_old_stay(
 
 
 def run(directory: Path, config: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-    """Start a daemon that is expected not to start."""
+    """Run a daemon that is expected to fail at start."""
     daemon = RunningDaemon(directory, config=config)
     daemon.config_file.write_text(yaml.safe_dump(merged(daemon.defaults(), config)))
     return subprocess.run(
@@ -226,7 +226,7 @@ def run(directory: Path, config: dict[str, Any]) -> subprocess.CompletedProcess[
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.0.2.1", "2001:db8::1"])
 def test_plaintext_off_loopback_is_refused(address: str) -> None:
-    """Exit 2, before anything listens, with what to do about it."""
+    """Plaintext on an address that is not loopback ends the start with exit code 2 and a hint."""
     with work_directory() as directory:
         done = run(directory, {"push": {"http": {"address": address, "port": free_port()}}})
         assert done.returncode == 2
@@ -236,19 +236,19 @@ def test_plaintext_off_loopback_is_refused(address: str) -> None:
 
 
 def test_plaintext_off_loopback_may_be_accepted() -> None:
-    """With `plaintext: accepted` it is the administrator's word."""
+    """With `plaintext: accepted` plaintext may listen on any address."""
     for daemon in daemon_with(push={"http": {"address": "0.0.0.0", "plaintext": "accepted"}}):
         assert ask(("127.0.0.1", daemon.http_port), right()).code == ""
 
 
 def test_tls_off_loopback_needs_no_such_word(authority: Authority) -> None:
-    """What is encrypted may listen anywhere."""
+    """TLS may listen on any address without `plaintext: accepted`."""
     for daemon in daemon_with(push=merged(settings(authority), {"http": {"address": "0.0.0.0"}})):
         assert send(daemon, authority.trusting()).code == ""
 
 
 def test_unusable_files_stop_the_start(tmp_path: Path) -> None:
-    """Exit 2, and every file is named at once."""
+    """Unusable TLS files end the start with exit code 2, and every file is named."""
     tls = {
         "certificate": str(tmp_path / "none.pem"), "private_key": str(tmp_path / "none.key"),
         "client_ca": str(tmp_path / "ca.pem"),
@@ -276,7 +276,7 @@ os.execv(sys.executable, [sys.executable, "-m", "agent", "--config", sys.argv[3]
     [(socket.AF_INET, "0.0.0.0", "not loopback"), (socket.AF_UNIX, "https.sock", "not TCP")],
 )
 def test_a_socket_that_systemd_passes_in_is_checked_too(family: int, name: str, words: str) -> None:
-    """What would not be bound is not taken from systemd either: exit 2, and why."""
+    """A socket from systemd must meet the same rules, or the daemon exits with code 2."""
     with work_directory() as directory:
         daemon = RunningDaemon(directory)
         daemon.config_file.write_text(yaml.safe_dump(daemon.defaults()))

@@ -22,7 +22,7 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 def message(data: bytes, step: int = 0) -> Optional[Message]:
-    """What a wire makes of these bytes, all at once or `step` bytes at a time."""
+    """The message that a wire reads from these bytes, all at once or `step` bytes at a time."""
     wire = Wire()
     while data:
         size = min(step or len(data), wire.room)
@@ -42,7 +42,7 @@ def state(wire: Wire) -> tuple[bool, bool]:
 
 @pytest.mark.parametrize("step", [0, 1, 7])
 def test_a_request_is_the_same_in_any_pieces(step: int) -> None:
-    """Whole, byte by byte or otherwise cut: the same raw target, headers and body."""
+    """A request is read the same however its bytes are split."""
     raw = (
         b"POST /b%2f/?A=%41 HTTP/1.1\r\nHost: a:1\r\nX-Two:  b\t c \r\nContent-Length: 2\r\n\r\n{}"
     )
@@ -55,7 +55,7 @@ def test_a_request_is_the_same_in_any_pieces(step: int) -> None:
 
 
 def test_a_request_without_a_length_has_no_body() -> None:
-    """No length: the body is empty."""
+    """A request without Content-Length has an empty body."""
     got = message(HEAD + b"\r\n")
     assert got is not None
     assert got.body == b""
@@ -63,7 +63,7 @@ def test_a_request_without_a_length_has_no_body() -> None:
 
 @pytest.mark.parametrize("cut", [1, 10, len(PLAIN) - 4, len(PLAIN) - 1])
 def test_a_request_that_is_not_whole_waits_for_the_rest(cut: int) -> None:
-    """Nothing, until the rest arrives; but that it has begun is known."""
+    """An incomplete request counts as begun, and is returned once the rest has arrived."""
     wire = Wire()
     assert state(wire) == (False, False)
     wire.feed(PLAIN[:cut])
@@ -75,7 +75,7 @@ def test_a_request_that_is_not_whole_waits_for_the_rest(cut: int) -> None:
 
 
 def test_pipelined_requests_come_one_after_the_other() -> None:
-    """Each after the answer to the one before, whatever arrived early."""
+    """A pipelined request is returned only after the previous one has been answered."""
     wire = Wire()
     wire.feed(PLAIN + PLAIN.replace(b"{}", b"[]") + HEAD + b"\r\n" + PLAIN[:9])
     for body in (b"{}", b"[]", b""):
@@ -90,7 +90,7 @@ def test_pipelined_requests_come_one_after_the_other() -> None:
 
 
 def test_no_more_is_taken_in_advance_than_the_longest_head() -> None:
-    """What a client sends before its answer fills the room, and not one byte goes beyond it."""
+    """Data sent ahead is taken up to the longest head, and not one byte more."""
     wire = Wire()
     wire.feed(PLAIN)
     assert wire.next_message() is not None
@@ -104,7 +104,7 @@ def test_no_more_is_taken_in_advance_than_the_longest_head() -> None:
 
 
 def test_http_1_0_and_close_end_the_connection() -> None:
-    """After the answer there is no other request, and the answer says so."""
+    """HTTP/1.0 and `Connection: close` end the connection, and the answer says so."""
     for raw in (
         PLAIN.replace(b"HTTP/1.1", b"HTTP/1.0"),
         PLAIN.replace(b"Host", b"Connection: close\r\nHost"),
@@ -117,7 +117,7 @@ def test_http_1_0_and_close_end_the_connection() -> None:
 
 
 def test_a_client_that_expects_100_continue_gets_it() -> None:
-    """Asked for, it is given once; what is too large is refused instead."""
+    """An expected 100 Continue is sent once; a body that is too large is refused instead."""
     wire = Wire()
     wire.feed(HEAD + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
     asked = [wire.wants_continue]
@@ -133,7 +133,7 @@ def test_a_client_that_expects_100_continue_gets_it() -> None:
 
 
 def test_an_answer_is_written_as_the_reference_has_it() -> None:
-    """Status with its words, the reference's content type, a length, then the JSON."""
+    """An answer has status, the reference's content type, length, headers and JSON."""
     wire = Wire()
     wire.feed(PLAIN)
     wire.next_message()
@@ -148,7 +148,7 @@ def test_an_answer_is_written_as_the_reference_has_it() -> None:
     "raw", [HEAD.replace(b"POST", b"HEAD") + b"\r\n", b"HEAD / HTTP/1.1\r\nHost:\r\n\r\n"]
 )
 def test_the_answer_to_head_has_no_body(raw: bytes) -> None:
-    """The headers only, also when the request is refused for its framing."""
+    """An answer to HEAD has no body, even if the request is refused."""
     wire = Wire()
     wire.feed(raw)
     try:
@@ -160,7 +160,7 @@ def test_the_answer_to_head_has_no_body(raw: bytes) -> None:
 
 @pytest.mark.parametrize("status", [200, 400])
 def test_no_other_protocol_is_spoken(status: int) -> None:
-    """A request to upgrade is one like any other, and is answered in HTTP/1.1."""
+    """A request to upgrade the protocol is answered as an ordinary HTTP/1.1 request."""
     wire = Wire()
     wire.feed(HEAD + b"Upgrade: h2c\r\n\r\n")
     assert wire.next_message() is not None
@@ -169,7 +169,7 @@ def test_no_other_protocol_is_spoken(status: int) -> None:
 
 
 def test_an_answer_is_owed_until_it_is_sent() -> None:
-    """From a request's first byte to its answer; not on an idle connection."""
+    """An answer is owed from a request's first byte until it has been sent."""
     wire = Wire()
     states = [state(wire)]
     wire.feed(PLAIN[:5])
@@ -201,7 +201,7 @@ _BYTES = st.one_of(
 
 @given(_BYTES, st.integers(1, 30))
 def test_no_bytes_make_it_stumble(data: bytes, step: int) -> None:
-    """Arbitrary bytes in pieces: requests, or a refusal that can be sent; the same as in one go."""
+    """Any bytes, in any pieces, yield the same requests or the same refusal."""
 
     def course(step: int) -> list[object]:
         wire, seen = Wire(), list[object]()
@@ -226,7 +226,7 @@ def test_no_bytes_make_it_stumble(data: bytes, step: int) -> None:
 
 
 def test_encrypted_bytes_beyond_the_room_are_not_kept() -> None:
-    """More than it said it would take is not kept until somebody asks for it."""
+    """A secure wire takes no more encrypted bytes than it has room for."""
     wire = SecureWire(contexts()[0])
     wire.feed(b"\x16" * wire.room)
     assert wire.room == 0

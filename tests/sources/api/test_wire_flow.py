@@ -1,6 +1,6 @@
-"""Wire and SecureWire as a machine: fed, asked and answered in any order, they hold little.
+"""Wire and SecureWire as state machines: whatever the order of calls, they hold little.
 
-Nothing is lost or reordered by it, whatever a client sends ahead.
+Nothing is lost or reordered, whatever a client sends ahead.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from agent.sources.api.message import Response
 from agent.sources.api.wire import Wire
 from tests.sources.api.far_end import LONGEST_BODY, LONGEST_FILLER, FarEnd, contexts
 
-# One head that is too long by a byte, and one body.
+# The largest held at once: one head that is too long by a byte, and one body.
 MOST = LIMITS.head_bytes + 1 + LIMITS.body_bytes
-# The record that OpenSSL has in hand (RFC 8446 section 5.2), and what was read last.
+# And the record that OpenSSL is reading (RFC 8446 section 5.2), and the last read.
 MOST_ENCRYPTED = MOST + 16 * 1024 + 256 + 4 * 1024
 
 
@@ -39,7 +39,7 @@ class PlainFlow(RuleBasedStateMachine):
         filler=st.sampled_from([0, 1, 700, LONGEST_FILLER]),
     )
     def send(self, sizes: list[int], filler: int) -> None:
-        """Requests, one after the other."""
+        """The client prepares requests."""
         for size in sizes:
             self.client.request(self.asked, size, filler)
             self.asked += 1
@@ -47,13 +47,13 @@ class PlainFlow(RuleBasedStateMachine):
     @precondition(lambda self: not self.ended and self.client.has_said_all)
     @rule()
     def finish(self) -> None:
-        """The client will ask nothing more."""
+        """The client closes its sending side."""
         self.client.finish()
         self.ended = True
 
     @rule(size=st.sampled_from([1, 3, 100, 4096, 16384]))
     def arrive(self, size: int) -> None:
-        """Some of it arrives, for which there is room."""
+        """Up to `size` bytes arrive, as far as there is room."""
         part = bytes(self.client.sending[: min(size, self.wire.room)])
         del self.client.sending[: len(part)]
         self.wire.feed(part)
@@ -62,14 +62,14 @@ class PlainFlow(RuleBasedStateMachine):
 
     @rule()
     def arrive_all(self) -> None:
-        """A fast client: whatever there is room for arrives."""
+        """All arrives that there is room for, as from a fast client."""
         for _ in range(100):
             self.arrive(16384)
 
     @precondition(lambda self: self.taken == self.answered and self.wire.ready)
     @rule()
     def take(self) -> None:
-        """The next request is taken, if it is whole: the one that was sent next."""
+        """The next request is taken if it is complete, and is the one sent next."""
         message = self.wire.next_message()
         if message is None:
             assert self.wire.room > 0
@@ -80,7 +80,7 @@ class PlainFlow(RuleBasedStateMachine):
     @precondition(lambda self: self.taken > self.answered)
     @rule()
     def answer(self) -> None:
-        """It is answered, and the next may come."""
+        """The request is answered, and the next one may follow."""
         self.client.hear(self.wire.send(Response(200, {}, text=str(self.answered))))
         assert self.client.answers() == [self.answered]
         self.answered += 1
@@ -89,16 +89,16 @@ class PlainFlow(RuleBasedStateMachine):
 
     @invariant()
     def little_is_held(self) -> None:
-        """No more than one head, one body and, encrypted, one record: whatever was sent."""
+        """At most one head, one body and, if encrypted, one record are held."""
         assert held(self.wire) <= self.most
 
     @invariant()
     def nobody_waits_for_the_other(self) -> None:
-        """There is always something that can go on: room to read, or a request to take."""
+        """There is always room to read, a request to take, or an answer to send."""
         assert self.wire.room or self.wire.ready or self.taken > self.answered
 
     def teardown(self) -> None:
-        """In the end each request was taken and answered, in its order."""
+        """Every request has been taken and answered, in order."""
         rounds = 0
         while self.client.sending or self.taken > self.answered or self.wire.ready:
             self.arrive(4096)
@@ -112,7 +112,7 @@ class PlainFlow(RuleBasedStateMachine):
 
 
 def held(wire: Wire) -> int:
-    """The bytes of requests that a wire keeps, in its own buffers, h11's and OpenSSL's."""
+    """The number of request bytes that a wire holds in its own buffers, h11's and OpenSSL's."""
     buffers = [wire._inbox, wire._body, wire._connection.trailing_data[0]]
     total = sum(map(len, buffers))
     if isinstance(wire, SecureWire):
@@ -122,7 +122,7 @@ def held(wire: Wire) -> int:
 
 
 class SecureFlow(PlainFlow):
-    """The same within TLS."""
+    """The same over TLS."""
 
     secure = True
     most = MOST_ENCRYPTED

@@ -1,4 +1,4 @@
-"""agent/sources/api/wire.py: what two parsers could read in two ways, and what is too large."""
+"""agent/sources/api/wire.py: ambiguous requests and requests that are too large are refused."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ REFUSED = {
 @pytest.mark.parametrize("step", [0, 1])
 @pytest.mark.parametrize("raw", REFUSED.values(), ids=list(REFUSED))
 def test_what_could_be_read_in_two_ways_is_refused(raw: bytes, step: int) -> None:
-    """BadRequest, whole or byte by byte."""
+    """An ambiguous request is refused with BadRequest, sent at once or byte by byte."""
     with pytest.raises(BadRequest):
         message(raw, step)
 
 
 def test_a_bare_line_feed_is_refused_before_the_head_ends() -> None:
-    """A client that sends no carriage return would wait for ever otherwise."""
+    """A bare line feed is refused at once, without waiting for the head's end."""
     wire = Wire()
     wire.feed(b"POST / HTTP/1.1\nHost: a\n\n")
     assert wire.ready
@@ -63,7 +63,7 @@ def test_a_bare_line_feed_is_refused_before_the_head_ends() -> None:
 
 
 def test_a_head_passes_up_to_its_limit() -> None:
-    """16 KiB of head pass, one byte more does not, complete or not."""
+    """A head of 16 KiB is accepted; one more byte is refused, complete or not."""
     filler = LIMITS.head_bytes - len(HEAD) - len(b"X: \r\n\r\n")
     assert message(HEAD + b"X: " + b"a" * filler + b"\r\n\r\n") is not None
     for raw in (b"X: " + b"a" * (filler + 1) + b"\r\n\r\n", b"X: " + b"a" * (filler + 5)):
@@ -72,14 +72,14 @@ def test_a_head_passes_up_to_its_limit() -> None:
 
 
 def test_a_target_without_an_end_is_refused() -> None:
-    """The request line is bounded too."""
+    """A request line that exceeds the limit of the head is refused."""
     with pytest.raises(HeadersTooLarge):
         message(b"POST /" + b"a" * LIMITS.head_bytes)
 
 
 @pytest.mark.parametrize(("more", "passes"), [(63, True), (64, False)])
 def test_the_number_of_headers_is_limited(more: int, passes: bool) -> None:
-    """64 pass, 65 do not."""
+    """A request with 64 headers is accepted, and one with 65 is refused."""
     raw = HEAD + b"".join(b"X-%d: a\r\n" % number for number in range(more)) + b"\r\n"
     if passes:
         assert message(raw) is not None
@@ -89,7 +89,7 @@ def test_the_number_of_headers_is_limited(more: int, passes: bool) -> None:
 
 
 def test_a_body_passes_up_to_its_limit() -> None:
-    """16 KiB of body pass; one byte more is refused by what the head says, before it arrives."""
+    """A body of 16 KiB is accepted; a longer Content-Length is refused before the body arrives."""
     body = b"a" * LIMITS.body_bytes
     assert message(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body) is not None
     with pytest.raises(PayloadTooLarge):
@@ -98,6 +98,6 @@ def test_a_body_passes_up_to_its_limit() -> None:
 
 @pytest.mark.parametrize("version", [b"HTTP/1.0", b"HTTP/1.1"])
 def test_chunks_are_refused(version: bytes) -> None:
-    """LengthRequired at the head's end, before a byte of the body costs anything."""
+    """A chunked request is refused with LengthRequired at the end of its head."""
     with pytest.raises(LengthRequired):
         message(CHUNKED.replace(b"HTTP/1.1", version))
