@@ -1,1 +1,1 @@
-"""Tests of agent/fleet/, with a real nats-server where one is spoken to."""
+"""Tests of agent/fleet/, with a real nats-server where the bus is involved."""

@@ -1,4 +1,4 @@
-"""A whole fleet, and somebody who has taken over its bus."""
+"""A whole fleet, and an attacker who has taken over its bus (the thief)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OTHER = "i-00000000000000002"
 
 
 class Attacked:
-    """A whole fleet, another host of it, and the thief."""
+    """A whole fleet, a second host of it, and the thief."""
 
     def __init__(self, fleet: WholeFleet, other: FleetHost, thief: StolenBus) -> None:
         self.fleet = fleet
@@ -33,7 +33,7 @@ class Attacked:
         return self.fleet.gateway.push(InstanceOSUser=user, InstanceId=host)
 
     def push_until_taken(self, user: str, host: str = INSTANCE_ID) -> Answer:
-        """Push as a client does, who tries again while the service is not available."""
+        """Push, and repeat it as a client does while the service is not available."""
         end = time.monotonic() + PATIENCE
         while (answer := self.push(user, host)).code != "":
             assert answer.code == "ServiceUnavailable"
@@ -42,23 +42,23 @@ class Attacked:
         return answer
 
     def capture(self, user: str, host: str = INSTANCE_ID) -> tuple[Heard, Heard]:
-        """Push, and what the thief hears of it: the lease, and its acknowledgement."""
+        """Push, and return the lease and its acknowledgement as the thief captured them."""
         request_id = self.push_until_taken(user, host).request_id.encode()
         asked = self.thief.await_lease(request_id)
         return asked, self.thief.await_answer(asked)
 
     def left(self) -> dict[str, float]:
-        """How long each live key of the host still lives (s), by its request id."""
+        """The remaining lifetime of each live key of the host in seconds, by its request id."""
         return {each["RequestId"]: each["SecondsLeft"] for each in live(self.fleet.member)}
 
     def check_nothing_new(self, before: dict[str, float]) -> None:
-        """No key that was not live before, and none that lives longer than it did."""
+        """Check that no key is live that was not before, and that none lives longer than it did."""
         now = self.left()
         assert now.keys() <= before.keys()
         assert all(before[name] >= left for name, left in now.items())
 
     def ask(self, envelope: bytes) -> dict[str, Any]:
-        """What the host's answer to a message says."""
+        """The content of the host's answer to a message."""
         answer, _ = messages.open_reply(self.thief.ask(INSTANCE_ID, envelope))
         content: dict[str, Any] = json.loads(json.loads(answer)["body"])
         return content
@@ -66,7 +66,7 @@ class Attacked:
 
 @contextmanager
 def attack() -> Iterator[Attacked]:
-    """All of it, inside the block."""
+    """A whole fleet with an attacker, for the duration of the block."""
     with (
         work_directory() as directory,
         WholeFleet(directory) as fleet,

@@ -1,4 +1,4 @@
-"""A fleet's home with one real server, for the tests of a module."""
+"""A fleet's home with one real server, shared by the tests of a module."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def directory() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def bus(directory: Path) -> Iterator[Bus]:
-    """A home, and its one server."""
+    """A home and its only server."""
     with Bus(make_home(directory), directory) as running:
         yield running

@@ -1,4 +1,4 @@
-"""A fleet's enrolment with fixed keys, a registry, and hosts that ask it for something."""
+"""A fleet's enrolment with fixed keys, a registry, and hosts that send requests to it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ THIS = Fleet(
 
 
 def token(**changes: Any) -> JoinToken:
-    """A token for any host called web-*, for an hour and two uses, with other members."""
+    """A token for hosts called web-*, valid for an hour and two uses, with these changes."""
     members: dict[str, Any] = {
         "id": bytes(range(16)),
         "url": URL,
@@ -48,7 +48,7 @@ def token(**changes: Any) -> JoinToken:
 
 
 class Host:
-    """A host with keys of its own that asks to join, to renew, to leave."""
+    """A host with its own keys that asks to join, renew and leave."""
 
     def __init__(self, instance: str = INSTANCE_ID, name: str = "web-1") -> None:
         self.instance = instance
@@ -62,12 +62,12 @@ class Host:
         return HostRequest.seal(kind, self.instance, self.name, self.keys, voucher, asked_at)
 
     def join(self, desk: Enrolment, by: JoinToken, now: float = NOW) -> Membership:
-        """Join by a token that the issuer signed."""
+        """Join with a token that the issuer signed."""
         request = self.ask(membership.JOIN, by.dump(ISSUER), now)
         return self._keep(desk.join(request, now), request)
 
     def renew(self, desk: Enrolment, now: float) -> Membership:
-        """Renew what it has."""
+        """Renew the host's membership."""
         assert self.membership is not None
         request = self.ask(membership.RENEWAL, self.membership.certificate, now)
         return self._keep(desk.renew(request, now), request)
@@ -83,14 +83,14 @@ class Host:
 
     @property
     def certificate(self) -> HostCertificate:
-        """Its certificate."""
+        """The host's certificate."""
         assert self.membership is not None
         sealed = self.membership.certificate.encode()
         return HostCertificate.open(sealed, {ISSUER.public})
 
 
 class Desk(Enrolment):
-    """The enrolment of `THIS`, with a registry in a folder; `revoked` is who was removed."""
+    """The enrolment of `THIS`, with a registry in a folder; `revoked` maps the removed keys."""
 
     def __init__(self, folder: Path, fleet: Fleet = THIS) -> None:
         self.registry = SqliteRegistry(str(folder / "hosts.db"))

@@ -1,4 +1,4 @@
-"""A lease, an acknowledgement and a refusal with fixed keys: where tests and vectors start."""
+"""A lease, an acknowledgement and a refusal with fixed keys, for tests and vectors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agent.fleet.messages import Acknowledgement, LeaseMessage, Mark, Refusal
 from agent.fleet.signing import PrivateKey
 from tests.parts.daemon import INSTANCE_ID, ZONE
 
-# RFC 8032, section 7.1, tests 1 and 2: seeds that everybody has.
+# The published seeds of RFC 8032, section 7.1, tests 1 and 2.
 ISSUER = PrivateKey(
     bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
 )
@@ -36,7 +36,7 @@ LEASE = LeaseMessage(
 
 
 def lease(**changes: Any) -> LeaseMessage:
-    """The lease with other members."""
+    """The lease with these changes."""
     return replace(LEASE, **changes)
 
 

@@ -1,8 +1,8 @@
-"""Pushes while servers, gateways, connectors and daemons are killed: each 200 has to be true.
+"""Pushes while servers, gateways, connectors and daemons are killed: every 200 must be true.
 
-`python -m tests.fleet.storm --pushes N`. A push is sent again as clients do, through any gateway,
-until it is answered by more than "try again". Each 200 is held against the host's lookup socket in
-that moment, or as soon as the daemon is back, which it has to be while the key lives.
+`python -m tests.fleet.storm --pushes N`. As clients do, a push is sent again, through any
+gateway, until it gets an answer other than "try again". Each 200 is compared with the host's
+lookup socket at once, or as soon as the daemon is back, which it has to be while the key lives.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ LIFETIME = 60.0
 # How often a push is sent before it is given up, and the longest pause (s) before the next time.
 TRIES, PAUSE = 6, 0.3
 PUSHERS, MANY_PUSHERS = 6, 20
-# What a daemon may take (s) to be back on a machine that does a great deal besides.
+# The longest time (s) in which a daemon must be back on a busy machine.
 BACK = 40.0
 
 
 @dataclass
 class Tally:
-    """What came of all pushes, by their last answer; false ones, in words; and who was killed."""
+    """The last answers of all pushes, the false acknowledgements in words, and what was killed."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     killed: Counter[str] = field(default_factory=Counter)
@@ -54,12 +54,12 @@ class Tally:
 
     @property
     def acknowledged(self) -> int:
-        """How many pushes ended with 200."""
+        """The number of pushes that ended with 200."""
         return self.outcomes["200"]
 
 
 class Pusher:
-    """Pushes one fresh key after the other to hosts by chance, and looks whether it is served."""
+    """Pushes fresh keys to random hosts, and checks that each acknowledged key is served."""
 
     def __init__(self, fleet: WholeFleet, tally: Tally, number: int) -> None:
         self._fleet = fleet
@@ -70,7 +70,7 @@ class Pusher:
         self._user = f"user{number}"
 
     def push(self, number: int) -> None:
-        """One push, to its end."""
+        """Push one key until there is a final answer."""
         member, key = self._chance.choice(self._fleet.members), ed25519_key(self._first + number)
         call = signed.push(
             InstanceId=member.instance, InstanceOSUser=self._user,
@@ -90,7 +90,7 @@ class Pusher:
         self._tally.outcomes[code] += 1
 
     def _send(self, call: signed.Call) -> Optional[Answer]:
-        """The answer of a gateway by chance; None when the connection breaks."""
+        """The answer of a random gateway, or None if the connection breaks."""
         gateway = self._chance.choice(self._fleet.gateways)
         try:
             raw = self._raws.get(gateway.url)
@@ -107,7 +107,7 @@ class Pusher:
             raw.close()
 
     def _check(self, member: FleetMember, key: PublicKey, request_id: str, sent: float) -> None:
-        """What was acknowledged is served now, or once its daemon is back."""
+        """Check that an acknowledged key is served now, or once its daemon is back."""
         end, waited = boottime() + BACK, False
         line = f"{self._user} {key.fingerprint}\n"
         while (found := _served(member, line)) is None:
@@ -121,13 +121,13 @@ class Pusher:
             self._tally.false.append(f"{member.instance} does not serve {request_id}: {found!r}")
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         for raw in self._raws.values():
             raw.close()
 
 
 def _served(member: FleetMember, line: str) -> Optional[bytes]:
-    """The lookup socket's whole answer; None while there is no daemon to give one."""
+    """The whole answer of the lookup socket, or None while no daemon answers."""
     try:
         answer = lookup(member.daemon, line)
     except OSError:
@@ -136,7 +136,7 @@ def _served(member: FleetMember, line: str) -> Optional[bytes]:
 
 
 class Killer:
-    """Kills and starts again, one after the other, until it is told to end."""
+    """Kills and restarts processes, one after the other, until it is told to end."""
 
     def __init__(self, fleet: WholeFleet, tally: Tally, seed: int) -> None:
         self._fleet = fleet
@@ -145,7 +145,7 @@ class Killer:
         self.ending = threading.Event()
 
     def run(self, victims: Sequence[Callable[[], None]], pause: float) -> None:
-        """Until the end: a victim by chance, after a pause by chance (s)."""
+        """Kill a random victim after a random pause of at most `pause` seconds, until the end."""
         while not self.ending.wait(self._chance.uniform(0, pause)):
             self._chance.choice(victims)()
 
@@ -153,7 +153,7 @@ class Killer:
         time.sleep(self._chance.uniform(0, 0.5))
 
     def server(self) -> None:
-        """One of the bus."""
+        """Kill and restart a server of the bus."""
         server = self._chance.choice(self._fleet.bus.servers)
         server.kill()
         self._tally.killed["servers"] += 1
@@ -161,7 +161,7 @@ class Killer:
         server.start()
 
     def gateway(self) -> None:
-        """A gateway."""
+        """Kill and restart a gateway."""
         gateway = self._chance.choice(self._fleet.gateways)
         gateway.kill()
         self._tally.killed["gateways"] += 1
@@ -169,7 +169,7 @@ class Killer:
         gateway.start()
 
     def connector(self) -> None:
-        """A host's connector."""
+        """Kill and restart a host's connector."""
         connector = self._chance.choice(self._fleet.members).connector
         connector.kill()
         self._tally.killed["connectors"] += 1
@@ -177,7 +177,7 @@ class Killer:
         connector.begin(wait=False)
 
     def daemon(self) -> None:
-        """A host's daemon."""
+        """Kill and restart a host's daemon."""
         daemon = self._chance.choice(self._fleet.members).daemon
         daemon.kill()
         self._tally.killed["daemons"] += 1
@@ -188,10 +188,10 @@ class Killer:
 def storm(
     directory: Path, pushes: int, seed: int = 0, *, pause: float = 1.0, pushers: int = PUSHERS
 ) -> Tally:
-    """So many pushes, while somebody of each kind is killed again and again.
+    """Send this many pushes, while processes of each kind are killed again and again.
 
-    `pushers`: how many push at the same time. `pause`: the longest time (s) between two kills in
-    the bus, and between two on the hosts.
+    `pushers`: how many push at the same time. `pause`: the longest time (s) between two kills
+    in the bus, and between two on the hosts.
     """
     tally = Tally()
     fleet = WholeFleet(directory, instances=INSTANCES, servers=3, config=MANY)
@@ -224,7 +224,7 @@ def _push_all(fleet: WholeFleet, tally: Tally, number: int, count: int) -> None:
 
 
 def main() -> int:
-    """1 when an acknowledgement was false."""
+    """Run the storm; return 1 if an acknowledgement was false."""
     parser = argparse.ArgumentParser(prog="tests.fleet.storm")
     parser.add_argument("--pushes", type=int, default=10_000)
     pushes = parser.parse_args().pushes

@@ -1,4 +1,4 @@
-"""An attacker on the bus answers in a host's place, first, or endlessly: no 200 is false."""
+"""An attacker on the bus answers in a host's place, before it, or endlessly: no 200 is false."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from tests.parts.whole_fleet import served
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Attacked]:
-    """All of it."""
+    """A whole fleet under attack."""
     with attack() as attacked:
         yield attacked
 
 
 @pytest.fixture
 def attacked(running: Attacked) -> Iterator[Attacked]:
-    """The same, with the thief quiet again afterwards."""
+    """The same fleet, with the thief made quiet after each test."""
     yield running
     running.thief.on_lease = lambda _: None
 
 
 @pytest.fixture
 def alone(attacked: Attacked) -> Iterator[Attacked]:
-    """Only the thief hears what is sent to the host: its connector is cut off."""
+    """The fleet with the host's connector killed, so that only the thief gets its messages."""
     connector = attacked.fleet.member.connector
     connector.kill()
     yield attacked
@@ -56,12 +56,12 @@ class Lies:
         self.certificate = messages.open_reply(self.answer.data)[1]
 
     def own(self, asked: Heard, certificate: bytes) -> bytes:
-        """An acknowledgement by a key of the thief's."""
+        """An acknowledgement signed by a key of the thief."""
         made = Acknowledgement(messages.digest(asked.data), INSTANCE_ID, "x", 1)
         return messages.seal_reply(made.seal(PrivateKey.generate()), certificate)
 
     def by_the_other(self, asked: Heard) -> bytes:
-        """A good acknowledgement of this very lease, by another host of the fleet."""
+        """An acknowledgement of this lease that another host of the fleet has signed."""
         other = self.attacked.other
         made = Acknowledgement(messages.digest(asked.data), INSTANCE_ID, "x", 1)
         return other.reply(made.seal(other.keys.host))
@@ -83,7 +83,7 @@ LIES: dict[str, Lie] = {
 
 @pytest.mark.parametrize("name", LIES)
 def test_nobody_answers_for_a_host(alone: Attacked, name: str) -> None:
-    """While the host is cut off no push to it is acknowledged, whatever the bus says."""
+    """While the host is cut off, no forged or replayed answer makes a push acknowledged."""
     connector = alone.fleet.member.connector
     connector.begin()
     lies = Lies(alone)
@@ -96,7 +96,7 @@ def test_nobody_answers_for_a_host(alone: Attacked, name: str) -> None:
 
 
 def test_a_faked_absence_says_no_more_than_that(alone: Attacked) -> None:
-    """A server can report the host as absent; the gateway then answers an error."""
+    """A faked absence of the host makes the push fail with EC2InstanceNotFoundException."""
 
     def deny(asked: Heard) -> None:
         asked_at = asked.reply
@@ -107,7 +107,7 @@ def test_a_faked_absence_says_no_more_than_that(alone: Attacked) -> None:
 
 
 def test_a_lie_before_the_answer_makes_no_200(attacked: Attacked) -> None:
-    """The thief is quicker than the host: the push fails, and the next one is taken."""
+    """A lie that arrives before the host's answer makes no false 200; later pushes are taken."""
     attacked.thief.on_lease = lambda _: b"lie"
     answers = [attacked.push(f"jo{number}") for number in range(10)]
     for number, answer in enumerate(answers):
@@ -119,7 +119,7 @@ def test_a_lie_before_the_answer_makes_no_200(attacked: Attacked) -> None:
 
 
 def test_floods_of_inboxes_bring_no_200_and_no_end(attacked: Attacked) -> None:
-    """20,000 messages to the gateways' inboxes while pushes go on: each 200 is served."""
+    """While the gateways' inboxes are flooded with 21,000 messages, every 200 is served."""
     asked, answer = attacked.capture("kim")
     inbox = asked.reply.rpartition(".")[0]
     lied: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""An attacker controls the bus and its operator: nobody gets in, and no 200 is false."""
+"""An attacker controls the bus and its operator: nobody gets access, and no 200 is false."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from tests.parts.whole_fleet import push_locally, served
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Attacked]:
-    """All of it."""
+    """A whole fleet under attack."""
     with attack() as attacked:
         yield attacked
 
 
 @pytest.fixture
 def attacked(running: Attacked) -> Iterator[Attacked]:
-    """The same, with the thief quiet again afterwards."""
+    """The same fleet, with the thief made quiet after each test."""
     yield running
     running.thief.on_lease = lambda _: None
 
 
 def test_a_stolen_bus_hears_no_secret(attacked: Attacked) -> None:
-    """All messages, but neither a private key nor what a push is signed with is in any."""
+    """No message on the bus contains a private key or the signature of a push."""
     asked, answer = attacked.capture("ann")
     heard = asked.data + answer.data
     home, member = attacked.fleet.home, attacked.fleet.member
@@ -44,7 +44,7 @@ def test_a_stolen_bus_hears_no_secret(attacked: Attacked) -> None:
 
 
 def test_a_captured_lease_sent_again_prolongs_nothing(attacked: Attacked) -> None:
-    """Each time: the answer of before, by its request id, and the key ends when it did."""
+    """A lease sent again is answered with its request id, and its key lives no longer."""
     asked, _ = attacked.capture("bea")
     lines, left = served(attacked.fleet.member, "bea"), attacked.left()
     for _ in range(5):
@@ -55,7 +55,7 @@ def test_a_captured_lease_sent_again_prolongs_nothing(attacked: Attacked) -> Non
 
 
 def test_leases_in_another_order_are_the_same_leases(attacked: Attacked) -> None:
-    """The last first, all of them twice: each is what it was, and lives no longer."""
+    """Leases sent again in another order, and twice, add no key and prolong none."""
     captured = [attacked.capture("cleo")[0] for _ in range(4)]
     lines, left = served(attacked.fleet.member, "cleo"), attacked.left()
     assert lines.count("\n") == 4
@@ -66,7 +66,7 @@ def test_leases_in_another_order_are_the_same_leases(attacked: Attacked) -> None
 
 
 def _own_key(lease: LeaseMessage) -> bytes:
-    """Signed by the thief's key, which claims to be an issuer."""
+    """A lease signed by the thief's key, which claims to be an issuer."""
     own = PrivateKey.generate()
     return LeaseMessage(**{**vars(lease), "issuer": own.public, "os_user": "mallory"}).seal(own)
 
@@ -87,7 +87,7 @@ FORGED: list[Callable[[bytes, LeaseMessage, bytes], bytes]] = [
 
 @pytest.mark.parametrize("forge", FORGED)
 def test_a_forged_lease_is_refused(attacked: Attacked, forge: Any) -> None:
-    """Changed under its signature, by another key, or another document: nobody gets a key."""
+    """A lease that was altered, signed by another key or made of another document is refused."""
     asked, answer = attacked.capture("dana")
     lease = LeaseMessage.open(asked.data, set(attacked.fleet.home.facts.issuers))
     before = attacked.left()
@@ -98,7 +98,7 @@ def test_a_forged_lease_is_refused(attacked: Attacked, forge: Any) -> None:
 
 
 def test_a_lease_for_another_host_is_refused(attacked: Attacked) -> None:
-    """Carried to a host that it does not name, it opens nothing there."""
+    """A host refuses a lease that names another host."""
     asked, _ = attacked.capture("eve", OTHER)
     said = attacked.ask(asked.data)
     assert said["code"] == "NotThisHost"
@@ -107,7 +107,7 @@ def test_a_lease_for_another_host_is_refused(attacked: Attacked) -> None:
 
 @pytest.mark.parametrize("junk", [b"", b"{}", b"\0" * 9000, b"[" * 9000, b'{"body":"{}"}', b"x"])
 def test_what_is_no_document_changes_nothing(attacked: Attacked, junk: bytes) -> None:
-    """Messages that are not documents get no answer; the next push is accepted."""
+    """Messages that are not documents change nothing, and the next push is accepted."""
     before = attacked.left()
     attacked.thief.say(SUBJECT + INSTANCE_ID, junk, "_INBOX.thief")
     fay = attacked.push("fay")
@@ -117,7 +117,7 @@ def test_what_is_no_document_changes_nothing(attacked: Attacked, junk: bytes) ->
 
 
 def test_a_flooded_host_serves_lookups_and_local_pushes(attacked: Attacked) -> None:
-    """10,000 messages at one host: pushes and logins there work meanwhile."""
+    """A host flooded with 9,000 messages still serves lookups and local pushes."""
     asked, _ = attacked.capture("lea")
     lines = served(attacked.fleet.member, "lea")
     forged = with_body(asked.data, os_user="mallory")
@@ -136,12 +136,12 @@ def test_a_flooded_host_serves_lookups_and_local_pushes(attacked: Attacked) -> N
         number += 1
     thread.join()
     assert served(attacked.fleet.member, "mallory") == ""
-    # What is left of the flood goes first; clients try again meanwhile.
+    # The rest of the flood is handled first; clients try again meanwhile.
     attacked.push_until_taken("lea2")
 
 
 def test_a_host_removed_by_the_thief_keeps_its_keys(attacked: Attacked) -> None:
-    """Keys that are served already stay: the bus cannot remove them."""
+    """A host that is cut off from the bus still serves its keys and takes local pushes."""
     attacked.capture("moe")
     lines = served(attacked.fleet.member, "moe")
     attacked.fleet.member.connector.kill()

@@ -1,4 +1,4 @@
-"""The connector was taken over: it speaks on the source socket, and lets nobody in by it."""
+"""An attacker controls a host's connector and its source socket, and gains no access by that."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from tests.parts.whole_fleet import WholeFleet, live, push_locally, served
 
 
 class StolenConnector(Part):
-    """An attacker in place of sixtykeyd-fleet, who can write lines to the source socket."""
+    """An attacker in place of sixtykeyd-fleet who can write lines to the source socket."""
 
     def __init__(self, member: FleetMember) -> None:
         self._path = str(member.directory / "source.sock")
         self._number = 0
 
     def begin(self) -> None:
-        """Connect, and say hello."""
+        """Connect, and send the hello line."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(PATIENCE)
         self.sock.connect(self._path)
@@ -44,23 +44,23 @@ class StolenConnector(Part):
         self.say({"hello": "fleet", "version": 1})
 
     def finish(self) -> None:
-        """Close."""
+        """Close the connection."""
         self._lines.close()
         self.sock.close()
 
     def say(self, document: Any) -> None:
-        """A line of JSON."""
+        """Send a line of JSON."""
         self.sock.sendall(json.dumps(document).encode() + b"\n")
 
     def deliver(self, message: bytes) -> int:
-        """Pass a message off as one from the bus; its number."""
+        """Deliver a message as if it came from the bus; return its number."""
         self._number += 1
         text = base64.b64encode(message).decode()
         self.say({"deliver": self._number, "message": text})
         return self._number
 
     def hear(self) -> Optional[tuple[int, bytes]]:
-        """The daemon's next reply: to which number, and what; None: it has hung up."""
+        """The number and content of the daemon's next reply, or None if it has closed."""
         try:
             line = self._lines.readline()
         except ConnectionError:
@@ -71,7 +71,7 @@ class StolenConnector(Part):
         return document["reply"], base64.b64decode(document["message"])
 
     def ask(self, message: bytes) -> dict[str, Any]:
-        """What the answer to a message says."""
+        """The content of the answer to a message."""
         number = self.deliver(message)
         heard = self.hear()
         assert heard is not None
@@ -81,14 +81,14 @@ class StolenConnector(Part):
 
 
 class Attacked:
-    """A whole fleet whose host has lost its connector, and a lease for it that was captured."""
+    """A whole fleet whose host has lost its connector, and leases for that host."""
 
     def __init__(self, fleet: WholeFleet) -> None:
         self.fleet = fleet
         self.member = fleet.member
 
     def lease(self, **changes: Any) -> LeaseMessage:
-        """A lease as the gateway makes it, of now."""
+        """A lease as the gateway makes it, issued now."""
         now, issuer = int(time.time() * 1000), self.fleet.home.issuer()
         members: dict[str, Any] = {
             "host": INSTANCE_ID,
@@ -107,20 +107,20 @@ class Attacked:
         return LeaseMessage(**{**members, **changes})
 
     def good(self, **changes: Any) -> bytes:
-        """A lease that its issuer signed."""
+        """A sealed lease that its issuer signed."""
         return self.lease(**changes).seal(self.fleet.home.issuer())
 
 
 @pytest.fixture(scope="module")
 def attacked() -> Iterator[Attacked]:
-    """All of it."""
+    """A whole fleet, with the host's connector killed."""
     with work_directory() as directory, WholeFleet(directory, gateways=1) as fleet:
         fleet.member.connector.kill()
         yield Attacked(fleet)
 
 
 def test_what_an_issuer_signed_is_taken_once(attacked: Attacked) -> None:
-    """It can carry a lease; sent again, also after a restart, that lease lives no longer."""
+    """A valid lease is taken once; sent again, also after a restart, it lives no longer."""
     sealed = attacked.good()
     with StolenConnector(attacked.member) as thief:
         first = thief.ask(sealed)
@@ -139,7 +139,7 @@ def test_what_an_issuer_signed_is_taken_once(attacked: Attacked) -> None:
 
 
 def test_a_forged_lease_is_refused(attacked: Attacked) -> None:
-    """By a key of its own, changed under the issuer's signature, or of another kind: no key."""
+    """A lease that was altered, has another kind, or is signed by another key gives no key."""
     own = PrivateKey.generate()
     sealed = attacked.good(os_user="bob")
     forged = [
@@ -180,7 +180,7 @@ def test_a_forged_lease_is_refused(attacked: Attacked) -> None:
     ids=lambda each: repr(each[:40]),
 )
 def test_what_it_may_not_say_ends_the_connection(attacked: Attacked, line: bytes) -> None:
-    """Offers as another source makes them, the daemon's own words, and nonsense."""
+    """A line that the connector may not send ends the connection."""
     with StolenConnector(attacked.member) as thief:
         thief.sock.sendall(line + b"\n")
         assert thief.hear() is None
@@ -188,7 +188,7 @@ def test_what_it_may_not_say_ends_the_connection(attacked: Attacked, line: bytes
 
 
 def test_an_offer_as_ec2s_source_makes_it_is_no_key(attacked: Attacked) -> None:
-    """A key that needs no signature there is not taken from this source."""
+    """An unsigned offer, as sixtykeyd-ec2 makes it, is refused from the connector."""
     offer = {
         "os_user": "mallory", "instance": INSTANCE_ID, "key": fresh_key(), "left": 60,
         "digest": "0" * 64, "dated": time.time(),
@@ -200,7 +200,7 @@ def test_an_offer_as_ec2s_source_makes_it_is_no_key(attacked: Attacked) -> None:
 
 
 def test_it_cannot_acknowledge_what_was_not_stored(attacked: Attacked) -> None:
-    """The gateway takes no signature but that of the key which only the daemon can read."""
+    """A gateway only takes acknowledgements signed by the key that only the daemon can read."""
     home, certificate = attacked.fleet.home, (attacked.member.folder / "host.cert").read_bytes()
     sealed = attacked.good(os_user="dan")
     digest = messages.digest(sealed)
@@ -210,7 +210,7 @@ def test_it_cannot_acknowledge_what_was_not_stored(attacked: Attacked) -> None:
         heard = other()
     assert heard is not None
     answer = messages.open_reply(heard[1])[0]
-    # The connector's own key is an nkey: it signs for the bus, and no document.
+    # The connector's own key is an nkey, which signs for the bus and not documents.
     tokens = (attacked.member.folder / "host.creds").read_text()
     assert home.file("issuer.key").strip() not in tokens
     forged = [
@@ -226,14 +226,14 @@ def test_it_cannot_acknowledge_what_was_not_stored(attacked: Attacked) -> None:
 
 
 def test_a_flood_stops_neither_lookups_nor_local_pushes(attacked: Attacked) -> None:
-    """6,000 leases, forged, replayed and good, whose answers are not read: others are served."""
+    """A flood of 6,000 leases from the connector stops neither lookups nor local pushes."""
     own, sealed = PrivateKey.generate(), attacked.good(os_user="flo")
     flood = [sealed, attacked.lease(os_user="mallory").seal(own), b"{}", b"junk"]
     sent: list[int] = []
 
     def run() -> None:
         for _ in range(30):
-            # Dropped for being too slow to read, it comes back, as a connector does.
+            # The connector is dropped if it reads too slowly, and connects again.
             with suppress(ConnectionError), StolenConnector(attacked.member) as thief:
                 reading = threading.Thread(target=lambda: [*iter(thief.hear, None)])
                 reading.start()
@@ -258,7 +258,7 @@ def test_a_flood_stops_neither_lookups_nor_local_pushes(attacked: Attacked) -> N
 
 
 def test_one_that_never_reads_is_dropped(attacked: Attacked) -> None:
-    """Answers that are not read are kept only up to a limit."""
+    """A connector that never reads its answers is dropped."""
     sealed = attacked.good(os_user="hank")
     with StolenConnector(attacked.member) as thief, pytest.raises(ConnectionError):
         _deliver_without_end(thief, sealed)

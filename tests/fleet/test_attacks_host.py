@@ -1,4 +1,4 @@
-"""A host's credentials for the bus were stolen: they reach no other host, and let nobody in."""
+"""A host's stolen credentials for the bus reach no other host and give nobody access."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ ROBBED = "i-00000000000000002"
 
 
 class Robbed:
-    """A whole fleet, and another host of it whose credentials were stolen."""
+    """A whole fleet, and a second host whose credentials were stolen."""
 
     def __init__(self, fleet: WholeFleet, host: FleetHost) -> None:
         self.fleet = fleet
         self.host = host
 
     def thief(self, **options: Any) -> Any:
-        """A client with the stolen credentials."""
+        """A client of the bus with the stolen credentials."""
         return self.fleet.bus.of_creds(str(self.host.creds), **options)
 
     def push(self, user: str, instance: str) -> Answer:
@@ -40,7 +40,7 @@ class Robbed:
 
 @pytest.fixture(scope="module")
 def robbed() -> Iterator[Robbed]:
-    """All of it."""
+    """A fleet with a robbed host."""
     with (
         work_directory() as directory,
         WholeFleet(directory) as fleet,
@@ -50,7 +50,7 @@ def robbed() -> Iterator[Robbed]:
 
 
 def test_another_hosts_pushes_are_not_heard(robbed: Robbed) -> None:
-    """By no subject, and not in a queue group either; and the push is taken where it should be."""
+    """The thief cannot subscribe to another host's pushes, and these are served as usual."""
 
     async def attempt(subject: str, queue: str) -> Answer:
         errors, heard = Errors(), []
@@ -81,7 +81,7 @@ async def _denied(thief: Client, errors: Errors, subject: str, data: bytes, repl
 
 
 def test_nothing_is_sent_to_another_host_or_gateway(robbed: Robbed) -> None:
-    """Neither a lease that it was sent itself, nor an answer to where another host's goes."""
+    """The thief can send neither a captured lease to another host nor an answer to a gateway."""
     assert robbed.push("bob", ROBBED).code == ""
     lease = robbed.host.received[-1]
 
@@ -98,7 +98,7 @@ def test_nothing_is_sent_to_another_host_or_gateway(robbed: Robbed) -> None:
 
 
 def test_it_asks_nobody(robbed: Robbed) -> None:
-    """No inbox of its own, so no request either: not even who else is connected."""
+    """The thief cannot send requests, as it may not subscribe to an inbox."""
 
     async def attempt(subject: str) -> None:
         errors = Errors()
@@ -112,7 +112,7 @@ def test_it_asks_nobody(robbed: Robbed) -> None:
 
 
 def test_a_second_voice_of_the_host_signs_nothing(robbed: Robbed) -> None:
-    """The thief hears the host's own pushes, and answers first: no answer of theirs is a 200."""
+    """Answers of the thief in place of the robbed host never make a push accepted."""
 
     async def attempt() -> list[Answer]:
         async def lie(message: Any) -> None:
@@ -127,12 +127,12 @@ def test_a_second_voice_of_the_host_signs_nothing(robbed: Robbed) -> None:
     before = len(robbed.host.received)
     answers = asyncio.run(attempt())
     assert {each.code for each in answers} <= {"", "ServiceUnavailable"}
-    # Whatever was acknowledged, the host itself has got and signed.
+    # The host itself has received and signed every lease that was acknowledged.
     assert len(robbed.host.received) - before == len(answers)
 
 
 def test_while_the_host_is_away_its_thief_makes_no_200(robbed: Robbed) -> None:
-    """With the connector's key and the host's certificate, but not with the key that signs."""
+    """With the connector's key and the certificate but without the host key, there is no 200."""
     instance = "i-00000000000000003"
 
     async def attempt(host: FleetHost) -> Answer:

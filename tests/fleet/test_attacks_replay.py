@@ -1,4 +1,4 @@
-"""The same request again: through any gateway, after any restart, and with clocks apart."""
+"""The same request sent again: by any gateway, after any restart, and with different clocks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Clocks:
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Clocks]:
-    """All of it."""
+    """A whole fleet, with a second gateway whose clock can be shifted."""
     with work_directory() as directory:
         shift = Shift(directory)
         with WholeFleet(directory, environments=({}, shift.environment)) as fleet:
@@ -32,18 +32,18 @@ def running() -> Iterator[Clocks]:
 
 @pytest.fixture
 def clocks(running: Clocks) -> Iterator[Clocks]:
-    """The same, with the clock set right again afterwards."""
+    """The same fleet, with the clock set right again after each test."""
     yield running
     running.shift.set(0.0)
 
 
 def left(clocks: Clocks, user: str) -> list[float]:
-    """How long the user's keys still live, in seconds."""
+    """The remaining lifetimes of the user's keys in seconds."""
     return [each["SecondsLeft"] for each in live(clocks.fleet.member) if each["OSUser"] == user]
 
 
 def test_a_request_sent_to_every_gateway_is_one_push(clocks: Clocks) -> None:
-    """Captured on its way to one gateway, sent to both, often: one key that ends when it did."""
+    """A request captured and sent to every gateway stays one push, and its key lives no longer."""
     call = signed.sign(signed.push(InstanceOSUser="ann"))
     first = clocks.fleet.gateways[0].send(call)
     assert first.code == ""
@@ -56,7 +56,7 @@ def test_a_request_sent_to_every_gateway_is_one_push(clocks: Clocks) -> None:
 
 
 def test_a_request_is_one_push_after_restarts_too(clocks: Clocks) -> None:
-    """The daemon was killed, and both gateways are new: the host's journal still knows it."""
+    """After restarts of daemon and gateways a request sent again is still the same push."""
     call = signed.sign(signed.push(InstanceOSUser="bea"))
     first = clocks.fleet.gateways[0].send(call)
     assert first.code == ""
@@ -74,7 +74,7 @@ def test_a_request_is_one_push_after_restarts_too(clocks: Clocks) -> None:
 
 
 def test_a_key_that_has_ended_is_not_brought_back(clocks: Clocks) -> None:
-    """Revoked, and pushed again by the same request: answered as before, and not served."""
+    """A request sent again does not bring back its revoked key."""
     call = signed.sign(signed.push(InstanceOSUser="cyd"))
     first = clocks.fleet.gateways[0].send(call)
     assert first.code == ""
@@ -87,7 +87,7 @@ def test_a_key_that_has_ended_is_not_brought_back(clocks: Clocks) -> None:
 
 @pytest.mark.parametrize("apart", [-4.0, 4.0])
 def test_clocks_that_are_five_seconds_apart_work(clocks: Clocks, apart: float) -> None:
-    """The gateway's ahead or behind: pushed, served, and for no longer than a minute."""
+    """With clocks 4 s apart a push is served, for no longer than a minute."""
     clocks.shift.set(apart)
     answer = clocks.fleet.gateways[1].push(InstanceOSUser="dot")
     assert answer.code == ""
@@ -97,9 +97,9 @@ def test_clocks_that_are_five_seconds_apart_work(clocks: Clocks, apart: float) -
 
 @pytest.mark.parametrize("apart", [-3600.0, -30.0, -8.0, 7.0, 30.0, 3600.0])
 def test_clocks_further_apart_are_refused_in_words(clocks: Clocks, apart: float) -> None:
-    """Not pushed; the pusher is told that clocks differ, and to set them by NTP."""
+    """With clocks further apart a push is refused with a message about clocks and NTP."""
     clocks.shift.set(apart)
-    # Signed by the gateway's clock: it is the two clocks within the fleet that do not fit.
+    # Signed by the gateway's clock, so that only the gateway's and the host's clock differ.
     signer = signed.Signer(at=time.time() + apart)
     call = signed.sign(signed.push(InstanceOSUser="eve"), signer)
     answer = clocks.fleet.gateways[1].send(call)

@@ -1,4 +1,4 @@
-"""Who is removed is off the bus at once, on every server, and stays so after a restart."""
+"""A removed host is off the bus at once, on every server, also after a server's restart."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOST = "i-00000000000000001"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Bus]:
-    """Three servers that know each other."""
+    """A cluster of three servers."""
     with work_directory() as directory, Bus(make_home(directory, 3), directory) as running:
         yield running
 
@@ -40,18 +40,18 @@ def member(home: Home) -> tuple[str, KeyPair]:
     """A host's token and key."""
     key = KeyPair.generate(nkeys.USER)
     signer = KeyPair.parse(home.file("host-signer.nk"), nkeys.ACCOUNT)
-    # Revoked is what was issued in the same second too.
+    # A revocation also covers what was issued in the same second.
     times = Times(int(time.time()) - 1, int(time.time()) + 3600)
     return roles.user(signer, home.facts.account.identity, HOST, key.public, times), key
 
 
 def at(cluster: Bus, place: int, token: str, key: KeyPair) -> Any:
-    """A client of one of the servers."""
+    """A client connected to one of the servers."""
     return cluster.client(token, key, servers=[cluster.servers[place].server.url])
 
 
 async def until(done: Any) -> None:
-    """Wait until it is so."""
+    """Wait until the condition holds."""
     end = time.monotonic() + PATIENCE
     while not done():
         assert time.monotonic() < end, "it does not come about"
@@ -72,7 +72,7 @@ def is_refused(cluster: Bus, place: int, token: str, key: KeyPair) -> bool:
 
 
 def revoke(cluster: Bus, *gone: str) -> list[str]:
-    """Revoke these nkeys, everywhere; the servers that took it."""
+    """Revoke these nkeys on all servers; return the servers that took it."""
     token = cluster.home.revoke(gone, time.time())
     return list(
         asyncio.run(buses.update_account(system(cluster.home), token, len(cluster.servers)))
@@ -102,7 +102,7 @@ async def _echo(message: Any) -> None:
 
 
 def test_a_removed_host_is_off_at_once_everywhere(cluster: Bus) -> None:
-    """Its connection is closed, no server takes its token again, and others stay."""
+    """A removed host is disconnected and refused by every server; other hosts stay."""
     gone, stays = member(cluster.home), member(cluster.home)
 
     async def remove() -> list[str]:
@@ -120,7 +120,7 @@ def test_a_removed_host_is_off_at_once_everywhere(cluster: Bus) -> None:
 
 
 def test_a_server_that_starts_again_still_refuses(cluster: Bus) -> None:
-    """Its file has the token from before; what it was told since counts, also if it was away."""
+    """A restarted server refuses removed hosts, also those removed while it was down."""
     first, second = member(cluster.home), member(cluster.home)
     revoke(cluster, first[1].public)
     server = cluster.servers[2]
@@ -135,7 +135,7 @@ def test_a_server_that_starts_again_still_refuses(cluster: Bus) -> None:
 
 
 def test_revocations_end_when_there_is_nothing_left_to_revoke(cluster: Bus) -> None:
-    """What could not be renewed any more leaves the token, which so stays small."""
+    """A revocation leaves the account's token when nothing that it covers can be renewed."""
     long_ago = time.time() - 2 * 98 * 86_400
     old, new = KeyPair.generate(nkeys.USER).public, KeyPair.generate(nkeys.USER).public
     assert old in _revoked(cluster, cluster.home.revoke([old], long_ago))
@@ -145,7 +145,7 @@ def test_revocations_end_when_there_is_nothing_left_to_revoke(cluster: Bus) -> N
 
 
 def test_each_token_of_the_account_is_newer(cluster: Bus) -> None:
-    """Also within one second: servers would not tell two of the same second apart."""
+    """Each account token has a later second than the one before, so servers can order them."""
     now, signer = time.time(), cluster.home.facts.operator_signer
     made = [jwt.decode(cluster.home.revoke([], now), signer, "account") for _ in range(3)]
     first, second, third = (claims.times.issued_at for claims in made)
@@ -153,7 +153,7 @@ def test_each_token_of_the_account_is_newer(cluster: Bus) -> None:
 
 
 def test_a_token_by_another_operator_lets_nobody_in(cluster: Bus) -> None:
-    """Servers say that they took it, and go by the one that their own operator signed."""
+    """Servers ignore an account token of another operator, although they acknowledge it."""
     stranger, gone = KeyPair.generate(nkeys.OPERATOR), member(cluster.home)
     revoke(cluster, gone[1].public)
     forged = roles.account(stranger, cluster.home.facts.account, {}, int(time.time()))
@@ -162,7 +162,7 @@ def test_a_token_by_another_operator_lets_nobody_in(cluster: Bus) -> None:
 
 
 def test_no_server_is_said_in_words() -> None:
-    """Nobody listens there: Unreachable, soon."""
+    """If no server can be reached, Unreachable is raised with a message that says so."""
     with work_directory() as directory:
         home = make_home(directory)
         access = Access((f"tls://127.0.0.1:{free_port()}",), *_files(home))
@@ -171,7 +171,7 @@ def test_no_server_is_said_in_words() -> None:
 
 
 def test_a_server_with_another_certificate_is_refused(cluster: Bus) -> None:
-    """Who can be the server's address cannot be the server."""
+    """A server with a certificate of another authority is refused."""
     with work_directory() as directory:
         other = make_home(directory)
         access = Access((cluster.servers[0].server.url,), *_files(other))
@@ -180,7 +180,7 @@ def test_a_server_with_another_certificate_is_refused(cluster: Bus) -> None:
 
 
 def test_only_a_nonce_is_signed(cluster: Bus) -> None:
-    """A server that asks for the signature of anything else does not get it."""
+    """A client signs only text in the form of a nonce for a server."""
     sign = buses.options(system(cluster.home))["signature_cb"]
     assert len(sign("tAvk27lkLMKK90U")) == 88
     for asked in ("sixtykey fleet 1 renewal\0{}", "a" * 129, "", "abc def ghi"):
@@ -198,7 +198,7 @@ def _files(home: Home) -> tuple[str, str]:
 
 
 def test_credentials_are_read_for_each_connection(cluster: Bus, directory: Path) -> None:
-    """A renewed file counts from the next connection on, without a restart."""
+    """Renewed credentials are used from the next connection on, without a restart."""
     path = directory / "host.creds"
     first, second = member(cluster.home), member(cluster.home)
     path.write_text(jwt.creds(*first))

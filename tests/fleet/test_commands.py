@@ -1,4 +1,4 @@
-"""sixtykey fleet, as people run it, at a home with a running gateway and a running server."""
+"""The `sixtykey fleet` commands, at a home with a running gateway and a running server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OTHER = "i-00000000000000002"
 
 
 class Fleet:
-    """A home that `sixtykey fleet init` made, with its gateway and its server running."""
+    """A home made by `sixtykey fleet init`, with its gateway and its server running."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -38,7 +38,7 @@ class Fleet:
         )  # fmt: skip
 
     def home(self, *words: str) -> Done:
-        """Run `sixtykey fleet` at home."""
+        """Run `sixtykey fleet` at the home."""
         return run("fleet", *words, "--folder", str(self.folder))
 
     def token(self, *words: str) -> str:
@@ -49,7 +49,7 @@ class Fleet:
 
 
 class JoiningHost:
-    """A host's folder and configuration."""
+    """The folder and configuration of a host that joins."""
 
     def __init__(self, directory: Path, instance: str = INSTANCE_ID) -> None:
         directory.mkdir()
@@ -70,7 +70,7 @@ class JoiningHost:
         return yaml.safe_load(self.config.read_text()).get("fleet")
 
     def files(self) -> dict[str, str]:
-        """Each file's mode."""
+        """The mode of each file in the host's folder."""
         return {file.name: oct(stat.S_IMODE(file.stat().st_mode)) for file in self.folder.iterdir()}
 
 
@@ -86,7 +86,7 @@ def fleet() -> Iterator[Fleet]:
 
 
 def test_init_makes_a_home_that_only_root_can_read(fleet: Fleet) -> None:
-    """It says what to copy where; its secrets are nobody else's."""
+    """`fleet init` makes folders for gateways and servers, and secrets that only root can read."""
     assert fleet.made.code == 0
     told = fleet.made.json
     assert set(told["Gateways"]) == {"https://gw-2.example"}
@@ -101,7 +101,7 @@ def test_init_makes_a_home_that_only_root_can_read(fleet: Fleet) -> None:
 
 
 def test_a_home_is_not_made_twice(fleet: Fleet) -> None:
-    """What is there stays: another init would lose every host."""
+    """A second `fleet init` is refused and changes nothing."""
     before = (fleet.folder / "issuer.key").read_text()
     again = fleet.home("init", "--gateway", "https://a.example", "--server", "b")
     assert (again.code, again.out) == (1, "")
@@ -110,7 +110,7 @@ def test_a_home_is_not_made_twice(fleet: Fleet) -> None:
 
 
 def test_a_host_joins_renews_and_leaves(fleet: Fleet, tmp_path: Path) -> None:
-    """Its files' modes keep the connector from the signing key; the section is there."""
+    """A host joins, renews and leaves; the modes of its files protect the signing key."""
     host = JoiningHost(tmp_path / "host")
     joined = host.fleet("join", fleet.url, fleet.token("--tag", "role=web"), "--name", "web-1")
     assert joined.code == 0, joined
@@ -134,7 +134,7 @@ def test_a_host_joins_renews_and_leaves(fleet: Fleet, tmp_path: Path) -> None:
 
 
 def test_what_a_token_does_not_allow_is_refused(fleet: Fleet, tmp_path: Path) -> None:
-    """Another name, another use, another gateway, a word that is no token: nothing is written."""
+    """A join that its token does not allow is refused, and nothing is written."""
     host, token = JoiningHost(tmp_path / "host", OTHER), fleet.token()
     refusals = {
         "called web-*": ("join", fleet.url, token, "--name", "db-1"),
@@ -156,11 +156,11 @@ def test_what_a_token_does_not_allow_is_refused(fleet: Fleet, tmp_path: Path) ->
 
 
 def test_a_gateway_in_between_is_found_out(fleet: Fleet, tmp_path: Path) -> None:
-    """The authority that the token names is not the one that is shown: nothing is sent there."""
+    """A gateway with a certificate of another authority than the token names is refused."""
     with work_directory() as directory:
         stranger = Fleet(directory)
         token = fleet.token()
-        # The same address, another authority: as one in between would be.
+        # A gateway of another authority, as a man in the middle would have.
         home = Home(str(stranger.folder))
         with RunningGateway(directory / "gw", home) as gateway:
             forged = stranger.home("token", "--hosts", "*", "--json").json
@@ -174,7 +174,7 @@ def test_a_gateway_in_between_is_found_out(fleet: Fleet, tmp_path: Path) -> None
 
 
 def _with_url(fleet: Fleet, url: str) -> str:
-    """A token of the fleet for a gateway at another URL."""
+    """A token of this fleet with the URL of another gateway."""
     from dataclasses import replace
 
     from agent.fleet.tokens import JoinToken
@@ -184,7 +184,7 @@ def _with_url(fleet: Fleet, url: str) -> str:
 
 
 def test_a_removed_host_is_out_at_once(fleet: Fleet, tmp_path: Path) -> None:
-    """The servers are told, and the gateway renews it no more; it may join anew."""
+    """A removed host cannot renew, and may join again."""
     host = JoiningHost(tmp_path / "host", "i-00000000000000004")
     assert host.fleet("join", fleet.url, fleet.token(), "--name", "web-4").code == 0
     removed = fleet.home("remove", "web-4", "--json")
@@ -200,7 +200,7 @@ def test_a_removed_host_is_out_at_once(fleet: Fleet, tmp_path: Path) -> None:
 
 
 def test_keys_rotate_step_by_step(fleet: Fleet, tmp_path: Path) -> None:
-    """Two issuers at a time; a step waits until every host has renewed, and says who has not."""
+    """A rotation takes three steps; each waits until all hosts have renewed, and names others."""
     host = JoiningHost(tmp_path / "host", "i-00000000000000005")
     assert host.fleet("join", fleet.url, fleet.token(), "--name", "web-5").code == 0
     old = host.section["issuers"]
@@ -224,7 +224,7 @@ def test_keys_rotate_step_by_step(fleet: Fleet, tmp_path: Path) -> None:
 
 
 def _renew_all(fleet: Fleet, host: JoiningHost) -> None:
-    """This host renews; the other hosts of this module are removed."""
+    """Renew this host, and remove the other hosts of this module."""
     from agent.fleet.registry import SqliteRegistry
 
     registry = SqliteRegistry(Home(str(fleet.folder)).facts.registry)
@@ -236,7 +236,7 @@ def _renew_all(fleet: Fleet, host: JoiningHost) -> None:
 
 
 def test_a_server_and_a_gateway_more(fleet: Fleet, tmp_path: Path) -> None:
-    """Each gets its own folder, with all facts; `fleet remove` says to copy it."""
+    """A new server or gateway gets a folder with all facts, which `fleet remove` says to copy."""
     server = fleet.home("server", "bus-9.example", "--json").json
     text = (Path(server["Folder"]) / "nats-server.conf").read_text()
     assert str(Home(str(fleet.folder)).facts.servers[0].cluster_port) in text
@@ -276,7 +276,7 @@ def test_a_server_and_a_gateway_more(fleet: Fleet, tmp_path: Path) -> None:
     ids=" ".join,
 )
 def test_a_wrong_command_line_is_2(words: tuple[str, ...]) -> None:
-    """It says what is wrong with it, and does nothing."""
+    """A wrong command line exits with code 2 and a message, and does nothing."""
     done = run("fleet", *words)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("sixtykey fleet: ")

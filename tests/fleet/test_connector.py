@@ -1,4 +1,4 @@
-"""sixtykeyd-fleet: what it holds, what it drops, and that it goes on."""
+"""sixtykeyd-fleet: which messages it holds and drops, and that it recovers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SUBJECT = f"sk.host.{INSTANCE_ID}"
 
 
 def test_a_held_message_is_answered_once() -> None:
-    """By its number; a second answer, or one to nothing, goes nowhere."""
+    """A held message can be answered once, by its number."""
     holding = Holding()
     held = holding.put(b"message", "inbox", 0.0)
     assert held is not None
@@ -34,7 +34,7 @@ def test_a_held_message_is_answered_once() -> None:
 
 
 def test_what_is_too_old_is_given_up() -> None:
-    """Whoever asked has gone: it is neither delivered later nor answered."""
+    """A message that is too old is neither delivered nor answered."""
     holding = Holding(seconds=3.0)
     old, young = holding.put(b"a", "x", 0.0), holding.put(b"b", "y", 2.0)
     assert old is not None
@@ -44,7 +44,7 @@ def test_what_is_too_old_is_given_up() -> None:
 
 
 def test_no_flood_is_held_whole() -> None:
-    """Beyond its room a message is dropped; those that are held stay, until they are too old."""
+    """A message beyond the limit is dropped; those held stay until they are too old."""
     holding = Holding(most=2, seconds=3.0)
     first = [holding.put(b"a", "x", 0.0) for _ in range(3)]
     assert [each is None for each in first] == [False, False, True]
@@ -63,7 +63,7 @@ class Fleet:
 
 @pytest.fixture(scope="module")
 def fleet() -> Iterator[Fleet]:
-    """All of it, running."""
+    """A running fleet."""
     with work_directory() as directory:
         home = make_home(directory, gateways=[gateway_url()])
         with Bus(home, directory) as bus, RunningGateway(directory / "gw", home) as gateway:
@@ -73,7 +73,7 @@ def fleet() -> Iterator[Fleet]:
 
 
 def pushed(fleet: Fleet, wanted: str = "") -> str:
-    """The code of a push, tried again until it is the one that is to come (or none comes)."""
+    """The code of a push, repeated until it is `wanted` or 30 s have passed."""
     end = time.monotonic() + 30
     while True:
         code = fleet.gateway.push().code
@@ -83,7 +83,7 @@ def pushed(fleet: Fleet, wanted: str = "") -> str:
 
 
 def test_what_is_no_document_costs_nobody_the_connection(fleet: Fleet) -> None:
-    """Empty, huge, garbage, without an address for an answer: the next push is as quick as ever."""
+    """Messages that are not documents neither end the connection nor stop the next push."""
     times = fleet.host.daemon.log().count("source fleet")
 
     async def flood() -> None:
@@ -99,7 +99,7 @@ def test_what_is_no_document_costs_nobody_the_connection(fleet: Fleet) -> None:
 
 
 def test_a_killed_connector_is_back_on_its_own_start(fleet: Fleet) -> None:
-    """SIGKILL, and what systemd does next."""
+    """After a killed connector has been started again, pushes work."""
     fleet.host.connector.kill()
     absent = "EC2InstanceNotFoundException"
     assert pushed(fleet, absent) == absent
@@ -108,7 +108,7 @@ def test_a_killed_connector_is_back_on_its_own_start(fleet: Fleet) -> None:
 
 
 def test_a_server_that_restarts_is_found_again(fleet: Fleet) -> None:
-    """By gateway and connector alike, without anybody's help."""
+    """Gateway and connector reconnect by themselves to a restarted server."""
     server = fleet.bus.servers[0]
     server.kill()
     answer = fleet.gateway.push()
@@ -118,7 +118,7 @@ def test_a_server_that_restarts_is_found_again(fleet: Fleet) -> None:
 
 
 def test_two_connectors_do_not_put_each_other_out_for_ever(fleet: Fleet) -> None:
-    """The newer one has the place; both go on trying slowly, and pushes work when one is gone."""
+    """Of two connectors the newer one is used, and pushes work again after one has ended."""
     words = [sys.executable, "-m", "agent.fleet.connector", "--config"]
     second = subprocess.Popen(
         [*words, str(fleet.host.daemon.config_file)], cwd=fleet.host.directory,
@@ -151,7 +151,7 @@ def test_two_connectors_do_not_put_each_other_out_for_ever(fleet: Fleet) -> None
 def test_a_wrong_configuration_is_told_and_not_tried_again(
     tmp_path: Path, text: str, words: str
 ) -> None:
-    """Exit code 2, and what has to be changed."""
+    """A wrong configuration ends the connector with exit code 2 and a message."""
     config = tmp_path / "config.yaml"
     config.write_text(f"instance: {{id: {INSTANCE_ID}, availability_zone: us-east-2b}}\n{text}\n")
     if text == "{}":
@@ -165,5 +165,5 @@ def test_a_wrong_configuration_is_told_and_not_tried_again(
 
 
 def test_messages_that_are_held_are_of_bounded_size() -> None:
-    """What is on its way to the daemon has room for all that is held, in base64."""
+    """The backlog to the daemon has room for all held messages in base64."""
     assert FLEET.held_messages * FLEET.document_bytes * 4 / 3 < FLEET.backlog_bytes

@@ -1,4 +1,4 @@
-"""What a gateway's desk answers and records when hosts ask it."""
+"""The answers and audit records of a gateway's desk for requests of hosts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.parts.daemon import INSTANCE_ID
 
 
 class At:
-    """A desk, and its audit."""
+    """A desk and its audit records."""
 
     def __init__(self, folder: Path) -> None:
         self.enrolment = Desk(folder)
@@ -35,7 +35,7 @@ class At:
         self.records.append(json.loads(line))
 
     def ask(self, kind: str, body: bytes, times: int = 1) -> Response:
-        """Ask so often; the last answer."""
+        """Send a request `times` times; return the last answer."""
 
         async def run() -> Optional[Response]:
             desk = GatewayDesk(self.enrolment, "", self._audit, self._clock)
@@ -51,7 +51,7 @@ class At:
 
 
 def test_the_audit_names_the_host(tmp_path: Path) -> None:
-    """Once it is verified: who has joined, and who has left."""
+    """The audit names a host that has joined, and none for an unverified request."""
     at, host = At(tmp_path), Host()
     joining = host.ask(membership.JOIN, token().dump(ISSUER))
     assert at.ask("join", joining).status == 200
@@ -61,7 +61,7 @@ def test_the_audit_names_the_host(tmp_path: Path) -> None:
 
 
 def test_one_host_does_not_fill_the_audit(tmp_path: Path) -> None:
-    """It may ask again as often as it likes: some records, and then a sum."""
+    """A host's repeated requests are recorded a few times, and then summed up."""
     at, host = At(tmp_path), Host()
     joining = host.ask(membership.JOIN, token().dump(ISSUER))
     assert at.ask("join", joining, times=3 * int(LIMITS.sampled_burst)).status == 200
@@ -71,7 +71,7 @@ def test_one_host_does_not_fill_the_audit(tmp_path: Path) -> None:
 def test_files_that_cannot_be_used_are_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """500 in words, not the end of the connection."""
+    """If the gateway's files cannot be used, the answer is 500 with a message."""
     at = At(tmp_path)
 
     def fail(*_: object) -> bytes:

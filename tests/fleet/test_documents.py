@@ -1,4 +1,4 @@
-"""Documents: one text for each meaning, one key and one purpose for each signature."""
+"""Documents: one encoding for each content, one key and one purpose for each signature."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ SEALED = documents.seal("lease", CONTENT, ISSUER)
 
 
 def unseal(envelope: bytes) -> documents.Document:
-    """Open it as a lease by the issuer."""
+    """Open an envelope as a lease by the issuer."""
     return documents.unseal(envelope, {"lease"}, {ISSUER.public})
 
 
 def changed(**members: Any) -> bytes:
-    """The envelope with other members, canonical again."""
+    """The envelope with these changes, in canonical form again."""
     return documents.canonical({**json.loads(SEALED), **members})
 
 
 def test_what_was_sealed_is_unsealed() -> None:
-    """Content, kind and key come back; the body is the canonical text of the content."""
+    """Unsealing returns content, kind and key; the body is the content's canonical form."""
     document = unseal(SEALED)
     assert document.content == CONTENT
     assert (document.kind, document.key) == ("lease", ISSUER.public)
@@ -41,7 +41,7 @@ def test_what_was_sealed_is_unsealed() -> None:
 
 @given(st.integers(0, len(SEALED) - 1), st.integers(1, 255))
 def test_any_other_byte_is_refused(place: int, change: int) -> None:
-    """Whatever byte is changed, the document is not taken."""
+    """A document with any byte changed is refused."""
     other = bytearray(SEALED)
     other[place] ^= change
     with pytest.raises(Rejected):
@@ -50,14 +50,14 @@ def test_any_other_byte_is_refused(place: int, change: int) -> None:
 
 @given(st.integers(0, len(SEALED) - 1))
 def test_a_part_of_it_is_refused(length: int) -> None:
-    """Cut off anywhere, it is not taken."""
+    """A truncated document is refused."""
     with pytest.raises(Rejected):
         unseal(SEALED[:length])
 
 
 @given(st.binary(max_size=200))
 def test_anything_else_is_refused(text: bytes) -> None:
-    """Whatever bytes come, Rejected is all that is raised."""
+    """Arbitrary bytes raise Rejected and no other error."""
     with pytest.raises(Rejected):
         unseal(text)
 
@@ -86,7 +86,7 @@ def test_anything_else_is_refused(text: bytes) -> None:
     ],
 )
 def test_another_spelling_is_refused(text: bytes) -> None:
-    """White space, escapes, order, repeated members, other encodings: there is one spelling."""
+    """A document that is not in canonical form is refused."""
     with pytest.raises(Rejected):
         unseal(text)
 
@@ -111,13 +111,13 @@ def test_another_spelling_is_refused(text: bytes) -> None:
     ids=str,
 )
 def test_other_members_are_refused(members: dict[str, Any]) -> None:
-    """Another kind, key, body or signature, and an unknown member."""
+    """An envelope with a wrong kind, key, body or signature, or an unknown member, is refused."""
     with pytest.raises(Rejected):
         unseal(changed(**members))
 
 
 def test_a_missing_member_is_refused() -> None:
-    """An envelope has all four."""
+    """An envelope that lacks one of its four members is refused."""
     for name in ("body", "key", "kind", "signature"):
         members = {key: value for key, value in json.loads(SEALED).items() if key != name}
         with pytest.raises(Rejected, match="envelope has"):
@@ -125,7 +125,7 @@ def test_a_missing_member_is_refused() -> None:
 
 
 def test_a_signature_is_for_one_kind_only() -> None:
-    """A lease's signature under another kind's name verifies as nothing, whoever is trusted."""
+    """A lease's signature is not valid for any other kind of document."""
     for kind in ("acknowledgement", "refusal", "certificate", "join token"):
         with pytest.raises(Rejected, match="signature is not"):
             documents.unseal(changed(kind=kind), {kind}, ANYBODY)
@@ -134,13 +134,13 @@ def test_a_signature_is_for_one_kind_only() -> None:
 
 
 def test_only_trusted_keys_count() -> None:
-    """A good signature by a key that nobody named is refused, and the words name it."""
+    """A valid signature by a key that is not trusted is refused, and the error names the key."""
     with pytest.raises(Rejected, match="not a key that is trusted"):
         documents.unseal(SEALED, {"lease"}, {HOST.public})
 
 
 def test_it_may_not_be_too_large() -> None:
-    """Neither made nor read."""
+    """A document that is too large can be neither made nor read."""
     with pytest.raises(Rejected, match="larger than"):
         documents.seal("lease", {"a": "x" * FLEET.document_bytes}, ISSUER)
     with pytest.raises(Rejected, match="larger than"):
@@ -149,7 +149,7 @@ def test_it_may_not_be_too_large() -> None:
 
 @pytest.mark.parametrize("public", [bytes(32), b"\x01" + bytes(31), b"\xff" * 32], ids=repr)
 def test_a_weak_key_verifies_nothing(public: bytes) -> None:
-    """A point of small order would verify what nobody signed (RFC 8032, section 5.1.7)."""
+    """A public key of small order verifies no signature (RFC 8032, section 5.1.7)."""
     for signature in (bytes(64), b"\x01" + bytes(63), public + bytes(32)):
         with pytest.raises(NotSigned):
             PublicKey(public).verify("lease", b"{}", signature)
@@ -170,13 +170,13 @@ def test_a_weak_key_verifies_nothing(public: bytes) -> None:
     ],
 )
 def test_a_public_key_has_one_spelling(text: str) -> None:
-    """Case, length, spare bits and white space: all else is refused."""
+    """A public key in any other spelling is refused."""
     with pytest.raises(ValueError, match="a key looks like"):
         PublicKey.parse(text)
 
 
 def test_keys_come_back_from_their_text() -> None:
-    """A file's line and an id are the keys they were; a secret does not show itself."""
+    """Keys are read back from their text, and a private key's repr does not show its secret."""
     assert PrivateKey.parse(ISSUER.dump()) == ISSUER
     assert PublicKey.parse(str(ISSUER.public)) == ISSUER.public
     assert ISSUER.seed.hex() not in repr(ISSUER) + str(ISSUER)
@@ -214,13 +214,13 @@ def _fields(**members: Any) -> Fields:
     ],
 )
 def test_a_member_of_another_form_is_refused(value: Any, read: Any) -> None:
-    """Each reader takes its own type and form, and names the member that has another."""
+    """Each reader accepts its own type and form only, and the error names the member."""
     with pytest.raises(Rejected, match=r"^it\.a "):
         read(_fields(a=value))
 
 
 def test_members_are_neither_missing_nor_unknown() -> None:
-    """What is not there is refused also where it may be null, and so is what nobody reads."""
+    """A missing member is refused, even an optional one, and so is an unknown member."""
     with pytest.raises(Rejected, match="it has no a"):
         _fields().text("a")
     with pytest.raises(Rejected, match="it has no a"):

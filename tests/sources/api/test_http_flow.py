@@ -28,7 +28,7 @@ ANSWER = 20_000
 
 
 class _Desk:
-    """Answers in order, as many as it has been allowed to (http.Handler)."""
+    """A handler that answers requests in order, up to the number allowed (http.Handler)."""
 
     def __init__(self) -> None:
         self.parsing, self.shaking = asyncio.Lock(), asyncio.Lock()

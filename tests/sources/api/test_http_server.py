@@ -35,7 +35,7 @@ def waiting(serving: Serving, count: int, **options: Any) -> Iterator[list[Raw]]
 
 
 def test_one_source_has_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When it has no place left, its own oldest unfinished connection gives way; nobody else's."""
+    """A source at its connection limit loses its own oldest unfinished connection."""
     short(monkeypatch, request_seconds=20.0)
     with Serving() as serving, contextlib.ExitStack() as stack:
         mine = stack.enter_context(waiting(serving, 4, source="127.0.0.2"))
@@ -231,7 +231,7 @@ def test_a_unix_socket_tells_who_it_is(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_stopping_lets_requests_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is being answered is answered; what has begun is refused; what is idle is closed."""
+    """On stop, requests in progress are answered, begun ones refused, idle connections closed."""
     short(monkeypatch, request_seconds=20.0, idle_seconds=20.0)
     begun = threading.Event()
 

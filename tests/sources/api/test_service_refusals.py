@@ -110,7 +110,7 @@ OUTSIDE = replace(INSIDE, source="11.0.0.1")
     ],
 )
 def test_authorization_comes_before_existence(changes: Any, peer: Any, code: str) -> None:
-    """Source, instance, OS user, deny_users (for local users too), and only then what is here."""
+    """Source, instance, OS user and deny_users are checked in that order, then existence."""
 
     async def test() -> None:
         front = Front(Config(keys=Keys(deny_users=("denied",))), known=[LIMITED])
