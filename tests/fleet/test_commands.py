@@ -86,7 +86,7 @@ def fleet() -> Iterator[Fleet]:
 
 
 def test_init_makes_a_home_that_only_root_can_read(fleet: Fleet) -> None:
-    """`fleet init` makes folders for gateways and servers, and secrets that only root can read."""
+    """`fleet init` makes a home that only root can enter, and files that others cannot read."""
     assert fleet.made.code == 0
     told = fleet.made.json
     assert set(told["Gateways"]) == {"https://gw-2.example"}
@@ -200,7 +200,10 @@ def test_a_removed_host_is_out_at_once(fleet: Fleet, tmp_path: Path) -> None:
 
 
 def test_keys_rotate_step_by_step(fleet: Fleet, tmp_path: Path) -> None:
-    """A rotation takes three steps; each waits until all hosts have renewed, and names others."""
+    """A rotation takes three steps.
+
+    Each step waits until all hosts have renewed, and names those that have not.
+    """
     host = JoiningHost(tmp_path / "host", "i-00000000000000005")
     assert host.fleet("join", fleet.url, fleet.token(), "--name", "web-5").code == 0
     old = host.section["issuers"]

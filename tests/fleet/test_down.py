@@ -1,4 +1,4 @@
-"""A fleet that is down leaves local pushes and logins alone: real sshd, ssh and AWS clients."""
+"""Local pushes and logins work while the fleet is down: real sshd, ssh and AWS clients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NUMBERS = itertools.count()
 
 
 class House:
-    """A fleet with one host, into which people log in."""
+    """A fleet with one host, into which users log in."""
 
     def __init__(self, folder: Path, fleet: WholeFleet, sshd: RunningSshd, user: str) -> None:
         self.folder = folder
@@ -31,16 +31,16 @@ class House:
         self.user = user
 
     def new_key(self) -> KeyPair:
-        """A key that nobody has seen."""
+        """A fresh key pair."""
         return make_key(self.folder, f"key{next(_NUMBERS)}")
 
     def accepts(self, key: KeyPair) -> None:
-        """The login has to succeed."""
+        """Check that a login with this key succeeds."""
         login = self.sshd.login(self.user, key)
         assert login.accepted, f"{login}\n{self.sshd.log()}\n{self.fleet.member.daemon.log()}"
 
     def push_through_the_fleet(self) -> KeyPair:
-        """A key that is live, and came over the bus."""
+        """Push a fresh key through the gateway, and return it."""
         key = self.new_key()
         done = push_with_boto3(self.fleet.gateway.target(), self.user, key.line)
         assert done.ok, done
@@ -61,7 +61,7 @@ class House:
 
 @pytest.fixture
 def house() -> Iterator[House]:
-    """All of it, and all of it well."""
+    """A running fleet with an sshd."""
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(work_directory())
         user = stack.enter_context(login_user())
@@ -71,7 +71,7 @@ def house() -> Iterator[House]:
 
 
 def test_without_servers(house: House) -> None:
-    """The bus is gone."""
+    """Logins and local pushes work while all servers of the bus are down."""
     before = house.push_through_the_fleet()
     for server in house.fleet.bus.servers:
         server.kill()
@@ -80,7 +80,7 @@ def test_without_servers(house: House) -> None:
 
 
 def test_without_servers_that_answer(house: House) -> None:
-    """They stand still: connections stay, and nothing comes over them."""
+    """Logins and local pushes work while the servers of the bus are stopped by SIGSTOP."""
     before = house.push_through_the_fleet()
     stopped = [each.process for each in house.fleet.bus.servers if each.process is not None]
     for process in stopped:
@@ -93,7 +93,7 @@ def test_without_servers_that_answer(house: House) -> None:
 
 
 def test_without_a_gateway(house: House) -> None:
-    """Nobody can push through the fleet; here everybody can."""
+    """Logins and local pushes work while the gateway is down."""
     before = house.push_through_the_fleet()
     house.fleet.gateway.kill()
     house.check(before)
@@ -101,7 +101,7 @@ def test_without_a_gateway(house: House) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
 def test_without_a_connector(house: House, number: signal.Signals) -> None:
-    """It crashed, was stopped in order, or stands still with its connections open."""
+    """Logins and local pushes work while the connector is killed, terminated or stopped."""
     before = house.push_through_the_fleet()
     connector = house.fleet.member.connector
     assert connector.process is not None
@@ -115,7 +115,7 @@ def test_without_a_connector(house: House, number: signal.Signals) -> None:
 
 
 def test_a_daemon_that_starts_while_all_of_the_fleet_is_gone(house: House) -> None:
-    """Killed and started with nobody there: its keys are served, and local pushes taken."""
+    """A daemon restarted without a fleet serves its keys and takes local pushes."""
     before = house.push_through_the_fleet()
     house.fleet.member.connector.kill()
     house.fleet.gateway.kill()

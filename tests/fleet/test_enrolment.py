@@ -1,4 +1,4 @@
-"""Joining, renewing, leaving: who may, how often, and what they are given."""
+"""Joining, renewing and leaving: who may, how often, and what hosts are given."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ WEEK = FLEET.membership_seconds
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    """An empty registry's enrolment."""
+    """An enrolment with an empty registry."""
     return Desk(tmp_path)
 
 
 def test_a_host_that_joins_gets_what_it_needs(desk: Desk) -> None:
-    """A certificate for its key and its tags, and a token of its own for the bus."""
+    """A host that joins gets a certificate for its keys and tags, and a token for the bus."""
     host = Host()
     given = host.join(desk, token())
     certificate = host.certificate
@@ -62,14 +62,14 @@ def test_a_host_that_joins_gets_what_it_needs(desk: Desk) -> None:
     ids=str,
 )
 def test_a_token_bounds_who_may_join(desk: Desk, changes: dict[str, Any], words: str) -> None:
-    """Names, instances, time and gateway; an empty list is for nobody."""
+    """A token limits names, instances, time and gateway; an empty list allows nobody."""
     with pytest.raises(Rejected, match=words):
         Host().join(desk, token(**changes))
     assert desk.registry.hosts() == []
 
 
 def test_a_token_is_used_so_often_and_no_more(desk: Desk) -> None:
-    """Each host that joins is a use; one more is refused, whichever host it is."""
+    """A token admits as many hosts as it has uses, and no more."""
     Host("i-00000000000000001").join(desk, token())
     Host("i-00000000000000002").join(desk, token())
     with pytest.raises(Rejected, match="used 2 times"):
@@ -78,7 +78,7 @@ def test_a_token_is_used_so_often_and_no_more(desk: Desk) -> None:
 
 
 def test_many_at_once_use_it_no_more_often(desk: Desk) -> None:
-    """Ten hosts race for three uses: three get in."""
+    """Of ten hosts that join at once with a token of three uses, three succeed."""
     bound = token(uses=3)
     outcomes: list[str] = []
 
@@ -98,7 +98,7 @@ def test_many_at_once_use_it_no_more_often(desk: Desk) -> None:
 
 
 def test_asking_again_uses_nothing_up(desk: Desk) -> None:
-    """A host whose answer was lost asks with the same keys, and is answered."""
+    """A host that joins again with the same keys does not use the token again."""
     host, once = Host(), token(uses=1)
     host.join(desk, once)
     host.join(desk, once, NOW + 1)
@@ -106,7 +106,7 @@ def test_asking_again_uses_nothing_up(desk: Desk) -> None:
 
 
 def test_nobody_joins_as_a_host_that_is_there(desk: Desk) -> None:
-    """Another's keys are refused for the same instance, with the same token and with another."""
+    """A join with other keys for an instance that has joined is refused, with any token."""
     Host().join(desk, token(uses=5))
     for by in (token(uses=5), token(id=bytes(16))):
         with pytest.raises(Rejected, match=f"sixtykey fleet remove {INSTANCE_ID}"):
@@ -114,7 +114,7 @@ def test_nobody_joins_as_a_host_that_is_there(desk: Desk) -> None:
 
 
 def test_a_host_that_left_or_was_removed_may_join_anew(desk: Desk) -> None:
-    """With new keys, and as another use."""
+    """A host that left or was removed may join with new keys, which uses the token again."""
     bound, first = token(uses=3), Host()
     first.join(desk, bound)
     first.leave(desk)
@@ -130,7 +130,7 @@ def test_a_host_that_left_or_was_removed_may_join_anew(desk: Desk) -> None:
 
 
 def test_a_token_that_an_issuer_did_not_sign_is_refused(desk: Desk) -> None:
-    """A self-signed token is refused, and so is one by a retired issuer."""
+    """A join token by a key that is no issuer, or text that is no token, is refused."""
     host = Host()
     request = host.ask(membership.JOIN, token().dump(HOST))
     with pytest.raises(Rejected, match="not a key that is trusted"):
@@ -140,7 +140,7 @@ def test_a_token_that_an_issuer_did_not_sign_is_refused(desk: Desk) -> None:
 
 
 def test_a_host_renews_with_the_tags_of_before(desk: Desk) -> None:
-    """A new end, the same keys, name and tags, whatever name it says now."""
+    """A renewal extends the certificate; keys, tags and name stay, whatever name is sent."""
     host = Host()
     host.join(desk, token())
     before = host.certificate
@@ -157,7 +157,7 @@ def test_a_host_renews_with_the_tags_of_before(desk: Desk) -> None:
 
 
 def test_any_gateway_renews(desk: Desk) -> None:
-    """A gateway without a registry renews too, but nobody can join or leave there."""
+    """A gateway without a registry renews hosts, but does not let them join or leave."""
     host, other = Host(), Enrolment(lambda: THIS, None, dict)
     host.join(desk, token())
     host.renew(other, NOW + HOUR)
@@ -167,7 +167,7 @@ def test_any_gateway_renews(desk: Desk) -> None:
 
 
 def test_a_host_that_was_switched_off_renews_for_a_while(desk: Desk) -> None:
-    """After its certificate's end, until the grace is over."""
+    """A host may renew after its certificate has ended, until the grace period is over."""
     host = Host()
     host.join(desk, token())
     host.renew(desk, NOW + WEEK + FLEET.grace_seconds - 1)
@@ -176,7 +176,7 @@ def test_a_host_that_was_switched_off_renews_for_a_while(desk: Desk) -> None:
 
 
 def test_both_keys_have_to_sign(desk: Desk) -> None:
-    """A request with only one of the host's keys, or with another's certificate, is refused."""
+    """A renewal is refused unless both keys of the certificate have signed it."""
     host, thief = Host(), Host()
     host.join(desk, token())
     assert host.membership is not None
@@ -192,7 +192,7 @@ def test_both_keys_have_to_sign(desk: Desk) -> None:
 
 
 def test_a_request_is_signed_whole_and_for_one_purpose(desk: Desk) -> None:
-    """Neither half may be another request's, and a renewal is no leave."""
+    """A request's two signatures must be of the same request, and for its purpose."""
     host = Host()
     host.join(desk, token())
     assert host.membership is not None
@@ -211,13 +211,13 @@ def test_a_request_is_signed_whole_and_for_one_purpose(desk: Desk) -> None:
 
 @pytest.mark.parametrize("apart", [-301.0, 301.0])
 def test_an_old_request_is_refused(desk: Desk, apart: float) -> None:
-    """A captured one is of no use after some minutes; the words say that it may be the clock."""
+    """A request more than 5 minutes off is refused, with an error that mentions NTP."""
     with pytest.raises(Rejected, match="NTP"):
         desk.join(Host().ask(membership.JOIN, token().dump(ISSUER)), NOW + apart)
 
 
 def test_the_answer_is_to_this_request_by_this_issuer(desk: Desk) -> None:
-    """Another's answer, or an earlier one, is refused by the host."""
+    """A host refuses an answer to another request, or by a key that is no issuer."""
     host = Host()
     request = host.ask(membership.JOIN, token().dump(ISSUER))
     answer = desk.join(request, NOW)
@@ -228,7 +228,7 @@ def test_the_answer_is_to_this_request_by_this_issuer(desk: Desk) -> None:
 
 
 def test_a_token_comes_back_as_it_was() -> None:
-    """One word, with all that bounds it and who signed it."""
+    """A join token is read back from one word, and an altered one is refused."""
     text = token().dump(ISSUER)
     assert JoinToken.parse(f" {text}\n") == (token(), ISSUER.public)
     assert " " not in text
@@ -239,7 +239,7 @@ def test_a_token_comes_back_as_it_was() -> None:
 
 
 def test_a_certificate_by_another_is_refused(desk: Desk) -> None:
-    """Only an issuer can certify a host's key and tags."""
+    """A host certificate that no issuer signed is refused."""
     host = Host()
     host.join(desk, token())
     forged = host.certificate.seal(PrivateKey.generate())
@@ -251,7 +251,7 @@ def test_a_certificate_by_another_is_refused(desk: Desk) -> None:
 
 
 def test_a_request_names_a_real_host(desk: Desk) -> None:
-    """The subject on the bus contains the instance id, so its form is checked."""
+    """A request with a malformed instance id or host name is refused."""
     for instance in ("*", ">", "i-x.>", "i-{{name()}}", "i-0123456789 "):
         with pytest.raises(Rejected, match="instance id"):
             Host(instance).join(desk, token())
@@ -261,7 +261,7 @@ def test_a_request_names_a_real_host(desk: Desk) -> None:
 
 
 def test_what_a_request_says_of_itself_is_read_strictly() -> None:
-    """A member more is refused, though both keys signed it."""
+    """A request with an unknown member is refused, although both keys signed it."""
     host = Host()
     content = dict(
         documents.unseal(

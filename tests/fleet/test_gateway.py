@@ -1,4 +1,4 @@
-"""Pushes through a running gateway, over a real bus: what hosts say, and what clients are told."""
+"""Pushes through a running gateway over a real bus: hosts' answers, and responses to clients."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ class Fleet:
         self.host = host
 
     def send(self, call: signed.Call) -> Answer:
-        """The gateway's answer to a request."""
+        """The gateway's response to a request."""
         return self.gateway.send(call)
 
     def push(self, **changes: Any) -> Answer:
-        """Push with the credential that may do all."""
+        """Push with the credential that has no restrictions."""
         return self.gateway.push(**changes)
 
     def lease(self) -> LeaseMessage:
-        """The newest lease that the host has got."""
+        """The newest lease that the host has received."""
         return LeaseMessage.open(self.host.received[-1], set(self.gateway.home.facts.issuers))
 
 
@@ -74,13 +74,13 @@ def running() -> Iterator[Fleet]:
 
 @pytest.fixture
 def fleet(running: Fleet) -> Fleet:
-    """The same, with a host that is good again."""
+    """The same fleet, with a host that acknowledges again."""
     running.host.answer = acknowledge
     return running
 
 
 def test_boto3_pushes_through_a_gateway(fleet: Fleet) -> None:
-    """Over TLS, to the host that it names: 200, with the request id that the lease has."""
+    """A push with boto3 over TLS gets 200 with the lease's request id, and is audited."""
     key = signed.fresh_key()
     done = push_with_boto3(fleet.gateway.target(), "ec2-user", key)
     assert done.ok, done
@@ -96,14 +96,14 @@ def test_boto3_pushes_through_a_gateway(fleet: Fleet) -> None:
 
 
 def test_a_host_that_is_not_there_is_not_found_at_once(fleet: Fleet) -> None:
-    """EC2InstanceNotFoundException, which a time-out never is: nobody waited for an answer."""
+    """A push to a host that is not connected gets EC2InstanceNotFoundException."""
     answer = fleet.push(InstanceId=ABSENT)
     assert (answer.status, answer.code) == (400, "EC2InstanceNotFoundException")
     assert "is not connected" in answer.body["Message"]
 
 
 def test_a_host_that_does_not_answer_is_unavailable(fleet: Fleet) -> None:
-    """ServiceUnavailable, which clients try again: whether it is there is not known."""
+    """A push to a host that does not answer in time gets ServiceUnavailable."""
     fleet.host.answer = lambda *_: None
     answer = fleet.push()
     assert (answer.status, answer.code) == (503, "ServiceUnavailable")
@@ -111,7 +111,7 @@ def test_a_host_that_does_not_answer_is_unavailable(fleet: Fleet) -> None:
 
 
 def test_a_slow_host_holds_up_nobody_else(fleet: Fleet) -> None:
-    """While one push waits, another to the same gateway is answered."""
+    """While a push waits for a slow host, another push through the same gateway is answered."""
     released = threading.Event()
 
     def slow(host: FleetHost, sealed: bytes) -> Optional[bytes]:
@@ -145,7 +145,7 @@ REFUSED: list[tuple[Exception, int, str]] = [
 def test_a_hosts_refusal_is_the_references_error(
     fleet: Fleet, error: Exception, status: int, code: str
 ) -> None:
-    """What the host's intake raised, the client is told as if it had asked the host itself."""
+    """A host's refusal becomes the error of the reference that the host itself would give."""
 
     def refuse(host: FleetHost, sealed: bytes) -> bytes:
         digest = messages.digest(sealed)
@@ -161,7 +161,7 @@ def test_a_hosts_refusal_is_the_references_error(
 
 
 def _by(key: PrivateKey) -> Callable[[FleetHost, bytes], bytes]:
-    """An acknowledgement by another key, with this host's certificate."""
+    """An acknowledgement by this key, with the host's certificate."""
 
     def answer(host: FleetHost, sealed: bytes) -> bytes:
         made = Acknowledgement(messages.digest(sealed), host.instance, "x", 1)
@@ -176,14 +176,14 @@ def _for_other(host: FleetHost, _: bytes) -> bytes:
 
 
 def _of_other(host: FleetHost, sealed: bytes) -> bytes:
-    """Another host's good answer and certificate: what a broker would pass off as this one's."""
+    """Another host's valid acknowledgement and certificate, as a hostile broker would send."""
     other = replace(host.certificate, host=ABSENT).seal(host.home.issuer())
     made = Acknowledgement(messages.digest(sealed), ABSENT, "x", 1).seal(host.keys.host)
     return messages.seal_reply(made, other)
 
 
 def _self_made(host: FleetHost, sealed: bytes) -> bytes:
-    """A certificate that no issuer signed."""
+    """An acknowledgement with a certificate that no issuer signed."""
     made = Acknowledgement(messages.digest(sealed), host.instance, "x", 1).seal(host.keys.host)
     return messages.seal_reply(made, host.certificate.seal(host.keys.host))
 
@@ -213,7 +213,7 @@ def _ended(host: FleetHost, sealed: bytes) -> bytes:
     ],
 )
 def test_no_lie_makes_a_push_accepted(fleet: Fleet, lie: Any) -> None:
-    """Whatever comes that is not this host's signed word for this lease: no 200."""
+    """Only an acknowledgement of this lease signed by this host makes a push accepted."""
     fleet.host.answer = lie
     answer = fleet.push()
     assert (answer.status, answer.code) == (503, "ServiceUnavailable")
@@ -221,7 +221,7 @@ def test_no_lie_makes_a_push_accepted(fleet: Fleet, lie: Any) -> None:
 
 
 def test_a_repeated_request_is_answered_alike_and_not_sent_twice(fleet: Fleet) -> None:
-    """The same signature again: the same answer, from memory."""
+    """A repeated request gets the same response from memory, and no second lease is sent."""
     call = signed.sign(signed.push())
     first = fleet.send(call)
     count = len(fleet.host.received)
@@ -232,7 +232,7 @@ def test_a_repeated_request_is_answered_alike_and_not_sent_twice(fleet: Fleet) -
 
 
 def test_strangers_do_not_reach_the_bus(fleet: Fleet) -> None:
-    """Without a right signature nothing is sent, and nothing is told of hosts."""
+    """Without a valid signature nothing is sent, and the response does not depend on the host."""
     count = len(fleet.host.received)
     wrong = signed.Signer(secret="x" * 40)
     answers = [
@@ -248,7 +248,7 @@ def test_strangers_do_not_reach_the_bus(fleet: Fleet) -> None:
 
 
 def test_a_key_that_no_host_takes_is_not_sent(fleet: Fleet) -> None:
-    """A line with options, or no key at all, is refused here."""
+    """A key line with options, or text that is no key, is refused by the gateway."""
     count = len(fleet.host.received)
     line = f'command="id" {signed.fresh_key()}'
     for key in (line, "x" * 80):
@@ -257,13 +257,13 @@ def test_a_key_that_no_host_takes_is_not_sent(fleet: Fleet) -> None:
 
 
 def test_requests_for_the_operator_do_not_exist_here(fleet: Fleet) -> None:
-    """Neither revoking nor status: a gateway holds no keys."""
+    """A gateway refuses an operator's action with InvalidAction."""
     call = signed.push().having("X-Amz-Target", "Sixtykey.Revoke")
     assert fleet.send(signed.sign(call)).code == "InvalidAction"
 
 
 def test_a_removed_hosts_answer_counts_no_more(fleet: Fleet) -> None:
-    """The account's token says who was removed; the gateway follows it without a reload."""
+    """A gateway stops to accept a removed host's answers, without a reload."""
     with FleetHost(fleet.gateway.home, fleet.directory, ABSENT) as host:
         assert fleet.push(InstanceId=ABSENT).code == ""
         fleet.gateway.home.revoke([host.keys.connector.public], time.time())
@@ -274,7 +274,7 @@ def test_a_removed_hosts_answer_counts_no_more(fleet: Fleet) -> None:
 
 
 def test_paths_of_hosts_are_apart_from_pushes(fleet: Fleet) -> None:
-    """What is not one of the four paths is not found, and a bad request is refused in words."""
+    """Unknown paths below /fleet/ get 404, and a malformed join request gets 403."""
     for method, target in (("GET", "/fleet/join"), ("POST", "/fleet/x"), ("GET", "/fleet/")):
         assert fleet.send(signed.Call(method, target)).status == 404
     refused = fleet.send(signed.Call("POST", "/fleet/join"))

@@ -1,4 +1,4 @@
-"""gateway.yaml is read strictly: every problem is told at once, and nothing is guessed."""
+"""gateway.yaml is read strictly: all problems are reported at once, and nothing is guessed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEAST = "region: us-east-2\nhttp: {address: 127.0.0.1, port: 8443}\n"
 
 
 def test_the_least_that_is_needed() -> None:
-    """Region and listener; all else has defaults, which say where the fleet's files are."""
+    """Region and listener are enough; all other settings have defaults."""
     config = settings.parse(LEAST, "gateway.yaml")
     assert (config.region, config.http.port) == ("us-east-2", 8443)
     assert config.credentials == "/etc/sixtykey/gateway/credentials.yaml"
@@ -26,7 +26,7 @@ def test_the_least_that_is_needed() -> None:
 
 
 def test_the_file_of_the_package_is_right() -> None:
-    """As it is installed, it is taken."""
+    """The gateway.yaml of the package is valid."""
     text = (ROOT / "packaging" / "config" / "gateway.yaml").read_text()
     config = settings.parse(text, "gateway.yaml")
     assert config.http.tls is not None
@@ -51,7 +51,7 @@ def test_the_file_of_the_package_is_right() -> None:
     ],
 )
 def test_each_problem_is_named(more: str, words: str) -> None:
-    """By its path in the file."""
+    """A problem is reported with its path in the file."""
     text = LEAST if not more.startswith("http") else "region: us-east-2\n"
     with pytest.raises(Problems) as caught:
         settings.parse(f"{text}{more}\n", "gateway.yaml")
@@ -59,7 +59,7 @@ def test_each_problem_is_named(more: str, words: str) -> None:
 
 
 def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
-    """By the program itself: exit code 2, and each of them on a line."""
+    """The gateway exits with code 2, and reports every problem of its configuration."""
     config = tmp_path / "gateway.yaml"
     config.write_text("colour: red\nrate: {total: 0}\nissuer: x\n")
     done = subprocess.run(

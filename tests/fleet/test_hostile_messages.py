@@ -1,4 +1,4 @@
-"""Documents that nobody has written: refused, with no other error, and never taken for another."""
+"""Arbitrary and altered documents are refused with Rejected, and never taken for another."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ values = st.recursive(
 
 @pytest.mark.parametrize("name", FLEET)
 def test_every_seed_of_the_fuzzer_holds(name: str) -> None:
-    """Good documents, from which `make fuzz` begins."""
+    """Every fuzz target takes the valid documents from which `make fuzz` starts."""
     target, seeds = FLEET[name]
     for seed in seeds:
         target(seed)
@@ -41,7 +41,7 @@ def test_every_seed_of_the_fuzzer_holds(name: str) -> None:
 @pytest.mark.parametrize("name", FLEET)
 @given(data=st.data())
 def test_bytes_around_a_good_document_raise_nothing_else(name: str, data: Any) -> None:
-    """Cut, repeated, with bytes changed or put in: every target takes it or refuses it."""
+    """Every fuzz target takes or refuses a valid document with bytes cut, changed or inserted."""
     target, seeds = FLEET[name]
     seed = data.draw(st.sampled_from(seeds))
     at = data.draw(st.integers(0, len(seed)))
@@ -51,7 +51,7 @@ def test_bytes_around_a_good_document_raise_nothing_else(name: str, data: Any) -
 
 @given(st.sampled_from([SEALED, *ANSWERS]), st.data())
 def test_any_byte_that_changes_is_found(sealed: bytes, data: Any) -> None:
-    """No byte of an envelope can be another one."""
+    """An envelope with any byte changed is refused."""
     at = data.draw(st.integers(0, len(sealed) - 1))
     byte = data.draw(st.integers(0, 255).filter(lambda each: each != sealed[at]))
     changed = sealed[:at] + bytes([byte]) + sealed[at + 1 :]
@@ -64,7 +64,7 @@ def test_any_byte_that_changes_is_found(sealed: bytes, data: Any) -> None:
 @given(st.sampled_from(sorted(GOOD.content())), values)
 @settings(max_examples=300)
 def test_a_signed_lease_with_any_other_member_is_whole_or_refused(name: str, value: Any) -> None:
-    """What an issuer signs is taken in the form that the documents name, or not at all."""
+    """A signed lease with any member changed is either read back exactly or refused."""
     content = {**GOOD.content(), name: value}
     try:
         sealed = documents.seal(LEASE, content, ISSUER)
@@ -77,7 +77,7 @@ def test_a_signed_lease_with_any_other_member_is_whole_or_refused(name: str, val
 
 @given(st.dictionaries(st.text(), values, max_size=4))
 def test_a_body_of_anything_is_refused(content: dict[str, Any]) -> None:
-    """Signed by the right key, and of the right kind."""
+    """An arbitrary body is refused, although the right key signed it as the right kind."""
     lease = documents.seal(LEASE, content, ISSUER)
     with pytest.raises(Rejected):
         LeaseMessage.open(lease, {ISSUER.public})

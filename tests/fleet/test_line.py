@@ -1,4 +1,4 @@
-"""A permanent connection: after any failure there is soon another."""
+"""A permanent connection to the bus: it is made again after any failure."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ HOST = "i-00000000000000001"
 
 @pytest.fixture
 def cluster() -> Iterator[Bus]:
-    """Two servers, of which a test may end one."""
+    """Two servers; a test may kill one."""
     with work_directory() as directory, Bus(make_home(directory, 2), directory) as running:
         yield running
 
 
 def write_creds(bus: Bus, path: Path, lifetime: float = 3600) -> None:
-    """A host's credentials that end after so many seconds."""
+    """Write a host's credentials that end after `lifetime` seconds."""
     key, now = KeyPair.generate(nkeys.USER), time.time()
     signer = KeyPair.parse(bus.home.file("host-signer.nk"), nkeys.ACCOUNT)
     account = bus.home.facts.account.identity
@@ -42,7 +42,7 @@ def write_creds(bus: Bus, path: Path, lifetime: float = 3600) -> None:
 
 
 def hold(bus: Bus, path: Path, check: Callable[[Line], Awaitable[None]]) -> None:
-    """Run a check while a line with these credentials runs; it answers requests."""
+    """Run a check while a line with these credentials is running and answers requests."""
 
     async def echo(message: Any) -> None:
         await message.respond(message.data)
@@ -63,7 +63,7 @@ def hold(bus: Bus, path: Path, check: Callable[[Line], Awaitable[None]]) -> None
 
 
 async def until_connection(line: Line, number: int) -> None:
-    """Wait until this many connections were made, and the last one is up."""
+    """Wait until the line has made this many connections, and the last one is up."""
     end = time.monotonic() + PATIENCE
     while line.connections < number or line.client is None:
         assert time.monotonic() < end, f"there is no connection {number}"
@@ -101,7 +101,7 @@ def test_a_server_that_dies_is_replaced_by_another(cluster: Bus, tmp_path: Path)
 
 
 def test_a_line_waits_for_servers_that_come_back(cluster: Bus, tmp_path: Path) -> None:
-    """With no server there is no connection; it comes with the server."""
+    """A line without any server connects again when a server comes back."""
     write_creds(cluster, tmp_path / "creds")
 
     async def check(line: Line) -> None:
@@ -119,7 +119,7 @@ def test_a_line_waits_for_servers_that_come_back(cluster: Bus, tmp_path: Path) -
 
 
 def test_a_token_that_ends_is_followed_by_the_renewed_one(cluster: Bus, tmp_path: Path) -> None:
-    """The server ends the connection; the next one has the token that is in the file by then."""
+    """When a token has ended, the line connects with the token now in the file."""
     write_creds(cluster, tmp_path / "creds", lifetime=3)
 
     async def check(line: Line) -> None:
@@ -134,7 +134,7 @@ def test_a_token_that_ends_is_followed_by_the_renewed_one(cluster: Bus, tmp_path
 def test_a_reading_task_that_is_gone_is_noticed(
     cluster: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """nats-py claims to be connected, and its flush() succeeds: a new connection is made."""
+    """A line connects again if nats-py's reading task has ended without a sign."""
     monkeypatch.setattr("agent.fleet.line.FLEET", Quick())
     write_creds(cluster, tmp_path / "creds")
 
@@ -173,7 +173,7 @@ def test_a_server_that_stands_still_is_noticed(
 
 
 def test_bad_credentials_are_tried_again(cluster: Bus, tmp_path: Path) -> None:
-    """A missing or damaged file does not end the process, since it may be renewed."""
+    """A line tries a damaged credentials file again until it has been renewed."""
     (tmp_path / "creds").write_text("nothing")
 
     async def check(line: Line) -> None:
@@ -186,7 +186,7 @@ def test_bad_credentials_are_tried_again(cluster: Bus, tmp_path: Path) -> None:
 
 
 class Quick:
-    """Limits with which a test need not wait for long."""
+    """Limits that are short enough for a test."""
 
     watch_seconds = 0.2
     connect_seconds = 2.0

@@ -1,4 +1,4 @@
-"""Pushes through gateways to a whole host: what is served there, and what is not."""
+"""Pushes through gateways to a whole host: which of them are served there."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Fleet:
 
 @pytest.fixture(scope="module")
 def fleet() -> Iterator[Fleet]:
-    """The whole of it."""
+    """A running fleet."""
     with work_directory() as directory:
         urls = [gateway_url(), gateway_url()]
         home, credentials = make_home(directory, gateways=urls), [CREDENTIAL, *RESTRICTED]
@@ -61,7 +61,7 @@ def fleet() -> Iterator[Fleet]:
 
 
 def test_a_push_through_a_gateway_is_served_by_the_host(fleet: Fleet) -> None:
-    """200, and the next lookup on the host has the key, with the push's request id."""
+    """A push through a gateway is served at the next lookup, and is audited by the host."""
     key = signed.fresh_key()
     done = push_with_boto3(fleet.first.target(), "alice", key)
     assert done.ok, done
@@ -73,7 +73,7 @@ def test_a_push_through_a_gateway_is_served_by_the_host(fleet: Fleet) -> None:
 
 
 def test_a_captured_request_prolongs_nothing_at_another_gateway(fleet: Fleet) -> None:
-    """The host recognises it, whichever gateway sends it again: answered as before, served once."""
+    """A request sent again by another gateway gets the first answer, and is served once."""
     call = signed.sign(signed.push(InstanceOSUser="bob"))
     first = fleet.first.send(call)
     served = lookup(fleet.host, "bob")
@@ -87,13 +87,13 @@ def test_a_captured_request_prolongs_nothing_at_another_gateway(fleet: Fleet) ->
 
 
 def test_a_host_that_is_not_connected_is_not_found(fleet: Fleet) -> None:
-    """Nobody there: EC2InstanceNotFoundException."""
+    """A push to a host that is not connected gets EC2InstanceNotFoundException."""
     answer = fleet.first.push(InstanceId=OTHER)
     assert (answer.status, answer.code) == (400, "EC2InstanceNotFoundException")
 
 
 def test_the_hosts_own_rules_hold(fleet: Fleet) -> None:
-    """The zone is the host's to check: a push that names another one is refused by it."""
+    """The host itself checks the zone, and refuses a push that names another one."""
     answer = fleet.first.push(AvailabilityZone="eu-central-1a")
     assert answer.code == "EC2InstanceNotFoundException"
     record = fleet.host.daemon.await_audit(event="push", outcome="EC2InstanceNotFoundException")
@@ -101,7 +101,7 @@ def test_the_hosts_own_rules_hold(fleet: Fleet) -> None:
 
 
 def test_tags_of_the_join_token_let_a_credential_push(fleet: Fleet) -> None:
-    """A credential for role=web* may push to the host; one without that tag's host may not."""
+    """A credential for a tag may push to a host with it, and not to a host without it."""
     signer = signed.Signer(key="AKIAWEBONLY")
     answer = fleet.first.send(signed.sign(signed.push(InstanceOSUser="carol"), signer))
     assert answer.code == ""
@@ -110,7 +110,7 @@ def test_tags_of_the_join_token_let_a_credential_push(fleet: Fleet) -> None:
 
 
 def test_a_push_outlives_a_restart_of_the_daemon(fleet: Fleet) -> None:
-    """Acknowledged means durable: also when the daemon is killed at once."""
+    """An acknowledged key is still served after the daemon was killed and restarted."""
     assert fleet.first.push(InstanceOSUser="dora").code == ""
     served = lookup(fleet.host, "dora")
     fleet.host.daemon.kill()
@@ -120,7 +120,7 @@ def test_a_push_outlives_a_restart_of_the_daemon(fleet: Fleet) -> None:
 
 
 def test_a_restart_of_the_daemon_is_never_an_absence(fleet: Fleet) -> None:
-    """The connector holds pushes for a moment; one that takes longer is to be tried again."""
+    """A push during a restart of the daemon is accepted or gets ServiceUnavailable."""
     fleet.host.daemon.stop()
     codes: list[str] = []
 
@@ -136,7 +136,7 @@ def test_a_restart_of_the_daemon_is_never_an_absence(fleet: Fleet) -> None:
 
 
 def test_local_pushes_and_lookups_go_on_without_the_fleet(fleet: Fleet) -> None:
-    """With the connector dead, the host's own endpoint works, and what was pushed is served."""
+    """With the connector dead, local pushes work and keys from the fleet are still served."""
     assert fleet.first.push(InstanceOSUser="erin").code == ""
     fleet.host.connector.kill()
     target = Target.of(fleet.host.daemon)
@@ -152,7 +152,7 @@ def test_local_pushes_and_lookups_go_on_without_the_fleet(fleet: Fleet) -> None:
 
 
 def test_hosts_are_listed_with_keys_and_tags(fleet: Fleet) -> None:
-    """Sixtykey.Hosts: what the host says of itself, signed, and its tags."""
+    """Sixtykey.Hosts lists the host's signed description and its tags."""
     found = hosts(fleet.second)
     assert [each["InstanceId"] for each in found] == [INSTANCE_ID]
     host = found[0]
@@ -168,7 +168,7 @@ def test_hosts_are_listed_with_keys_and_tags(fleet: Fleet) -> None:
 def hosts(
     gateway: RunningGateway, signer: Optional[signed.Signer] = None, **members: Any
 ) -> list[dict[str, Any]]:
-    """What Sixtykey.Hosts answers to the credential that may do all."""
+    """The hosts that Sixtykey.Hosts lists for this signer."""
     answer = gateway.hosts(signer, **members)
     assert answer.status == 200, answer
     found: list[dict[str, Any]] = answer.body["Hosts"]
@@ -176,12 +176,12 @@ def hosts(
 
 
 def lookup(host: FleetMember, user: str) -> str:
-    """What the host's lookup socket answers for a user."""
+    """The answer of the host's lookup socket for a user."""
     return ask_for_keys(host.daemon, f"{user}\n").decode()
 
 
 def test_operators_see_hosts_and_servers_at_any_gateway(fleet: Fleet) -> None:
-    """`fleet hosts` shows what the host has signed, `fleet status` each server; both as JSON."""
+    """`fleet hosts` shows the hosts, and `fleet status` the servers, at every gateway."""
     for gateway in (fleet.first, fleet.second):
         folder = ("--folder", str(gateway.folder))
         shown = command.run("fleet", "hosts", "--json", "web-*", *folder)
@@ -198,7 +198,7 @@ def test_operators_see_hosts_and_servers_at_any_gateway(fleet: Fleet) -> None:
 
 
 def test_a_principal_sees_only_hosts_that_it_may_push_to(fleet: Fleet) -> None:
-    """By its patterns of instances, and by tags; from elsewhere it sees none at all."""
+    """A principal is shown the hosts that it may push to, and none from a forbidden source."""
     assert hosts(fleet.first, signer=signed.Signer(key="AKIAWEBONLY"))
     assert hosts(fleet.first, signer=signed.Signer(key="AKIADBONLY")) == []
     assert hosts(fleet.first, signer=signed.Signer(key="AKIAOTHERS")) == []
@@ -220,12 +220,12 @@ def test_a_principal_sees_only_hosts_that_it_may_push_to(fleet: Fleet) -> None:
 def test_a_wrong_question_for_hosts_is_refused(
     fleet: Fleet, members: dict[str, Any], code: str
 ) -> None:
-    """Every member has its type, and no other is taken."""
+    """A member of Sixtykey.Hosts with a wrong type or an unknown name is refused."""
     assert fleet.first.hosts(**members).code == code
 
 
 def test_prometheus_is_told_of_pushes_and_hosts(fleet: Fleet) -> None:
-    """On a listener of its own: outcomes, a histogram of latency, and the hosts on the bus."""
+    """The metrics contain push outcomes, a histogram of latency, and the connected hosts."""
     assert fleet.first.push().code == ""
     text = fleet.first.metrics()
     families = {each.name: each for each in text_string_to_metric_families(text)}
@@ -242,7 +242,7 @@ def test_prometheus_is_told_of_pushes_and_hosts(fleet: Fleet) -> None:
 
 
 def test_a_gateways_access_keys_are_made_by_the_command(fleet: Fleet) -> None:
-    """With --gateway: the file that its configuration names, with tags; it counts after SIGHUP."""
+    """`credentials add --gateway` adds a key to the gateway's file; it is valid after a reload."""
     config = ("--gateway", "--config", str(fleet.second.config_file))
     made = command.run(
         "credentials", "add", *config, "--user", "gina", "--tag", "role=web*", "--json"
@@ -261,7 +261,7 @@ def test_a_gateways_access_keys_are_made_by_the_command(fleet: Fleet) -> None:
 
 
 def test_a_connected_host_that_does_not_answer_is_shown_to_the_operator(fleet: Fleet) -> None:
-    """Its daemon is stopped: `fleet hosts` says so, and clients are not told of it."""
+    """`fleet hosts` shows a host that is connected but whose daemon is stopped."""
     fleet.host.daemon.stop()
     try:
         folder = ("--folder", str(fleet.first.folder))

@@ -1,4 +1,4 @@
-"""Leases and answers: what was signed is what is read; times, hosts and issuers have to fit."""
+"""Leases and answers are read as they were signed; times, hosts and issuers are checked."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ DIGEST = messages.digest(SEALED)
 
 
 def open_lease(envelope: bytes) -> LeaseMessage:
-    """Read it as a host that takes this issuer's leases."""
+    """Open it as a host that accepts this issuer's leases."""
     return LeaseMessage.open(envelope, {ISSUER.public})
 
 
 def sealed(**members: Any) -> bytes:
-    """A lease with other members in its body, well signed."""
+    """A lease with these changes of its content, validly signed."""
     return documents.seal(messages.LEASE, {**LEASE.content(), **members}, ISSUER)
 
 
@@ -55,7 +55,7 @@ conditions = st.builds(
 def test_a_lease_comes_back_as_it_was(
     nonce: bytes, bounds: KeyPolicy, mark: Any, zone: Any
 ) -> None:
-    """Every member, with and without a mark and a zone."""
+    """A sealed lease is read back with every member, with and without a mark and a zone."""
     made = lease(nonce=nonce, conditions=bounds, mark=mark, zone=zone)
     assert open_lease(made.seal(ISSUER)) == made
 
@@ -101,13 +101,13 @@ def test_a_lease_comes_back_as_it_was(
     ids=str,
 )
 def test_a_lease_of_another_form_is_refused(members: dict[str, Any]) -> None:
-    """Signed well, and refused all the same: null, absence and the unknown widen nothing."""
+    """A lease with a malformed member is refused, although it is validly signed."""
     with pytest.raises(Rejected):
         open_lease(sealed(**members))
 
 
 def test_a_member_less_is_refused() -> None:
-    """None may be left out, not even one that may be null."""
+    """A lease that lacks a member is refused, even if that member may be null."""
     for name in LEASE.content():
         content = {key: value for key, value in LEASE.content().items() if key != name}
         with pytest.raises(Rejected, match=f"has no {name}"):
@@ -115,7 +115,7 @@ def test_a_member_less_is_refused() -> None:
 
 
 def test_only_an_issuers_lease_is_taken() -> None:
-    """Another's is refused, though it says that it is the issuer's."""
+    """A lease by a key that is no issuer, or not the issuer that it names, is refused."""
     for key in (HOST, PrivateKey.generate()):
         with pytest.raises(Rejected, match="not a key that is trusted"):
             open_lease(LEASE.seal(key))
@@ -125,19 +125,19 @@ def test_only_an_issuers_lease_is_taken() -> None:
 
 @pytest.mark.parametrize("apart", [-5.0, -0.5, 0.0, 3.0, 5.0])
 def test_clocks_five_seconds_apart_work(apart: float) -> None:
-    """Either clock may be ahead."""
+    """A lease is accepted with clocks up to 5 s apart, in either direction."""
     LEASE.check(INSTANCE_ID, NOW + apart)
 
 
 @pytest.mark.parametrize("apart", [-3600.0, -5.1, 6.1, 60.0, 86_400.0])
 def test_clocks_further_apart_are_refused_in_words(apart: float) -> None:
-    """The words say that it is the clocks, by how much, and what to do."""
+    """With clocks further apart the error says by how much, and mentions NTP."""
     with pytest.raises(NotNow, match=rf"{abs(apart):.1f} s .*clocks.*apart.*NTP"):
         LEASE.check(INSTANCE_ID, NOW + apart)
 
 
 def test_a_lease_that_has_ended_is_refused() -> None:
-    """At its end it is over, by this host's clock."""
+    """A lease is refused from its end on, by the host's clock."""
     short = lease(ends_at=LEASE.issued_at + 2000, conditions=KeyPolicy(lifetime=2))
     short.check(INSTANCE_ID, NOW + 1.999)
     with pytest.raises(NotNow, match=r"ended 0\.0 s ago"):
@@ -145,18 +145,18 @@ def test_a_lease_that_has_ended_is_refused() -> None:
 
 
 def test_a_lease_is_for_one_host() -> None:
-    """Another host refuses it, whenever it comes."""
+    """A host refuses a lease for another host."""
     with pytest.raises(NotForThisHost):
         LEASE.check("i-00000000000000000", NOW)
 
 
 def open_answer(envelope: bytes, digest: bytes = DIGEST) -> messages.Answer:
-    """Read it as the gateway that waits for this host's answer."""
+    """Open it as the gateway that waits for this host's answer."""
     return messages.open_answer(envelope, INSTANCE_ID, HOST.public, digest)
 
 
 def test_answers_come_back_as_they_were() -> None:
-    """Both kinds; an acknowledgement without an end is one of a push taken before."""
+    """Acknowledgements, with and without an end, and refusals are read back as signed."""
     for answer in (
         acknowledgement(DIGEST),
         refusal(DIGEST),
@@ -166,7 +166,7 @@ def test_answers_come_back_as_they_were() -> None:
 
 
 def test_an_answer_is_to_one_lease_of_one_host() -> None:
-    """To another lease, by another host, or by another key: refused."""
+    """An answer to another lease, of another host or by another key is refused."""
     with pytest.raises(Rejected, match="another"):
         open_answer(acknowledgement(bytes(32)).seal(HOST))
     other = Acknowledgement(DIGEST, "i-00000000000000000", "x", 1)
@@ -177,7 +177,7 @@ def test_an_answer_is_to_one_lease_of_one_host() -> None:
 
 
 def test_a_lease_is_no_answer_and_an_answer_no_lease() -> None:
-    """Not even when one key is trusted for both."""
+    """A lease is refused as an answer and an answer as a lease, even with a trusted key."""
     with pytest.raises(Rejected, match="not what is taken here"):
         messages.open_answer(LEASE.seal(HOST), INSTANCE_ID, HOST.public, DIGEST)
     with pytest.raises(Rejected, match="not what is taken here"):
@@ -200,7 +200,7 @@ def test_a_lease_is_no_answer_and_an_answer_no_lease() -> None:
     ids=str,
 )
 def test_an_answer_of_another_form_is_refused(members: dict[str, Any]) -> None:
-    """Signed well by the host, and refused all the same."""
+    """An answer with a malformed member is refused, although the host signed it."""
     content = documents.unseal(
         acknowledgement(DIGEST).seal(HOST), {messages.ACKNOWLEDGEMENT}, {HOST.public}
     ).content
@@ -209,7 +209,7 @@ def test_an_answer_of_another_form_is_refused(members: dict[str, Any]) -> None:
 
 
 def test_the_digest_is_of_the_bytes_that_were_signed() -> None:
-    """Another nonce is another lease; an envelope without a body has none."""
+    """The digest is of the signed body, and an envelope without a body has none."""
     assert messages.digest(lease(nonce=bytes(16)).seal(ISSUER)) != DIGEST
     with pytest.raises(Rejected):
         messages.digest(b'{"body":1}')

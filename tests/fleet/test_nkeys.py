@@ -1,4 +1,4 @@
-"""nkeys: keys as NATS writes them, and nothing that only looks like one."""
+"""nkeys: keys in the encoding of NATS; anything else is refused."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from agent.fleet import jwt, nkeys
 from agent.fleet.jwt import BadToken, Claims, Times
 from agent.fleet.nkeys import KeyPair
 
-# The pair of NATS's own documentation (running a NATS server: NKeys).
+# The key pair in the documentation of NATS (running a NATS server: NKeys).
 SEED = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
 PUBLIC = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
 ROLES = [nkeys.ACCOUNT, nkeys.OPERATOR, nkeys.USER]
 
 
 def test_the_documented_pair() -> None:
-    """The seed gives its public key, and is written as it was."""
+    """The documented seed gives its public key, and is written back unchanged."""
     pair = KeyPair.parse(SEED, nkeys.USER)
     assert (pair.public, pair.dump()) == (PUBLIC, SEED)
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_new_pair_comes_back_and_signs(role: str) -> None:
-    """Its first letters name the role, and its public key verifies its signatures."""
+    """A new key pair is read back, names its role, and makes signatures that verify."""
     pair = KeyPair.generate(role)
     assert pair.public[0] == role
     assert pair.dump()[:2] == f"S{role}"
@@ -49,7 +49,7 @@ def test_a_key_of_another_role_is_refused(role: str) -> None:
 
 @given(st.integers(0, len(PUBLIC) - 1), st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567a1=é"))
 def test_another_letter_is_refused(place: int, letter: str) -> None:
-    """The checksum and the one spelling let no other letter pass."""
+    """A public key with any letter changed is refused."""
     other = PUBLIC[:place] + letter + PUBLIC[place + 1 :]
     if other != PUBLIC:
         with pytest.raises(ValueError, match=r"nkey|role"):
@@ -58,7 +58,7 @@ def test_another_letter_is_refused(place: int, letter: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "U", PUBLIC[:-1], PUBLIC + "A", PUBLIC.lower(), PUBLIC + "="])
 def test_another_length_is_refused(text: str) -> None:
-    """Short, long, padded, in lower case."""
+    """A public key that is too short, too long, padded or in lower case is refused."""
     with pytest.raises(ValueError, match="nkey"):
         nkeys.public_bytes(text, nkeys.USER)
 
@@ -68,14 +68,14 @@ CLAIMS = Claims(PUBLIC, "i-0123456789", Times(1_800_000_000, 1_800_000_060), {"p
 
 
 def test_a_token_comes_back_as_it_was() -> None:
-    """Of whom, by which name, when, and what."""
+    """A token is read back with its subject, name, times and claims."""
     found = jwt.decode(jwt.encode(CLAIMS, ISSUER, "user"), ISSUER.public, "user")
     assert (found.subject, found.name, found.times) == (PUBLIC, "i-0123456789", CLAIMS.times)
     assert found.nats == {"pub": {}, "type": "user", "version": 2}
 
 
 def test_a_token_of_another_issuer_kind_or_content_is_refused() -> None:
-    """Another key, another kind, and any change of what was signed."""
+    """A token of another issuer or kind, or with altered content, is refused."""
     token = jwt.encode(CLAIMS, ISSUER, "user")
     with pytest.raises(BadToken):
         jwt.decode(token, KeyPair.generate(nkeys.ACCOUNT).public, "user")
@@ -100,13 +100,13 @@ def test_a_token_of_another_issuer_kind_or_content_is_refused() -> None:
 
 @given(st.text(max_size=50))
 def test_no_token_is_refused(text: str) -> None:
-    """Any text raises at most BadToken."""
+    """Any text that is no token raises BadToken."""
     with pytest.raises(BadToken):
         jwt.decode(text, ISSUER.public, "user")
 
 
 def test_credentials_come_back_as_they_were() -> None:
-    """A .creds file has token and seed, as NATS's own tools write it."""
+    """Token and seed are read back from a .creds file; a malformed file is refused."""
     pair = KeyPair.parse(SEED, nkeys.USER)
     assert jwt.read_creds(jwt.creds("a.b.c", pair)) == ("a.b.c", pair)
     for text in ("", "-----BEGIN NATS USER JWT-----\nx\n", jwt.creds("a", pair).replace(SEED, "S")):

@@ -1,4 +1,4 @@
-"""The registry's folder is the gateway's: root's commands are not to be led elsewhere by it."""
+"""The gateway owns the registry's folder, and cannot misdirect root's commands with it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ NOBODY = pwd.getpwnam("nobody")
 
 
 def others_registry(directory: Path) -> tuple[Home, Path]:
-    """A fleet's home whose registry is in a folder of another user's."""
+    """A fleet's home whose registry is in a folder of another user."""
     home, folder = make_home(directory), directory
     os.chown(folder, NOBODY.pw_uid, NOBODY.pw_gid)
     return home, folder / "hosts.db"
 
 
 def test_root_follows_no_link_of_the_gateway_to_a_file_of_roots() -> None:
-    """A link in the place of the registry makes no file where the gateway could make none."""
+    """A symbolic link in place of the registry does not make root create a file elsewhere."""
     with work_directory() as directory, work_directory() as roots:
         home, path = others_registry(directory)
         path.symlink_to(roots / "made-by-root")
@@ -39,7 +39,7 @@ def test_root_follows_no_link_of_the_gateway_to_a_file_of_roots() -> None:
 
 
 def test_root_writes_the_registry_as_the_gateway() -> None:
-    """The file and what is beside it stay the gateway's, and root is root again afterwards."""
+    """Root opens the registry as its owner, and is root again afterwards."""
     with work_directory() as directory:
         home, path = others_registry(directory)
         path.touch()

@@ -1,4 +1,4 @@
-"""What a host that was removed from the fleet may still do: nothing."""
+"""A host that was removed from the fleet can do nothing in it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ WEEK = FLEET.membership_seconds
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    """An empty registry's enrolment."""
+    """An enrolment with an empty registry."""
     return Desk(tmp_path)
 
 
 def test_a_removed_host_renews_nowhere(desk: Desk) -> None:
-    """What was issued up to its removal is void; what is issued later is not."""
+    """A certificate issued up to the host's removal cannot be renewed; a later one can."""
     host, other = Host(), Enrolment(lambda: THIS, None, lambda: desk.revoked)
     host.join(desk, token())
     desk.revoked[host.keys.connector.public] = int(NOW)
@@ -37,7 +37,7 @@ def test_a_removed_host_renews_nowhere(desk: Desk) -> None:
 
 
 def test_a_renewal_by_a_gateway_that_does_not_know_yet_is_void(desk: Desk, tmp_path: Path) -> None:
-    """A removed host that renews elsewhere in between has nothing in hand once that is known."""
+    """A certificate renewed before a gateway learns of the removal is void afterwards."""
     host, told = Host(), dict[str, int]()
     other = Enrolment(lambda: THIS, None, lambda: told)
     host.join(desk, token())
@@ -53,7 +53,7 @@ def test_a_renewal_by_a_gateway_that_does_not_know_yet_is_void(desk: Desk, tmp_p
 
 
 def test_removed_keys_do_not_join_again(desk: Desk) -> None:
-    """Removed keys are refused, and the text says how to make others. No use is counted."""
+    """Removed keys cannot join again, use no token, and the error says how to make new ones."""
     host = Host()
     desk.revoked[host.keys.connector.public] = int(NOW) + WEEK
     with pytest.raises(Rejected, match=r"keys of .* were removed.* delete connector\.nk"):
@@ -62,7 +62,7 @@ def test_removed_keys_do_not_join_again(desk: Desk) -> None:
 
 
 def test_the_keys_of_who_left_are_known_when_another_has_its_place(desk: Desk) -> None:
-    """Whoever has left keeps a certificate: to remove the host voids that, too."""
+    """The registry still knows the keys of a host that left after another took its place."""
     first, second = Host(), Host()
     first.join(desk, token())
     first.leave(desk)

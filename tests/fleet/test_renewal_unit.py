@@ -1,4 +1,4 @@
-"""What sixtykeyd-fleet-renew.service forbids is nothing that a renewal does."""
+"""sixtykeyd-fleet-renew.service forbids no system call that a renewal makes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["fleet"]  # the fixture
 
 
 def names(group: str) -> set[str]:
-    """The system calls of a group, such as @chown."""
+    """The system calls of a group such as @chown."""
     said = subprocess.run(
         ["systemd-analyze", "syscall-filter", "--no-pager", group],
         check=True, capture_output=True, text=True,
@@ -30,7 +30,7 @@ def names(group: str) -> set[str]:
 
 
 def admitted() -> set[str]:
-    """The system calls that the unit's lines leave, in their order (systemd.exec(5))."""
+    """The system calls that the unit's filters allow, applied in order (systemd.exec(5))."""
     left: set[str] = set()
     for line in re.findall(r"^SystemCallFilter=(.*)$", UNIT.read_text(), re.MULTILINE):
         groups = set().union(*map(names, line.lstrip("~").split()))
@@ -40,7 +40,7 @@ def admitted() -> set[str]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the files get their groups from root")
 def test_a_renewal_makes_no_call_that_its_unit_forbids(fleet: Fleet, tmp_path: Path) -> None:
-    """Each call of a whole renewal, that of writing keys for their groups among them."""
+    """A whole renewal makes no system call that its unit forbids."""
     host = JoiningHost(tmp_path / "host", "i-00000000000000008")
     assert host.fleet("join", fleet.url, fleet.token(), "--name", "web-8").code == 0
     trace = tmp_path / "calls"

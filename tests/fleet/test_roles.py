@@ -1,4 +1,4 @@
-"""Roles on the bus, held by a real nats-server: what each may do, and who is refused."""
+"""Roles on the bus, enforced by a real nats-server: what each may do, and who is refused."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ HOUR = 3600
 
 
 def signer(bus: Bus) -> KeyPair:
-    """The signing key of the hosts' scope."""
+    """The signing key for hosts' tokens."""
     return KeyPair.parse(bus.home.file("host-signer.nk"), nkeys.ACCOUNT)
 
 
 def host_token(bus: Bus, nkey: str, name: str = MINE, ends: float = HOUR, **claims: Any) -> str:
-    """A host's token, with more claims if there are any."""
+    """A host's token, with additional claims if any are given."""
     now = time.time()
     account = bus.home.facts.account.identity
     times = Times(int(now) - HOUR if ends < 0 else int(now), int(now + ends))
@@ -38,13 +38,13 @@ def host_token(bus: Bus, nkey: str, name: str = MINE, ends: float = HOUR, **clai
 
 
 def host(bus: Bus, name: str = MINE, **options: Any) -> Any:
-    """A client as this host."""
+    """A client with this host's credentials."""
     key = KeyPair.generate(nkeys.USER)
     return bus.client(host_token(bus, key.public, name), key, **options)
 
 
 def refused(bus: Bus, token: str, key: KeyPair) -> None:
-    """The server refuses this client."""
+    """Check that the server refuses this client."""
 
     async def attempt() -> None:
         async with bus.client(token, key, max_reconnect_attempts=0):
@@ -55,7 +55,7 @@ def refused(bus: Bus, token: str, key: KeyPair) -> None:
 
 
 def test_a_gateway_asks_and_a_host_answers(bus: Bus) -> None:
-    """The request reaches the host, and the answer the gateway; "not there" is said at once."""
+    """A gateway's request reaches its host, and one for an absent host fails at once."""
 
     async def ask() -> bytes:
         async with host(bus) as mine, bus.gateway() as gateway:
@@ -76,7 +76,7 @@ async def _echo(message: Any) -> None:
     "subject", [f"sk.host.{OTHERS}", "sk.host.*", "sk.>", ">", "*", "_INBOX.>", "$SYS.>", "sk.host"]
 )
 def test_a_stolen_host_hears_nothing_of_others(bus: Bus, subject: str) -> None:
-    """Its credentials subscribe to its own subject and to nothing else: no host's, no inbox."""
+    """A host's credentials cannot subscribe to any subject except its own."""
 
     async def attempt() -> list[str]:
         errors = Errors()
@@ -102,7 +102,7 @@ def test_a_stolen_host_hears_nothing_of_others(bus: Bus, subject: str) -> None:
     "subject", [f"sk.host.{MINE}", f"sk.host.{OTHERS}", "_INBOX.127-0-0-1-8443.x.y", "$SYS.REQ.X"]
 )
 def test_a_stolen_host_sends_nothing(bus: Bus, subject: str) -> None:
-    """It can publish nothing that is not the answer to a message it got."""
+    """A host's credentials cannot publish except to answer a message."""
 
     async def attempt() -> None:
         errors = Errors()
@@ -114,7 +114,7 @@ def test_a_stolen_host_sends_nothing(bus: Bus, subject: str) -> None:
 
 
 def test_a_message_may_be_answered_once(bus: Bus) -> None:
-    """A second answer to the same message is not let through."""
+    """A host may answer a message only once."""
 
     async def ask() -> None:
         errors = Errors()
@@ -133,7 +133,7 @@ def test_a_message_may_be_answered_once(bus: Bus) -> None:
 
 
 def test_a_gateway_hears_its_own_inbox_only(bus: Bus) -> None:
-    """Neither hosts' subjects nor another gateway's inbox."""
+    """A gateway cannot subscribe to hosts' subjects or to another gateway's inbox."""
 
     async def attempt(subject: str) -> None:
         errors = Errors()
@@ -147,7 +147,7 @@ def test_a_gateway_hears_its_own_inbox_only(bus: Bus) -> None:
 
 
 def test_a_gateway_learns_who_is_connected(bus: Bus) -> None:
-    """The server's own service tells it the connections of its account, by nkey and subject."""
+    """A gateway can ask the server for the connections and subjects of its account."""
 
     async def ask() -> str:
         async with host(bus) as mine, bus.gateway() as gateway:
@@ -160,13 +160,13 @@ def test_a_gateway_learns_who_is_connected(bus: Bus) -> None:
 
 
 def test_an_expired_token_is_refused(bus: Bus) -> None:
-    """One that ended before it was shown."""
+    """A token that has expired is refused."""
     key = KeyPair.generate(nkeys.USER)
     refused(bus, host_token(bus, key.public, ends=-1), key)
 
 
 def test_a_token_that_ends_ends_its_connection(bus: Bus) -> None:
-    """The server closes the connection when its token ends, and takes that token no more."""
+    """The server closes a connection when its token expires, and refuses that token."""
     key = KeyPair.generate(nkeys.USER)
     token = host_token(bus, key.public, ends=2)
 
@@ -176,7 +176,7 @@ def test_a_token_that_ends_ends_its_connection(bus: Bus) -> None:
             await until_closed(client)
 
     asyncio.run(wait())
-    # By the server's whole seconds it may count until the present one is over.
+    # The server counts whole seconds: the token may be valid until the current one is over.
     time.sleep(1)
     refused(bus, token, key)
 
@@ -190,12 +190,12 @@ async def until_closed(client: Client) -> None:
 
 
 def test_somebody_elses_token_is_refused(bus: Bus) -> None:
-    """A token is of no use without the key that it names."""
+    """A token is refused without the key that it names."""
     refused(bus, host_token(bus, KeyPair.generate(nkeys.USER).public), KeyPair.generate(nkeys.USER))
 
 
 def test_a_token_by_another_key_is_refused(bus: Bus) -> None:
-    """Neither a key that nobody knows nor the account's own may sign users: scopes only."""
+    """A user token by an unknown key, or by the account's own or the system's key, is refused."""
     key, account = KeyPair.generate(nkeys.USER), bus.home.facts.account.identity
     times = Times(int(time.time()), int(time.time()) + HOUR)
     for by in (
@@ -218,13 +218,13 @@ def test_a_token_by_another_key_is_refused(bus: Bus) -> None:
     ids=str,
 )
 def test_a_token_that_gives_itself_more_is_refused(bus: Bus, claims: dict[str, Any]) -> None:
-    """What the scope's key signs cannot go beyond the scope."""
+    """A token that claims more rights than its scope is refused."""
     key = KeyPair.generate(nkeys.USER)
     refused(bus, host_token(bus, key.public, **claims), key)
 
 
 def test_a_host_cannot_hold_many_subscriptions(bus: Bus) -> None:
-    """The same subject again and again ends at the scope's limit."""
+    """A host with more subscriptions than its scope allows is disconnected."""
 
     async def attempt() -> None:
         async with host(bus) as stolen:
@@ -237,7 +237,7 @@ def test_a_host_cannot_hold_many_subscriptions(bus: Bus) -> None:
 
 
 def test_a_host_that_is_silent_is_no_answer(bus: Bus) -> None:
-    """The gateway's request ends by its own time, and differs from nobody being there."""
+    """A request to a silent host ends at its timeout with an error different from absence."""
 
     async def ask() -> None:
         async with host(bus) as mine, bus.gateway() as gateway:

@@ -1,4 +1,4 @@
-"""What a server of the bus that was taken over can do to whoever asks it for its connections."""
+"""A hostile server of the bus cannot harm whoever asks it for its connections."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ HOST = {"name": f"{INSTANCE_ID} web-1", "start": "2026-01-01T00:00:00Z", "cid": 
 
 
 class HostileServer:
-    """In the place of a connection to the bus: each question gets this answer."""
+    """A connection to the bus on which every question gets the same answer."""
 
     def __init__(self, data: Any) -> None:
         self.data = json.dumps({"server": {"name": "bus-1"}, "data": data}).encode()
         self.asked = 0
 
     def new_inbox(self) -> str:
-        """Where the answer comes."""
+        """The subject for answers."""
         return "_INBOX.1"
 
     async def subscribe(self, _: str) -> HostileServer:
@@ -32,21 +32,21 @@ class HostileServer:
         return self
 
     async def publish(self, *_: object, reply: str) -> None:
-        """A question."""
+        """Count a question."""
         assert reply
         self.asked += 1
 
     async def next_msg(self, timeout: float) -> HostileServer:
-        """The message."""
+        """The answer."""
         assert timeout
         return self
 
     async def unsubscribe(self) -> None:
-        """No more."""
+        """Do nothing."""
 
 
 def test_a_server_without_end_is_asked_no_more_than_a_server_can_have() -> None:
-    """Each of its answers says that there are more; a gateway's memory and time end it."""
+    """A server whose list never ends is asked a limited number of times."""
     server: Any = HostileServer({"connections": [HOST] * FLEET.listed})
     found = asyncio.run(roster.connections(server, 1))
     assert list(found) == [INSTANCE_ID]
@@ -55,13 +55,13 @@ def test_a_server_without_end_is_asked_no_more_than_a_server_can_have() -> None:
 
 @pytest.mark.parametrize("listed", [5, "x" * 1000, {"a": 1}, [5, None, {}], None])
 def test_what_is_no_list_of_connections_is_none(listed: Any) -> None:
-    """It is not an error that would end the list of hosts, or the metrics."""
+    """An answer that is no list of connections counts as an empty list."""
     server: Any = HostileServer({"connections": listed})
     assert asyncio.run(roster.connections(server, 1)) == {}
 
 
 def test_a_host_is_found_beside_what_is_none() -> None:
-    """Entries of another form are left out."""
+    """Malformed entries of a list are skipped, and the valid ones are returned."""
     server: Any = HostileServer({"connections": [5, HOST]})
     expected = Connection(INSTANCE_ID, "web-1", "2026-01-01T00:00:00Z", "bus-1", 7)
     assert asyncio.run(roster.connections(server, 1)) == {INSTANCE_ID: expected}

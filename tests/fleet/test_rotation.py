@@ -1,4 +1,4 @@
-"""The issuer's key changes while pushes go on: two issuers at a time, and no push is refused."""
+"""The issuer's key is rotated while pushes go on, and no push is refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Fleet:
         self.host = host
 
     def rotate(self, *words: str) -> command.Done:
-        """`sixtykey fleet rotate`, and then what it says is to be done at the gateway."""
+        """Run `sixtykey fleet rotate`, and reload the gateway as it says."""
         done = command.run(
             "fleet", "rotate", "--json", "--folder", self.gateway.home.folder, *words
         )
@@ -29,19 +29,19 @@ class Fleet:
         return done
 
     def renew(self) -> None:
-        """What the host's timer does each day: `sixtykey fleet renew --restart`."""
+        """Renew the host as its timer does each day."""
         self.host.command("renew")
         self.host.follow()
 
     def issuers(self) -> list[str]:
-        """Those that the host takes."""
+        """The issuers that the host accepts."""
         found: list[str] = self.host.settings()["fleet"]["issuers"]
         return found
 
 
 @pytest.fixture
 def fleet() -> Iterator[Fleet]:
-    """All of it, running."""
+    """A running fleet."""
     with work_directory() as directory:
         home = make_home(directory, gateways=[gateway_url()])
         with Bus(home, directory), RunningGateway(directory / "gw", home) as gateway:
@@ -51,7 +51,7 @@ def fleet() -> Iterator[Fleet]:
 
 
 def test_a_rotation_refuses_no_push(fleet: Fleet) -> None:
-    """Introduce, swap, retire: pushes go on after every step, and the old key counts no more."""
+    """Pushes work after every step of a rotation, and in the end only the new key is used."""
     (first,) = fleet.issuers()
     steps = []
     for _ in range(3):
@@ -69,7 +69,7 @@ def test_a_rotation_refuses_no_push(fleet: Fleet) -> None:
 
 
 def test_a_step_waits_for_every_host(fleet: Fleet) -> None:
-    """A host that has not renewed would be locked out: it is named, and nothing changes."""
+    """A step is refused, and names the host, while a host has not renewed."""
     assert fleet.rotate().code == 0
     early = fleet.rotate()
     assert (early.code, early.json["Error"]) == (1, "NotYet")

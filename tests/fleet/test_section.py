@@ -1,4 +1,4 @@
-"""A section of the configuration put in and cut out: all else stays as somebody wrote it."""
+"""A section of the configuration is inserted or removed, and all other lines stay unchanged."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ fleet:  # by hand
 
 @pytest.mark.parametrize("text", ["", TEXT, TEXT.rstrip("\n"), FLEET, TEXT + FLEET, FLEET + TEXT])
 def test_the_section_is_put_in_and_the_rest_stays(text: str) -> None:
-    """Whether there was one or none, first or last; put in again, nothing changes."""
+    """Putting a section in keeps the rest of the file; putting it in again changes nothing."""
     after = section.put(text, "fleet", MEMBERS)
     before = yaml.safe_load(text) or {}
     assert yaml.safe_load(after) == {**before, "fleet": MEMBERS}
@@ -45,7 +45,7 @@ def test_the_section_is_put_in_and_the_rest_stays(text: str) -> None:
 
 
 def test_the_section_is_cut_out_with_nothing_else() -> None:
-    """What was before it is there again, comments of what follows too."""
+    """Cutting a section out restores the text without it, including comments."""
     assert section.cut(section.put(TEXT, "fleet", MEMBERS), "fleet") == TEXT
     assert section.cut(FLEET + TEXT, "fleet") == TEXT
     assert section.cut(TEXT, "fleet") == TEXT
@@ -53,13 +53,13 @@ def test_the_section_is_cut_out_with_nothing_else() -> None:
 
 @pytest.mark.parametrize("text", ["{instance: {id: x}}", "- a\n", "a: [\n"])
 def test_a_file_of_another_style_is_left_alone(text: str) -> None:
-    """It is for its author to edit."""
+    """A file in another YAML style is refused."""
     with pytest.raises(Trouble, match="cannot be edited"):
         section.put(text, "fleet", MEMBERS)
 
 
 def test_owner_and_mode_stay(tmp_path: Path) -> None:
-    """The daemon must be able to read what it could read, and nobody else."""
+    """Owner, group and mode of the file are kept when it is replaced."""
     path = tmp_path / "config.yaml"
     path.write_text(TEXT)
     path.chmod(0o640)
@@ -77,7 +77,7 @@ def test_owner_and_mode_stay(tmp_path: Path) -> None:
 
 
 def test_what_would_not_do_is_not_written(tmp_path: Path) -> None:
-    """The daemon's own rules say so, before the file is replaced; it is as it was."""
+    """A section that breaks the daemon's rules is refused, and the file is unchanged."""
     path = tmp_path / "config.yaml"
     path.write_text(TEXT)
     with pytest.raises(Trouble, match=r"fleet\.servers"):

@@ -1,4 +1,4 @@
-"""A server of the bus: its listeners, and which peers it accepts into its cluster."""
+"""A server of the bus: its ports, and the peers that it accepts into its cluster."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.parts.bus import Bus
 
 
 def test_the_server_listens_on_two_ports(bus: Bus) -> None:
-    """One for clients, with TLS, one for the cluster; no monitoring, WebSocket, MQTT or leaves."""
+    """A server listens only on its TLS client port and its cluster port."""
     process, server = bus.servers[0].process, bus.servers[0].server
     assert process is not None
     assert _listening(process.pid) == {server.port, server.cluster_port}
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as plain:
-        # INFO is all that is ever plain.
+        # Only the INFO line is sent in plaintext.
         assert b'"tls_required":true' in plain.recv(65536)
         plain.sendall(b"PING\r\n")
         plain.shutdown(socket.SHUT_WR)
@@ -29,7 +29,7 @@ def test_the_server_listens_on_two_ports(bus: Bus) -> None:
 
 
 def test_only_servers_join_the_cluster(bus: Bus) -> None:
-    """Neither a stranger nor a gateway, whose certificate another authority signed, is a peer."""
+    """Only a server's certificate is accepted on the cluster port, not a gateway's or none."""
     server, folder = bus.servers[0].server, Path(bus.home.folder)
     peer = folder / "home" / "servers" / server.folder
     mine = (folder / "certificate.pem", folder / "certificate.key")
@@ -40,7 +40,7 @@ def test_only_servers_join_the_cluster(bus: Bus) -> None:
 
 
 def _is_peer(port: int, certificate: Optional[tuple[Path, Path]]) -> bool:
-    """Whether the cluster's port says anything to who shows this certificate."""
+    """Whether the cluster port sends INFO to a client with this certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if certificate is not None:
@@ -66,7 +66,7 @@ def _listening(pid: int) -> set[int]:
 
 
 def test_a_server_is_named_with_its_ports() -> None:
-    """The name alone, or with one port or two; text and back."""
+    """A server is read from a name with no, one or two ports, and written back."""
     assert Server.parse("bus-1.example") == Server("bus-1.example", 4222, 6222)
     assert Server.parse("192.0.2.1:1:2") == Server("192.0.2.1", 1, 2)
     assert str(Server.parse("a:5")) == "a:5:6222"
@@ -77,13 +77,13 @@ def test_a_server_is_named_with_its_ports() -> None:
     ["", "a:", "a:0", "a:65536", "a:1:2:3", "a:x", "A", "a b", "-a", "a_b", 'a"b', "a\n", "é"],
 )
 def test_a_server_of_another_form_is_refused(text: str) -> None:
-    """Only host names and ports get into a configuration."""
+    """A server that is not a host name with valid ports is refused."""
     with pytest.raises(ValueError, match=r"server|host name|port"):
         Server.parse(text)
 
 
 def test_names_of_hosts_are_lower_case_and_short() -> None:
-    """As DNS has them, but in one case."""
+    """A host name of 253 characters is accepted, and a longer one is refused."""
     servers.host_name("a." * 126 + "a")
     with pytest.raises(ValueError, match="host name"):
         servers.host_name("a." * 127 + "a")

@@ -1,4 +1,4 @@
-"""A few hundred pushes in the storm; `make storm` has ten thousand."""
+"""300 pushes in the storm; `make storm` sends ten thousand."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def test_no_acknowledgement_is_false_whoever_is_killed() -> None:
     with work_directory() as directory:
         tally = storm(directory, PUSHES, random.randrange(1 << 30), pause=0.5)
     assert tally.false == []
-    # It was a storm, and it was no calm from which nobody was answered.
+    # All four kinds were killed, and enough pushes were acknowledged all the same.
     assert len(tally.killed) == 4, tally
     assert tally.acknowledged > PUSHES // 4, tally

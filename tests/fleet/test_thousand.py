@@ -1,4 +1,4 @@
-"""A thousand hosts on a cluster of three servers: each is reached, and no 200 is false."""
+"""A thousand hosts on a cluster of three servers: every one is reached, and no 200 is false."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.parts.simulation import Simulation
 
 HOSTS, PUSHERS = 1000, 8
 ABSENT = "i-0000000000000ffff"
-# How long (s) hosts may take to be there on a machine that does a great deal besides.
+# The longest time (s) that hosts may take to connect on a busy machine.
 PATIENCE = 90.0
 
 
 class Thousand:
-    """Three servers, two gateways, and the hosts."""
+    """Three servers, two gateways and a thousand hosts."""
 
     def __init__(
         self, bus: Bus, gateways: Sequence[RunningGateway], simulation: Simulation
@@ -33,7 +33,7 @@ class Thousand:
         self.simulation = simulation
 
     def push_to_each(self) -> dict[str, Answer]:
-        """Push a key to every host, through one gateway or the other; the answers."""
+        """Push a key to every host, through either gateway; return the answers."""
         with ThreadPoolExecutor(PUSHERS) as pool:
             shares = [self.simulation.instances()[n::PUSHERS] for n in range(PUSHERS)]
             answers: dict[str, Answer] = {}
@@ -61,7 +61,7 @@ class Thousand:
 
 @pytest.fixture(scope="module")
 def thousand() -> Iterator[Thousand]:
-    """All of it."""
+    """A running fleet of a thousand hosts."""
     with work_directory() as directory:
         urls = [gateway_url(), gateway_url()]
         home = make_home(directory, 3, urls)
@@ -80,7 +80,7 @@ def thousand() -> Iterator[Thousand]:
 
 
 def test_each_of_a_thousand_hosts_is_pushed_to(thousand: Thousand) -> None:
-    """200 for every one, by the host's own signature; nobody there is said of nobody else."""
+    """A push to each host gets a true 200, and one to an absent host is not found."""
     answers = thousand.push_to_each()
     assert len(answers) == HOSTS
     assert thousand.check(answers) == []
@@ -88,7 +88,7 @@ def test_each_of_a_thousand_hosts_is_pushed_to(thousand: Thousand) -> None:
 
 
 def test_hosts_of_a_killed_server_are_reached_at_the_others(thousand: Thousand) -> None:
-    """They come back by themselves; pushes meanwhile are acknowledged by hosts, or not at all."""
+    """Hosts of a killed server reconnect to the others, and no 200 is false meanwhile."""
     thousand.bus.servers[0].kill()
     thousand.check(thousand.push_to_each())
     end = time.monotonic() + PATIENCE
@@ -98,7 +98,7 @@ def test_hosts_of_a_killed_server_are_reached_at_the_others(thousand: Thousand) 
 
 
 def test_all_hosts_at_once_come_back(thousand: Thousand) -> None:
-    """Every connection breaks in one moment: all are reached again."""
+    """When all connections break at once, every host is reached again."""
     thousand.simulation.drop()
     thousand.simulation.await_all(PATIENCE)
     end = time.monotonic() + PATIENCE

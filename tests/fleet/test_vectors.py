@@ -1,4 +1,4 @@
-"""docs/fleet.md fixes the form of messages; its vectors are what this code makes and takes."""
+"""The test vectors in docs/fleet.md are what this code makes and accepts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VECTORS: dict[str, Any] = json.loads(
 
 
 def made() -> dict[str, Any]:
-    """The vectors as this code makes them: run this module to print them for the document."""
+    """The vectors as this code makes them; run this module to print them for the document."""
     sealed = LEASE.seal(ISSUER)
     digest = messages.digest(sealed)
     return {
@@ -40,12 +40,12 @@ def made() -> dict[str, Any]:
 
 
 def test_the_documents_vectors_are_what_is_made() -> None:
-    """Byte for byte: a change of the form has to change the document too."""
+    """The vectors of the document equal those made by this code, byte for byte."""
     assert made() == VECTORS
 
 
 def test_the_documents_vectors_are_taken() -> None:
-    """With the keys that it names, at the time that it names."""
+    """The vectors are accepted with the keys and at the time that the document names."""
     issuer = PrivateKey(bytes.fromhex(VECTORS["issuer_seed"])).public
     host = PrivateKey(bytes.fromhex(VECTORS["host_seed"])).public
     lease = LeaseMessage.open(VECTORS["lease"].encode(), {issuer})
@@ -58,14 +58,14 @@ def test_the_documents_vectors_are_taken() -> None:
 
 @pytest.mark.parametrize("kind", ["lease", "acknowledgement", "refusal"])
 def test_the_document_names_every_member(kind: str) -> None:
-    """And the tables of members have none that is not there."""
+    """The document's tables list exactly the members of each kind of message."""
     content = documents.read(json.loads(VECTORS[kind])["body"].encode())
     section = TEXT.split(f"### {kind.capitalize()}\n")[1].split("\n#")[0]
     assert re.findall(r"^\| `([a-z_]+)`", section, re.MULTILINE) == sorted(content)
 
 
 def test_a_byte_less_of_a_vector_is_not_taken() -> None:
-    """The vectors are not taken because everything is."""
+    """A vector without its last byte is refused."""
     with pytest.raises(Rejected):
         LeaseMessage.open(VECTORS["lease"].encode()[:-1], {ISSUER.public})
 

@@ -36,7 +36,7 @@ class _Desk:
         self.asked: list[int] = []
 
     async def answer(self, request: Request) -> Response:
-        """The request's number, in the length that it asks for."""
+        """Answer with the number in the request, once that is allowed."""
         self.asked.append(int(request.body[:6]))
         await self.allowed.acquire()
         return Response(200, {}, text=str(self.asked[-1]).ljust(ANSWER))
