@@ -60,7 +60,7 @@ class JoiningHost:
         )
 
     def fleet(self, *words: str) -> Done:
-        """Run `sixtykey fleet` on it."""
+        """Run `sixtykey fleet` on the host."""
         places = ("--host-folder", str(self.folder), "--config", str(self.config))
         return run("fleet", *words, *places)
 

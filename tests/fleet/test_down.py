@@ -47,7 +47,7 @@ class House:
         return key
 
     def check(self, before: KeyPair) -> None:
-        """Who pushed by the fleet before logs in; who pushes here logs in; others do not."""
+        """Check that a key from the fleet and local pushes log in, and that other keys do not."""
         self.accepts(before)
         for push in (push_with_boto3, push_with_aws_cli):
             key = self.new_key()

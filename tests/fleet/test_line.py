@@ -71,7 +71,7 @@ async def until_connection(line: Line, number: int) -> None:
 
 
 async def answers(bus: Bus) -> None:
-    """Ask the host over the bus until it answers: subscriptions take a moment to spread."""
+    """Send requests to the host until it answers, since subscriptions spread slowly."""
     end = time.monotonic() + PATIENCE
     async with bus.gateway() as gateway:
         while True:

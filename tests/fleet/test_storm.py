@@ -14,7 +14,7 @@ PUSHES = 300
 
 @pytest.mark.timeout(400)
 def test_no_acknowledgement_is_false_whoever_is_killed() -> None:
-    """Servers, gateways, connectors and daemons die at random: each 200 is served by its host."""
+    """Every 200 is served by its host while processes of all four kinds are killed."""
     with work_directory() as directory:
         tally = storm(directory, PUSHES, random.randrange(1 << 30), pause=0.5)
     assert tally.false == []

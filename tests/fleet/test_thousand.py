@@ -51,7 +51,7 @@ class Thousand:
         return answers
 
     def check(self, answers: dict[str, Answer]) -> list[str]:
-        """Each 200 is of a lease that this very host acknowledged; who has another answer."""
+        """Check that each 200 was acknowledged by its host; return the hosts of other answers."""
         acknowledged = self.simulation.acknowledged()
         for instance, answer in answers.items():
             if answer.code == "":

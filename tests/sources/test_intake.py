@@ -1,4 +1,4 @@
-"""agent/sources/intake.py: the one way in, whatever the source."""
+"""agent/sources/intake.py: every source's offers pass the same checks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OFFER = Offer("alice", IDENTITY.instance_id, ed25519_line(1), "AKIA", "10.0.0.1"
 
 
 class Host:
-    """An intake with all that it needs, and a clock in the test's hands."""
+    """An intake with all its parts, and a manual clock."""
 
     def __init__(self, keys: Keys = Keys()) -> None:  # noqa: B008 - frozen
         self.clock = ManualClock()
@@ -38,13 +38,13 @@ class Host:
         self.intake = Intake(context, self.store, self.memory)
 
     async def take(self, offer: Offer) -> Lease:
-        """Check an offer and take it."""
+        """Check an offer and accept it."""
         return await self.intake.take(self.intake.check(offer))
 
 
 @run
 async def test_an_offer_becomes_a_lease() -> None:
-    """With the offer's words, live for as long as the host allows."""
+    """An offer becomes a lease with its values and the host's lifetime."""
     host = Host(Keys(lifetime=30))
     lease = await host.take(OFFER)
     assert host.store.table.of("alice") == (lease,)
@@ -56,7 +56,7 @@ async def test_an_offer_becomes_a_lease() -> None:
 def test_a_source_may_tighten_the_lifetime_and_never_stretch_it(
     granted: float, lifetime: float
 ) -> None:
-    """What the source grants counts where it is less than what the host allows."""
+    """The shorter of the source's and the host's lifetime counts."""
 
     @run
     async def test() -> None:
@@ -78,7 +78,7 @@ def test_a_source_may_tighten_the_lifetime_and_never_stretch_it(
 def test_the_hosts_policy_holds_for_every_source(
     changes: dict[str, str], error: type[Exception]
 ) -> None:
-    """Denied users, another instance, another zone, a bad key: nothing becomes a lease."""
+    """A denied user, another instance or zone, or a bad key gives no lease."""
 
     @run
     async def test() -> None:
@@ -92,7 +92,7 @@ def test_the_hosts_policy_holds_for_every_source(
 
 @run
 async def test_a_full_table_refuses() -> None:
-    """And says how long to wait."""
+    """A full table refuses an offer and says how long to wait."""
     host = Host(Keys(per_user=1))
     await host.take(OFFER)
     with pytest.raises(TableFull) as caught:
@@ -102,7 +102,7 @@ async def test_a_full_table_refuses() -> None:
 
 @run
 async def test_a_repeated_offer_is_recalled() -> None:
-    """By its mark; one that was lost is refused by its date."""
+    """A repeated offer is recalled by its mark; an unknown one from before a loss is refused."""
     host = Host()
     mark = ReplayMark(b"m" * 32, host.clock.wall())
     assert host.intake.recall(mark) is None
@@ -116,7 +116,7 @@ async def test_a_repeated_offer_is_recalled() -> None:
 
 @run
 async def test_a_lease_of_the_process_before_explains_a_refusal() -> None:
-    """Who asks why after a restart is told of what was pushed before it."""
+    """The history explains leases that were restored after a restart."""
     host = Host()
     host.intake.explain([make_lease("bob")])
     host.clock.advance(61)
@@ -125,7 +125,7 @@ async def test_a_lease_of_the_process_before_explains_a_refusal() -> None:
 
 @run
 async def test_a_principals_own_rules_tighten_the_lease() -> None:
-    """A shorter life, one login, one address, fewer rights: each goes into sshd's line."""
+    """A principal's rules shorten the lease, limit its uses, and set options and source."""
     host = Host(Keys(lifetime=50))
     policy = KeyPolicy(lifetime=20, uses="once", pin_source=True, options=("restrict", "pty"))
     lease = await host.take(replace(OFFER, policy=policy))
@@ -136,7 +136,7 @@ async def test_a_principals_own_rules_tighten_the_lease() -> None:
 
 @run
 async def test_a_principals_own_rules_never_widen_the_hosts() -> None:
-    """A longer life, or any number of logins where the host allows one, is not granted."""
+    """A principal's rules cannot extend the host's lifetime or uses."""
     host = Host(Keys(lifetime=10, uses="once"))
     lease = await host.take(replace(OFFER, policy=KeyPolicy(lifetime=60, uses="unlimited")))
     assert (lease.expires_at - lease.pushed_at, lease.uses) == (10, 1)
@@ -152,12 +152,12 @@ async def test_a_principals_own_rules_never_widen_the_hosts() -> None:
     ],
 )
 def test_a_pinned_source_is_an_address_or_a_network_of_ipv6(source: str, pinned: str) -> None:
-    """IPv4 exactly; of IPv6 the /64, since hosts change the rest by themselves."""
+    """A source is pinned to its IPv4 address or its IPv6 /64."""
     assert pin(source) == pinned
 
 
 @pytest.mark.parametrize("source", ["unix", "", "10.0.0.1/8", "host", '10.0.0.1"'])
 def test_nothing_but_an_address_is_pinned(source: str) -> None:
-    """What is no address never reaches sshd's line."""
+    """A source that is not an address is not pinned."""
     with pytest.raises(ValueError):  # noqa: PT011 - the library's words
         pin(source)

@@ -1,4 +1,4 @@
-"""agent/sources/replay.py: a replay is recognised, nothing is forgotten early, nobody takes all."""
+"""agent/sources/replay.py: replays are recognised, and no principal takes all the memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def known(clock: ManualClock, limit: int = 100) -> ReplayMemory:
 
 
 def fill(memory: ReplayMemory, principal: str, first: int, dated: float = NOW) -> int:
-    """Accept pushes of one principal until there is no room for more; how many there were."""
+    """Remember pushes of one principal until there is no room; return their number."""
     taken = 0
     while True:
         try:
@@ -37,7 +37,7 @@ def fill(memory: ReplayMemory, principal: str, first: int, dated: float = NOW) -
 
 
 def test_a_mark_is_recalled_with_its_own_request_id(clock: ManualClock) -> None:
-    """A new mark has none; accepted twice, a mark is there once, and the later id counts."""
+    """A mark is recalled with its last request id, and is stored once."""
     memory = known(clock)
     assert memory.recall(mark(1)) is None
     memory.remember(mark(1), "one", "a")
@@ -49,7 +49,7 @@ def test_a_mark_is_recalled_with_its_own_request_id(clock: ManualClock) -> None:
 
 
 def test_nothing_is_forgotten_while_it_is_valid(clock: ManualClock) -> None:
-    """To the last second of its 15 minutes; then it is, and its date is the horizon."""
+    """A mark is kept for 15 minutes; once forgotten, no mark as old is accepted."""
     memory = known(clock)
     memory.remember(mark(1), "one", "a")
     clock.advance(900)
@@ -65,7 +65,7 @@ def test_nothing_is_forgotten_while_it_is_valid(clock: ManualClock) -> None:
 
 
 def test_a_clock_that_jumped_ahead_and_was_set_back_serves_no_replay(clock: ManualClock) -> None:
-    """What was forgotten early stays refused; what is dated later than it is taken at once."""
+    """A mark forgotten while the clock was ahead stays refused; a later one is accepted."""
     memory = known(clock)
     memory.remember(mark(1), "one", "a")
     clock.set_wall(NOW + 5 * 3600)
@@ -77,7 +77,7 @@ def test_a_clock_that_jumped_ahead_and_was_set_back_serves_no_replay(clock: Manu
 
 
 def test_a_full_memory_says_when_it_has_room(clock: ManualClock) -> None:
-    """The wait is until the first mark is forgotten, a second at least; then there is room."""
+    """A full memory says how long to wait until the first mark is forgotten."""
     memory = known(clock, limit=2)
     memory.remember(mark(1, NOW - 100), "one", "a")
     with pytest.raises(ReplayMemoryFull) as caught:
@@ -92,13 +92,13 @@ def test_a_full_memory_says_when_it_has_room(clock: ManualClock) -> None:
 
 
 def test_a_memory_without_any_room_refuses_everybody(clock: ManualClock) -> None:
-    """Also one that remembers nothing: it has no date to wait for."""
+    """A memory with a limit of zero refuses every principal."""
     with pytest.raises(ReplayMemoryFull):
         known(clock, limit=0).check_room("a")
 
 
 def test_one_principal_throttles_no_other(clock: ManualClock) -> None:
-    """It gets half of the memory; others share what is left in the same way."""
+    """One principal gets at most half of the memory, and others still have room."""
     memory = known(clock, limit=100)
     assert fill(memory, "greedy", 0) == 50
     for number in range(20):
@@ -110,7 +110,7 @@ def test_one_principal_throttles_no_other(clock: ManualClock) -> None:
 
 
 def test_many_greedy_principals_leave_room_for_one_more(clock: ManualClock) -> None:
-    """Each takes half of what is left at most, so after ten of them a newcomer has room."""
+    """Each principal takes at most half of what is left, so a new one has room."""
     memory = known(clock, limit=10_000)
     taken = [fill(memory, f"greedy {number}", number * 10_000) for number in range(10)]
     assert taken[:3] == [5000, 2500, 1250]
@@ -119,7 +119,7 @@ def test_many_greedy_principals_leave_room_for_one_more(clock: ManualClock) -> N
 
 
 def test_a_share_is_free_again_when_its_marks_are_forgotten(clock: ManualClock) -> None:
-    """Shares are counted by what is remembered, not by what ever was."""
+    """A principal's share is free again when its marks are forgotten."""
     memory = known(clock, limit=10)
     assert fill(memory, "a", 0) == 5
     clock.advance(901)
@@ -127,7 +127,7 @@ def test_a_share_is_free_again_when_its_marks_are_forgotten(clock: ManualClock) 
 
 
 def test_what_is_restored_counts_in_its_principals_share(clock: ManualClock) -> None:
-    """A restart gives nobody a second share."""
+    """Restored marks count in their principal's share."""
     memory = known(clock, limit=10)
     memory.restore(AcceptedMark(mark(number), "id", "a") for number in range(5))
     with pytest.raises(ReplayMemoryFull):
@@ -137,7 +137,7 @@ def test_what_is_restored_counts_in_its_principals_share(clock: ManualClock) -> 
 
 
 def test_a_new_memory_has_lost_all_that_was_before_it(clock: ManualClock) -> None:
-    """Nobody told it otherwise: what is dated over a second before it is refused, no later mark."""
+    """A new memory refuses marks dated before its start, and accepts later ones."""
     memory = ReplayMemory(clock)
     for older in (NOW - 800, NOW - 1):
         with pytest.raises(TooOld):
@@ -146,7 +146,7 @@ def test_a_new_memory_has_lost_all_that_was_before_it(clock: ManualClock) -> Non
 
 
 def test_after_a_loss_nothing_as_old_is_taken(clock: ManualClock) -> None:
-    """What may have been accepted before is refused; what is dated later is new."""
+    """After a loss unknown marks dated before it are refused, and later ones are accepted."""
     memory = known(clock)
     memory.remember(mark(1), "one", "a")
     clock.advance(5)
@@ -159,7 +159,7 @@ def test_after_a_loss_nothing_as_old_is_taken(clock: ManualClock) -> None:
 
 
 def test_a_clock_that_was_behind_at_the_loss_lets_nothing_old_in(clock: ManualClock) -> None:
-    """A host without a battery starts in the past: set right, it refuses what was before."""
+    """If the clock was behind at the loss, marks from before it are still refused."""
     clock.set_wall(NOW - 86_400)
     memory = ReplayMemory(clock)
     clock.advance(30)
@@ -170,7 +170,7 @@ def test_a_clock_that_was_behind_at_the_loss_lets_nothing_old_in(clock: ManualCl
 
 
 def test_a_clock_that_was_ahead_at_the_loss_keeps_nobody_out(clock: ManualClock) -> None:
-    """A host whose clock says local time at boot: set right, it takes what is signed since."""
+    """If the clock was ahead at the loss, marks signed since are still accepted."""
     clock.set_wall(NOW + 7200)
     memory = ReplayMemory(clock)
     clock.advance(30)
@@ -179,7 +179,7 @@ def test_a_clock_that_was_ahead_at_the_loss_keeps_nobody_out(clock: ManualClock)
 
 
 def test_an_accepted_push_fixes_the_date_of_a_loss(clock: ManualClock) -> None:
-    """Then the clock is right, and setting it back later lets nothing in that was refused."""
+    """After an accepted push, setting the clock back lets no refused mark in."""
     memory = ReplayMemory(clock)
     clock.advance(10)
     memory.remember(mark(1, NOW + 10), "one", "a")
@@ -189,7 +189,7 @@ def test_an_accepted_push_fixes_the_date_of_a_loss(clock: ManualClock) -> None:
 
 
 def test_what_is_resumed_lowers_no_horizon(clock: ManualClock) -> None:
-    """An earlier process's horizon joins this one's own; the later date counts."""
+    """Of several horizons the latest date counts."""
     memory = known(clock)
     memory.resume(Horizon(NOW - 50))
     memory.resume(Horizon(NOW - 80))
@@ -201,7 +201,7 @@ def test_what_is_resumed_lowers_no_horizon(clock: ManualClock) -> None:
 
 
 def test_a_mark_is_known_by_its_digest(clock: ManualClock) -> None:
-    """Whatever date it is shown with: a known offer is never new."""
+    """A mark is recognised by its digest, whatever its date is."""
     memory = known(clock)
     memory.remember(mark(1), "one", "a")
     assert memory.recall(ReplayMark(mark(1).digest, NOW - 700)) == "one"

@@ -1,4 +1,4 @@
-"""agent/sources/throttle.py: pushes a second, and how fast anybody may guess."""
+"""agent/sources/throttle.py: limits on pushes and on failed attempts in a second."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agent.sources.throttle import FailurePace, Throttle, TooMany
 
 
 def pushes(throttle: Throttle, name: str, now: float) -> int:
-    """How many pushes are let through until one is not."""
+    """The number of pushes that pass until one is refused."""
     for count in range(10_000):
         try:
             throttle.take(name, now)
@@ -23,7 +23,7 @@ def pushes(throttle: Throttle, name: str, now: float) -> int:
 
 
 def test_each_credential_has_its_rate() -> None:
-    """A burst of as many as a second's rate, then one for each part of a second."""
+    """Each credential has a burst of one second's rate, which then refills continuously."""
     throttle = Throttle(Rate(per_credential=16, total=200), 100.0)
     assert pushes(throttle, "a", 100.0) == 16
     assert pushes(throttle, "b", 100.0) == 16
@@ -32,7 +32,7 @@ def test_each_credential_has_its_rate() -> None:
 
 
 def test_the_host_has_its_rate() -> None:
-    """Many credentials together get no more than the host's; nobody's own allowance is spent."""
+    """All credentials together are limited; a refusal for that spends no credential's own rate."""
     throttle = Throttle(Rate(per_credential=20, total=30), 0.0)
     assert [pushes(throttle, name, 0.0) for name in "abc"] == [20, 10, 0]
     assert pushes(throttle, "c", 10.0) == 20
@@ -40,7 +40,7 @@ def test_the_host_has_its_rate() -> None:
 
 @pytest.mark.parametrize(("rate", "words"), [(Rate(2, 9), "credentials"), (Rate(9, 2), "host")])
 def test_how_long_to_wait_is_honest(rate: Rate, words: str) -> None:
-    """A client that waits as long as the answer says gets through; a moment earlier it does not."""
+    """A push passes after the wait that the error says, and not before."""
     throttle = Throttle(rate, 0.0)
     pushes(throttle, "a", 0.0)
     with pytest.raises(TooMany, match=words) as caught:
@@ -53,7 +53,7 @@ def test_how_long_to_wait_is_honest(rate: Rate, words: str) -> None:
 
 @given(st.lists(st.floats(0, 3), max_size=40), st.integers(1, 20))
 def test_never_more_than_the_rate(steps: list[float], rate: int) -> None:
-    """In any time, at most the burst and the rate's worth of it."""
+    """At any time, at most the burst and the rate times the elapsed time has passed."""
     throttle, now, taken = Throttle(Rate(rate, 1000), 0.0), 0.0, 0
     for step in steps:
         now += step
@@ -62,14 +62,14 @@ def test_never_more_than_the_rate(steps: list[float], rate: int) -> None:
 
 
 def test_a_bucket_fills_to_its_burst() -> None:
-    """And no further, however long nobody came."""
+    """A bucket fills to its burst and not beyond."""
     bucket = Bucket.full(2.0, 5.0, 0.0)
     assert bucket.wait(1_000.0) == 0.0
     assert bucket.tokens == 5.0
 
 
 def failures(pace: FailurePace, kind: tuple[str, str], now: float) -> int:
-    """How many failures are let happen until an attempt is refused before it is looked at."""
+    """The number of failures that are counted until an attempt is refused."""
     for count in range(1000):
         try:
             pace.check(kind, now)
@@ -80,7 +80,7 @@ def failures(pace: FailurePace, kind: tuple[str, str], now: float) -> int:
 
 
 def test_failures_of_one_kind_are_refused_after_a_burst() -> None:
-    """The first ten are looked at, then one a second; another kind has ten of its own."""
+    """Ten failures of one kind are let through, then one a second; other kinds have their own."""
     pace = FailurePace()
     assert failures(pace, ("10.0.0.1", "AKIA1"), 0.0) == LIMITS.failures_burst
     assert failures(pace, ("10.0.0.1", "AKIA1"), 0.5) == 0
@@ -91,7 +91,7 @@ def test_failures_of_one_kind_are_refused_after_a_burst() -> None:
 
 
 def test_attempts_in_debt_make_the_debt_no_deeper() -> None:
-    """After a flood, a client that waits a second is served again."""
+    """Refused attempts do not extend the wait."""
     pace = FailurePace()
     failures(pace, ("10.0.0.1", ""), 0.0)
     for _ in range(1000):

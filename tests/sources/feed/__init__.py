@@ -1,1 +1,1 @@
-"""The source socket: its lines, who may speak there, what is asked, and what becomes of offers."""
+"""The source socket: its lines, its users, its questions, and what becomes of offers."""

@@ -1,4 +1,4 @@
-"""A house whose source is a fleet's connector, which a test plays."""
+"""A house whose source is a fleet's connector, played by the test."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FleetHouse(House):
         super().__init__(folder, keys)
         (folder / "host.key").write_text(HOST.dump())
         (folder / "host.cert").write_text("the certificate\n")
-        # As after a restart with a journal: nothing was forgotten that a mark could be.
+        # As after a restart with a journal: no mark has been lost.
         self.memory.resume(Horizon())
         issuers = (str(ISSUER.public), str(NEXT.public))
         where = Fleet(
@@ -42,7 +42,7 @@ class FleetHouse(House):
         self.fleet = FleetRole(self.context, intake, Voice(where), "1.2.3")
 
     async def join(self) -> Peer:
-        """The connector, on the bus."""
+        """A connector that is on the bus."""
         self.feed._roles = {"fleet": self.fleet}
         peer = await self.connect()
         peer.say(Hello("fleet"), Health(True))
@@ -51,7 +51,7 @@ class FleetHouse(House):
         return peer
 
     async def tell(self, peer: Peer, envelope: bytes) -> Any:
-        """What the daemon answers to a message, its signature verified."""
+        """The daemon's answer to a message, with its signature verified."""
         peer.say(Deliver(7, envelope))
         heard = await peer.hear()
         assert heard["reply"] == 7
@@ -64,7 +64,7 @@ class FleetHouse(House):
 def at_fleet(
     tmp_path: Path, course: Callable[[FleetHouse, Peer], Awaitable[Any]], **more: Any
 ) -> None:
-    """Run a course of events with a connector that is attached."""
+    """Run a course of events with an attached connector."""
 
     async def run() -> None:
         at = FleetHouse(tmp_path, **more)

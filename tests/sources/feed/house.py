@@ -1,4 +1,4 @@
-"""The daemon's side of the source socket in this process: server, role, intake, table, lookups."""
+"""The daemon's side of the source socket: server, role, intake, table and lookups."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ PATIENCE = 30.0
 
 
 class Peer:
-    """A source: it says lines, and hears what it is asked."""
+    """A source that sends lines and reads the questions."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self.writer = writer
 
     def say(self, *messages: FromSource) -> None:
-        """Say these."""
+        """Send these messages."""
         for message in messages:
             self.writer.write(encode(message))
 
     async def hear(self) -> dict[str, Any]:
-        """The next line; fails when there is none."""
+        """The next line as an object; fails if the connection was closed."""
         line = await asyncio.wait_for(self._reader.readline(), PATIENCE)
         assert line, "the connection was closed"
         heard = json.loads(line)
@@ -55,7 +55,7 @@ class Peer:
         return heard
 
     async def is_closed(self) -> bool:
-        """Wait for the end; whether it comes without a word."""
+        """Wait for the end of the connection; whether it ends without further data."""
         try:
             return await asyncio.wait_for(self._reader.read(), PATIENCE) == b""
         except ConnectionResetError:
@@ -63,7 +63,7 @@ class Peer:
 
 
 class House:
-    """All that a source has to do with."""
+    """All parts of the daemon that a source is connected with."""
 
     def __init__(self, folder: Path, keys: Optional[Keys] = None) -> None:
         self.clock = ManualClock()
@@ -93,7 +93,7 @@ class House:
         return [each for each in self.records if each["event"] == "push"]
 
     def start(self) -> None:
-        """Listen."""
+        """Listen on both sockets."""
         self.feed = FeedServer({"ec2": self.role}, lambda _: self.allowed, self.hello_seconds)
         for name, server in (("source", self.feed), ("lookup", self.lookups)):
             listener = socket.socket(socket.AF_UNIX)
@@ -101,11 +101,11 @@ class House:
             server.start(listener)
 
     async def connect(self) -> Peer:
-        """Somebody who has not said anything yet."""
+        """A connection that has not sent anything yet."""
         return Peer(*await asyncio.open_unix_connection(self.paths["source"]))
 
     async def attach(self) -> Peer:
-        """A source that is well."""
+        """A source that has reported to be well."""
         peer = await self.connect()
         peer.say(Hello("ec2"), Health(True))
         while self.role.describe()["Problem"] is not None:
@@ -113,7 +113,7 @@ class House:
         return peer
 
     async def look_up(self, line: str) -> bytes:
-        """What sshd's helper is answered."""
+        """The answer that sshd's helper gets."""
         reader, writer = await asyncio.open_unix_connection(self.paths["lookup"])
         writer.write(line.encode())
         try:
@@ -124,7 +124,7 @@ class House:
             writer.close()
 
     def offered(self, number: int = 1, **more: Any) -> Offered:
-        """A key that lives for a minute from now; it differs with the number."""
+        """An offer of a key that lives for a minute; `number` selects the key."""
         fields: dict[str, Any] = {
             "os_user": "alice",
             "instance": INSTANCE_ID,
@@ -138,7 +138,7 @@ class House:
         return Offered(**{**fields, **more})
 
     async def offer(self, peer: Peer, *offers: Offered, line: str = "alice\n") -> bytes:
-        """A lookup, to which the source answers with these offers; what sshd is answered."""
+        """Look up a user, answer with these offers, and return what sshd's helper gets."""
         looking = asyncio.ensure_future(self.look_up(line))
         asked = await peer.hear()
         peer.say(Answer(asked["ask"], offers))
@@ -147,7 +147,7 @@ class House:
 
 @asynccontextmanager
 async def house(folder: Path, **settings: Any) -> AsyncIterator[House]:
-    """A house that is open inside the block. `settings` are attributes of it, set beforehand."""
+    """A running house. `settings` are attributes of it that are set before the start."""
     made = House(folder, settings.pop("keys", None))
     for name, value in settings.items():
         setattr(made, name, value)

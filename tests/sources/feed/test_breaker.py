@@ -1,4 +1,4 @@
-"""The breaker: a run of failures opens it, one attempt after a rest decides, each is told once."""
+"""The breaker: failures in a row open it, and one attempt after a rest decides."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.parts.clock import ManualClock
 
 
 def broken(clock: ManualClock, said: list[str]) -> Breaker:
-    """One that has just opened."""
+    """A breaker that has just opened."""
     breaker = Breaker(clock, said.append)
     for number in range(LIMITS.pull_failures):
         assert breaker.admits()
@@ -17,7 +17,7 @@ def broken(clock: ManualClock, said: list[str]) -> Breaker:
 
 
 def test_a_run_of_failures_opens_it_and_is_told_once() -> None:
-    """With the last of the reasons, and nothing is tried until its rest is over."""
+    """Failures in a row open the breaker, which is logged once with the last reason."""
     said: list[str] = []
     clock = ManualClock()
     breaker = broken(clock, said)
@@ -32,7 +32,7 @@ def test_a_run_of_failures_opens_it_and_is_told_once() -> None:
 
 
 def test_a_success_between_failures_begins_anew() -> None:
-    """Only failures in a row count."""
+    """A success resets the count of failures."""
     said: list[str] = []
     breaker = Breaker(ManualClock(), said.append)
     for _ in range(3):
@@ -44,7 +44,7 @@ def test_a_success_between_failures_begins_anew() -> None:
 
 
 def test_one_attempt_after_the_rest_decides() -> None:
-    """While that one is on its way there is no other; its success is told."""
+    """After the rest a single attempt is admitted, and its success closes the breaker."""
     said: list[str] = []
     clock = ManualClock()
     breaker = broken(clock, said)
@@ -59,7 +59,7 @@ def test_one_attempt_after_the_rest_decides() -> None:
 
 
 def test_each_rest_is_twice_as_long_up_to_a_minute() -> None:
-    """A source that is away for hours costs one lookup its half second each minute."""
+    """Each rest is twice as long as the one before, up to a minute."""
     clock = ManualClock()
     breaker, rests = broken(clock, []), []
     for _ in range(8):
@@ -73,7 +73,7 @@ def test_each_rest_is_twice_as_long_up_to_a_minute() -> None:
 
 
 def test_another_source_begins_with_a_closed_one() -> None:
-    """What the one before it did is not held against it, and nobody is told."""
+    """A new source starts with a closed breaker, without a log line."""
     said: list[str] = []
     breaker = broken(ManualClock(), said)
     breaker.reset()

@@ -1,4 +1,4 @@
-"""What the daemon does with a fleet's messages: it verifies, decides and signs."""
+"""The daemon verifies, decides and answers a fleet's messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.sources.feed.house import Peer
 
 
 def test_a_lease_is_live_when_it_is_acknowledged(tmp_path: Path) -> None:
-    """The next lookup has it; the answer says until when; the audit, who signed and who pushed."""
+    """An acknowledged lease is live, and the audit names the issuer and the principal."""
 
     async def course(at: FleetHouse, peer: Peer) -> None:
         answer = await at.tell(peer, LEASE.seal(ISSUER))
@@ -35,7 +35,7 @@ def test_a_lease_is_live_when_it_is_acknowledged(tmp_path: Path) -> None:
 
 
 def test_either_of_two_issuers_is_taken(tmp_path: Path) -> None:
-    """Keys rotate with two at a time."""
+    """Leases of both configured issuers are accepted."""
 
     async def course(at: FleetHouse, peer: Peer) -> None:
         made = lease(issuer=NEXT.public, mark=None)
@@ -59,7 +59,7 @@ def test_either_of_two_issuers_is_taken(tmp_path: Path) -> None:
     ids=["stranger", "issuer-named", "user", "lifetime", "answer", "host", "inquiry"],
 )
 def test_what_no_issuer_signed_is_refused(tmp_path: Path, forged: bytes) -> None:
-    """A stranger's lease, a changed one, another kind of document: nothing is live, in words."""
+    """A forged, altered or different document is refused, and no lease becomes live."""
 
     async def course(at: FleetHouse, peer: Peer) -> None:
         answer = await at.tell(peer, forged)
@@ -73,7 +73,7 @@ def test_what_no_issuer_signed_is_refused(tmp_path: Path, forged: bytes) -> None
 
 
 def test_another_hosts_lease_is_refused(tmp_path: Path) -> None:
-    """Whatever the subject was that it came on."""
+    """A lease for another host is refused."""
 
     async def course(at: FleetHouse, peer: Peer) -> None:
         answer = await at.tell(peer, lease(host="i-00000000000000009").seal(ISSUER))
@@ -84,7 +84,7 @@ def test_another_hosts_lease_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("apart", [-5.0, 0.0, 5.0])
 def test_clocks_up_to_five_seconds_apart_work(tmp_path: Path, apart: float) -> None:
-    """The key lives from its receipt, and never beyond the end that was signed."""
+    """With clocks up to 5 s apart a lease is accepted, and never outlives its signed end."""
 
     async def course(at: FleetHouse, peer: Peer) -> None:
         at.clock.set_wall(NOW + apart)
@@ -97,7 +97,7 @@ def test_clocks_up_to_five_seconds_apart_work(tmp_path: Path, apart: float) -> N
 
 @pytest.mark.parametrize("apart", [-5.1, 6.1, -60, 61, 3600])
 def test_clocks_further_apart_are_refused_in_words(tmp_path: Path, apart: float) -> None:
-    """By how much, and what to do."""
+    """With clocks further apart a lease is refused with a message that mentions NTP."""
 
     async def course(at: FleetHouse, peer: Peer) -> None:
         at.clock.set_wall(NOW + apart)
@@ -109,7 +109,7 @@ def test_clocks_further_apart_are_refused_in_words(tmp_path: Path, apart: float)
 
 
 def test_a_key_lives_by_the_boot_clock(tmp_path: Path) -> None:
-    """Setting the wall clock after its receipt makes it live no longer and no shorter."""
+    """Setting the wall clock does not change the life of an accepted lease."""
 
     async def course(at: FleetHouse, peer: Peer) -> None:
         await at.tell(peer, LEASE.seal(ISSUER))
@@ -123,7 +123,7 @@ def test_a_key_lives_by_the_boot_clock(tmp_path: Path) -> None:
 
 
 def test_a_lease_sent_again_prolongs_nothing(tmp_path: Path) -> None:
-    """The very same bytes: acknowledged as before, without an end; and too old, refused."""
+    """A lease sent again is acknowledged without an end and not prolonged; later it is refused."""
 
     async def course(at: FleetHouse, peer: Peer) -> None:
         sealed = LEASE.seal(ISSUER)
@@ -141,7 +141,7 @@ def test_a_lease_sent_again_prolongs_nothing(tmp_path: Path) -> None:
 
 
 def test_a_request_by_another_gateway_is_recognised_by_its_mark(tmp_path: Path) -> None:
-    """Another lease, another issuer, the same pusher's request: the first one's id, no new life."""
+    """The same request through another gateway gets the first request id and no new lease."""
 
     async def course(at: FleetHouse, peer: Peer) -> None:
         await at.tell(peer, LEASE.seal(ISSUER))
@@ -161,7 +161,7 @@ def test_a_request_by_another_gateway_is_recognised_by_its_mark(tmp_path: Path) 
 
 
 def test_a_lease_without_a_mark_is_recognised_by_its_nonce(tmp_path: Path) -> None:
-    """It is the lease itself then that must not count twice; another nonce is another push."""
+    """Without a mark a lease is recognised by its nonce; another nonce is another push."""
 
     async def course(at: FleetHouse, peer: Peer) -> None:
         made = lease(mark=None)
@@ -175,7 +175,7 @@ def test_a_lease_without_a_mark_is_recognised_by_its_nonce(tmp_path: Path) -> No
 
 
 def test_the_hosts_own_rules_are_tighter(tmp_path: Path) -> None:
-    """Its lifetime, its denied users, its zone: an issuer cannot widen them."""
+    """An issuer cannot widen the host's lifetime, uses, denied users or zone."""
 
     async def course(at: FleetHouse, peer: Peer) -> None:
         await at.tell(peer, LEASE.seal(ISSUER))
@@ -192,7 +192,7 @@ def test_the_hosts_own_rules_are_tighter(tmp_path: Path) -> None:
 
 
 def test_a_credentials_conditions_hold_on_the_host(tmp_path: Path) -> None:
-    """Options, the pinned source and the shorter lifetime come with the lease."""
+    """A lease's options and pinned source are applied in the line for sshd."""
 
     async def course(at: FleetHouse, peer: Peer) -> None:
         conditions = KeyPolicy(30, None, True, ("restrict", "pty"))
@@ -205,7 +205,7 @@ def test_a_credentials_conditions_hold_on_the_host(tmp_path: Path) -> None:
 
 
 def test_a_full_table_is_told_with_the_time_to_wait(tmp_path: Path) -> None:
-    """The host's own refusal goes back signed."""
+    """A full table is reported in a signed refusal with the time to wait."""
 
     async def course(at: FleetHouse, peer: Peer) -> None:
         await at.tell(peer, LEASE.seal(ISSUER))
@@ -218,7 +218,7 @@ def test_a_full_table_is_told_with_the_time_to_wait(tmp_path: Path) -> None:
 
 
 def test_a_request_id_is_a_uuid(tmp_path: Path) -> None:
-    """It becomes the comment of sshd's line: an issuer cannot write anything else there."""
+    """A lease whose request id is not a UUID is refused, since it becomes part of sshd's line."""
 
     async def course(at: FleetHouse, peer: Peer) -> None:
         for words in ("x", 'a" command="id', LEASE.request_id.replace("-", "")):

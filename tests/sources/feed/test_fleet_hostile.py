@@ -1,4 +1,4 @@
-"""What a connector, or a bus, that was taken over can say to the daemon, and what it cannot do."""
+"""A hostile connector or bus cannot do more than the daemon's rules allow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.sources.feed.house import Peer
 
 
 def test_an_issuer_is_told_who_the_host_is(tmp_path: Path) -> None:
-    """Signed by the host: version, zone, addresses of the connector, and sshd's own keys."""
+    """An inquiry gets a signed description of the host: version, zone, addresses, host keys."""
     key = make_key(tmp_path, "ssh_host_ed25519_key")
     (tmp_path / "ssh_host_bad_key.pub").write_text("ssh-rsa AAAA\n")
 
@@ -47,7 +47,7 @@ def test_an_issuer_is_told_who_the_host_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", [["localhost"], ["192.0.2.1%eth0"], ["192.0.2.1 "], ["::01"]])
 def test_an_address_that_is_none_ends_the_connection(tmp_path: Path, wrong: list[str]) -> None:
-    """A compromised connector can change only the addresses that clients see."""
+    """A malformed address from the connector ends the connection."""
 
     async def course(_: FleetHouse, peer: Peer) -> None:
         peer.say(Addresses(wrong))
@@ -57,7 +57,7 @@ def test_an_address_that_is_none_ends_the_connection(tmp_path: Path, wrong: list
 
 
 def test_what_is_no_document_gets_no_answer(tmp_path: Path) -> None:
-    """Nothing in it could be answered; the next message is."""
+    """A message that is no document gets no answer, and the next message is handled."""
 
     async def course(at: FleetHouse, peer: Peer) -> None:
         for garbage in (b"{}", b"[]", b"\xff", b"x" * 20_000, b"{" * 10_000):
@@ -69,7 +69,7 @@ def test_what_is_no_document_gets_no_answer(tmp_path: Path) -> None:
 
 
 def test_a_renewed_certificate_is_shown_from_then_on(tmp_path: Path) -> None:
-    """Without a restart; when it is gone, the one of before is shown."""
+    """A renewed certificate is used without a restart, and kept if its file is gone."""
 
     async def course(_: FleetHouse, peer: Peer) -> None:
         (tmp_path / "host.cert").write_text("another certificate\n")
@@ -85,7 +85,7 @@ def test_a_renewed_certificate_is_shown_from_then_on(tmp_path: Path) -> None:
 
 
 def test_a_key_that_cannot_be_read_is_a_problem_that_is_told(tmp_path: Path) -> None:
-    """Both files are named, and what makes them."""
+    """An unreadable key or certificate is reported with the command that makes it."""
     with pytest.raises(Problems) as caught:
         Voice(Fleet((), (), key=str(tmp_path / "k"), certificate=str(tmp_path / "c")))
     text = " ".join(caught.value.problems)
@@ -97,7 +97,7 @@ def test_a_key_that_cannot_be_read_is_a_problem_that_is_told(tmp_path: Path) -> 
 @settings(deadline=None, max_examples=300)
 @given(st.data())
 def test_no_change_of_a_lease_is_taken(data: Any) -> None:
-    """Any byte changed, any piece cut out, doubled or inserted: it is no lease any more."""
+    """A lease with bytes changed, removed or inserted is refused."""
     sealed = LEASE.seal(ISSUER)
     place = data.draw(st.integers(0, len(sealed) - 1))
     length = data.draw(st.integers(0, 20))
@@ -110,7 +110,7 @@ def test_no_change_of_a_lease_is_taken(data: Any) -> None:
 
 
 def test_a_line_for_the_daemon_is_refused_from_a_connector(tmp_path: Path) -> None:
-    """It may not answer questions of EC2's source, nor say hello twice."""
+    """A connector that says hello twice is disconnected."""
 
     async def course(_: FleetHouse, peer: Peer) -> None:
         peer.writer.write(encode(Hello("fleet")))

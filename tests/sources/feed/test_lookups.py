@@ -1,4 +1,4 @@
-"""Lookups and the source: who waits for it, who never does, and for how long."""
+"""Lookups and the source: which lookups wait for it, and for how long."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OTHER = "SHA256:" + "A" * 43
 
 
 def test_a_lookup_that_finds_a_live_key_asks_nobody(tmp_path: Path) -> None:
-    """All of the user's keys, or the one that sshd names: the table alone answers."""
+    """A lookup whose key is in the table is answered without a question to the source."""
 
     async def course(at: House) -> None:
         peer = await at.attach()
@@ -41,7 +41,7 @@ def test_a_lookup_that_finds_a_live_key_asks_nobody(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["-x", "..", "a/b", "änne", "a" * 33, "DOM\\user", "1"])
 def test_no_name_is_asked_for_that_nobody_can_push_for(tmp_path: Path, name: str) -> None:
-    """It would become part of a path; and the next name is asked for as question 1."""
+    """A name that no push can have is not asked for."""
 
     async def course(at: House) -> None:
         peer = await at.attach()
@@ -56,7 +56,7 @@ def test_no_name_is_asked_for_that_nobody_can_push_for(tmp_path: Path, name: str
 
 
 def test_without_a_source_nobody_waits(tmp_path: Path) -> None:
-    """None attached, one that is not well, and one that has gone."""
+    """Lookups do not wait without a source, with one that is not well, or after it has gone."""
 
     async def course(at: House) -> None:
         assert at.role.ask("alice", None) is None
@@ -79,7 +79,7 @@ def test_without_a_source_nobody_waits(tmp_path: Path) -> None:
 
 
 def test_many_lookups_of_one_user_are_few_questions(tmp_path: Path) -> None:
-    """Twelve logins at once: one question, and one more for those who came after it was sent."""
+    """Twelve lookups of one user at once become two questions."""
 
     async def course(at: House) -> None:
         peer = await at.attach()
@@ -102,7 +102,7 @@ def test_many_lookups_of_one_user_are_few_questions(tmp_path: Path) -> None:
 def test_a_source_that_is_silent_costs_half_a_second_and_then_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Five lookups wait in vain, with one line in the log; no other waits until it answers."""
+    """Lookups stop waiting for a silent source after a few failures, until it answers again."""
 
     async def course(at: House) -> None:
         peer = await at.attach()
@@ -128,7 +128,7 @@ def test_a_source_that_is_silent_costs_half_a_second_and_then_nothing(
 
 
 def test_an_answer_that_comes_too_late_is_a_lease_all_the_same(tmp_path: Path) -> None:
-    """ssh's next attempt finds it, without waiting."""
+    """An answer after the lookup has ended still becomes a lease."""
 
     async def course(at: House) -> None:
         peer = await at.attach()
@@ -143,7 +143,7 @@ def test_an_answer_that_comes_too_late_is_a_lease_all_the_same(tmp_path: Path) -
 
 
 def test_a_helper_that_has_gone_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Its connection ends with its second, and its place among those who wait is free."""
+    """A helper that disconnects no longer counts as waiting."""
 
     async def course(at: House) -> None:
         peer = await at.attach()
@@ -164,8 +164,8 @@ def test_a_helper_that_has_gone_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_a_crowd_that_waits_keeps_no_other_lookup_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As many as may wait do; a lookup that has its key in the table is answered among them."""
-    # On a slow machine the crowd would be sent away before it is complete.
+    """While many lookups wait, one whose key is in the table is answered."""
+    # On a slow machine the first lookups would time out before the last ones have begun.
     monkeypatch.setattr(ec2, "Questions", partial(Questions, seconds=90.0))
     monkeypatch.setattr(server, "LIMITS", replace(LIMITS, lookup_seconds=90.0))
 
@@ -187,7 +187,7 @@ def test_a_crowd_that_waits_keeps_no_other_lookup_out(
 
 
 def test_what_was_asked_is_counted(tmp_path: Path) -> None:
-    """Answered, failed and not asked, for the metrics."""
+    """Answered and failed questions are counted for the metrics."""
 
     async def course(at: House) -> None:
         peer = await at.attach()

@@ -1,4 +1,4 @@
-"""The lines of the source socket: each is read back as it was said, and nothing else is read."""
+"""The lines of the source socket: each is read back as written, and nothing else is read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SAID = [
 
 @pytest.mark.parametrize("message", SAID, ids=repr)
 def test_what_a_source_says_is_read_back(message: Any) -> None:
-    """Every message, with everything in it and with nothing that may be left out."""
+    """Every message of a source is read back, with and without its optional members."""
     line = encode(message)
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
@@ -47,12 +47,12 @@ def test_what_a_source_says_is_read_back(message: Any) -> None:
 
 @pytest.mark.parametrize("message", [Ask(1, "alice", None), Ask(2, "a", "MD5:x"), Reply(3, b"x")])
 def test_what_the_daemon_says_is_read_back(message: Any) -> None:
-    """A question with a fingerprint and without, and a fleet's reply."""
+    """Every message of the daemon is read back."""
     assert from_daemon(encode(message)) == message
 
 
 def changed(**changes: Any) -> bytes:
-    """The line of a good offer with members changed; one that is `...` is left out."""
+    """The line of a valid offer with these changes; a member that is `...` is left out."""
     document = json.loads(encode(Answer(1, [OFFERED], [])))
     offer = {**document["offers"][0], **changes}
     document["offers"] = [{name: value for name, value in offer.items() if value is not ...}]
@@ -73,7 +73,7 @@ def changed(**changes: Any) -> bytes:
     ],
 )  # fmt: skip
 def test_an_offer_of_any_other_form_is_refused(changes: dict[str, Any], reason: str) -> None:
-    """A member too many, too few, of another type or out of bounds: nothing of it is taken."""
+    """An offer with a missing, unknown, mistyped or out-of-range member is refused."""
     assert from_source(changed()) == Answer(1, [OFFERED], [])
     with pytest.raises(Violation, match=reason):
         from_source(changed(**changes))
@@ -108,7 +108,7 @@ def test_an_offer_of_any_other_form_is_refused(changes: dict[str, Any], reason: 
     ],
 )  # fmt: skip
 def test_what_is_no_message_of_a_source_is_refused(line: bytes) -> None:
-    """Not JSON, not an object, not a line; a name twice; what only the daemon says."""
+    """A line that is no message of a source is refused."""
     with pytest.raises(Violation):
         from_source(line)
 
@@ -123,13 +123,13 @@ def test_what_is_no_message_of_a_source_is_refused(line: bytes) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_message_of_the_daemon_is_refused(line: bytes) -> None:
-    """The source is as strict."""
+    """A source refuses a line that is no message of the daemon."""
     with pytest.raises(Violation):
         from_daemon(line)
 
 
 def test_a_line_has_a_bound() -> None:
-    """Longer ones are neither said nor read, however they are nested."""
+    """A line above the maximal length is neither written nor read."""
     with pytest.raises(Violation, match="the most"):
         encode(Deliver(1, b"x" * MAX_BYTES))
     line = encode(Health(False, "x" * 60_000))
@@ -142,7 +142,7 @@ def test_a_line_has_a_bound() -> None:
 
 @given(st.binary(max_size=200))
 def test_no_bytes_raise_anything_else(line: bytes) -> None:
-    """Whatever comes is a message or a violation."""
+    """Any bytes are read as a message or raise Violation."""
     for parse in (from_source, from_daemon):
         try:
             parse(line + b"\n")
@@ -163,7 +163,7 @@ JSON = st.recursive(
     )
 )
 def test_no_json_raises_anything_else(document: dict[str, Any]) -> None:
-    """With the right names and anything at all as their values."""
+    """Any JSON values under the right names are read as a message or raise Violation."""
     try:
         said = from_source(json.dumps(document).encode() + b"\n")
     except Violation:

@@ -1,4 +1,4 @@
-"""What becomes of an offer: a lease like any other, one for each push, none for what is refused."""
+"""Offers: each accepted push becomes one lease, and a refused one becomes none."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def test_an_offer_is_a_lease_and_the_waiting_lookup_gets_it(tmp_path: Path) -> None:
-    """In sshd's line stands an id of our own; the audit knows who pushed, and EC2's id."""
+    """An offer becomes a lease that the waiting lookup gets.
+
+    Its line has a new request id; the audit records that id, EC2's request id and the
+    principal.
+    """
 
     async def course(at: House) -> None:
         peer = await at.attach()
@@ -42,7 +46,7 @@ def test_an_offer_is_a_lease_and_the_waiting_lookup_gets_it(tmp_path: Path) -> N
 
 
 def test_the_hosts_own_lifetime_is_shorter(tmp_path: Path) -> None:
-    """keys.lifetime tightens what EC2 gives."""
+    """keys.lifetime shortens the life of an offered key."""
 
     async def course(at: House) -> None:
         peer = await at.attach()
@@ -55,7 +59,7 @@ def test_the_hosts_own_lifetime_is_shorter(tmp_path: Path) -> None:
 
 
 def test_the_same_push_is_one_lease(tmp_path: Path) -> None:
-    """Fetched again it neither lives longer nor becomes another one; it is recorded once."""
+    """The same offer again neither prolongs the lease, nor adds one, nor is recorded again."""
 
     async def course(at: House) -> None:
         peer = await at.attach()
@@ -73,7 +77,7 @@ def test_the_same_push_is_one_lease(tmp_path: Path) -> None:
 
 
 def test_a_revoked_key_does_not_come_back(tmp_path: Path) -> None:
-    """Though the metadata shows it for its whole minute."""
+    """A revoked key does not come back when its offer is repeated."""
 
     async def course(at: House) -> None:
         peer = await at.attach()
@@ -87,7 +91,7 @@ def test_a_revoked_key_does_not_come_back(tmp_path: Path) -> None:
 
 
 def test_a_key_that_was_used_up_does_not_come_back(tmp_path: Path) -> None:
-    """With `keys.uses: once` a push through EC2's own API is good for one login too."""
+    """With `keys.uses: once` a used key does not come back when its offer is repeated."""
 
     async def course(at: House) -> None:
         peer = await at.attach()
@@ -107,7 +111,7 @@ def test_a_key_that_was_used_up_does_not_come_back(tmp_path: Path) -> None:
 
 
 def test_one_push_is_a_key_for_one_user(tmp_path: Path) -> None:
-    """What is signed does not name the user: shown again as root's it is refused, and told once."""
+    """An offer repeated for another OS user is refused, and recorded once."""
 
     async def course(at: House) -> None:
         peer = await at.attach()
@@ -125,7 +129,7 @@ def test_one_push_is_a_key_for_one_user(tmp_path: Path) -> None:
 
 
 def test_what_was_pushed_before_a_loss_is_not_taken(tmp_path: Path) -> None:
-    """The journal was lost with what it knew of revocations: nothing as old counts as new."""
+    """An offer dated before the loss of the journal is refused."""
 
     async def course(at: House) -> None:
         peer = await at.attach()
@@ -149,7 +153,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_the_hosts_policy_holds_for_offers(tmp_path: Path, what: str) -> None:
-    """A source cannot offer what nobody may push; it is recorded once, however often it comes."""
+    """An offer against the host's policy is refused, and recorded once however often it comes."""
     changes, outcome = REFUSED[what]
 
     async def course(at: House) -> None:
@@ -167,7 +171,7 @@ def test_the_hosts_policy_holds_for_offers(tmp_path: Path, what: str) -> None:
 
 
 def test_nobody_gets_a_key_whom_the_host_denies(tmp_path: Path) -> None:
-    """keys.deny_users holds whatever EC2's own API allows."""
+    """An offer for a user in keys.deny_users is refused."""
 
     async def course(at: House) -> None:
         peer = await at.attach()
@@ -179,7 +183,7 @@ def test_nobody_gets_a_key_whom_the_host_denies(tmp_path: Path) -> None:
 
 
 def test_a_source_offers_for_whom_it_was_asked(tmp_path: Path) -> None:
-    """Nothing of an answer counts that has a key for somebody else in it."""
+    """A source that offers a key for another user is disconnected, and its answer ignored."""
 
     async def course(at: House) -> None:
         peer = await at.attach()
@@ -195,7 +199,7 @@ def test_a_source_offers_for_whom_it_was_asked(tmp_path: Path) -> None:
 
 
 def test_a_full_table_takes_none_and_evicts_none(tmp_path: Path) -> None:
-    """It is taken when it comes again and there is room."""
+    """An offer for a full table is refused, and accepted later when there is room."""
 
     async def course(at: House) -> None:
         peer = await at.attach()
@@ -213,7 +217,7 @@ def test_a_full_table_takes_none_and_evicts_none(tmp_path: Path) -> None:
 
 
 def test_the_seconds_that_an_answer_waits_are_not_given_back(tmp_path: Path) -> None:
-    """While another push has its turn, the time of an offer goes on."""
+    """An offer's lifetime also runs while it waits for its turn."""
 
     async def course(at: House) -> None:
         peer = await at.attach()
@@ -235,7 +239,7 @@ def test_the_seconds_that_an_answer_waits_are_not_given_back(tmp_path: Path) -> 
 
 
 def test_a_date_far_ahead_is_forgotten_in_its_time(tmp_path: Path) -> None:
-    """A source that was taken over could else fill the memory against replay until a restart."""
+    """A mark dated far ahead is forgotten in time, so it cannot fill the memory."""
 
     async def course(at: House) -> None:
         peer = await at.attach()

@@ -1,4 +1,4 @@
-"""What is asked of a source: once for many, never twice for one, and not waited for too long."""
+"""Questions to a source: lookups share them, and wait for a limited time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SOON = 0.05
 
 
 class Asked:
-    """Questions to nobody: what was sent, and whether it was found to hang."""
+    """Questions without a source; it records what was sent, and reports of hanging."""
 
     def __init__(self, seconds: float) -> None:
         self.sent: list[Ask] = []
@@ -36,14 +36,14 @@ class Asked:
     def ask(
         self, os_user: str = "alice", fingerprint: Optional[str] = None
     ) -> asyncio.Future[None]:
-        """Ask, and be let wait."""
+        """Ask, and return the future to wait for."""
         waiting = self.questions.ask(os_user, fingerprint)
         assert waiting is not None
         return waiting
 
 
 def run(course: Callable[[Asked], Awaitable[None]], seconds: float = 30.0) -> None:
-    """Run a course of events in an event loop of its own."""
+    """Run a course of events in a new event loop."""
 
     async def inside() -> None:
         asked = Asked(seconds)
@@ -56,7 +56,7 @@ def run(course: Callable[[Asked], Awaitable[None]], seconds: float = 30.0) -> No
 
 
 def test_a_question_is_sent_and_its_answer_ends_the_wait() -> None:
-    """With the user's name and the fingerprint that sshd asks for."""
+    """A question has the user's name and the fingerprint, and its answer ends the wait."""
 
     async def course(asked: Asked) -> None:
         waiting = asked.ask("alice", "SHA256:x")
@@ -70,7 +70,10 @@ def test_a_question_is_sent_and_its_answer_ends_the_wait() -> None:
 
 
 def test_whoever_comes_later_is_not_given_an_older_answer() -> None:
-    """A key may have been pushed since that was made. All who come meanwhile share one question."""
+    """A lookup never gets the answer to a question sent before it.
+
+    Lookups that come while a question is on its way share the next one.
+    """
 
     async def course(asked: Asked) -> None:
         first = asked.ask("alice", "SHA256:x")
@@ -87,7 +90,7 @@ def test_whoever_comes_later_is_not_given_an_older_answer() -> None:
 
 
 def test_users_do_not_wait_for_each_other() -> None:
-    """Each has a question of its own on its way."""
+    """Lookups of different users have separate questions."""
 
     async def course(asked: Asked) -> None:
         alice, bob = asked.ask("alice"), asked.ask("bob")
@@ -99,7 +102,7 @@ def test_users_do_not_wait_for_each_other() -> None:
 
 
 def test_no_lookup_waits_longer_than_its_time() -> None:
-    """Neither for its own question nor for one that it shares; a later answer is still taken."""
+    """A lookup stops waiting at its timeout, while a later answer is still accepted."""
 
     async def course(asked: Asked) -> None:
         await asyncio.wait_for(asked.ask("alice"), 10)
@@ -114,7 +117,7 @@ def test_no_lookup_waits_longer_than_its_time() -> None:
 
 
 def test_only_what_was_asked_can_be_answered() -> None:
-    """Once; and not what another source was asked."""
+    """Only a question that was asked can be answered, and only once."""
 
     async def course(asked: Asked) -> None:
         asked.ask("alice")
@@ -128,7 +131,7 @@ def test_only_what_was_asked_can_be_answered() -> None:
 
 
 def test_a_source_that_goes_lets_everybody_go() -> None:
-    """Who waits for its answer, and who waits to ask."""
+    """When the source disconnects, all lookups stop waiting."""
 
     async def course(asked: Asked) -> None:
         waiting = [asked.ask("alice"), asked.ask("alice"), asked.ask("bob")]
@@ -141,7 +144,7 @@ def test_a_source_that_goes_lets_everybody_go() -> None:
 
 
 def test_the_number_of_those_who_wait_is_bounded() -> None:
-    """A further lookup is answered at once without asking; one that ends makes room."""
+    """The number of waiting lookups is limited; further ones are answered without a question."""
 
     async def course(asked: Asked) -> None:
         waiting = [asked.ask() for _ in range(LIMITS.pull_waiting)]
@@ -155,7 +158,7 @@ def test_the_number_of_those_who_wait_is_bounded() -> None:
 
 
 def test_a_source_owes_so_many_answers_and_no_more() -> None:
-    """Then nothing further is asked, and nobody waits."""
+    """The number of unanswered questions is limited; further lookups do not wait."""
 
     async def course(asked: Asked) -> None:
         for number in range(LIMITS.pull_questions):
@@ -167,7 +170,7 @@ def test_a_source_owes_so_many_answers_and_no_more() -> None:
 
 
 def test_failures_in_a_row_open_the_breaker() -> None:
-    """Time-outs and answers that say so alike; then nobody waits but the one whose turn it is."""
+    """Time-outs and failed answers in a row open the breaker, and a success closes it."""
 
     async def course(asked: Asked) -> None:
         for number in range(1, LIMITS.pull_failures):
@@ -190,7 +193,7 @@ def test_failures_in_a_row_open_the_breaker() -> None:
 
 
 def test_whoever_waited_to_ask_goes_when_the_breaker_opens() -> None:
-    """What was to be asked next is not asked then."""
+    """When the breaker opens, lookups waiting for the next question stop waiting."""
 
     async def course(asked: Asked) -> None:
         for number in range(1, LIMITS.pull_failures):
@@ -206,7 +209,7 @@ def test_whoever_waited_to_ask_goes_when_the_breaker_opens() -> None:
 
 
 def test_a_source_that_never_answers_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told so, once for each answer that it owes for too long."""
+    """A source that does not answer for too long is reported as hanging."""
     limits = type("Shorter", (type(LIMITS),), {"source_answer_seconds": 2 * SOON})()
     monkeypatch.setattr("agent.sources.feed.questions.LIMITS", limits)
 

@@ -26,7 +26,7 @@ from tests.sources.feed.house import House, at_house
 
 
 def test_a_source_says_who_it_is_and_is_asked(tmp_path: Path) -> None:
-    """Not before it has said that it is well, and not after it has said that it is not."""
+    """A source is asked only while its last health report is good."""
 
     async def course(at: House) -> None:
         peer = await at.connect()
@@ -50,7 +50,7 @@ def test_a_source_says_who_it_is_and_is_asked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("role", ["ec2", "fleet"])
 def test_a_role_must_fit_the_user(tmp_path: Path, role: str) -> None:
-    """The kernel says whose process it is: another user's is closed without a word."""
+    """A process whose user does not fit its role is disconnected."""
 
     async def course(at: House) -> None:
         peer = await at.connect()
@@ -63,7 +63,7 @@ def test_a_role_must_fit_the_user(tmp_path: Path, role: str) -> None:
 
 
 def test_each_user_may_be_one_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    """sixtykey-ec2 is ec2, sixtykey-fleet is fleet; root and the daemon's own are both."""
+    """Each service user may have its own role; root and the daemon's user may have both."""
     names = {7: "sixtykey-ec2", 8: "sixtykey-fleet", 9: "sixtykey-lookup", 10: "alice"}
 
     def entry(uid: int) -> object:
@@ -78,7 +78,7 @@ def test_each_user_may_be_one_source(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_role_that_is_not_configured_is_closed(tmp_path: Path) -> None:
-    """This host belongs to no fleet."""
+    """A source with a role that is not configured is disconnected."""
 
     async def course(at: House) -> None:
         peer = await at.connect()
@@ -97,7 +97,7 @@ def test_a_role_that_is_not_configured_is_closed(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_whoever_does_not_say_hello_first_is_closed(tmp_path: Path, line: bytes) -> None:
-    """Whatever else it says."""
+    """A process that does not say hello first is disconnected."""
 
     async def course(at: House) -> None:
         peer = await at.connect()
@@ -123,7 +123,7 @@ BAD_LINES = [
 def test_a_source_that_says_what_it_may_not_is_dropped(
     tmp_path: Path, line: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A second hello, another role's words, an answer to nothing, no message: the log says why."""
+    """A source that sends a line it may not send is disconnected, and the log says why."""
 
     async def course(at: House) -> None:
         peer = await at.attach()
@@ -140,7 +140,7 @@ def test_a_source_that_says_what_it_may_not_is_dropped(
 
 
 def test_a_newer_source_replaces_the_older(tmp_path: Path) -> None:
-    """Nobody waits for the old one's answer, and what it says after that is not heard."""
+    """A new source replaces the old one, for whose answers lookups no longer wait."""
 
     async def course(at: House) -> None:
         old = await at.attach()
@@ -164,7 +164,7 @@ def test_a_newer_source_replaces_the_older(tmp_path: Path) -> None:
 def test_a_flood_of_any_message_leaves_others_their_turns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However much a source has sent: after each message, everybody else is served once."""
+    """The event loop runs others after every message of a source's flood."""
     taken, most = 0, 0
 
     async def course(at: House) -> None:
@@ -190,7 +190,7 @@ def test_a_flood_of_any_message_leaves_others_their_turns(
 
 
 def test_who_says_nothing_is_closed_after_a_while(tmp_path: Path) -> None:
-    """And does not keep others out meanwhile."""
+    """A process that does not complete its hello in time is disconnected."""
 
     async def course(at: House) -> None:
         silent = await at.connect()
@@ -205,7 +205,7 @@ def test_who_says_nothing_is_closed_after_a_while(tmp_path: Path) -> None:
 
 
 def test_a_crowd_of_silent_ones_keeps_no_source_out(tmp_path: Path) -> None:
-    """The oldest that has not said who it is gives way; a live source never does."""
+    """The oldest connection without a hello gives way to a new one; a live source does not."""
 
     async def course(at: House) -> None:
         first = await at.attach()
@@ -223,7 +223,7 @@ def test_a_crowd_of_silent_ones_keeps_no_source_out(tmp_path: Path) -> None:
 
 
 def test_a_source_that_does_not_read_is_dropped(tmp_path: Path) -> None:
-    """What it is told waits in memory only up to a bound."""
+    """A source that does not read is disconnected when its backlog reaches the limit."""
 
     async def course(at: House) -> None:
         peer = await at.attach()
@@ -241,7 +241,7 @@ def test_a_source_that_does_not_read_is_dropped(tmp_path: Path) -> None:
 
 
 def test_a_refusal_is_about_whom_it_was_asked(tmp_path: Path) -> None:
-    """An answer may tell of refusals without any offer; they are recorded for that user."""
+    """A refusal without an offer is recorded for the user of the question."""
 
     async def course(at: House) -> None:
         peer = await at.attach()
@@ -259,7 +259,7 @@ def test_a_refusal_is_about_whom_it_was_asked(tmp_path: Path) -> None:
 
 
 def test_what_is_a_fleets_is_not_ec2s(tmp_path: Path) -> None:
-    """Messages of the other role are refused before anybody looks into them."""
+    """A source that sends a message of another role is disconnected."""
 
     async def course(at: House) -> None:
         peer = await at.attach()

@@ -1,1 +1,1 @@
-"""Keys that EC2's own API pushed: from a real HTTP server, signed and certified by openssl."""
+"""Keys pushed through EC2's own API, from a real HTTP server, signed and certified by openssl."""

@@ -1,4 +1,4 @@
-"""One signer for all tests of a worker: making its keys takes a second."""
+"""One signer for all tests of a pytest worker, because making its keys takes a second."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.sources.metadata.serving import Service, service
 
 @pytest.fixture(scope="session")
 def signer() -> Iterator[Ec2Signer]:
-    """A signer whose own certificates no test changes; further ones have names of their own."""
+    """A signer whose certificates no test changes; tests issue further ones by other names."""
     with work_directory() as folder:
         yield Ec2Signer(folder)
 

@@ -1,4 +1,4 @@
-"""A signer, a metadata service that shows it, and a source that asks there."""
+"""A signer, a metadata service that shows it, and a source that asks that service."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Course = Callable[[Source], Awaitable[Result]]
 
 
 class Service:
-    """The metadata service of one host, a clock moved by hand, and a new source each time."""
+    """The metadata service of one host with a manual clock; each run has a new source."""
 
     def __init__(self, data: MetadataFolder, server: MetadataServer, signer: Ec2Signer) -> None:
         self.data = data
@@ -44,11 +44,11 @@ class Service:
             await asyncio.sleep(0)
 
     def run(self, course: Course[Result], seconds: float = 10.0) -> Result:
-        """The same, in an event loop of its own. `seconds`: for one request."""
+        """Run a course in a new event loop. `seconds` is the timeout of one request."""
         return asyncio.run(self.course(course, seconds))
 
     def ask(self, os_user: str = "alice", fingerprint: Optional[str] = None) -> Found:
-        """What a source that knows nothing answers."""
+        """The answer of a source that knows nothing yet."""
         return self.run(lambda source: source.answer(os_user, fingerprint))
 
     def block(self, key: str, left: float = 60.0, **more: Any) -> bytes:

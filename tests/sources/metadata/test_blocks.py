@@ -1,4 +1,4 @@
-"""The text of key blocks: which are valid, which are not, and that no block hides another."""
+"""The text of key blocks: which blocks are valid, and that a bad one does not hide others."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ OTHER = GOOD.replace(b"1800000060", b"1800000061")
 
 
 def blocks(body: bytes, complete: bool = True) -> list[Block]:
-    """The good ones."""
+    """The valid blocks of a body."""
     return [each for each in read(body, complete) if isinstance(each, Block)]
 
 
 def reasons(body: bytes, complete: bool = True) -> list[str]:
-    """Why the bad ones are bad."""
+    """The reasons for which blocks of a body are rejected."""
     return [each.reason for each in read(body, complete) if isinstance(each, Rejected)]
 
 
 def test_a_block_is_read_whole() -> None:
-    """Every value, the exact bytes that are signed, and the key without its comment."""
+    """A block is read with every value, the exact signed bytes, and the key without comment."""
     (found,) = blocks(GOOD)
     assert found.signed == HEAD + NAMES + KEY.encode() + b" me@here\n"
     assert found.signature == bytes(range(256))
@@ -42,7 +42,7 @@ def test_a_block_is_read_whole() -> None:
 
 
 def test_unknown_lines_are_signed_over_in_their_order() -> None:
-    """EC2 may add lines; the signature is over them as well, and they say nothing to us."""
+    """Unknown lines are part of the signed bytes, and are otherwise ignored."""
     head = b"#Later=1\n" + HEAD + b"#bare\n"
     (found,) = blocks(head + KEY.encode() + b"\n" + SIGNATURE)
     assert found.signed == head + KEY.encode() + b"\n"
@@ -72,7 +72,7 @@ def test_blocks_end_with_an_empty_line_or_with_the_text(end: bytes) -> None:
 
 
 def test_no_text_has_no_blocks() -> None:
-    """Neither has a text of empty lines."""
+    """An empty text, or one of empty lines, has no blocks."""
     assert list(read(b"")) == list(read(b"\n\r\n  \n")) == []
 
 
@@ -98,7 +98,7 @@ BAD = {
 
 @pytest.mark.parametrize("reason", BAD)
 def test_a_bad_block_is_refused_and_the_others_stand(reason: str) -> None:
-    """Before it, after it and on both sides of it, with a reason that names the fault."""
+    """A bad block between valid ones is rejected alone, with a reason that names the fault."""
     body = GOOD + BAD[reason] + OTHER
     assert [each.expires for each in blocks(body)] == [1800000060, 1800000061]
     assert len(reasons(body)) == 1
@@ -107,27 +107,27 @@ def test_a_bad_block_is_refused_and_the_others_stand(reason: str) -> None:
 
 @pytest.mark.parametrize("end", ["0", "-1", "1e9", "1800000060 ", "+1800000060", "", "9" * 13])
 def test_a_timestamp_is_a_plain_number(end: str) -> None:
-    """Spelled in one way, and not zero."""
+    """A timestamp that is zero or not in plain decimal digits is rejected."""
     body = GOOD.replace(b"1800000060", end.encode())
     assert "#Timestamp is not of the right form" in reasons(body)[0]
 
 
 def test_a_block_that_was_cut_off_is_refused_alone() -> None:
-    """A last line without a line feed is refused: more of it may be missing."""
+    """A block whose last line has no line feed is rejected, since it may be cut off."""
     body = GOOD + OTHER.rstrip(b"\n")
     assert [each.expires for each in blocks(body)] == [1800000060]
     assert reasons(body) == ["the block's last line has no line feed: it was cut off"]
 
 
 def test_a_block_without_its_empty_line_does_not_take_the_next_along() -> None:
-    """The one that lacks its end is refused, and the one that follows is read."""
+    """A block without an empty line at its end is rejected, and the next one is read."""
     body = GOOD.rstrip(b"\n") + b"\n" + OTHER
     assert [each.expires for each in blocks(body)] == [1800000061]
     assert reasons(body) == ["the block has no empty line at its end"]
 
 
 def test_lines_in_another_order_are_other_bytes() -> None:
-    """What is signed is the lines as they come, so a changed order cannot verify."""
+    """Header lines in another order give other signed bytes and another digest."""
     first, second = HEAD.splitlines(keepends=True)
     (found,) = blocks(GOOD.replace(HEAD, second + first))
     assert found.signed.startswith(b"#Instance=")
@@ -135,14 +135,14 @@ def test_lines_in_another_order_are_other_bytes() -> None:
 
 
 def test_header_lines_after_the_key_are_refused() -> None:
-    """They would be outside of what is signed, or part of the signature."""
+    """Header lines after the key are rejected."""
     body = HEAD + KEY.encode() + b"\n" + NAMES + SIGNATURE + b"\n" + GOOD
     assert len(blocks(body)) == 1
     assert len(reasons(body)) == 2
 
 
 def test_of_too_long_an_answer_the_part_that_was_read_counts() -> None:
-    """Whole blocks in it stand; the last piece may be half of one, and is refused."""
+    """Of a truncated body the complete blocks are read, and the last piece is rejected."""
     body = GOOD + OTHER + GOOD[:200]
     assert [each.expires for each in blocks(body, complete=False)] == [1800000060, 1800000061]
     assert reasons(body, complete=False) == [
@@ -151,7 +151,7 @@ def test_of_too_long_an_answer_the_part_that_was_read_counts() -> None:
 
 
 def test_no_more_blocks_are_looked_at_than_the_limit_says() -> None:
-    """A megabyte of one-letter lines is not half a million refusals."""
+    """After the limit of blocks, the rest of the body is rejected as one."""
     body = GOOD + b"x\n\n" * LIMITS.metadata_blocks + OTHER
     found = list(read(body))
     assert len(found) == LIMITS.metadata_blocks + 1
@@ -160,7 +160,7 @@ def test_no_more_blocks_are_looked_at_than_the_limit_says() -> None:
 
 
 def test_the_fingerprint_is_the_one_that_sshd_names() -> None:
-    """As ssh-keygen prints it (compared with the daemon's own, which is tested against that)."""
+    """A block's fingerprint equals the daemon's own for the key, and a bad key has none."""
     key = PublicKey.parse(KEY, types=frozenset({"ssh-ed25519"}), rsa_min_bits=2048)
     (found,) = blocks(GOOD)
     assert found.fingerprint == key.fingerprint
@@ -170,7 +170,7 @@ def test_the_fingerprint_is_the_one_that_sshd_names() -> None:
 
 @given(st.lists(st.sampled_from([GOOD, OTHER, *BAD.values(), b"\n", b"#\n", b"x\n"]), max_size=8))
 def test_good_blocks_are_found_among_anything(pieces: list[bytes]) -> None:
-    """As many as were put in, whatever stands between them (and ends with an empty line)."""
+    """Every valid block is found, whatever is between the blocks."""
     body = b"\n\n".join(pieces)
     if not body.endswith(b"\n"):
         body += b"\n"
@@ -179,6 +179,6 @@ def test_good_blocks_are_found_among_anything(pieces: list[bytes]) -> None:
 
 @given(st.binary(max_size=400))
 def test_no_bytes_break_the_reader(body: bytes) -> None:
-    """Any bytes give blocks or refusals, and raise nothing."""
+    """Any bytes give blocks or rejections, and raise nothing."""
     assert all(isinstance(each, (Block, Rejected)) for each in read(body))
     assert blocks(GOOD + b"\n" + body)[0].expires == 1800000060

@@ -1,4 +1,4 @@
-"""The signer's certificates, made by openssl: whose they are, who issued them, what they allow."""
+"""The signer's certificates, made by openssl: their names, issuers and permissions."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from agent.sources.metadata.roots import load as load_roots
 from tests.parts.ec2_signer import AUTHORITY, LEAF, NAME, Ec2Signer, openssl
 from tests.parts.host import tool
 
-# Certificates are made while the tests run; all of them are there in an hour.
+# Certificates are made while the tests run; in an hour all of them are valid.
 NOW = time.time() + 3600.0
 DAY = 86400.0
 
 
 def parsed(signer: Ec2Signer, *names: str) -> list[x509.Certificate]:
-    """Certificates by their names."""
+    """The certificates of these names."""
     return [certificates.parse(signer.pem(name).read_bytes()) for name in names]
 
 
 def path(
     signer: Ec2Signer, *names: str, roots: tuple[str, ...] = ("root",), now: float = NOW
 ) -> list[x509.Certificate]:
-    """What the chain of these certificates is found to be."""
+    """The path that is found for the chain of these certificates."""
     chain = certificates.load(signer.chain(*names))
     return certificates.path(chain, parsed(signer, *roots), NAME, now)
 
 
 def openssl_takes(signer: Ec2Signer, *names: str, roots: tuple[str, ...] = ("root",)) -> bool:
-    """What OpenSSL's own program says of the same chain, as strict as it can be told to be."""
+    """Whether `openssl verify`, in its strictest mode, accepts the same chain."""
     trusted, sent = signer.folder / "trusted.pem", signer.folder / "sent.pem"
     trusted.write_bytes(signer.chain(*roots))
     sent.write_bytes(signer.chain(*(names or ("signer", "intermediate", "cross", "old-root"))))
@@ -54,7 +54,7 @@ def openssl_takes(signer: Ec2Signer, *names: str, roots: tuple[str, ...] = ("roo
 
 
 def test_the_path_ends_at_the_first_configured_root(signer: Ec2Signer) -> None:
-    """The new root or the old one that signed it: whichever is trusted, as far as it is needed."""
+    """The path ends at the first configured root, the new one or the old one that signed it."""
     assert path(signer) == parsed(signer, "signer", "intermediate", "root")
     old = path(signer, roots=("old-root",))
     assert old == parsed(signer, "signer", "intermediate", "cross", "old-root")
@@ -63,7 +63,7 @@ def test_the_path_ends_at_the_first_configured_root(signer: Ec2Signer) -> None:
 
 
 def test_no_other_root_will_do(signer: Ec2Signer) -> None:
-    """No root, a root that issued nothing here, and another root with the same name."""
+    """Without the right root a chain is refused, also with another root of the same name."""
     signer.issue("impostor", "impostor", AUTHORITY, subject="/CN=Root 1")
     for roots in ((), ("impostor",), ("signer",)):
         with pytest.raises(Refused, match="no configured root"):
@@ -72,12 +72,12 @@ def test_no_other_root_will_do(signer: Ec2Signer) -> None:
 
 
 def test_an_administrator_may_trust_less(signer: Ec2Signer) -> None:
-    """The intermediate in place of the root: then nothing else that the root issued is trusted."""
+    """The intermediate may be configured in place of the root."""
     assert path(signer, roots=("intermediate",)) == parsed(signer, "signer", "intermediate")
 
 
 def test_certificates_come_in_the_order_of_their_issuers(signer: Ec2Signer) -> None:
-    """One that is missing or out of place is not searched for."""
+    """A chain with a missing or misplaced certificate is refused."""
     for names in (("signer", "cross", "intermediate"), ("signer", "root"), ("signer", "signer")):
         with pytest.raises(Refused, match="not its issuer's"):
             path(signer, *names)
@@ -86,7 +86,7 @@ def test_certificates_come_in_the_order_of_their_issuers(signer: Ec2Signer) -> N
 
 
 def test_validity_is_that_of_the_moment(signer: Ec2Signer) -> None:
-    """Of each certificate in the path, the root's too."""
+    """Each certificate in the path, including the root, must be valid at the given time."""
     for now in (NOW - DAY, NOW + 31 * DAY):
         with pytest.raises(Refused, match="not valid at this time"):
             path(signer, now=now)
@@ -97,27 +97,27 @@ def test_validity_is_that_of_the_moment(signer: Ec2Signer) -> None:
 
 
 def other_name(signer: Ec2Signer) -> None:
-    """Another region's signer."""
+    """A certificate for the signer of another region."""
     signer.issue_signer("leaf", NAME.replace("us-east-2", "us-east-1"))
 
 
 def other_domain(signer: Ec2Signer) -> None:
-    """The attack published in 2020: the right name, with another domain appended."""
+    """A certificate for the right name in another domain, as in the attack published in 2020."""
     signer.issue_signer("leaf", NAME + ".evil.example")
 
 
 def other_san(signer: Ec2Signer) -> None:
-    """The common name alone is right."""
+    """A certificate with the right common name and another alternative name."""
     signer.issue_signer("leaf", NAME, "www.evil.example")
 
 
 def wildcard(signer: Ec2Signer) -> None:
-    """A wildcard name."""
+    """A certificate with a wildcard name."""
     signer.issue_signer("leaf", NAME, "*." + NAME.partition(".")[2])
 
 
 def two_names(signer: Ec2Signer) -> None:
-    """Two common names, of which one is right."""
+    """A certificate with two common names, of which one is right."""
     signer.issue(
         "leaf", "intermediate", f"{LEAF}\nsubjectAltName=DNS:{NAME}",
         subject=f"/CN=evil.example/CN={NAME}", key="signer",
@@ -125,7 +125,7 @@ def two_names(signer: Ec2Signer) -> None:
 
 
 def changed_leaf(old: str, new: str) -> Callable[[Ec2Signer], None]:
-    """A signer's certificate with other extensions."""
+    """Make a certificate of the signer with this change in its extensions."""
 
     def make(signer: Ec2Signer) -> None:
         extensions = f"{LEAF}\nsubjectAltName=DNS:{NAME}".replace(old, new)
@@ -135,7 +135,7 @@ def changed_leaf(old: str, new: str) -> Callable[[Ec2Signer], None]:
 
 
 def old_algorithm(signer: Ec2Signer) -> None:
-    """SHA-1 signs nothing any more."""
+    """A certificate that is signed with SHA-1."""
     signer.issue(
         "leaf", "intermediate", f"{LEAF}\nsubjectAltName=DNS:{NAME}", subject=f"/CN={NAME}",
         key="signer", options=["-sha1"],
@@ -166,7 +166,7 @@ LEAVES = {
 
 @pytest.mark.parametrize("what", LEAVES)
 def test_a_certificate_that_is_not_the_signers_is_refused(signer: Ec2Signer, what: str) -> None:
-    """One thing is wrong with it at a time; everything else is as it should be."""
+    """A signer's certificate with a single fault is refused."""
     make, reason = LEAVES[what]
     make(signer)
     with pytest.raises(Refused, match=reason):
@@ -185,7 +185,7 @@ AUTHORITIES = {
 
 @pytest.mark.parametrize("what", AUTHORITIES)
 def test_an_authority_must_be_allowed_to_issue(signer: Ec2Signer, what: str) -> None:
-    """An intermediate that may not, or within limits that are not understood here, may not."""
+    """An intermediate that may not issue, or has constraints not supported here, is refused."""
     signer.issue("middle", "root", AUTHORITIES[what], subject="/CN=Middle", key="intermediate")
     signer.issue_signer("leaf", NAME, issuer="middle")
     with pytest.raises(Refused, match="'Middle'"):
@@ -201,7 +201,7 @@ WEAK: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("what", WEAK)
 def test_an_authority_is_held_to_what_the_signer_is(signer: Ec2Signer, what: str) -> None:
-    """Its own certificate is of today's algorithms, and of now, as every one in the path."""
+    """An intermediate with SHA-1, a short key or no validity left is refused."""
     openssl("genrsa", "-out", str(signer.folder / "short.key"), "1024")
     how, reason = WEAK[what]
     more = {"key": "intermediate", **how}
@@ -212,7 +212,7 @@ def test_an_authority_is_held_to_what_the_signer_is(signer: Ec2Signer, what: str
 
 
 def test_a_chain_may_be_limited_in_length(signer: Ec2Signer) -> None:
-    """An authority below one that allows none is refused (here: below the intermediate)."""
+    """An authority below one whose path length allows none is refused."""
     signer.issue("deeper", "intermediate", AUTHORITY, subject="/CN=Deeper", key="old-root")
     signer.issue_signer("leaf", NAME, issuer="deeper")
     with pytest.raises(Refused, match="longer than"):
@@ -223,14 +223,14 @@ def test_a_chain_may_be_limited_in_length(signer: Ec2Signer) -> None:
 
 
 def test_a_chain_is_not_longer_than_any_real_one(signer: Ec2Signer) -> None:
-    """The number of certificates is limited, so that a long chain cannot cost a thousand checks."""
+    """A chain of more than 8 certificates is refused."""
     with pytest.raises(Refused, match="more than 8"):
         certificates.load(signer.chain(*["signer"] * 9))
 
 
 @pytest.mark.parametrize("pem", [b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\n"])
 def test_without_certificates_there_is_no_signer(pem: bytes) -> None:
-    """Whatever else stands in the answer."""
+    """An answer without a certificate is refused."""
     with pytest.raises(Refused, match="no signer's certificate"):
         certificates.load(pem)
 
@@ -238,7 +238,7 @@ def test_without_certificates_there_is_no_signer(pem: bytes) -> None:
 @pytest.mark.filterwarnings("ignore:.*serial number")
 @pytest.mark.parametrize("name", ["signer", "intermediate"])
 def test_a_change_of_any_byte_is_found(signer: Ec2Signer, name: str) -> None:
-    """No byte of a certificate can be changed, in or outside of what is signed."""
+    """A chain in which any byte of a certificate was changed is refused."""
     der = ssl.PEM_cert_to_DER_cert(signer.pem(name).read_text("ascii"))
     roots, files = parsed(signer, "root"), {"signer": b"", "intermediate": b""}
     for position in range(len(der)):
@@ -256,7 +256,7 @@ def test_a_change_of_any_byte_is_found(signer: Ec2Signer, name: str) -> None:
 
 
 def test_openssl_takes_whatever_is_taken_here(signer: Ec2Signer) -> None:
-    """The program is a second opinion: nothing that it refuses passes, in all the cases above."""
+    """Every chain accepted here is accepted by openssl too, in all the cases above."""
     assert openssl_takes(signer)
     for make, _ in LEAVES.values():
         make(signer)
@@ -277,7 +277,7 @@ def test_openssl_takes_whatever_is_taken_here(signer: Ec2Signer) -> None:
 
 
 def test_the_systems_own_roots_are_read() -> None:
-    """What EC2's real chain ends in is among the roots of this host, at the default's path."""
+    """The roots at which EC2's real chain ends are read from the default path."""
     if not Path("/etc/ssl/certs/ca-certificates.crt").exists():
         pytest.skip("this host has no roots: install ca-certificates")
     names = {certificates.common_name(each) for each in load_roots(Ec2().roots)}

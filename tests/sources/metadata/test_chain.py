@@ -1,4 +1,4 @@
-"""Beside a helper that asks the metadata by itself, as AWS's does: each in front of the other."""
+"""Use beside AWS's helper, which asks the metadata itself, in either order."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from tests.sources.metadata.whole import Host, host
 
 
 def ours_first(at: Host, folder: Path) -> Path:
-    """Ours, which runs theirs after itself: `--chain` is made for that."""
+    """Our helper, which runs AWS's after itself with `--chain`."""
     theirs = install_metadata_helper(folder, at.url, at.signer.pem("root"))
     command = f'exec {install_helper(folder)} --chain {shlex.quote(str(theirs))} "$@"'
     return script(folder / "ours-first", command)
 
 
 def theirs_first(at: Host, folder: Path) -> Path:
-    """Theirs, and then ours, by two lines of shell: theirs knows no chaining, and may fail."""
+    """A shell script that runs AWS's helper, which may fail, and then ours."""
     theirs = install_metadata_helper(folder, at.url, at.signer.pem("root"))
     lines = f'{theirs} "$@" || true\nexec {install_helper(folder)} "$@"'
     return script(folder / "theirs-first", lines)
 
 
 def script(path: Path, lines: str) -> Path:
-    """A shell script."""
+    """Make an executable shell script."""
     path.write_text(f"#!/bin/sh\n{lines}\n")
     path.chmod(0o755)
     return path
@@ -46,7 +46,7 @@ ORDERS = {"ours first": ours_first, "theirs first": theirs_first}
 
 @contextmanager
 def site(signer: Ec2Signer, order: str) -> Iterator[tuple[Host, RunningSshd, str]]:
-    """A host whose sshd runs both, and a user of it."""
+    """A host whose sshd runs both helpers, and a user of it."""
     with host(signer) as at, login_user() as user:
         folder = at.folder / "sshd"
         folder.mkdir(mode=0o755)
@@ -56,13 +56,13 @@ def site(signer: Ec2Signer, order: str) -> Iterator[tuple[Host, RunningSshd, str
 
 
 def keys(at: Host) -> tuple[KeyPair, KeyPair]:
-    """A key to push here, and one that EC2's own API pushes."""
+    """A key to push locally, and a key to push through EC2's own API."""
     return make_key(at.folder, "here"), make_key(at.folder, "ec2")
 
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_both_helpers_keys_log_in(signer: Ec2Signer, order: str) -> None:
-    """One pushed here, one that only theirs finds; and the metadata's refusals stop neither."""
+    """Keys of both helpers log in, and a failing metadata service does not stop local keys."""
     with site(signer, order) as (at, sshd, user):
         here, ec2 = keys(at)
         assert push_with_boto3(Target.of(at.daemon), user, here.line).ok
@@ -77,7 +77,7 @@ def test_both_helpers_keys_log_in(signer: Ec2Signer, order: str) -> None:
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_with_sixtykeyd_ec2_both_find_the_same_key(signer: Ec2Signer, order: str) -> None:
-    """sshd is told of it twice, which harms nothing; a revocation here does not bind theirs."""
+    """A key found by both helpers logs in; a revocation here does not affect AWS's helper."""
     with site(signer, order) as (at, sshd, user), RunningEc2(at.daemon):
         _, ec2 = keys(at)
         at.data.set_keys(user, signer.block(ec2.line))

@@ -1,4 +1,4 @@
-"""Every single corruption, through a real HTTP server, is reported; the other blocks stay valid."""
+"""Every single corruption, through a real HTTP server, is reported; other blocks stay valid."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ BLOCKS: dict[str, tuple[Callable[[Service], bytes], str]] = {
 
 @pytest.mark.parametrize("what", BLOCKS)
 def test_a_bad_block_is_refused_and_leaves_the_others_standing(ec2: Service, what: str) -> None:
-    """Between two good ones, both of which are offered."""
+    """A bad block is refused, and the valid ones around it are offered."""
     make, reason = BLOCKS[what]
     bad = make(ec2)
     ec2.data.set_keys("alice", ec2.block(GOOD), bad, ec2.block(LATER))
@@ -56,7 +56,7 @@ def test_a_bad_block_is_refused_and_leaves_the_others_standing(ec2: Service, wha
 
 
 def test_a_block_without_a_final_line_feed_is_refused(ec2: Service) -> None:
-    """It may have been cut off; the one before it is offered."""
+    """A block without a final line feed is refused, and the one before it is offered."""
     ec2.data.set_keys("alice", ec2.block(GOOD), ec2.block(KEY).rstrip(b"\n"))
     (offer,), (refusal,) = ec2.ask()
     assert offer.key == GOOD
@@ -64,7 +64,7 @@ def test_a_block_without_a_final_line_feed_is_refused(ec2: Service) -> None:
 
 
 def test_a_megabyte_of_blocks_is_read_no_further(ec2: Service) -> None:
-    """Blocks before the cut count; the rest is not fetched."""
+    """A body is read up to a megabyte; blocks before that are offered."""
     rubbish = b"#Timestamp=1\n" + b"A" * 8000 + b"\n\n"
     many = rubbish * (LIMITS.metadata_bytes // len(rubbish) + 1)
     ec2.data.set_keys("alice", ec2.block(GOOD), many, ec2.block(KEY))
@@ -74,7 +74,7 @@ def test_a_megabyte_of_blocks_is_read_no_further(ec2: Service) -> None:
 
 
 def test_one_bad_signature_beside_the_good_one_hides_nothing(ec2: Service) -> None:
-    """The same lines twice; the signature of the first or of the second is bad."""
+    """A block is offered although the same lines also appear with a bad signature."""
     good = ec2.block(GOOD)
     head, _, _ = good.rpartition(GOOD.encode())
     bad = head + GOOD.encode() + b"\n" + b"QUFB\n\n"
@@ -110,25 +110,25 @@ def test_a_refused_block_is_told_once(ec2: Service) -> None:
 
 
 def other_cn(ec2: Service) -> None:
-    """Another region's signer."""
+    """Show a certificate of another region's signer."""
     ec2.signer.issue_signer("leaf", NAME.replace("us-east-2", "us-east-1"))
     ec2.data.set_signer(ec2.signer, "leaf", "intermediate", "cross", "old-root")
 
 
 def other_san(ec2: Service) -> None:
-    """The right common name, and another alternative name."""
+    """Show a certificate with the right common name and another alternative name."""
     ec2.signer.issue_signer("leaf", NAME, "www.evil.example")
     ec2.data.set_signer(ec2.signer, "leaf", "intermediate", "cross", "old-root")
 
 
 def other_domain(ec2: Service) -> None:
-    """A signer of the right name in somebody's domain."""
+    """Show a certificate with the right name in another domain."""
     ec2.signer.issue_signer("leaf", NAME + ".evil.example")
     ec2.data.set_signer(ec2.signer, "leaf", "intermediate", "cross", "old-root")
 
 
 def with_answer(answer: Callable[[Service], bytes]) -> Callable[[Service], None]:
-    """The signer's OCSP answer is this one."""
+    """Show this OCSP answer for the signer."""
 
     def change(ec2: Service) -> None:
         answers = {"intermediate": ec2.signer.answer("intermediate", "cross")}
@@ -140,14 +140,14 @@ def with_answer(answer: Callable[[Service], bytes]) -> Callable[[Service], None]
 
 
 def stale(ec2: Service) -> bytes:
-    """An answer that was valid for a minute, two minutes ago."""
+    """An answer that was valid for one minute, two minutes ago."""
     made = ec2.signer.answer("signer", "intermediate", days=None, options=["-nmin", "1"])
     ec2.clock.advance(120)
     return made
 
 
 def of_another(ec2: Service) -> bytes:
-    """A good answer about another certificate of the same issuer."""
+    """A valid answer about another certificate of the same issuer."""
     ec2.signer.issue_signer("other", NAME)
     return ec2.signer.answer("other", "intermediate")
 
@@ -176,7 +176,7 @@ SIGNERS: dict[str, tuple[Callable[[Service], None], str]] = {
 
 @pytest.mark.parametrize("what", SIGNERS)
 def test_a_signer_that_is_not_to_be_trusted_has_signed_nothing(ec2: Service, what: str) -> None:
-    """Each block is refused for the signer's fault; once that is mended, they are offered."""
+    """Blocks are refused while their signer has a fault, and offered once it is repaired."""
     change, reason = SIGNERS[what]
 
     async def course(source: Source) -> None:

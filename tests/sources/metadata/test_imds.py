@@ -72,7 +72,7 @@ def test_a_token_that_is_refused_is_renewed(ec2: Service) -> None:
 
 
 def test_where_the_instance_is_is_asked_once(ec2: Service) -> None:
-    """Three small requests, and never again unless that is wanted."""
+    """The instance's place is requested once, and again only on demand."""
 
     async def course(metadata: Metadata) -> None:
         assert await metadata.place() == Place(INSTANCE_ID, NAME)
@@ -86,7 +86,7 @@ def test_where_the_instance_is_is_asked_once(ec2: Service) -> None:
 
 
 def test_what_is_missing_is_told(ec2: Service) -> None:
-    """No keys is an answer, and no signer where none were pushed; no domain is none."""
+    """Missing keys and certificates are empty answers; a missing domain or a bad id is an error."""
 
     async def course(metadata: Metadata) -> None:
         assert await metadata.keys("alice") is None
@@ -103,7 +103,7 @@ def test_what_is_missing_is_told(ec2: Service) -> None:
 
 
 def test_ocsp_answers_are_found_whatever_their_names(ec2: Service) -> None:
-    """EC2 once changed the hash in their names: any hash works, and other names are not read."""
+    """OCSP answers are read under any hash as a name, and other names are not read."""
 
     async def course(metadata: Metadata) -> None:
         assert len(await metadata.ocsp_answers()) == 3
@@ -121,7 +121,7 @@ def test_ocsp_answers_are_found_whatever_their_names(ec2: Service) -> None:
 
 
 def test_keys_are_read_up_to_a_megabyte(ec2: Service) -> None:
-    """And no further; the next request has a connection of its own."""
+    """Keys are read up to a megabyte, and later requests still work."""
 
     async def course(metadata: Metadata) -> None:
         ec2.data.set_keys("alice", b"x" * LIMITS.metadata_bytes)
@@ -153,7 +153,7 @@ def test_requests_share_one_connection(ec2: Service) -> None:
 
 @contextmanager
 def counting(server: MetadataServer) -> Iterator[list[object]]:
-    """What connects to a server."""
+    """The connections that are made to a server."""
     connections: list[object] = []
     accept = server.get_request
 
@@ -166,7 +166,7 @@ def counting(server: MetadataServer) -> Iterator[list[object]]:
 
 
 def test_a_connection_that_was_closed_meanwhile_is_made_again(ec2: Service) -> None:
-    """A service may close what it keeps; that costs a request and no login."""
+    """After a connection was closed without an answer, the next request gets a new one."""
     with scripted([b"", answer(b"one"), b"", answer(b"two")]) as url:
 
         async def course(metadata: Metadata) -> None:
@@ -185,7 +185,7 @@ def test_a_connection_that_was_closed_meanwhile_is_made_again(ec2: Service) -> N
 
 
 def test_a_kept_connection_that_ends_is_replaced_within_the_request(ec2: Service) -> None:
-    """The service keeps it, and closes it before the next request arrives."""
+    """A kept connection that the service has closed is replaced within the same request."""
     with scripted([answer(b"one"), answer(b"two")]) as url:
 
         async def course(metadata: Metadata) -> None:
@@ -200,13 +200,13 @@ def test_a_kept_connection_that_ends_is_replaced_within_the_request(ec2: Service
 
 
 def answer(body: bytes) -> bytes:
-    """A whole answer after which a client keeps the connection."""
+    """A complete answer that lets the client keep the connection."""
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
 @contextmanager
 def scripted(answers: list[bytes]) -> Iterator[str]:
-    """A server that gives one of these to each connection, and closes it."""
+    """A server that gives one of these answers to each connection, and closes it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -237,7 +237,7 @@ LIES = {
 
 @pytest.mark.parametrize("lie", LIES)
 def test_whatever_is_no_answer_is_away(ec2: Service, lie: str) -> None:
-    """Nothing is followed, completed or guessed; the token that it had is not sent elsewhere."""
+    """A malformed, partial or redirecting answer counts as no answer."""
     with scripted([answer(b"token"), LIES[lie]]) as url:
 
         async def course(metadata: Metadata) -> None:
@@ -248,7 +248,7 @@ def test_whatever_is_no_answer_is_away(ec2: Service, lie: str) -> None:
 
 
 def test_an_answer_that_does_not_come_is_waited_for_no_longer(ec2: Service) -> None:
-    """A service that is slow is away, and asked again by the next question."""
+    """A request ends at its timeout, and the next one is sent as usual."""
     ec2.data.behave(delay=0.5)
 
     async def course(metadata: Metadata) -> None:
@@ -261,7 +261,7 @@ def test_an_answer_that_does_not_come_is_waited_for_no_longer(ec2: Service) -> N
 
 
 def test_nobody_there_is_away(ec2: Service) -> None:
-    """The reason is the system's."""
+    """A refused connection is reported with the system's reason."""
     url = ec2.server.url
     ec2.server.shutdown()
     ec2.server.server_close()
@@ -275,7 +275,7 @@ def test_nobody_there_is_away(ec2: Service) -> None:
 
 
 def test_ipv6_is_asked_alike(ec2: Service) -> None:
-    """EC2's other address is [fd00:ec2::254]."""
+    """The metadata service is reached over IPv6 as well."""
     with MetadataServer(ec2.data.folder, "::1") as server:
         assert server.url.startswith("http://[::1]:")
 

@@ -23,12 +23,12 @@ def path(signer: Ec2Signer) -> list[x509.Certificate]:
 
 
 def upper(signer: Ec2Signer) -> bytes:
-    """The answer about the intermediate, with which nothing is wrong."""
+    """A valid answer about the intermediate."""
     return signer.answer("intermediate", "root")
 
 
 def test_good_answers_are_good_until_the_first_of_them_ends(signer: Ec2Signer) -> None:
-    """Every certificate but the root has one; in whatever order, and among others."""
+    """Answers for all but the root are valid until the first one ends, in any order."""
     answers = [upper(signer), signer.answer("signer", "intermediate", days=2)]
     until = ocsp.check(path(signer), answers, NOW)
     assert NOW + DAY < until < NOW + 2 * DAY
@@ -36,26 +36,26 @@ def test_good_answers_are_good_until_the_first_of_them_ends(signer: Ec2Signer) -
 
 
 def test_an_answer_names_the_issuer_by_key_and_name(signer: Ec2Signer) -> None:
-    """An answer made for the cross-signed root is good for the root, whose key is the same."""
+    """An answer for the cross-signed root is valid for the root, which has the same key."""
     answers = [signer.answer("signer", "intermediate"), signer.answer("intermediate", "cross")]
     assert ocsp.check(path(signer), answers, NOW) > NOW
 
 
 def test_a_responder_may_be_named_by_its_key(signer: Ec2Signer) -> None:
-    """RFC 6960 4.2.2.3: byName or byKey."""
+    """A responder may be named by its key (RFC 6960 4.2.2.3)."""
     answers = [upper(signer), signer.answer("signer", "intermediate", options=["-resp_key_id"])]
     assert ocsp.check(path(signer), answers, NOW) > NOW
 
 
 def delegate(signer: Ec2Signer, extensions: str = RESPONDER, issuer: str = "intermediate") -> bytes:
-    """The signer's answer, by a responder with a certificate of its own."""
+    """The signer's answer, by a responder with its own certificate."""
     signer.issue("responder", issuer, extensions, subject="/CN=Responder", days=3)
     return signer.answer("signer", "intermediate", by="responder")
 
 
 @pytest.mark.parametrize("more", ["", "\nkeyUsage=critical,digitalSignature"])
 def test_an_issuer_may_delegate(signer: Ec2Signer, more: str) -> None:
-    """To a responder whose certificate it has issued for OCSP, and until that one ends."""
+    """A responder that the issuer certified for OCSP is accepted until its certificate ends."""
     answers = [upper(signer), delegate(signer, RESPONDER + more)]
     until = ocsp.check(path(signer), answers, NOW)
     assert NOW + 2 * DAY < until < NOW + 3 * DAY
@@ -64,59 +64,59 @@ def test_an_issuer_may_delegate(signer: Ec2Signer, more: str) -> None:
 
 
 def foreign(signer: Ec2Signer) -> bytes:
-    """A responder that the root certified, not the issuer."""
+    """An answer by a responder that the root certified, not the issuer."""
     return delegate(signer, issuer="root")
 
 
 def not_for_ocsp(signer: Ec2Signer) -> bytes:
-    """Somebody with a certificate of the same issuer: every customer of the authority has one."""
+    """An answer by an ordinary certificate of the same issuer."""
     return delegate(signer, f"{LEAF}\nsubjectAltName=DNS:www.evil.example")
 
 
 def not_for_signatures(signer: Ec2Signer) -> bytes:
-    """A responder's certificate that is not for signatures."""
+    """An answer by a responder whose certificate is not for signatures."""
     return delegate(signer, RESPONDER + "\nkeyUsage=critical,keyEncipherment")
 
 
 def for_anything(signer: Ec2Signer) -> bytes:
-    """RFC 6960 4.2.2.2 wants the OCSP purpose by name."""
+    """An answer by a responder for any purpose; RFC 6960 4.2.2.2 demands OCSP by name."""
     return delegate(signer, RESPONDER.replace("OCSPSigning", "anyExtendedKeyUsage"))
 
 
 def self_signed(signer: Ec2Signer) -> bytes:
-    """Somebody's own authority, by the issuer's name: what a parser alone would take."""
+    """An answer by a self-signed authority with the issuer's name."""
     subject = "/CN=RSA 2048 M01"
     signer.issue("forger", "forger", RESPONDER, subject=subject)
     return signer.answer("signer", "intermediate", by="forger", options=["-resp_key_id"])
 
 
 def same_name(signer: Ec2Signer) -> bytes:
-    """The same, named as the issuer is: then the issuer's own key must have signed."""
+    """An answer by the forger that names its responder as the issuer."""
     self_signed(signer)
     return signer.answer("signer", "intermediate", by="forger")
 
 
 def without_certificate(signer: Ec2Signer) -> bytes:
-    """Signed by a delegate whose certificate is not sent along."""
+    """An answer by a delegate without its certificate."""
     delegate(signer)
     return signer.answer("signer", "intermediate", by="responder", options=["-resp_no_certs"])
 
 
 def for_another(signer: Ec2Signer) -> bytes:
-    """A genuine answer about another certificate of the same issuer."""
+    """A valid answer about another certificate of the same issuer."""
     signer.issue_signer("other", NAME)
     return signer.answer("other", "intermediate")
 
 
 def changed(signer: Ec2Signer) -> bytes:
-    """A bit of the signature is flipped."""
+    """An answer with one bit of its signature flipped."""
     good = bytearray(signer.answer("signer", "intermediate", options=["-resp_no_certs"]))
     good[-5] ^= 1
     return bytes(good)
 
 
 def old_algorithm(signer: Ec2Signer) -> bytes:
-    """Signed over SHA-1."""
+    """An answer that is signed over SHA-1."""
     return signer.answer("signer", "intermediate", options=["-rmd", "sha1"])
 
 
@@ -147,7 +147,7 @@ BAD: dict[str, tuple[Callable[[Ec2Signer], bytes], str]] = {
 
 @pytest.mark.parametrize("what", BAD)
 def test_an_answer_that_proves_nothing_is_refused(signer: Ec2Signer, what: str) -> None:
-    """The other certificate's answer is as it should be; a good one beside it does not help."""
+    """A bad answer is refused, even if there is a good one beside it."""
     make, reason = BAD[what]
     bad = make(signer)
     with pytest.raises(Refused, match=reason):
@@ -159,7 +159,7 @@ def test_an_answer_that_proves_nothing_is_refused(signer: Ec2Signer, what: str) 
 
 
 def test_every_certificate_but_the_root_needs_one(signer: Ec2Signer) -> None:
-    """The signer's alone is not enough, and neither is the intermediate's."""
+    """A path is refused unless every certificate except the root has an answer."""
     own = signer.answer("signer", "intermediate")
     for answers, who in (([own], "RSA 2048 M01"), ([upper(signer)], NAME), ([], NAME)):
         with pytest.raises(Refused, match=f"no OCSP answer is about the certificate of '{who}'"):
@@ -167,7 +167,7 @@ def test_every_certificate_but_the_root_needs_one(signer: Ec2Signer) -> None:
 
 
 def test_an_answer_of_the_future_is_refused(signer: Ec2Signer) -> None:
-    """A minute is what two clocks may differ by."""
+    """An answer may be at most a minute in the future."""
     answers = [upper(signer), signer.answer("signer", "intermediate")]
     made = time.time()
     assert ocsp.check(path(signer), answers, made - 30)
@@ -176,7 +176,7 @@ def test_an_answer_of_the_future_is_refused(signer: Ec2Signer) -> None:
 
 
 def test_a_change_of_any_byte_is_refused(signer: Ec2Signer) -> None:
-    """No byte of an answer can be changed, signed or not; whatever it breaks is a refusal."""
+    """An answer with any byte changed is refused."""
     good, other = (
         signer.answer("signer", "intermediate", options=["-resp_no_certs"]),
         upper(signer),

@@ -1,4 +1,4 @@
-"""Regions out of zones, and the signer's name."""
+"""The region of a zone, and the signer's name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from agent.sources.metadata.refusal import Refused
     ],
 )
 def test_the_region_is_the_head_of_the_zone(zone: str, region: str) -> None:
-    """Of Availability, Local and Wavelength Zones, in every partition."""
+    """The region is found for Availability, Local and Wavelength Zones in every partition."""
     assert region_of(zone) == region
 
 
@@ -37,7 +37,7 @@ def test_the_region_is_the_head_of_the_zone(zone: str, region: str) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_zone_is_refused(zone: str) -> None:
-    """Only letters, digits and hyphens get into the name that a certificate must have."""
+    """A malformed zone is refused, since it becomes part of the signer's name."""
     with pytest.raises(Refused, match="no zone"):
         region_of(zone)
 
@@ -46,7 +46,7 @@ def test_what_is_no_zone_is_refused(zone: str) -> None:
     "domain", ["amazonaws.com", "amazonaws.com.cn", "c2s.ic.gov", "sc2s.sgov.gov"]
 )
 def test_the_signer_is_named_for_region_and_domain(domain: str) -> None:
-    """In each of the partitions' domains."""
+    """The signer's name consists of the region and the partition's domain."""
     assert signer_name("eu-west-3a", domain) == f"managed-ssh-signer.eu-west-3.{domain}"
 
 
@@ -54,6 +54,6 @@ def test_the_signer_is_named_for_region_and_domain(domain: str) -> None:
     "domain", ["", "evil.example", "amazonaws.com.evil.example", "Amazonaws.com", "amazonaws.com."]
 )
 def test_no_other_domain_is_believed(domain: str) -> None:
-    """Anybody can have a certificate for a name in a domain of his own."""
+    """A domain that is not a partition's is refused."""
     with pytest.raises(Refused, match="domain"):
         signer_name("us-east-2b", domain)

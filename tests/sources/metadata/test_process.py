@@ -1,4 +1,4 @@
-"""sixtykeyd-ec2 as a command: how it starts, what it says, and how it ends."""
+"""sixtykeyd-ec2 as a command: its start, its output, and its end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.sources.metadata.whole import host
 
 
 def run(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
+    """Run the command until it ends."""
     command = [sys.executable, "-m", "agent.sources.metadata", "--config", str(config), *words]
     return subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
@@ -38,7 +38,7 @@ def run(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_a_wrong_configuration_is_status_2(
     tmp_path: Path, settings: dict[str, object], reason: str
 ) -> None:
-    """With what has to be changed, as sixtykeyd has it: systemd does not try that again."""
+    """A wrong configuration ends the command with status 2 and a message."""
     config = tmp_path / "config.yaml"
     identity = {"instance": {"id": "i-0f1e2d3c4b5a69788"}}
     config.write_text(yaml.safe_dump({**identity, **settings}))
@@ -48,7 +48,7 @@ def test_a_wrong_configuration_is_status_2(
 
 
 def test_it_needs_neither_paramiko_nor_anything_of_the_daemon() -> None:
-    """What faces the network is small: no key parser, no table, no journal."""
+    """The command imports no key parser and no module of the daemon's core."""
     program = (
         "import sys, agent.sources.metadata.__main__\n"
         "print(*[name for name in sys.modules if name.split('.')[0] in {'paramiko', 'nacl'} or "
@@ -62,13 +62,13 @@ def test_it_needs_neither_paramiko_nor_anything_of_the_daemon() -> None:
 
 
 def test_it_says_its_version_and_its_options(tmp_path: Path) -> None:
-    """Like every command here."""
+    """The command has --version and --help."""
     assert run(tmp_path / "x", "--version").stdout.startswith("sixtykeyd-ec2 ")
     assert "--config FILE" in run(tmp_path / "x", "--help").stdout
 
 
 def test_it_ends_when_it_is_told_to(signer: Ec2Signer) -> None:
-    """With status 0, and without a complaint."""
+    """On SIGTERM the command ends with status 0 and without an error."""
     with host(signer) as made, RunningEc2(made.daemon) as source:
         assert source.process is not None
         source.process.send_signal(signal.SIGTERM)
@@ -78,7 +78,7 @@ def test_it_ends_when_it_is_told_to(signer: Ec2Signer) -> None:
 
 
 def test_what_does_not_go_into_a_line_is_left_out() -> None:
-    """The first offers stand; the daemon reads no longer line."""
+    """An answer is cut to the longest line that the daemon reads, and keeps the first offers."""
     offers = [
         Offered("alice", "i-00000000", "ssh-rsa " + "A" * 1400, 60.0, f"{n:064x}", 0.0, "c" * 2000)
         for n in range(100)

@@ -1,4 +1,4 @@
-"""The trusted roots: a file, a folder, and what lies in one beside them."""
+"""The trusted roots, from a file or from a folder with other files in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.parts.ec2_signer import Ec2Signer, openssl
 
 
 def test_a_file_has_some_and_a_folder_has_more(signer: Ec2Signer, tmp_path: Path) -> None:
-    """Each certificate counts once, under however many names it has."""
+    """Roots are read from a file or a folder, and each is returned once."""
     both = tmp_path / "both.pem"
     both.write_bytes(b"Root 1\n" + signer.chain("root", "old-root"))
     (tmp_path / "0a1b2c3d.0").symlink_to(signer.pem("root"))
@@ -25,7 +25,7 @@ def test_a_file_has_some_and_a_folder_has_more(signer: Ec2Signer, tmp_path: Path
 
 
 def test_what_is_no_plain_certificate_vouches_for_nobody(signer: Ec2Signer, tmp_path: Path) -> None:
-    """OpenSSL's own form may say for what a root is not trusted; a damaged one says nothing."""
+    """OpenSSL's trusted certificates, damaged ones and keys are not taken as roots."""
     trusted = openssl(
         "x509", "-in", str(signer.pem("old-root")), "-trustout", "-addreject", "serverAuth"
     )
@@ -37,7 +37,7 @@ def test_what_is_no_plain_certificate_vouches_for_nobody(signer: Ec2Signer, tmp_
 
 
 def test_no_roots_at_all_are_refused(tmp_path: Path) -> None:
-    """An empty folder, an empty file, and none: the words say which setting it is."""
+    """An empty or absent file or folder is refused, and the error names the setting."""
     (tmp_path / "empty.pem").touch()
     (tmp_path / "folder").mkdir()
     for name in ("empty.pem", "folder", "absent"):
@@ -46,7 +46,7 @@ def test_no_roots_at_all_are_refused(tmp_path: Path) -> None:
 
 
 def test_more_than_any_store_has_is_not_read(tmp_path: Path) -> None:
-    """A folder of something else."""
+    """A folder with too much data is refused."""
     with (tmp_path / "large").open("wb") as file:
         file.truncate(9 * 1024 * 1024)
     with pytest.raises(Refused, match="larger than"):

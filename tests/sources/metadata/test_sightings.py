@@ -1,4 +1,4 @@
-"""How long the key in a block lives: by EC2's end and by the boot clock."""
+"""How long the key in a block lives, by EC2's end and by the boot clock."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.parts.clock import ManualClock
 
 
 def block(expires: float, number: int = 0) -> Block:
-    """A block whose key ends then (s since the Unix epoch)."""
+    """A block whose key ends at `expires` (s since the Unix epoch)."""
     return Block(b"%d" % number, b"", int(expires), "i-00000000", "ssh-ed25519 AAAA")
 
 
 def test_a_key_lives_until_its_end_and_not_at_it() -> None:
-    """EC2's end is absolute: it does not matter when or how often the block is seen."""
+    """A key lives until EC2's absolute end, however often its block is seen."""
     clock = ManualClock()
     sightings, pushed = Sightings(clock), block(clock.wall() + 60)
     clock.advance(20)
@@ -53,7 +53,7 @@ def test_nothing_lives_longer_than_sixty_seconds() -> None:
 
 
 def test_setting_the_clock_back_gives_no_second_more() -> None:
-    """To a key that lived, and to one that was over when it was seen."""
+    """Setting the wall clock back does not bring back a key that has ended."""
     clock = ManualClock()
     sightings = Sightings(clock)
     lived, over = block(clock.wall() + 60, 1), block(clock.wall() - 1, 2)
@@ -68,7 +68,7 @@ def test_setting_the_clock_back_gives_no_second_more() -> None:
 
 
 def test_setting_the_clock_ahead_ends_a_key() -> None:
-    """Both clocks have to agree that it lives."""
+    """A key ends when the wall clock is set past its end."""
     clock = ManualClock()
     sightings, pushed = Sightings(clock), block(clock.wall() + 60)
     sightings.left(pushed)
@@ -78,7 +78,7 @@ def test_setting_the_clock_ahead_ends_a_key() -> None:
 
 
 def test_an_end_far_ahead_is_refused() -> None:
-    """Then a clock is wrong, and nothing that depends on clocks can be believed."""
+    """A block whose end is too far ahead is refused, since a clock must be wrong."""
     clock = ManualClock()
     sightings, most = Sightings(clock), 60 + LIMITS.metadata_ahead_seconds
     assert sightings.left(block(clock.wall() + most, 1)) == 60.0
@@ -87,7 +87,7 @@ def test_an_end_far_ahead_is_refused() -> None:
 
 
 def test_memory_is_bounded_and_nothing_valid_is_forgotten() -> None:
-    """A full memory refuses what is new, and has room again a quarter of an hour later."""
+    """A full memory refuses new blocks, keeps known ones, and has room again later."""
     clock = ManualClock()
     sightings = Sightings(clock)
     for number in range(LIMITS.metadata_seen):
@@ -105,7 +105,7 @@ def test_memory_is_bounded_and_nothing_valid_is_forgotten() -> None:
 def test_no_course_of_the_clock_serves_it_after_a_minute(
     steps: list[tuple[float, int]], ahead: int
 ) -> None:
-    """Random steps of time and of the wall clock: a key ends at most 60 s after its first sight."""
+    """Whatever the wall clock does, a key ends at most 60 s after its block was first seen."""
     clock = ManualClock()
     sightings, pushed, seen = Sightings(clock), block(clock.wall() + ahead), clock.boottime()
     sightings.left(pushed)

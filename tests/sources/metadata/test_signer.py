@@ -1,4 +1,4 @@
-"""The signer as a whole, and what it signed."""
+"""The check of the signer, and of the blocks that it signed."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ DAY = 86400.0
 
 @pytest.fixture(scope="module")
 def checked(signer: Ec2Signer) -> Signer:
-    """The signer, found genuine."""
+    """The signer, checked and accepted."""
     roots = [certificates.parse(signer.pem("root").read_bytes())]
     return Signer.check(signer.chain(), list(signer.answers().values()), roots, NAME, NOW)
 
 
 def block(body: bytes) -> Block:
-    """The one block of a body."""
+    """The only block of a body."""
     (found,) = read(body)
     assert isinstance(found, Block)
     return found
 
 
 def test_what_was_checked_holds_for_a_time(checked: Signer) -> None:
-    """Until the first answer or certificate ends; not before, if somebody sets the clock back."""
+    """A check holds until the first answer or certificate ends, and not for an earlier time."""
     assert checked.is_current(NOW)
     assert checked.is_current(NOW + 6 * DAY)
     assert not checked.is_current(NOW + 7 * DAY)
@@ -41,7 +41,7 @@ def test_what_was_checked_holds_for_a_time(checked: Signer) -> None:
 
 
 def test_a_block_that_it_signed_verifies(signer: Ec2Signer, checked: Signer) -> None:
-    """As openssl signs it, with the options that EC2's own scripts verify it with."""
+    """A block that openssl signed as EC2 does verifies."""
     checked.verify(block(signer.block(ed25519_line(1))))
     checked.verify(block(signer.block(ed25519_line(1), caller=None, request=None)))
 
@@ -57,7 +57,7 @@ def test_a_block_that_it_signed_verifies(signer: Ec2Signer, checked: Signer) -> 
 def test_any_change_to_what_is_signed_is_found(
     signer: Ec2Signer, checked: Signer, old: bytes, new: bytes
 ) -> None:
-    """The end, the instance, the names, the key, a space, a line more."""
+    """A block with any signed part changed does not verify."""
     good = signer.block(ed25519_line(1))
     assert old in good
     with pytest.raises(Refused, match="signature does not verify"):
@@ -75,7 +75,7 @@ def test_the_salt_has_thirty_two_bytes(signer: Ec2Signer, checked: Signer, salt:
 
 
 def test_another_padding_or_key_does_not_verify(signer: Ec2Signer, checked: Signer) -> None:
-    """PKCS #1 v1.5 over the same bytes, and the right padding with another key."""
+    """A signature with PKCS #1 v1.5 padding or another key does not verify."""
     content = signer.block(ed25519_line(1)).partition(b"\nssh")[0]
     content += f"\n{ed25519_line(1)}\n".encode()
     key = str(signer.folder / "signer.key")
@@ -95,7 +95,7 @@ def test_another_padding_or_key_does_not_verify(signer: Ec2Signer, checked: Sign
 def test_a_signer_has_an_rsa_key_of_today(
     signer: Ec2Signer, command: list[str], reason: str
 ) -> None:
-    """Short ones are refused, and others are not what EC2 signs with."""
+    """A signer with a short RSA key, or one that is not RSA, is refused."""
     openssl(*(str(signer.folder / "short.key") if each == "KEY" else each for each in command))
     extensions = f"{LEAF}\nsubjectAltName=DNS:{NAME}"
     signer.issue("short", "intermediate", extensions, subject=f"/CN={NAME}", key="short")

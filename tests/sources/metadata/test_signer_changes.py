@@ -1,4 +1,4 @@
-"""When the signer is checked again: changed, revoked, missing, and once for many pushes."""
+"""When the signer is checked again: changed, revoked or missing, and once for many pushes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEYS_OF_ALICE = "GET /latest/meta-data/managed-ssh-keys/active-keys/alice/"
 
 
 def test_a_new_signer_is_noticed_by_its_signature(ec2: Service) -> None:
-    """EC2 changes its certificate: the first push that the old one does not verify finds it."""
+    """A new signer is fetched when a block does not verify with the old one."""
 
     async def course(source: Source) -> None:
         ec2.data.set_keys("alice", ec2.block(KEY))
@@ -47,7 +47,7 @@ def test_a_bad_signature_does_not_fetch_the_signer_each_time(ec2: Service) -> No
 
 
 def test_a_bad_block_hides_no_good_one_while_the_signer_is_looked_for(ec2: Service) -> None:
-    """EC2 has no certificate now, or does not answer: the verified signer stays valid."""
+    """A verified signer stays valid while EC2 shows no certificate or an unusable one."""
 
     async def course(source: Source) -> None:
         ec2.data.set_keys("alice", ec2.block(KEY))
@@ -68,7 +68,7 @@ def test_a_bad_block_hides_no_good_one_while_the_signer_is_looked_for(ec2: Servi
 def test_a_changed_signer_that_is_not_to_be_trusted_ends_the_trust_in_the_old_one(
     ec2: Service,
 ) -> None:
-    """Blocks are refused with the signer's fault as the reason, until the fault is mended."""
+    """After a change to an untrusted signer, all blocks are refused until it is repaired."""
 
     async def course(source: Source) -> None:
         ec2.data.set_keys("alice", ec2.block(KEY))
@@ -89,7 +89,7 @@ def test_a_changed_signer_that_is_not_to_be_trusted_ends_the_trust_in_the_old_on
 
 
 def test_a_revocation_is_noticed_within_the_hour(ec2: Service) -> None:
-    """The good answer is valid for a week, but EC2 is asked again earlier."""
+    """A revocation is noticed within the hour, although the good answer is valid for a week."""
 
     async def course(source: Source) -> None:
         await source.prepare(0.0)
@@ -110,7 +110,7 @@ def test_a_revocation_is_noticed_within_the_hour(ec2: Service) -> None:
 
 
 def test_a_signer_that_is_not_shown_now_is_believed_until_its_end(ec2: Service) -> None:
-    """EC2 shows its certificate only after a push; after an idle hour the next push still works."""
+    """A signer stays valid when EC2, after an idle hour, shows its certificate no longer."""
 
     async def course(source: Source) -> None:
         await source.prepare(0.0)
@@ -148,7 +148,7 @@ def test_a_block_without_its_signer_is_refused_and_told(
 
 
 def test_everything_is_checked_again_when_an_answer_expires(ec2: Service) -> None:
-    """A week later the OCSP answers of today prove nothing; new ones are fetched and used."""
+    """When the OCSP answers have expired, new ones are fetched and used."""
 
     async def course(source: Source) -> None:
         ec2.data.set_keys("alice", ec2.block(KEY))
@@ -169,7 +169,7 @@ def test_everything_is_checked_again_when_an_answer_expires(ec2: Service) -> Non
 
 
 def test_what_was_prepared_is_not_fetched_for_a_login(ec2: Service) -> None:
-    """The signer is checked before the first push, and again before its end."""
+    """A prepared signer is not fetched again during a login."""
 
     async def course(source: Source) -> None:
         await source.probe()

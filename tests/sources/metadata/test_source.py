@@ -19,7 +19,7 @@ KEYS_OF_ALICE = "GET /latest/meta-data/managed-ssh-keys/active-keys/alice/"
 
 
 def test_a_verified_block_is_offered(ec2: Service) -> None:
-    """With all that it says, and the seconds that its key has left."""
+    """A verified block is offered with all its values and the remaining lifetime of its key."""
     ec2.data.set_keys("alice", ec2.block(f"{KEY} somebody@somewhere"))
     (offer,), refusals = ec2.ask()
     assert refusals == []
@@ -30,7 +30,7 @@ def test_a_verified_block_is_offered(ec2: Service) -> None:
 
 
 def test_a_user_without_keys_costs_one_request(ec2: Service) -> None:
-    """Once token and place are known; and nothing of the signer is fetched for it."""
+    """A user without keys costs one request, and none for the signer."""
 
     async def course(source: Source) -> None:
         assert await source.answer("nobody", None) == ([], [])
@@ -43,7 +43,7 @@ def test_a_user_without_keys_costs_one_request(ec2: Service) -> None:
 
 
 def test_a_push_costs_one_request_once_the_signer_is_known(ec2: Service) -> None:
-    """Certificates and OCSP answers are fetched and checked for the first push only."""
+    """After the first push, each push costs one request."""
 
     async def course(source: Source) -> None:
         ec2.data.set_keys("alice", ec2.block(KEY))
@@ -74,7 +74,7 @@ def test_a_block_that_is_fetched_again_is_the_same_offer(ec2: Service) -> None:
 
 
 def test_the_wanted_key_comes_first(ec2: Service) -> None:
-    """Where there are too many for one line, the one that sshd asks for is among those told."""
+    """The key that sshd asks for is offered first."""
 
     async def course(source: Source) -> None:
         ec2.data.set_keys("alice", ec2.block(KEY), ec2.block(OTHER))
@@ -95,7 +95,7 @@ def _fingerprint(line: str) -> str:
 
 
 def test_many_refused_blocks_are_told_one_answer_after_the_other(ec2: Service) -> None:
-    """None is lost, and first comes the one that sshd asks for."""
+    """Refusals are spread over answers, none is lost, and the wanted key's comes first."""
     lines = [ed25519_line(number) for number in range(LIMITS.metadata_refusals + 5)]
 
     async def course(source: Source) -> None:
@@ -131,7 +131,7 @@ def test_the_metadata_of_another_host_is_not_asked_for_keys(ec2: Service) -> Non
 
 @pytest.mark.parametrize("zone", ["us-east-2-bos-1a", "us-east-2-wl1-bos-wlz-1"])
 def test_local_and_wavelength_zones_work(ec2: Service, zone: str) -> None:
-    """The signer is that of their region."""
+    """Blocks in Local and Wavelength Zones are verified with their region's signer."""
     ec2.data.write("placement/availability-zone", zone)
     ec2.data.set_keys("alice", ec2.block(KEY))
     assert len(ec2.ask()[0]) == 1
@@ -139,14 +139,14 @@ def test_local_and_wavelength_zones_work(ec2: Service, zone: str) -> None:
 
 @pytest.mark.parametrize("how", [{"status": 500}, {"status": 403}, {"drop": True}])
 def test_a_service_that_fails_is_away(ec2: Service, how: dict[str, object]) -> None:
-    """Which is not the same as one that has no keys."""
+    """A failing service is reported as away, not as one without keys."""
     ec2.data.behave(**how)
     with pytest.raises(Away):
         ec2.ask()
 
 
 def test_the_signers_name_is_that_of_zone_and_domain(ec2: Service) -> None:
-    """Another region, another domain: another signer, whose name this one does not have."""
+    """A signer of another region is refused, and so is an unknown domain."""
     ec2.data.set_keys("alice", ec2.block(KEY))
     ec2.data.write("placement/availability-zone", "us-east-1a")
     (_, (refusal,)) = ec2.ask()

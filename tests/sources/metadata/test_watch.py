@@ -1,4 +1,4 @@
-"""How sixtykeyd-ec2 watches the metadata service while it has no questions to answer."""
+"""How sixtykeyd-ec2 watches the metadata service between questions."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.sources.metadata.serving import Service
 
 
 class Daemon:
-    """The daemon's end of the source socket: records messages, and asks questions."""
+    """The daemon's end of the source socket; it records messages and asks questions."""
 
     def __init__(self) -> None:
         self.heard: asyncio.Queue[FromSource] = asyncio.Queue()
         self.writers: list[asyncio.StreamWriter] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Listen to a source until it goes."""
+        """Record what a source says until it disconnects."""
         self.writers.append(writer)
         while line := await reader.readline():
             self.heard.put_nowait(from_source(line))

@@ -1,4 +1,4 @@
-"""Keys that EC2's own API pushed, through sixtykeyd-ec2 and sixtykeyd to a real sshd."""
+"""Keys pushed through EC2's own API, through sixtykeyd-ec2 and sixtykeyd to a real sshd."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from tests.sources.metadata.whole import Host, complete, host
 
 @pytest.fixture
 def whole(signer: Ec2Signer) -> Iterator[Host]:
-    """All of it."""
+    """A running host with all its processes."""
     with complete(signer) as made:
         yield made
 
 
 def logs_in(at: Host, sshd: RunningSshd, user: str, key: KeyPair) -> bool:
-    """Whether sshd takes the key; fails when it was neither taken nor refused."""
+    """Whether sshd accepts the key; fails unless it was accepted or refused."""
     login = sshd.login(user, key)
     assert login.accepted or login.refused, f"{login.message}\n{sshd.log()}\n{at.daemon.log()}"
     return login.accepted
 
 
 def test_a_pushed_key_logs_in_and_is_a_lease_like_any_other(whole: Host) -> None:
-    """It is listed, traced to who pushed it, and revoked for good though EC2 still shows it."""
+    """A key pushed through EC2's API logs in, is listed and traced, and stays revoked."""
     key, other = make_key(whole.folder, "key"), make_key(whole.folder, "other")
     sshd_folder = whole.folder / "sshd"
     sshd_folder.mkdir(mode=0o755)
@@ -56,13 +56,13 @@ def test_a_pushed_key_logs_in_and_is_a_lease_like_any_other(whole: Host) -> None
 
 
 def show_another_name(at: Host) -> None:
-    """The metadata shows the signer of another region."""
+    """Show the signer of another region in the metadata."""
     at.signer.issue_signer("wrong", "managed-ssh-signer.us-east-1.amazonaws.com")
     at.data.set_signer(at.signer, "wrong", "intermediate")
 
 
 def show_a_revocation(at: Host) -> None:
-    """The metadata shows that the signer's certificate was revoked."""
+    """Show in the metadata that the signer's certificate is revoked."""
     revoked = at.signer.answer("signer", "intermediate", status="R")
     at.data.set_signer(at.signer, answers={**at.signer.answers(), "signer": revoked})
 
@@ -85,7 +85,7 @@ BAD_SIGNERS: dict[str, Callable[[Host], None]] = {
 def test_a_corrupted_block_lets_nobody_in_and_why_tells(
     signer: Ec2Signer, what: str, reason: str
 ) -> None:
-    """One thing is wrong with it; a good key that stands beside it logs in, where one can."""
+    """A corrupted block gives no login, `sixtykey why` says why, and other keys log in."""
     with host(signer) as at, login_user() as user:
         bad, good = make_key(at.folder, "bad"), make_key(at.folder, "good")
         block = signer.block(bad.line)
@@ -107,7 +107,7 @@ def test_a_corrupted_block_lets_nobody_in_and_why_tells(
             assert logs_in(at, sshd, user, good) is (what in changed)
 
 
-# The last is one that behaves, and is another host's.
+# The last one answers properly, but for another host.
 MISBEHAVIOUR: list[dict[str, Any]] = [
     {"delay": 3}, {"drop": True}, {"status": 500}, {"status": 302}, {"raw": "SSH-2.0-x\r\n"},
     {"raw": "HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n#Timestamp=1\n"}, {},
@@ -115,7 +115,7 @@ MISBEHAVIOUR: list[dict[str, Any]] = [
 
 
 def test_the_metadata_keeps_nobody_out_who_has_an_ordinary_key(whole: Host) -> None:
-    """Slow, silent, lying, another host's, gone: a key that was pushed here, and one in a file."""
+    """A misbehaving metadata service stops neither local pushes nor authorized_keys."""
     pushed, filed = make_key(whole.folder, "pushed"), make_key(whole.folder, "filed")
     keys_file = whole.folder / "authorized_keys"
     keys_file.write_text(filed.line + "\n")
@@ -140,7 +140,7 @@ def test_the_metadata_keeps_nobody_out_who_has_an_ordinary_key(whole: Host) -> N
 
 
 def test_a_metadata_that_cannot_be_had_is_told_and_not_waited_for(whole: Host) -> None:
-    """Log, status and metrics report it; and it is asked again as soon as it is back."""
+    """A failing metadata service is reported in log, status and metrics until it recovers."""
     whole.data.behave(drop=True)
     assert lookup(whole.daemon, "alice\n").strip() == b""
     deadline = time.monotonic() + 30
@@ -160,7 +160,7 @@ def test_a_metadata_that_cannot_be_had_is_told_and_not_waited_for(whole: Host) -
 
 
 def test_a_daemon_that_is_started_anew_is_found_again(whole: Host) -> None:
-    """sixtykeyd-ec2 connects by itself; a lease of before lives on, a revoked one stays gone."""
+    """sixtykeyd-ec2 reconnects to a restarted daemon; old leases live on, revoked ones do not."""
     whole.data.set_keys("alice", whole.signer.block(ed25519_line(1)))
     whole.data.set_keys("bob", whole.signer.block(ed25519_line(2)))
     before = lookup(whole.daemon, "alice\n")
@@ -179,7 +179,7 @@ def test_a_daemon_that_is_started_anew_is_found_again(whole: Host) -> None:
 
 
 def test_a_source_that_was_killed_costs_a_lookup_nothing(signer: Ec2Signer) -> None:
-    """The daemon sees the end at once, and another process takes its place."""
+    """After a source was killed lookups do not wait, and a new one takes its place."""
     with host(signer) as made:
         made.data.set_keys("alice", signer.block(ed25519_line(1)))
         with RunningEc2(made.daemon) as source:
@@ -195,7 +195,7 @@ def test_a_source_that_was_killed_costs_a_lookup_nothing(signer: Ec2Signer) -> N
 
 
 def test_a_second_source_takes_the_place_of_the_first(whole: Host) -> None:
-    """As at an upgrade: what the new one offers counts."""
+    """A second source replaces the first, as at an upgrade."""
     whole.data.set_keys("alice", whole.signer.block(ed25519_line(1)))
     with RunningEc2(whole.daemon):
         assert lookup(whole.daemon, "alice\n").startswith(ed25519_line(1).encode())

@@ -1,4 +1,4 @@
-"""A host as EC2 has them: metadata, sixtykeyd-ec2, sixtykeyd; each a process but the metadata."""
+"""A host as in EC2: the metadata service, and sixtykeyd-ec2 and sixtykeyd as processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.parts.metadata import MetadataFolder, MetadataServer
 
 
 class Host:
-    """What a test of the whole takes hold of."""
+    """The parts of a host that tests use."""
 
     def __init__(
         self, data: MetadataFolder, url: str, signer: Ec2Signer, daemon: RunningDaemon
@@ -29,7 +29,7 @@ class Host:
         self.daemon = daemon
 
     def command(self, *words: str) -> str:
-        """What the operator's command prints."""
+        """The output of the operator's command."""
         done = subprocess.run(
             [sys.executable, "-m", "agent.cli", *words, "--socket", self.daemon.push_socket],
             cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
@@ -38,11 +38,11 @@ class Host:
         return done.stdout
 
     def why(self, os_user: str) -> str:
-        """What `sixtykey why` tells."""
+        """The output of `sixtykey why`."""
         return self.command("why", os_user)
 
     def status(self) -> dict[str, Any]:
-        """What `sixtykey status --json` tells."""
+        """The output of `sixtykey status --json`."""
         told = json.loads(self.command("status", "--json"))
         assert isinstance(told, dict)
         return told
@@ -50,7 +50,7 @@ class Host:
 
 @contextmanager
 def host(signer: Ec2Signer, config: Optional[Mapping[str, Any]] = None) -> Iterator[Host]:
-    """A host whose metadata shows this signer, with a daemon, and no sixtykeyd-ec2 yet."""
+    """A host whose metadata shows this signer, with a daemon but without sixtykeyd-ec2."""
     with work_directory() as folder:
         data = MetadataFolder(folder / "metadata")
         data.set_signer(signer)
@@ -62,6 +62,6 @@ def host(signer: Ec2Signer, config: Optional[Mapping[str, Any]] = None) -> Itera
 
 @contextmanager
 def complete(signer: Ec2Signer, config: Optional[Mapping[str, Any]] = None) -> Iterator[Host]:
-    """The same with sixtykeyd-ec2, connected and well."""
+    """The same host with sixtykeyd-ec2 connected."""
     with host(signer, config) as made, RunningEc2(made.daemon):
         yield made
