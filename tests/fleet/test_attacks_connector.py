@@ -188,7 +188,7 @@ def test_what_it_may_not_say_ends_the_connection(attacked: Attacked, line: bytes
 
 
 def test_an_offer_as_ec2s_source_makes_it_is_no_key(attacked: Attacked) -> None:
-    """An unsigned offer, as sixtykeyd-ec2 makes it, is refused from the connector."""
+    """An offer without an issuer's signature, as sixtykeyd-ec2 makes it, is refused."""
     offer = {
         "os_user": "mallory", "instance": INSTANCE_ID, "key": fresh_key(), "left": 60,
         "digest": "0" * 64, "dated": time.time(),

@@ -72,7 +72,7 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_every_file_that_cannot_be_used_is_told_at_once(tmp_path: Path) -> None:
-    """All problems of credentials, certificate, facts and keys are reported at one start."""
+    """Every unusable file is reported at one start: credentials, certificate, facts and keys."""
     folder = tmp_path / "none"
     config = tmp_path / "gateway.yaml"
     tls = f"tls: {{certificate: {folder}/c.pem, private_key: {folder}/k.pem}}"

@@ -28,7 +28,7 @@ class HostileServer:
         return "_INBOX.1"
 
     async def subscribe(self, _: str) -> HostileServer:
-        """The subscription."""
+        """The subscription, which is this object itself."""
         return self
 
     async def publish(self, *_: object, reply: str) -> None:

@@ -21,7 +21,7 @@ class Fleet:
         self.host = host
 
     def rotate(self, *words: str) -> command.Done:
-        """Run `sixtykey fleet rotate`, and reload the gateway as it says."""
+        """Run `sixtykey fleet rotate`, and then reload the gateway."""
         done = command.run(
             "fleet", "rotate", "--json", "--folder", self.gateway.home.folder, *words
         )

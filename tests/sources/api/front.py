@@ -62,7 +62,7 @@ class Front:
         self.local = LocalDoor(context, self.intake, throttle, actions or {})
 
     def signed(self, call: Call, **signer: Any) -> Call:
-        """Sign a call with the current time; `signer` changes the signer's fields."""
+        """The call, signed with the current time; `signer` changes the signer's fields."""
         return sign(call, replace(Signer(at=self.clock.wall()), **signer))
 
     async def answer(self, call: Call, peer: Peer = LOOPBACK) -> Response:

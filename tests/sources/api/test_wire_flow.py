@@ -21,7 +21,7 @@ MOST_ENCRYPTED = MOST + 16 * 1024 + 256 + 4 * 1024
 
 
 class PlainFlow(RuleBasedStateMachine):
-    """A client that sends ahead, and a wire in between."""
+    """A client that sends ahead, with a wire between it and its answers."""
 
     secure = False
     most = MOST

@@ -52,7 +52,7 @@ class Service:
         return self.run(lambda source: source.answer(os_user, fingerprint))
 
     def block(self, key: str, left: float = 60.0, **more: Any) -> bytes:
-        """A signed block whose key ends this many seconds from now, by the test's clock."""
+        """A signed block whose key ends in `left` seconds by the test's clock."""
         return self.signer.block(key, expires=self.clock.wall() + left, **more)
 
 

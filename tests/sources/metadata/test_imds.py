@@ -56,7 +56,7 @@ def test_one_token_serves_for_hours(ec2: Service) -> None:
 
 
 def test_a_token_that_is_refused_is_renewed(ec2: Service) -> None:
-    """A refused token is renewed at once; a service that refuses every token is away."""
+    """A refused token is renewed at once; a service that refuses every token counts as away."""
 
     async def course(metadata: Metadata) -> None:
         ec2.data.set_keys("alice", b"#\n")
@@ -141,7 +141,7 @@ def test_keys_are_read_up_to_a_megabyte(ec2: Service) -> None:
 
 
 def test_requests_share_one_connection(ec2: Service) -> None:
-    """Parallel questions share one connection; a new one each time would double the cost."""
+    """Parallel requests to the metadata service share one connection."""
     with counting(ec2.server) as connections:
 
         async def course(metadata: Metadata) -> None:

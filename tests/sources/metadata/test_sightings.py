@@ -33,7 +33,7 @@ def test_a_key_lives_until_its_end_and_not_at_it() -> None:
 
 
 def test_an_end_that_has_passed_is_told() -> None:
-    """A key that expired before it was offered is reported, since a clock may be wrong."""
+    """A key that expired before its block was first seen is reported as never served."""
     clock = ManualClock()
     with pytest.raises(Ended, match="2027-01-15T08:00:00") as ended:
         Sightings(clock).left(block(clock.wall()))
@@ -41,7 +41,7 @@ def test_an_end_that_has_passed_is_told() -> None:
 
 
 def test_nothing_lives_longer_than_sixty_seconds() -> None:
-    """At most 60 s from the first sight, for any end in the block and any wall clock."""
+    """A key lives at most 60 s after its block was first seen, whatever end the block has."""
     clock = ManualClock()
     sightings, pushed = Sightings(clock), block(clock.wall() + 300)
     assert sightings.left(pushed) == 60.0

@@ -33,7 +33,7 @@ def test_a_new_signer_is_noticed_by_its_signature(ec2: Service) -> None:
 
 
 def test_a_bad_signature_does_not_fetch_the_signer_each_time(ec2: Service) -> None:
-    """The look for a new certificate is limited in rate, so bad blocks cause few requests."""
+    """Bad signatures make the signer be fetched at a limited rate only."""
 
     async def course(source: Source) -> None:
         ec2.data.set_keys("alice", ec2.block(KEY).replace(b"#Caller=", b"#Caller=x"))
@@ -134,7 +134,7 @@ def test_a_signer_that_is_not_shown_now_is_believed_until_its_end(ec2: Service) 
 def test_a_block_without_its_signer_is_refused_and_told(
     ec2: Service, missing: str, reason: str
 ) -> None:
-    """A block is refused with a reason, even when EC2 shows no certificate."""
+    """A block is refused with a reason if EC2 shows no certificate or no OCSP answer for it."""
     if missing == "too long":
         ec2.data.write("managed-ssh-keys/signer-cert", b"x" * (LIMITS.metadata_item_bytes + 1))
     for path in ec2.data.folder.glob(f"latest/meta-data/managed-ssh-keys/{missing}"):

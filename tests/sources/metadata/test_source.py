@@ -58,7 +58,7 @@ def test_a_push_costs_one_request_once_the_signer_is_known(ec2: Service) -> None
 
 
 def test_a_block_that_is_fetched_again_is_the_same_offer(ec2: Service) -> None:
-    """Its mark stays the same and its time runs on; its end is not reported as a refusal."""
+    """A block fetched again is the same offer with less time; its end is not a refusal."""
 
     async def course(source: Source) -> None:
         ec2.data.set_keys("alice", ec2.block(KEY))

@@ -37,7 +37,7 @@ class Daemon:
 
 
 def test_a_defect_does_not_end_the_watch(ec2: Service, tmp_path: Path) -> None:
-    """The error is logged, and a later failure of the service is still reported."""
+    """An unexpected error does not end the watch: a later failure is still reported."""
 
     async def course() -> None:
         daemon, failed = Daemon(), asyncio.Event()
