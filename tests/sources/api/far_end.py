@@ -95,6 +95,6 @@ class FarEnd:
         return found
 
 
-# The longest request that is taken, beside which a few more lines find room in the head.
+# The longest request that is accepted, with room in the head for a few more lines.
 LONGEST_BODY = LIMITS.body_bytes
 LONGEST_FILLER = LIMITS.head_bytes - 100

@@ -99,7 +99,7 @@ async def test_a_captured_request_lets_nobody_in_a_minute_later() -> None:
         assert front.live() == ()
     front.clock.advance(61)
     assert await front.code(sent) == "RequestExpired"
-    # Another push removes the first mark from memory; its date remains as the oldest accepted.
+    # Another push removes the first mark from memory, but dates up to its own stay refused.
     assert await front.code(front.signed(push())) == ""
     front.clock.set_wall(front.clock.wall() - 900)
     assert await front.code(sent) == "RequestExpired"

@@ -97,7 +97,7 @@ def test_what_was_verified_of_a_refused_block_is_told(ec2: Service) -> None:
 
 
 def test_a_refused_block_is_told_once(ec2: Service) -> None:
-    """A refused block is reported once over many fetches, and again to a restarted daemon."""
+    """A refused block is reported once, and again only after the source forgot its reports."""
 
     async def course(source: Source) -> None:
         ec2.data.set_keys("alice", ec2.block(KEY, left=-1.0))

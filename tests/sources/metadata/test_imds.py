@@ -173,7 +173,7 @@ def test_a_connection_that_was_closed_meanwhile_is_made_again(ec2: Service) -> N
             del metadata
             connection = Connection(url, 10)
             for text in (b"one", b"two"):
-                # The first of each pair of connections is closed without a word.
+                # The first connection of each pair is closed without an answer.
                 with pytest.raises(Away):
                     await connection.request("GET", "/", {}, 100)
                 assert await connection.request("GET", "/", {}, 100) == Answer(200, text)
