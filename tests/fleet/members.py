@@ -90,7 +90,7 @@ class Host:
 
 
 class Desk(Enrolment):
-    """The enrolment of `THIS`, with a registry in a folder; `revoked` maps the removed keys."""
+    """The enrolment of `THIS`, with a registry in a folder; `revoked`: removed keys and when."""
 
     def __init__(self, folder: Path, fleet: Fleet = THIS) -> None:
         self.registry = SqliteRegistry(str(folder / "hosts.db"))

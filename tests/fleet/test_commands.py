@@ -160,7 +160,7 @@ def test_a_gateway_in_between_is_found_out(fleet: Fleet, tmp_path: Path) -> None
     with work_directory() as directory:
         stranger = Fleet(directory)
         token = fleet.token()
-        # A gateway of another authority, as a man in the middle would have.
+        # The same address with another authority, as a man in the middle would have it.
         home = Home(str(stranger.folder))
         with RunningGateway(directory / "gw", home) as gateway:
             forged = stranger.home("token", "--hosts", "*", "--json").json

@@ -263,7 +263,7 @@ def test_requests_for_the_operator_do_not_exist_here(fleet: Fleet) -> None:
 
 
 def test_a_removed_hosts_answer_counts_no_more(fleet: Fleet) -> None:
-    """A gateway stops to accept a removed host's answers, without a reload."""
+    """A gateway stops accepting a removed host's answers, without a reload."""
     with FleetHost(fleet.gateway.home, fleet.directory, ABSENT) as host:
         assert fleet.push(InstanceId=ABSENT).code == ""
         fleet.gateway.home.revoke([host.keys.connector.public], time.time())

@@ -30,7 +30,7 @@ async def flood(front: Front, call: Call, peer: Any = LOOPBACK) -> dict[str, Any
 
 @run
 async def test_strangers_do_not_fill_the_log() -> None:
-    """The first unauthenticated requests of a source are recorded; the rest are counted in one."""
+    """The first unauthenticated requests of a source are recorded, and the rest summed up."""
     front = Front()
     summed = await flood(front, Call(), OUTSIDE)
     assert len(front.lines) == LIMITS.sampled_burst + 1
