@@ -1,4 +1,4 @@
-"""The journal: what was recorded is there again, and what is damaged is never believed."""
+"""The journal returns what was recorded, and a damaged journal gives no lease."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 def test_what_was_recorded_is_remembered(disk: Disk) -> None:
-    """Every field of a lease comes back; its end is the same, not sixty seconds from now."""
+    """Every field of a lease is restored, and its end is the one recorded."""
     lease, other = make_lease("alice"), make_lease("bob", at=1001.5)
     journal = disk.open()
     journal.record(lease)
@@ -37,7 +37,7 @@ def test_what_was_recorded_is_remembered(disk: Disk) -> None:
 
 
 def test_it_is_there_although_nothing_was_closed(disk: Disk, tmp_path: Path) -> None:
-    """Another process, after a SIGKILL, finds the files as they are at this moment."""
+    """After a SIGKILL, another process reads leases and marks from the files as they are."""
     journal = disk.open()
     lease = make_lease(mark=mark(1))
     journal.record(lease)
@@ -53,7 +53,7 @@ def test_it_is_there_although_nothing_was_closed(disk: Disk, tmp_path: Path) -> 
 
 
 def test_the_same_key_of_the_same_user_stands_once(disk: Disk) -> None:
-    """The newer push counts; for another user it is another lease."""
+    """A newer push of a key replaces that user's older lease, and no other user's."""
     key, journal = ed25519_key(), disk.open()
     for lease in (make_lease(key=key), newer := make_lease(key=key, at=1030.0)):
         journal.record(lease)
@@ -62,7 +62,7 @@ def test_the_same_key_of_the_same_user_stands_once(disk: Disk) -> None:
 
 
 def test_removed_leases_stay_removed_and_their_requests_remembered(disk: Disk) -> None:
-    """A revoked key does not come back after a restart, nor by replaying its request."""
+    """A revoked lease is gone after a restart, and the mark of its request is kept."""
     journal = disk.open()
     lease = make_lease(mark=mark(7))
     journal.record(lease)
@@ -71,7 +71,7 @@ def test_removed_leases_stay_removed_and_their_requests_remembered(disk: Disk) -
 
 
 def test_what_has_ended_leaves_the_file(disk: Disk) -> None:
-    """Leases go by boot time at their end; marks by the wall clock, when their date is past."""
+    """A lease is removed by boot time at its end, a mark by the wall clock after its date."""
     journal = disk.open()
     journal.record(make_lease(mark=mark(1, 5_000.0)))
     skew = LIMITS.clock_skew_seconds
@@ -83,7 +83,7 @@ def test_what_has_ended_leaves_the_file(disk: Disk) -> None:
 
 
 def test_what_is_forgotten_raises_the_horizon_for_good(disk: Disk) -> None:
-    """In the transaction that forgets it: the file never lacks both a mark and its date."""
+    """Forgetting a mark raises the stored horizon to its date, and nothing lowers it."""
     journal = disk.open()
     journal.record(make_lease(mark=mark(1, 5_000.0)))
     journal.record(make_lease(mark=mark(2, 9_000.0)))
@@ -95,7 +95,7 @@ def test_what_is_forgotten_raises_the_horizon_for_good(disk: Disk) -> None:
 
 
 def test_another_boot_ends_every_lease_and_no_request(disk: Disk) -> None:
-    """Boot time begins anew, so nothing of before may be measured with it; replays may come."""
+    """After a reboot no lease is restored, and every mark is."""
     journal = disk.open()
     journal.record(make_lease(mark=mark(3)))
     found = disk.reopen("another-boot")
@@ -104,7 +104,7 @@ def test_another_boot_ends_every_lease_and_no_request(disk: Disk) -> None:
 
 
 def test_another_boot_counts_as_a_loss_until_then(disk: Disk) -> None:
-    """What was in the page cache when the power went may be missing: lost at the boot's instant."""
+    """A reboot counts as a loss at the instant of the boot, since writes may be missing."""
     disk.open().forget(NOW, 0.0, Horizon(5_000.0, 77.0))
     for _ in range(2):
         assert disk.reopen("another-boot").horizon == Horizon(5_000.0, 0.0)
@@ -112,14 +112,14 @@ def test_another_boot_counts_as_a_loss_until_then(disk: Disk) -> None:
 
 
 def test_no_journal_counts_as_a_loss_before_now(disk: Disk) -> None:
-    """Nobody knows who removed it, nor what it knew; what is found stays so on the next start."""
+    """A missing journal counts as a loss before now, and the next start finds the same loss."""
     lost = Horizon(lost_at=NOW - LIMITS.restart_seconds)
     assert disk.reopen().horizon == lost
     assert disk.reopen().horizon == lost
 
 
 def test_todays_settings_hold_for_yesterdays_leases(disk: Disk) -> None:
-    """A shorter lifetime shortens what is remembered, and a type taken off the list is dropped."""
+    """A shorter lifetime shortens restored leases; a key of a disallowed type is dropped."""
     disk.open().record(make_lease())
     short = config.Keys(lifetime=10)
     (lease,) = disk.reopen(keys=short).leases
@@ -128,14 +128,14 @@ def test_todays_settings_hold_for_yesterdays_leases(disk: Disk) -> None:
 
 
 def test_nobody_else_can_read_it(disk: Disk) -> None:
-    """It is 0600 from its first byte on, and so are the files beside it."""
+    """The journal and the files beside it have the mode 0600."""
     disk.open().record(make_lease())
     files = list(disk.path.parent.iterdir())
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
 def test_a_symbolic_link_is_not_followed(disk: Disk, tmp_path: Path) -> None:
-    """A user who can put a link there must not choose which file is written."""
+    """A journal path that is a symbolic link is refused, and its target is not written."""
     victim = tmp_path / "victim"
     victim.write_bytes(b"")
     disk.path.symlink_to(victim)
@@ -145,7 +145,7 @@ def test_a_symbolic_link_is_not_followed(disk: Disk, tmp_path: Path) -> None:
 
 
 def test_two_daemons_never_share_a_journal(disk: Disk, tmp_path: Path) -> None:
-    """The second is told so, and what the first records stays whole."""
+    """A second daemon is refused the journal, and the first one's records stay whole."""
     journal = disk.open()
     second = Disk(tmp_path)
     assert not second.open().sound
@@ -161,7 +161,7 @@ def _set_aside(disk: Disk) -> None:
     journal = disk.open()
     assert disk.found is not None
     assert disk.found.leases == []
-    # Lost now, and to be found as such by every later start of this boot.
+    # Every later start of this boot finds the same loss.
     assert disk.horizon == Horizon(lost_at=NOW)
     assert len(disk.reports) == 1
     assert "set aside" in disk.reports[0]
@@ -176,20 +176,20 @@ def _set_aside(disk: Disk) -> None:
     "content", [b"no database at all" * 100, b"\0" * 8192, b"SQLite format 3\0"]
 )
 def test_what_is_no_journal_is_set_aside(content: bytes, disk: Disk) -> None:
-    """It is reported and kept, and a new one takes its place."""
+    """A file that is no journal is reported and kept, and a new journal replaces it."""
     disk.path.write_bytes(content)
     _set_aside(disk)
 
 
 def test_another_version_is_set_aside(disk: Disk) -> None:
-    """After a downgrade the newer journal's tables are not guessed at."""
+    """A journal of an unknown version is set aside."""
     disk.open().record(make_lease())
     disk.change("PRAGMA user_version = 99")
     _set_aside(disk)
 
 
 def test_missing_tables_and_columns_are_set_aside(disk: Disk) -> None:
-    """A file that says it is of our version and is not ours is damaged like any other."""
+    """A file with our version and other tables is set aside as damaged."""
     disk.open()
     disk.close()
     with sqlite3.connect(disk.path) as database:
@@ -200,7 +200,7 @@ def test_missing_tables_and_columns_are_set_aside(disk: Disk) -> None:
 
 
 def test_a_truncated_file_is_set_aside(disk: Disk) -> None:
-    """Half a database is none."""
+    """A truncated journal is set aside."""
     journal = disk.open()
     for _ in range(100):
         journal.record(make_lease())
@@ -220,7 +220,7 @@ def test_a_truncated_file_is_set_aside(disk: Disk) -> None:
     ],
 )  # fmt: skip
 def test_no_altered_row_is_believed(column: str, value: object, disk: Disk) -> None:
-    """Whatever was changed in a lease on disk, nobody is let in by it: all of it is set aside."""
+    """A lease altered on disk has the journal set aside, and no lease of it is served."""
     disk.open().record(make_lease("alice"))
     disk.change(f"UPDATE leases SET {column} = ?", value)  # noqa: S608 - of this test
     _set_aside(disk)
@@ -235,7 +235,7 @@ def test_no_altered_row_is_believed(column: str, value: object, disk: Disk) -> N
     ],
 )  # fmt: skip
 def test_damaged_marks_cost_no_live_lease(disk: Disk, statement: str) -> None:
-    """They are read last: what is live stays so, and what was accepted counts as lost."""
+    """With damaged marks, live leases are still restored and the marks count as lost."""
     lease = make_lease(mark=mark(1))
     disk.open().record(lease)
     disk.change(statement)
@@ -255,14 +255,14 @@ def test_damaged_marks_cost_no_live_lease(disk: Disk, statement: str) -> None:
     ],
 )  # fmt: skip
 def test_a_horizon_that_was_changed_is_a_loss(disk: Disk, statement: str) -> None:
-    """Lowered, taken away, or doubled: the journal is set aside."""
+    """A horizon that was lowered, removed or doubled has the journal set aside."""
     disk.open()
     disk.change(statement)
     _set_aside(disk)
 
 
 def test_rewrite_leaves_exactly_what_it_was_given(disk: Disk) -> None:
-    """After an outage table and memory are right, and the journal follows them."""
+    """A rewrite leaves exactly the given leases, marks and horizon in the journal."""
     journal = disk.open()
     journal.record(make_lease("revoked meanwhile", mark=mark(1)))
     lease, known = make_lease("alice"), AcceptedMark(mark(2), "id", "somebody")
@@ -273,7 +273,7 @@ def test_rewrite_leaves_exactly_what_it_was_given(disk: Disk) -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_random_damage_lets_nobody_in(seed: int, disk: Disk) -> None:
-    """Random bytes anywhere: what comes back is a lease that was recorded, or nothing; no crash."""
+    """After random damage, a journal yields only leases that were recorded, or none."""
     chance = random.Random(seed)
     journal = disk.open()
     leases = [make_lease(f"user{number}", mark=mark(number)) for number in range(30)]

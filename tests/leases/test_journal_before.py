@@ -24,10 +24,10 @@ BOB = Lease(
 )
 MARKS = [
     AcceptedMark(mark(1), ALICE.request_id, ""),
-    # Its lease was revoked, and must not come back by its request.
+    # Its lease was revoked: a replay of its request must not restore it.
     AcceptedMark(mark(3, 1_799_999_999.0), "00000000-0000-4000-8000-00000000000c", ""),
 ]
-# It forgot nothing that was less than 15 minutes old, and did not say up to where it forgot.
+# 0.1.0 kept every mark for at least 15 minutes, and stored no horizon.
 HORIZON = Horizon(lost_at=NOW - LIMITS.clock_skew_seconds)
 
 
@@ -43,7 +43,7 @@ def _disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 def version(disk: Disk) -> int:
-    """The version that the closed file says it is of."""
+    """The version that the closed file states."""
     disk.close()
     database = sqlite3.connect(disk.path)
     found = database.execute("PRAGMA user_version").fetchone()[0]
@@ -52,7 +52,7 @@ def version(disk: Disk) -> int:
 
 
 def test_leases_and_marks_are_taken_over_and_written_anew(disk: Disk) -> None:
-    """The same on every later start, from a journal of today's version."""
+    """Leases and marks of 0.1.0 are written as a journal of today's version, and stay so."""
     for _ in range(3):
         assert disk.reopen().leases == [ALICE, BOB]
         assert (disk.marks, disk.horizon) == (MARKS, HORIZON)
@@ -61,7 +61,7 @@ def test_leases_and_marks_are_taken_over_and_written_anew(disk: Disk) -> None:
 
 
 def test_a_crash_before_it_is_written_anew_loses_nothing(disk: Disk) -> None:
-    """Reading changes nothing, so that the next start finds what this one found."""
+    """Reading a journal of 0.1.0 does not change it, so a crash then loses nothing."""
     assert not disk.begin().sound
     assert version(disk) == 2
     assert disk.reopen().leases == [ALICE, BOB]
@@ -69,7 +69,7 @@ def test_a_crash_before_it_is_written_anew_loses_nothing(disk: Disk) -> None:
 
 
 def test_what_cannot_be_written_anew_stays_as_it_was(disk: Disk) -> None:
-    """One transaction: it fails at its end, and the old journal is whole."""
+    """A conversion that fails midway leaves the old journal whole."""
 
     def leases() -> Iterator[Lease]:
         yield ALICE
@@ -82,7 +82,7 @@ def test_what_cannot_be_written_anew_stays_as_it_was(disk: Disk) -> None:
 
 
 def test_a_reboot_between_the_versions_ends_its_leases(disk: Disk) -> None:
-    """Marks stay, and what may be missing counts as lost until the boot."""
+    """After a reboot, an old journal's leases end; its marks stay, with a loss at the boot."""
     assert disk.reopen("another-boot").leases == []
     assert (disk.marks, disk.horizon) == (MARKS, Horizon(lost_at=0.0))
     disk.close()
@@ -97,7 +97,7 @@ def test_a_reboot_between_the_versions_ends_its_leases(disk: Disk) -> None:
     ],
 )  # fmt: skip
 def test_what_is_not_exactly_that_version_is_set_aside(disk: Disk, statement: str) -> None:
-    """A changed row, other tables, an older or a newer version: nobody is let in by it."""
+    """A journal with a changed row, other tables or an unknown version is set aside."""
     disk.change(statement)
     assert (disk.reopen().leases, disk.marks) == ([], [])
     assert disk.horizon == Horizon(lost_at=NOW)
@@ -105,7 +105,7 @@ def test_what_is_not_exactly_that_version_is_set_aside(disk: Disk, statement: st
 
 
 def test_damaged_marks_of_it_cost_no_live_lease(disk: Disk) -> None:
-    """As in a journal of today's version."""
+    """With damaged marks in a journal of 0.1.0, its live leases are still restored."""
     disk.change("UPDATE answered SET signed_at = 0")
     disk.begin()
     assert disk.found is not None

@@ -1,4 +1,4 @@
-"""agent/leases/journal_file.py: where a journal may lie, and whether it is still there."""
+"""agent/leases/journal_file.py: which files may be the journal, and whether it is in place."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def _disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 def test_shared_memory_is_memory() -> None:
-    """/dev/shm is a tmpfs (shm_overview(7)), as /run is."""
+    """/dev/shm counts as memory, since it is a tmpfs (shm_overview(7))."""
     assert is_in_memory("/dev/shm/leases.db")
 
 
 def test_other_file_systems_are_not() -> None:
-    """Whatever they are: only tmpfs is known to wait for nothing."""
+    """A file system other than tmpfs does not count as memory."""
     assert not is_in_memory("/proc/leases.db")
 
 
 def test_a_place_that_is_not_there(tmp_path: Path) -> None:
-    """Not known, so not memory."""
+    """A path that does not exist does not count as memory."""
     assert not is_in_memory(str(tmp_path / "absent" / "leases.db"))
 
 
 def spoil(file: Path, kind: str) -> None:
-    """Make a file one that somebody else could have written."""
+    """Change a file so that another user could have written it."""
     file.touch(0o600)
     if kind == "writable by others":
         file.chmod(0o622)
@@ -70,7 +70,7 @@ KINDS = [
 def test_a_file_that_others_could_have_written_is_not_read(
     disk: Disk, kind: str, suffix: str
 ) -> None:
-    """A user who can write the journal, or SQLite's side files, could decide who may log in."""
+    """A journal or SQLite side file that another user could have written is not opened."""
     disk.open().record(make_lease())
     disk.close()
     spoil(disk.path.with_name(disk.path.name + suffix), kind)
@@ -83,7 +83,7 @@ def test_a_file_that_others_could_have_written_is_not_read(
 
 @pytest.mark.parametrize("mode", [0o775, 0o777, 0o1777])
 def test_a_folder_that_others_can_write_to_is_not_used(disk: Disk, mode: int) -> None:
-    """Sticky or not: they could make the files beside the journal before SQLite does."""
+    """A journal's folder that others can write to is refused, even with the sticky bit."""
     disk.path.parent.chmod(mode)
     assert not disk.open().sound
     assert "its folder" in disk.unusable[0]
@@ -92,7 +92,7 @@ def test_a_folder_that_others_can_write_to_is_not_used(disk: Disk, mode: int) ->
 
 @needs_root
 def test_a_folder_of_somebody_else_is_not_used(disk: Disk) -> None:
-    """Its owner can put another journal there at any time."""
+    """A journal's folder that another user owns is refused."""
     os.chown(disk.path.parent, NOBODY, -1)
     assert not disk.open().sound
     os.chown(disk.path.parent, 0, -1)
@@ -104,7 +104,7 @@ def test_a_folder_of_somebody_else_is_not_used(disk: Disk) -> None:
 def test_what_can_only_be_read_is_held_to_the_same(
     tmp_path: Path, disk: Disk, kind: str, suffix: str
 ) -> None:
-    """A journal on a read-only file system is copied, and only if it is the daemon's own."""
+    """A read-only journal is copied only if no other user could have written it."""
     disk.open().record(make_lease())
     disk.close()
     spoil(disk.path.with_name(disk.path.name + suffix), kind)
@@ -119,7 +119,7 @@ def test_what_can_only_be_read_is_held_to_the_same(
 )
 @pytest.mark.parametrize("how", ["removed", "replaced", "moved and linked"])
 def test_a_live_journal_that_is_gone_is_noticed(disk: Disk, name: str, how: str) -> None:
-    """What is written would go where no later process looks; until it is mended, nothing is."""
+    """When a live journal is removed or replaced, further writes to it are refused."""
     journal = disk.open()
     journal.check_place()
     file = disk.path.with_name(name)
@@ -140,7 +140,7 @@ def test_a_live_journal_that_is_gone_is_noticed(disk: Disk, name: str, how: str)
 
 
 def test_a_live_journal_that_was_opened_to_others_is_noticed(disk: Disk) -> None:
-    """Its folder too: from then on what it says is no longer the daemon's word alone."""
+    """When others may write to a live journal's folder, the journal is no longer used."""
     journal = disk.open()
     disk.path.parent.chmod(0o777)
     with pytest.raises(NotDurable, match="its folder"):
@@ -149,11 +149,11 @@ def test_a_live_journal_that_was_opened_to_others_is_noticed(disk: Disk) -> None
 
 
 def test_looking_after_a_journal_does_not_let_go_of_it(disk: Disk) -> None:
-    """To open and close the file would end SQLite's lock, and two daemons would share it."""
+    """Checking a journal's place keeps SQLite's lock, so no second daemon can open it."""
     journal = disk.open()
     journal.record(make_lease(mark=mark(1)))
     journal.check_place()
-    # Another process, and no fork: the locks are of processes, and SQLite counts its own.
+    # A new process, not a fork: SQLite's locks belong to a process.
     code = (
         "import sys; from agent.config.settings import Keys\n"
         "from agent.leases.journal import Journal\n"

@@ -1,4 +1,4 @@
-"""Where the journal lies: in memory or not, in its own folder, and what 0.1.0 left elsewhere."""
+"""The default journal has its own folder, and a journal of 0.1.0 is moved into it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ BOOT = "6b8a1f6e-0000-4000-8000-000000000001"
 
 
 class Place:
-    """A folder for sockets, with the place that the journal had in it, and the one that it has."""
+    """A folder for sockets, with the journal's former path in it and its present one."""
 
     def __init__(self, folder: Path) -> None:
         self.former = folder / "leases.db"
         self.path = folder / "journal" / "leases.db"
 
     def prepare(self, path: Optional[Path] = None) -> None:
-        """As a daemon does whose journal is at `path`, by default at the default."""
+        """Prepare the journal at `path`, by default the default one, as a daemon does."""
         prepare(str(path or self.path), str(self.path), str(self.former))
 
     def read(self, path: Path) -> tuple[Journal, list[Lease]]:
-        """A journal there, opened, and the leases in it. What is wrong with it fails the test."""
+        """Open the journal at a path and return it with its leases. Any problem fails the test."""
         journal = Journal(str(path), BOOT)
         found = journal.open(Keys(), 1000.0, pytest.fail, pytest.fail)
         assert found is not None
@@ -39,26 +39,26 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    """Both places, and neither is there yet."""
+    """Both paths; no journal is at either yet."""
     return Place(tmp_path)
 
 
 def test_the_default_folder_is_made_for_nobody_else(place: Place) -> None:
-    """A daemon that is run by hand makes what is missing; a second start finds it as it is."""
+    """A missing default folder is made with mode 0700, and a second start keeps it."""
     place.prepare()
     place.prepare()
     assert place.path.parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_other_folders_are_the_administrators(place: Place) -> None:
-    """A mistyped path is reported, not made; and only the default journal takes over 0.1.0's."""
+    """The folder of a configured journal is not made, and 0.1.0's journal not moved there."""
     place.former.write_text("")
     place.prepare(place.former.parent / "elsewhere" / "leases.db")
     assert [path.name for path in place.former.parent.iterdir()] == ["leases.db"]
 
 
 def test_a_journal_is_moved_under_a_daemon_that_writes_to_it(place: Place) -> None:
-    """What an old daemon acknowledges after the move is there for the new one, as all before."""
+    """Leases that the old daemon records before and after the move are both restored."""
     before, after = make_lease("before"), make_lease("after")
     old, _ = place.read(place.former)
     old.record(before)
@@ -74,7 +74,7 @@ def test_a_journal_is_moved_under_a_daemon_that_writes_to_it(place: Place) -> No
 
 @pytest.mark.parametrize("ends", ["closed", "killed"])
 def test_a_move_that_was_cut_off_is_completed(place: Place, ends: str) -> None:
-    """The log alone has arrived when the machine's owner pulls the plug on the installation."""
+    """A move that stopped after the write-ahead log is completed at the next start."""
     lease = make_lease("alice")
     old, _ = place.read(place.former)
     old.record(lease)
@@ -91,7 +91,7 @@ def test_a_move_that_was_cut_off_is_completed(place: Place, ends: str) -> None:
 
 
 def test_a_journal_that_is_there_is_not_replaced(place: Place) -> None:
-    """What lies at the former place by then is older than what the daemon writes today."""
+    """A journal at the new place is not replaced by a file at the former one."""
     lease = make_lease("alice")
     place.prepare()
     journal, _ = place.read(place.path)

@@ -32,7 +32,7 @@ def parse(text: str, *types: str) -> PublicKey:
 
 
 def refused(text: str, *types: str) -> str:
-    """The words with which it is refused."""
+    """The error text with which it is refused."""
     with pytest.raises(KeyRejected) as caught:
         parse(text, *types)
     return str(caught.value)
@@ -44,7 +44,7 @@ def string(data: bytes) -> bytes:
 
 
 def mpint(number: int, padding: int = 0) -> bytes:
-    """A positive mpint of RFC 4251, with `padding` needless zero bytes before it."""
+    """A positive mpint of RFC 4251, with `padding` superfluous zero bytes before it."""
     return string(bytes(padding) + number.to_bytes(number.bit_length() // 8 + 1, "big"))
 
 
@@ -54,7 +54,7 @@ def line(name: str, blob: bytes) -> str:
 
 
 def rsa(bits: int, exponent: int = 65537, padding: int = 0) -> str:
-    """An RSA line with an odd modulus of this many bits: nobody has its private half."""
+    """An RSA line with an odd modulus of this many bits, to which no private key is known."""
     modulus = (1 << (bits - 1)) | 1
     blob = string(b"ssh-rsa") + mpint(exponent) + mpint(modulus, padding)
     return line("ssh-rsa", blob)
@@ -71,7 +71,7 @@ def _pairs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, KeyPair]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_ssh_keygen_makes_is_taken(kind: str, pairs: dict[str, KeyPair]) -> None:
-    """Type, blob, size and both fingerprints are those that ssh-keygen says."""
+    """A key from ssh-keygen is accepted, with its type, size and both fingerprints."""
     pair = pairs[kind]
     key = parse(pair.line + "\n")
     assert (key.type, key.blob, key.bits) == (pair.type, pair.blob, KINDS[kind][2])
@@ -86,7 +86,7 @@ def test_what_ssh_keygen_makes_is_taken(kind: str, pairs: dict[str, KeyPair]) ->
 def test_a_comment_and_white_space_at_the_ends_go_nowhere(
     end: str, pairs: dict[str, KeyPair]
 ) -> None:
-    """A comment and trailing white space, as files have it, do not matter and do not stay."""
+    """A comment and white space at either end are dropped from the key."""
     plain = f"{pairs['ed25519'].type} {pairs['ed25519'].base64}"
     assert parse(" \t" + plain + end) == parse(plain)
     assert parse(plain.replace(" ", " \t ") + end) == parse(plain)
@@ -102,7 +102,7 @@ def test_a_comment_and_white_space_at_the_ends_go_nowhere(
     ],
 )
 def test_options_are_refused(before: str, words: str, pairs: dict[str, KeyPair]) -> None:
-    """An option could give a key more than a login; it is refused, and not dropped in silence."""
+    """A key line with options is refused, and its options are not dropped silently."""
     assert words in refused(before + pairs["ed25519"].line)
 
 
@@ -113,7 +113,7 @@ def test_options_are_refused(before: str, words: str, pairs: dict[str, KeyPair])
 def test_control_characters_inside_are_refused(
     character: str, place: str, pairs: dict[str, KeyPair]
 ) -> None:
-    """One push is one line: nothing that any reader could take for the end of one gets through."""
+    """A key with a line break or another control character inside is refused."""
     name, encoded, comment = pairs["ed25519"].line.split(" ")
     text = {
         "type": f"{name}{character} {encoded} {comment}",
@@ -130,7 +130,7 @@ SPACES = [
 
 @pytest.mark.parametrize("space", SPACES, ids=[f"U+{ord(space):04X}" for space in SPACES])
 def test_unicode_white_space_separates_nothing(space: str, pairs: dict[str, KeyPair]) -> None:
-    """Only space and tab part the fields, as in sshd: other white space makes it no key."""
+    """Only space and tab separate fields, as in sshd; other white space is refused."""
     name, encoded, _ = pairs["ed25519"].line.split(" ")
     refused(f"{name}{space}{encoded}")
     refused(f"{space}{name} {encoded}")
@@ -138,7 +138,7 @@ def test_unicode_white_space_separates_nothing(space: str, pairs: dict[str, KeyP
 
 
 def test_what_is_no_public_key_is_called_by_its_name(pairs: dict[str, KeyPair]) -> None:
-    """A private key and a certificate are the two files that people send by mistake."""
+    """A private key, a certificate or an incomplete line is refused with its own message."""
     pair = pairs["ed25519"]
     assert "private key" in refused(pair.private.read_text("utf-8"))
     _ssh_keygen("-q", "-s", str(pairs["rsa 2048"].private), "-I", "me", str(pair.public))
@@ -150,13 +150,13 @@ def test_what_is_no_public_key_is_called_by_its_name(pairs: dict[str, KeyPair]) 
 
 
 def test_only_the_types_that_are_configured_are_taken(pairs: dict[str, KeyPair]) -> None:
-    """`keys.types: [ssh-rsa]` refuses Ed25519, and says what would be taken."""
+    """A key of a type that is not configured is refused, and the error names those that are."""
     assert "ssh-rsa" in refused(pairs["ed25519"].line, "ssh-rsa")
     assert parse(pairs["rsa 2048"].line, "ssh-rsa").type == "ssh-rsa"
 
 
 def test_a_type_that_is_not_the_blobs_is_refused(pairs: dict[str, KeyPair]) -> None:
-    """The name before the base64 must be the name within it."""
+    """A key whose type differs from the type inside its blob is refused."""
     for one in pairs.values():
         for other in pairs.values():
             if one.type != other.type:
@@ -165,7 +165,7 @@ def test_a_type_that_is_not_the_blobs_is_refused(pairs: dict[str, KeyPair]) -> N
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_blob_that_is_longer_or_shorter_is_refused(kind: str, pairs: dict[str, KeyPair]) -> None:
-    """Alone, paramiko would take both: trailing bytes, and an end that is missing."""
+    """A blob with trailing or missing bytes is refused; paramiko alone would accept it."""
     pair = pairs[kind]
     assert "damaged" in refused(line(pair.type, pair.blob + b"\0"))
     assert "damaged" in refused(line(pair.type, pair.blob + pair.blob))
@@ -178,36 +178,36 @@ def test_a_blob_that_is_longer_or_shorter_is_refused(kind: str, pairs: dict[str,
     ("bits", "words"), [(1024, "1024 bits"), (2047, "2047 bits"), (8193, "8193 bits")]
 )
 def test_rsa_sizes_have_bounds(bits: int, words: str) -> None:
-    """The message says how large the key is, and what is taken."""
+    """An RSA key outside the bounds is refused; the error names its size and the bounds."""
     assert words in refused(rsa(bits))
     assert "2048 to 8192" in refused(rsa(bits))
 
 
 @pytest.mark.parametrize("bits", [2048, 8192])
 def test_rsa_bounds_are_taken(bits: int) -> None:
-    """Both ends of the range belong to it."""
+    """RSA keys of the smallest and the largest allowed size are accepted."""
     assert parse(rsa(bits)).bits == bits
 
 
 def test_a_blob_over_the_limit_is_refused_before_it_is_parsed() -> None:
-    """A modulus of 16,384 bits costs every verifier too much: its size alone refuses it."""
+    """A blob over the size limit is refused before it is parsed."""
     assert f"{LIMITS.key_blob_bytes} is the most" in refused(rsa(16_384))
 
 
 def test_rsa_must_be_spelled_canonically() -> None:
-    """A modulus with leading zeros is the same key with another fingerprint."""
+    """An RSA modulus with leading zeros is refused."""
     assert "damaged" in refused(rsa(2048, padding=1))
     assert "damaged" in refused(rsa(2048, padding=7))
 
 
 @pytest.mark.parametrize("exponent", [0, 1, 2, 65536])
 def test_an_rsa_exponent_that_verifies_nothing_is_refused(exponent: int) -> None:
-    """With an exponent of 1 anyone could sign; an even one is no RSA at all."""
+    """An RSA exponent of 0, 1 or an even number is refused."""
     assert "damaged" in refused(rsa(2048, exponent))
 
 
 def test_base64_has_one_spelling(pairs: dict[str, KeyPair]) -> None:
-    """Stray bits, missing padding, other alphabets and bytes outside are all damage."""
+    """Base64 with stray bits, wrong padding or foreign characters is refused."""
     name, encoded = pairs["nistp521"].type, pairs["nistp521"].base64
     assert encoded.endswith("=")
     last = encoded.rstrip("=")[-1]
@@ -232,7 +232,7 @@ def _point(curve: ec.EllipticCurve, form: PublicFormat) -> bytes:
 
 @pytest.mark.parametrize("form", [PublicFormat.UncompressedPoint, PublicFormat.CompressedPoint])
 def test_a_compressed_point_is_refused(form: PublicFormat) -> None:
-    """RFC 5656 allows point compression, sshd does not take it, and it is a second spelling."""
+    """A compressed ECDSA point is refused, as sshd refuses it."""
     name = b"ecdsa-sha2-nistp256"
     blob = string(name) + string(b"nistp256") + string(_point(ec.SECP256R1(), form))
     if form is PublicFormat.UncompressedPoint:
@@ -243,14 +243,14 @@ def test_a_compressed_point_is_refused(form: PublicFormat) -> None:
 
 @pytest.mark.parametrize("curve", [b"nistp384", b"nistp521", b"", b"nistp256\0"])
 def test_a_curve_that_is_not_the_types_is_refused(curve: bytes) -> None:
-    """Type, curve and point have to agree."""
+    """An ECDSA key whose curve differs from its type is refused."""
     name = b"ecdsa-sha2-nistp256"
     point = _point(ec.SECP256R1(), PublicFormat.UncompressedPoint)
     assert "damaged" in refused(line(name.decode(), string(name) + string(curve) + string(point)))
 
 
 def test_a_point_off_its_curve_is_refused() -> None:
-    """Such a key verifies nothing, and some verifiers leak with it."""
+    """An ECDSA point that is not on its curve is refused."""
     name = b"ecdsa-sha2-nistp256"
     point = b"\x04" + bytes(31) + b"\x01" + bytes(31) + b"\x01"
     blob = string(name) + string(b"nistp256") + string(point)
@@ -280,7 +280,7 @@ LINES = st.one_of(
 
 @given(LINES)
 def test_whatever_is_taken_encodes_to_itself_on_one_line(text: str) -> None:
-    """A key that is taken has one spelling, and its line is a line; anything else: KeyRejected."""
+    """An accepted key is printed on one line, from which the same key is parsed."""
     key = _tries(text)
     if key is None:
         return
@@ -294,6 +294,6 @@ def test_whatever_is_taken_encodes_to_itself_on_one_line(text: str) -> None:
 
 @given(st.binary(min_size=32, max_size=32))
 def test_every_ed25519_point_is_told_from_damage_alike(raw: bytes) -> None:
-    """Any 32 bytes are an Ed25519 key, as they are to sshd: the login shows if they verify."""
+    """Any 32 bytes are accepted as an Ed25519 key, as by sshd."""
     key = parse(line("ssh-ed25519", string(b"ssh-ed25519") + string(raw)))
     assert key.blob[-32:] == raw

@@ -1,4 +1,4 @@
-"""The lease store against the simplest model that could be right: a dict and a clock."""
+"""The lease store behaves as the simplest model that could be right: a dict and a clock."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Leases(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        """The first process."""
+        """Start the first process."""
         self.restart()
 
     @rule()
@@ -76,7 +76,7 @@ class Leases(RuleBasedStateMachine):
 
     @rule(user=users, key=keys)
     def push(self, user: str, key: int) -> None:
-        """Push a key that may be live already; it is taken exactly when there is room."""
+        """Push a key that may be live already; it is accepted only when there is room."""
         assert self.store is not None
         others = [name for name in self.live(user) if name != self._name(user, key)]
         everyone = [name for who in USERS for name in self.live(who)]
@@ -84,7 +84,7 @@ class Leases(RuleBasedStateMachine):
         lease = make_lease(user, KEYS[key], at=self.clock.boottime(), lifetime=LIFETIME)
         full = len(others) >= PER_USER or count >= TOTAL
         if full or not self.usable:
-            # With both in the way, either may be said.
+            # When the journal is unusable and the table full, either error may be raised.
             with pytest.raises((TableFull,) if self.usable else (NotDurable, TableFull)):
                 self.run(self.store.add(lease))
             return
@@ -96,7 +96,7 @@ class Leases(RuleBasedStateMachine):
 
     @rule(user=users, key=keys)
     def revoke(self, user: str, key: int) -> None:
-        """Revoke a key, whether it is there or not, whether the journal is or not."""
+        """Revoke a key, whether or not it is live and whether or not the journal is usable."""
         assert self.store is not None
         gone = [lease for lease in self.store.table.of(user) if lease.key == KEYS[key]]
         try:
@@ -112,7 +112,7 @@ class Leases(RuleBasedStateMachine):
 
     @rule(hours=st.integers(-24, 24))
     def wall_clock_is_set(self, hours: int) -> None:
-        """Somebody sets the wall clock: nothing may change."""
+        """The wall clock is set, which must change no lease."""
         self.clock.set_wall(self.clock.wall() + hours * 3600.0)
 
     @rule()
@@ -132,7 +132,7 @@ class Leases(RuleBasedStateMachine):
 
     @invariant()
     def lookups_give_what_was_acknowledged(self) -> None:
-        """None missing, none after its time, nobody else's."""
+        """Lookups give every acknowledged live lease, and no other."""
         if self.store is None:
             return
         for user in USERS:
@@ -141,7 +141,7 @@ class Leases(RuleBasedStateMachine):
         assert len(self.store.table) == sum(len(self.live(user)) for user in USERS)
 
     def teardown(self) -> None:
-        """Let go of loop and files."""
+        """Close the store, the loop and the folder."""
         if self.store is not None:
             self.store.close()
         self._loop.close()

@@ -41,7 +41,7 @@ LOSSES = ("nothing left", "rubbish", "marks changed", "reboot", "reboot, nothing
 
 @dataclass
 class Accepted:
-    """A push that was accepted. `excused`: a loss may let it be taken once more."""
+    """An accepted push. `excused`: after a loss it may be accepted once more."""
 
     mark: ReplayMark
     lease: Lease
@@ -61,9 +61,9 @@ class Replays(RuleBasedStateMachine):
         self.boot = 1
         self.accepted: list[Accepted] = []
         self.live: list[Lease] = []
-        # Whether the journal is usable, and whether its files are where the next process looks.
+        # Whether the journal is usable, and whether its files are at its path.
         self.usable, self.in_place = True, True
-        # The last loss (CLOCK_BOOTTIME), and whether a push was accepted since: in memory, on file.
+        # The last loss (CLOCK_BOOTTIME); whether a push was accepted since, in memory and on file.
         self.lost_at, self.fixed, self.fixed_for_good = 0.0, False, False
         # By how much the wall clock is wrong (s), and whether anybody ever set it.
         self.wrong, self.wall_was_set = 0.0, False
@@ -79,7 +79,7 @@ class Replays(RuleBasedStateMachine):
         return self.clock.boottime()
 
     def lose(self, lost_at: float) -> None:
-        """The model's loss: everything dated before it must be refused from now on, or known."""
+        """Note a loss: everything dated before it must be refused from now on, or known."""
         self.lost_at, self.fixed, self.fixed_for_good = lost_at, False, False
         self._excuse()
 
@@ -113,7 +113,7 @@ class Replays(RuleBasedStateMachine):
         self._excuse()
 
     def _crash(self) -> None:
-        """End the process as SIGKILL does: what counts is which files are there now."""
+        """End the process as SIGKILL does: only the files present now are left."""
         assert self.store is not None
         found = self.path.parent
         self.path = Path(self._folder.name) / str(next(self._starts)) / "leases.db"
@@ -127,7 +127,7 @@ class Replays(RuleBasedStateMachine):
 
     @rule(principal=st.sampled_from(PRINCIPALS), age=st.sampled_from([0, 0, 0, 30, 900, -30, -900]))
     def push(self, principal: str, age: int) -> None:
-        """A new request, signed by a clock that is right, behind, or ahead."""
+        """A new request, signed by a clock that is right, slow or fast."""
         new = mark(next(self._numbers), self.clock.wall() - age)
         try:
             self._offer(new, principal)
@@ -135,7 +135,7 @@ class Replays(RuleBasedStateMachine):
             assert age or self.wall_was_set or self.now <= self.lost_at
 
     def _offer(self, offered: ReplayMark, principal: str) -> None:
-        """What the intake does with a new offer. Raises TooOld."""
+        """Offer a request as the intake does. Raises TooOld."""
         assert self.store is not None
         try:
             self.store.check()
@@ -174,7 +174,7 @@ class Replays(RuleBasedStateMachine):
 
     @rule()
     def tend(self) -> None:
-        """What the daemon does every few seconds: forget, and mend what is broken."""
+        """Forget and mend what is due, as the daemon does every few seconds."""
         assert self.store is not None
         self.run(self.store.tend())
         self.usable, self.in_place = True, True
@@ -182,14 +182,14 @@ class Replays(RuleBasedStateMachine):
 
     @rule()
     def journal_is_unlinked(self) -> None:
-        """Under the running daemon, which acknowledges until it notices."""
+        """The journal is unlinked under the running daemon, which has not noticed yet."""
         for file in self.path.parent.iterdir():
             file.unlink()
         self.in_place = False
 
     @rule()
     def journal_is_unlinked_and_mended(self) -> None:
-        """And noticed, before anything else happens."""
+        """The journal is unlinked, and mended before anything else happens."""
         self.journal_is_unlinked()
         self.tend()
 
@@ -204,7 +204,7 @@ class Replays(RuleBasedStateMachine):
 
     @rule(jump=st.sampled_from([3600.0, -3600.0]), tended=st.booleans())
     def wall_clock_jumps_and_comes_back(self, jump: float, tended: bool) -> None:
-        """Set wrong and right again, with a look at the journal in between or without."""
+        """The wall clock is set wrong and right again, with or without tending in between."""
         self.wall_clock_is_set(jump)
         self.memory.forget()
         if tended:
@@ -213,13 +213,13 @@ class Replays(RuleBasedStateMachine):
 
     @rule(crash=st.booleans())
     def push_and_restart(self, crash: bool) -> None:
-        """What was acknowledged last is there, as is all that was before it."""
+        """A push followed at once by a restart keeps every acknowledged lease."""
         self.push("a", 0)
         self.restart("crash" if crash else "stop")
 
     @rule(how=st.sampled_from(LOSSES))
     def restart(self, how: str) -> None:
-        """End the process, in order ("stop") or by SIGKILL, and start another on what is left."""
+        """End the process, in order ("stop") or by SIGKILL, and start another on its files."""
         assert self.store is not None
         there = self.in_place
         if how == "stop":
@@ -247,7 +247,7 @@ class Replays(RuleBasedStateMachine):
             self._start()
 
     def _start_with_changed_marks(self) -> None:
-        """What is live stays so; every mark counts as lost, unless there was none to change."""
+        """Start with changed marks: live leases stay, and all marks count as lost if any are."""
         database = sqlite3.connect(self.path)
         changed = database.execute("UPDATE marks SET dated = dated + 1").rowcount
         database.commit()
@@ -258,7 +258,7 @@ class Replays(RuleBasedStateMachine):
 
     @invariant()
     def what_was_acknowledged_is_served(self) -> None:
-        """None missing, none after its time."""
+        """Every acknowledged lease is served until its end, and none after it."""
         if self.store is None:
             return
         served = [each.request_id for each in self.store.table.live()]
@@ -267,10 +267,10 @@ class Replays(RuleBasedStateMachine):
 
     @invariant()
     def no_captured_request_is_new(self) -> None:
-        """Whichever is presented while its signature is valid: known, too old, or excused."""
+        """A replayed request within its validity is known, too old, or excused."""
         for each in self.accepted if self.store is not None else ():
             if abs(self.clock.wall() - each.mark.dated) > SKEW:
-                continue  # RequestExpired, whatever is remembered
+                continue  # refused as RequestExpired, with or without a mark
             try:
                 known = self.memory.recall(each.mark)
             except TooOld:
@@ -279,18 +279,18 @@ class Replays(RuleBasedStateMachine):
 
     @invariant()
     def memory_is_bounded(self) -> None:
-        """With a wall clock that nobody sets, by the limit; else by what two clocks keep valid."""
+        """The memory stays within its limit as long as nobody sets the wall clock."""
         if self.store is not None:
             assert len(self.memory) <= LIMIT or self.wall_was_set
 
     def teardown(self) -> None:
-        """Let go of loop and files."""
+        """Close the store, the loop and the folder."""
         if self.store is not None:
             self.store.close()
         self._loop.close()
         self._folder.cleanup()
 
 
-# 200 courses of 30 steps take half a minute, and several on a machine that is busy.
+# 200 runs of 30 steps take half a minute, or several minutes on a busy machine.
 TestReplays = pytest.mark.timeout(600)(Replays.TestCase)
 TestReplays.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)

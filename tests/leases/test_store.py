@@ -1,4 +1,4 @@
-"""The lease store: durable first, then live; and what happens when the journal cannot be used."""
+"""The lease store makes a lease durable before it is live, and survives an unusable journal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _host(tmp_path: Path) -> Iterator[Host]:
 
 
 def test_a_restart_keeps_what_is_live_and_its_end(host: Host) -> None:
-    """Neither the restart nor the time that it takes gives a key a longer life."""
+    """A restart keeps a live lease and does not extend its lifetime."""
 
     async def course() -> None:
         store = await host.boot()
@@ -41,7 +41,7 @@ def test_a_restart_keeps_what_is_live_and_its_end(host: Host) -> None:
 
 
 def test_without_a_journal_leases_end_with_the_process(host: Host) -> None:
-    """`journal: none` leaves nothing on disk."""
+    """With `journal: none` leases are served and revoked, and nothing is written to disk."""
 
     async def course() -> None:
         store = host.store(None)
@@ -58,7 +58,7 @@ def test_without_a_journal_leases_end_with_the_process(host: Host) -> None:
 
 
 def test_a_lease_from_the_future_is_not_believed(host: Host) -> None:
-    """Pushed later than now, by another clock: it could outlive its minute on this one."""
+    """A recorded lease whose push lies in the future is not restored."""
 
     async def course() -> None:
         store = await host.boot()
@@ -69,7 +69,7 @@ def test_a_lease_from_the_future_is_not_believed(host: Host) -> None:
 
 
 def test_a_revoked_lease_does_not_come_back(host: Host) -> None:
-    """It is gone for the next lookup, and for the next process."""
+    """A revoked lease is refused by the next lookup, and also after a restart."""
 
     async def course() -> None:
         store = await host.boot()
@@ -83,7 +83,7 @@ def test_a_revoked_lease_does_not_come_back(host: Host) -> None:
 
 
 def test_a_journal_that_cannot_be_opened_refuses_pushes_until_it_can(host: Host) -> None:
-    """It is said, `check` raises, and as soon as it can be opened all goes on by itself."""
+    """Pushes are refused while the journal cannot be opened, and resume when it can."""
 
     async def course() -> None:
         host.path.parent.rmdir()
@@ -107,7 +107,7 @@ def test_a_journal_that_cannot_be_opened_refuses_pushes_until_it_can(host: Host)
 
 
 def test_what_an_unreadable_journal_held_is_restored_once_it_can_be_read(host: Host) -> None:
-    """Keys that were acknowledged are served late rather than never; a newer push is not undone."""
+    """Leases of a journal that was unreachable at the start are restored when it is back."""
 
     async def course() -> None:
         store = await host.boot()
@@ -125,7 +125,7 @@ def test_what_an_unreadable_journal_held_is_restored_once_it_can_be_read(host: H
 
 
 def test_after_an_outage_the_journal_follows_the_table(host: Host) -> None:
-    """What was revoked during the outage stays revoked, now and after a restart; the rest stays."""
+    """A lease revoked while the journal is unusable stays revoked after a restart."""
 
     async def course() -> None:
         store = await host.boot()
@@ -145,7 +145,7 @@ def test_after_an_outage_the_journal_follows_the_table(host: Host) -> None:
 
 
 def test_a_journal_damaged_under_the_daemon_loses_nothing_live(host: Host) -> None:
-    """Found damaged, it is set aside, and what is live is written to the next one."""
+    """A live journal found damaged is set aside, and its live leases go into a new one."""
 
     async def course() -> None:
         store = await host.boot()
@@ -163,7 +163,7 @@ def test_a_journal_damaged_under_the_daemon_loses_nothing_live(host: Host) -> No
 
 
 def test_smaller_limits_after_a_restart_are_reported(host: Host) -> None:
-    """What no longer fits is not restored, and the log names the request."""
+    """A lease beyond a lowered limit is not restored at a restart, and this is logged."""
 
     async def course() -> None:
         store = await host.boot()
@@ -179,7 +179,7 @@ def test_smaller_limits_after_a_restart_are_reported(host: Host) -> None:
 
 
 def test_a_full_table_refuses_before_anything_is_written(host: Host) -> None:
-    """A refused push must not appear after a restart."""
+    """A push refused by a full table is not in the journal after a restart."""
 
     async def course() -> None:
         store = await host.boot(config.Keys(per_user=1))
@@ -192,7 +192,7 @@ def test_a_full_table_refuses_before_anything_is_written(host: Host) -> None:
 
 
 def test_the_table_alone_is_what_lookups_read(host: Host) -> None:
-    """The same key for two users is two leases: removing one leaves the other."""
+    """The same key for two users is two leases, and removing one leaves the other."""
     table, key = LeaseTable(config.Keys(), host.clock), ed25519_key()
     mine, other = make_lease("alice", key), make_lease("bob", key)
     table.add(mine)

@@ -1,4 +1,4 @@
-"""The lease store and 100,000 marks: leases are served first, and nothing is taken meanwhile."""
+"""With 100,000 marks to read, leases are served first and no push is accepted meanwhile."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def fill(host: Host, count: int, lease: Optional[Lease] = None) -> None:
 
 
 def begin(host: Host) -> LeaseStore:
-    """A store on the journal that was written, not opened yet."""
+    """A store on the written journal, not opened yet."""
     return host.store(Journal(str(host.path), "one"))
 
 
 def test_leases_are_served_before_any_mark_is_read(host: Host) -> None:
-    """And then until all are read, a few at a time; pushes wait for the last of them."""
+    """Leases are served while marks are read in portions; pushes are refused until the end."""
     fill(host, LIMITS.remembered_marks, lease := host.lease())
 
     async def course() -> None:
@@ -61,7 +61,7 @@ def test_leases_are_served_before_any_mark_is_read(host: Host) -> None:
         assert len(host.memory) == LIMITS.remembered_marks
         store.check()
         assert host.memory.recall(mark(99_999)) == "id 99999"
-        # Nobody else's fault, and nothing is forgotten early: this is all that can be remembered.
+        # The memory is full, and no mark is forgotten early to make room.
         with pytest.raises(ReplayMemoryFull):
             host.memory.check_room("somebody")
 
@@ -69,7 +69,7 @@ def test_leases_are_served_before_any_mark_is_read(host: Host) -> None:
 
 
 def test_what_is_captured_is_refused_while_marks_are_read(host: Host) -> None:
-    """Until all are known, an unknown mark may be any of them: nothing dated before is new."""
+    """Until all marks are read, a request dated before the start is refused as too old."""
     fill(host, 2000)
 
     async def course() -> None:
@@ -80,14 +80,14 @@ def test_what_is_captured_is_refused_while_marks_are_read(host: Host) -> None:
             host.memory.recall(mark(1999))
         await store.load_marks()
         assert host.memory.recall(mark(1999)) == "id 1999"
-        # An intact journal of this boot: what is unknown now is new, however late it comes.
+        # The journal of this boot is intact, so a request with an unknown mark is new.
         assert host.memory.recall(mark(5000)) is None
 
     asyncio.run(course())
 
 
 def test_marks_found_damaged_cost_no_live_lease_and_no_known_mark(host: Host) -> None:
-    """Those read till then are remembered; of all others nothing dated before now is taken."""
+    """Damaged marks cost no live lease; those read before are kept, the others are lost."""
     lease, read = host.lease(), LIMITS.marks_at_once
     fill(host, 3 * read, lease)
     Disk(host.path.parent).change(
@@ -106,7 +106,7 @@ def test_marks_found_damaged_cost_no_live_lease_and_no_known_mark(host: Host) ->
             for number in (2 * read, 2 * read + 1):
                 with pytest.raises(TooOld):
                     host.memory.recall(mark(number))
-            # The next process finds the same: the loss itself is durable.
+            # The loss is durable: the next process finds the same.
             host.clock.advance(10.0)
             host.crash()
             store = await host.boot()
@@ -116,7 +116,7 @@ def test_marks_found_damaged_cost_no_live_lease_and_no_known_mark(host: Host) ->
 
 
 def test_a_journal_that_goes_while_marks_are_read_is_tried_again(host: Host) -> None:
-    """It is said, no push is taken, and the next attempt begins with the first mark."""
+    """A journal lost while marks are read is reported, and read again from the first mark."""
     fill(host, 2000, lease := host.lease())
 
     async def course() -> None:
@@ -141,7 +141,7 @@ def test_a_journal_that_goes_while_marks_are_read_is_tried_again(host: Host) -> 
 
 
 def test_a_mark_that_stands_twice_keeps_its_last_request_id(host: Host) -> None:
-    """As when an attempt was written and not acknowledged, and the request was sent again."""
+    """A mark that is recorded twice is restored with the later request id."""
     disk = Disk(host.path.parent)
     journal = disk.open("one")
     journal.record(make_lease(request_id="first", mark=mark(1)))

@@ -1,4 +1,4 @@
-"""The lease store when its journal is taken away under it: nothing acknowledged is lost."""
+"""A lease store whose journal is taken away loses nothing that was acknowledged."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _unlink_all(journal: Path) -> None:
 
 
 def _replace(journal: Path) -> None:
-    """By a sound journal that knows nothing."""
+    """Replace the journal with an empty database of the right version."""
     database = sqlite3.connect(journal.with_name("another"))
     database.execute("PRAGMA user_version = 3")
     database.close()
@@ -43,13 +43,13 @@ def _replace(journal: Path) -> None:
 
 
 def _restore_older(journal: Path) -> None:
-    """By itself as it was, as a backup would: it looks sound, and knows less."""
+    """Replace the journal with an older copy of itself, as a restored backup would."""
     journal.with_name("older").replace(journal)
     _log(journal).unlink()
 
 
 def _put_folder(journal: Path) -> None:
-    """By a folder that was emptied."""
+    """Replace the journal's folder with an empty one."""
     journal.parent.rename(journal.parent.with_name("away"))
     journal.parent.mkdir()
 
@@ -65,9 +65,9 @@ NAMES = ["unlinked", "its log unlinked", "both unlinked", "replaced", "an older 
 def test_a_journal_taken_away_is_written_anew(
     host: Host, take_away: Callable[[Path], None]
 ) -> None:
-    """Leases, marks and horizon are put back, with what was pushed before it was noticed.
+    """A journal taken away is rewritten with its leases, marks and horizon.
 
-    Also when the process is killed as soon as it has been.
+    A push between the loss and its discovery is kept too, even when the process is killed next.
     """
 
     async def course() -> None:
@@ -83,7 +83,7 @@ def test_a_journal_taken_away_is_written_anew(
         await store.add(second)
         assert await store.tend() == []
         assert "removed or replaced" in host.said[0]
-        # What was put in its place may be damaged besides, which is said too.
+        # A replacement may be damaged too, which is also reported.
         said = len(host.said)
         store.check()
         await store.add(third := host.lease(mark=mark(3)))
@@ -100,7 +100,7 @@ def test_a_journal_taken_away_is_written_anew(
 
 
 def test_a_revoked_lease_does_not_come_back_with_a_mended_journal(host: Host) -> None:
-    """The table is right, whatever an older journal in the place of the live one says."""
+    """A revoked lease does not come back when an older journal replaces the live one."""
 
     async def course() -> None:
         store = await host.boot()
@@ -119,7 +119,7 @@ def test_a_revoked_lease_does_not_come_back_with_a_mended_journal(host: Host) ->
 
 
 def test_a_journal_that_others_can_write_takes_no_push_until_it_is_mended(host: Host) -> None:
-    """Lookups go on; when its folder is the daemon's alone again, so do pushes."""
+    """Pushes are refused while others can write to the journal's folder; lookups go on."""
 
     async def course() -> None:
         store = await host.boot()
@@ -140,7 +140,7 @@ def test_a_journal_that_others_can_write_takes_no_push_until_it_is_mended(host: 
 
 
 def test_lookups_and_revocations_go_on_while_it_is_mended(host: Host) -> None:
-    """What is revoked meanwhile is not in the journal that is written."""
+    """A lease revoked while the journal is rewritten is not in the new journal."""
 
     async def course() -> None:
         store = await host.boot()
@@ -151,7 +151,7 @@ def test_lookups_and_revocations_go_on_while_it_is_mended(host: Host) -> None:
         mending = asyncio.create_task(store.tend())
         for lease in leases[:50]:
             assert served(store, lease.os_user) == [lease.request_id]
-            with suppress(NotDurable):  # said while there is no journal to write it to
+            with suppress(NotDurable):  # raised while there is no journal to write to
                 await store.revoke([lease])
             assert served(store, lease.os_user) == []
         await mending
@@ -165,7 +165,10 @@ def test_lookups_and_revocations_go_on_while_it_is_mended(host: Host) -> None:
 
 
 def test_what_is_forgotten_leaves_its_date_behind(host: Host) -> None:
-    """The wall clock jumps ahead, the marks are dropped, it is set back: no restart opens a gap."""
+    """A mark dropped because the wall clock jumped ahead leaves its date in the horizon.
+
+    Its request is refused after the clock is set back, also after a restart.
+    """
 
     async def course() -> None:
         store = await host.boot()
@@ -187,7 +190,7 @@ def test_what_is_forgotten_leaves_its_date_behind(host: Host) -> None:
 
 
 def test_without_a_journal_a_restart_is_a_loss(host: Host) -> None:
-    """`journal: none` remembers no request, so what was signed before it is refused as unknown."""
+    """With `journal: none`, a request signed before a restart is refused as too old."""
 
     async def course() -> None:
         wall = host.clock.wall()

@@ -1,4 +1,4 @@
-"""The lease store over a disk that stands still: lookups go on, and nothing late is taken."""
+"""With a journal on a stalled disk, lookups go on and no expired key is accepted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _host(tmp_path: Path) -> Iterator[Host]:
 
 
 class SlowJournal(Journal):
-    """A journal on a disk that stands still until it is let go."""
+    """A journal on a disk that stalls until it is released."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path, "one")
@@ -46,7 +46,7 @@ async def _slow(host: Host) -> tuple[LeaseStore, SlowJournal]:
 
 
 def test_lookups_go_on_while_the_disk_stands_still(host: Host) -> None:
-    """A push waits for its disk; the table answers meanwhile, and shows only what is safe."""
+    """Lookups go on while a push waits for the disk, and do not show its key yet."""
 
     async def course() -> None:
         store, journal = await _slow(host)
@@ -66,7 +66,7 @@ def test_lookups_go_on_while_the_disk_stands_still(host: Host) -> None:
 
 
 def test_a_disk_slower_than_the_lifetime_takes_nothing(host: Host) -> None:
-    """A key whose minute passed while it was written is refused, and never served."""
+    """A key whose lifetime ends while it is being written is refused and never served."""
 
     async def course() -> None:
         store, journal = await _slow(host)

@@ -1,4 +1,4 @@
-"""The lease table: lifetimes to the instant, refusal when full, and never an eviction."""
+"""The lease table keeps lifetimes exactly, refuses when full, and evicts nothing."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 class Sink:
-    """A lease table, or the same behind a store: what holds for one must hold for the other."""
+    """A lease table, alone or behind a store, for tests that hold for both."""
 
     def __init__(self, table: LeaseTable, store: Optional[LeaseStore] = None) -> None:
         self.table = table
         self._store = store
 
     def add(self, lease: Lease) -> None:
-        """Take the lease, however that is done."""
+        """Add the lease to the table or the store."""
         if self._store is None:
             self.table.add(lease)
         else:
@@ -86,7 +86,7 @@ def _make(request: pytest.FixtureRequest, clock: ManualClock, tmp_path: Path) ->
 
 
 def test_a_key_is_served_until_its_time_and_not_at_it(make: Make, clock: ManualClock) -> None:
-    """A key lives in [push, push + 60 s): at 59.999 s it is served, at 60 s it is not."""
+    """A key pushed for 60 s is served after 59.999 s, and not after 60 s."""
     sink, lease = make(), make_lease()
     sink.add(lease)
     assert sink.table.of("alice") == (lease,)
@@ -98,7 +98,7 @@ def test_a_key_is_served_until_its_time_and_not_at_it(make: Make, clock: ManualC
 
 
 def test_the_wall_clock_and_sleep_change_no_lifetime(make: Make, clock: ManualClock) -> None:
-    """Hours forward and back on the wall clock do nothing; a minute asleep is a minute."""
+    """Setting the wall clock changes no lifetime, and suspended time counts towards it."""
     sink = make()
     sink.add(make_lease())
     for hours in (5, -30, 0):
@@ -109,21 +109,21 @@ def test_the_wall_clock_and_sleep_change_no_lifetime(make: Make, clock: ManualCl
 
 
 def test_a_lookup_consumes_nothing(make: Make) -> None:
-    """Asked for twice, as sshd does, the same is given twice."""
+    """Two lookups in a row give the same leases."""
     sink = make()
     sink.add(make_lease())
     assert sink.table.of("alice") == sink.table.of("alice") != ()
 
 
 def test_users_do_not_see_each_others_keys(make: Make) -> None:
-    """A lease is for one user, and names count letter by letter."""
+    """A lease is served only for exactly its own user name."""
     sink = make()
     sink.add(make_lease("alice"))
     assert [sink.served(name) for name in ("Alice", "alic", "alicee", "bob", "")] == [[]] * 5
 
 
 def test_the_same_key_again_lives_anew_once(make: Make, clock: ManualClock) -> None:
-    """A second push of a key replaces the first: one line, sixty seconds from the second."""
+    """A second push of a key replaces the first lease, and lasts sixty seconds from then."""
     sink, key = make(), ed25519_key()
     sink.add(make_lease(key=key))
     clock.advance(40.0)
@@ -137,7 +137,7 @@ def test_the_same_key_again_lives_anew_once(make: Make, clock: ManualClock) -> N
 
 
 def test_a_key_does_not_renew_the_users_other_keys(make: Make, clock: ManualClock) -> None:
-    """Cachetools would renew all of an entry; each key keeps its own end."""
+    """A push of another key does not extend the user's earlier leases."""
     sink = make()
     first = make_lease()
     sink.add(first)
@@ -150,7 +150,7 @@ def test_a_key_does_not_renew_the_users_other_keys(make: Make, clock: ManualCloc
 
 
 def test_one_user_has_so_many_keys_and_no_more(make: Make, clock: ManualClock) -> None:
-    """The one too many is refused, says for how long, and takes nobody's place."""
+    """A key beyond the user's limit is refused with the time to wait, and evicts nothing."""
     sink = make(per_user=3)
     leases = []
     for _ in range(3):
@@ -168,7 +168,7 @@ def test_one_user_has_so_many_keys_and_no_more(make: Make, clock: ManualClock) -
 
 
 def test_room_is_there_at_the_instant_a_key_ends(make: Make, clock: ManualClock) -> None:
-    """The wait that a refusal names is right to the instant, for a user and for the host."""
+    """After exactly the wait that a refusal states, a push is accepted."""
     for settings, user in (({"per_user": 1}, "alice"), ({"total": 1}, "bob")):
         sink = make(**settings)
         sink.add(make_lease(at=clock.boottime()))
@@ -182,7 +182,7 @@ def test_room_is_there_at_the_instant_a_key_ends(make: Make, clock: ManualClock)
 
 
 def test_a_full_table_refuses_and_evicts_nothing(make: Make, clock: ManualClock) -> None:
-    """Cachetools evicts the oldest at its bound; here every live key of every user stays."""
+    """A full table refuses pushes, and every live key of every user stays."""
     sink = make(total=5)
     for number in range(5):
         sink.add(make_lease(f"user{number}", at=clock.boottime()))
@@ -196,7 +196,7 @@ def test_a_full_table_refuses_and_evicts_nothing(make: Make, clock: ManualClock)
 def test_ended_keys_of_a_user_with_live_ones_give_their_room(
     make: Make, clock: ManualClock
 ) -> None:
-    """A user's live key does not hold places for the ended ones beside it."""
+    """Ended keys of a user make room, even beside a live key of that user."""
     sink = make(total=3)
     sink.add(make_lease("alice", at=clock.boottime()))
     sink.add(make_lease("alice", at=clock.boottime()))
@@ -211,7 +211,7 @@ def test_ended_keys_of_a_user_with_live_ones_give_their_room(
 
 
 def test_a_removed_key_is_gone_at_once_and_its_place_is_free(make: Make) -> None:
-    """Revocation ends one key, of one user, for the very next lookup."""
+    """A revoked lease is gone at the next lookup, its place is free, and others stay."""
     sink, key = make(total=2), ed25519_key()
     mine, other = make_lease("alice", key), make_lease("bob", key)
     sink.add(mine)
@@ -222,7 +222,7 @@ def test_a_removed_key_is_gone_at_once_and_its_place_is_free(make: Make) -> None
 
 
 def test_a_revocation_ends_the_lease_it_names_and_no_later_one(make: Make) -> None:
-    """Pushed again meanwhile, and acknowledged, the key stays live."""
+    """Revoking a lease does not end a later lease of the same key."""
     sink, key = make(), ed25519_key()
     first, again = make_lease("alice", key), make_lease("alice", key)
     sink.add(first)
@@ -232,21 +232,21 @@ def test_a_revocation_ends_the_lease_it_names_and_no_later_one(make: Make) -> No
 
 
 class RunningClock(ManualClock):
-    """A clock that moves at every look, so that no two looks agree."""
+    """A clock that advances at every reading, so that no two readings agree."""
 
     def __init__(self, step: float) -> None:
         super().__init__()
         self._step = step
 
     def boottime(self) -> float:
-        """Seconds since boot, later than the last time."""
+        """Seconds since boot, later than at the previous reading."""
         self.advance(self._step)
         return super().boottime()
 
 
 @pytest.mark.parametrize("step", [0.05, 0.37, 1.0, 7.3, 59.9, 60.0, 60.1])
 def test_time_passing_within_an_operation_is_no_error(step: float) -> None:
-    """A key that ends between a check and its use raises no KeyError, whatever is asked."""
+    """A key that ends in the middle of an operation raises no KeyError."""
     clock = RunningClock(step)
     table = LeaseTable(config.Keys(per_user=3, total=5), clock)
     taken = 0
@@ -265,7 +265,7 @@ def test_time_passing_within_an_operation_is_no_error(step: float) -> None:
 
 
 class Ticks:
-    """cachetools' own timer, handed in: what it does is what the table must not do."""
+    """The cachetools timer, to show what the library does and the table must not."""
 
     def __init__(self, clock: Clock) -> None:
         self.timer = clock.boottime
@@ -276,7 +276,7 @@ class Ticks:
 
 
 def test_the_traps_are_still_cachetools_own(clock: ManualClock) -> None:
-    """Why the table counts by itself: the library evicts when full and renews what is rewritten."""
+    """A cachetools cache evicts when full and renews a rewritten entry, unlike the table."""
     full = Ticks(clock).cache(1)
     full["alice"] = "live"
     full["bob"] = "live too"

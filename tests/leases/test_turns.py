@@ -1,4 +1,4 @@
-"""Turns: one at a time, one in each turn of the event loop, and never stuck."""
+"""Turns are taken one at a time, one per turn of the event loop, and never block for good."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.parts.clock import ManualClock
 
 
 def test_nobody_is_inside_together_and_the_line_keeps_its_order() -> None:
-    """What was checked at the beginning of a turn still holds at its end."""
+    """Only one task is inside a turn at a time, and tasks enter in the order they came."""
 
     async def course() -> list[int]:
         turns, inside, order = Turns(ManualClock()), [0], []
@@ -54,7 +54,7 @@ def test_the_loop_turns_between_two_turns() -> None:
 
 
 def test_how_long_a_turn_has_lasted() -> None:
-    """By it a request knows that those before it stand still; nobody inside is no time at all."""
+    """The time that the current turn has lasted is reported, and is zero between turns."""
 
     async def course() -> None:
         clock = ManualClock()
@@ -70,7 +70,7 @@ def test_how_long_a_turn_has_lasted() -> None:
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 3])
 def test_whoever_is_cancelled_leaves_the_turn_free(steps: int) -> None:
-    """Waiting in line, on the threshold, or inside: the next one gets in."""
+    """A task cancelled while waiting or inside leaves the turn free for the next one."""
 
     async def course() -> None:
         turns = Turns(ManualClock())
