@@ -1,4 +1,4 @@
-"""agent/lookup/admission.py: one push admits one login, whatever was handed to how many."""
+"""agent/lookup/admission.py: one push of a one-time key admits exactly one login."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.parts.proc import BELOW_CHILD, HELPER, OTHER, OTHER_PAM_ACCOUNT, PAM_
 
 
 def test_whoever_was_handed_nothing_is_admitted(tmp_path: Path) -> None:
-    """An ordinary login uses nothing up, and leaves no record."""
+    """A login that was handed no one-time key is admitted, uses no lease and is not recorded."""
 
     async def scenario() -> None:
         async with opened(tmp_path) as desk:
@@ -26,7 +26,10 @@ def test_whoever_was_handed_nothing_is_admitted(tmp_path: Path) -> None:
 
 
 def test_of_two_logins_with_one_push_the_first_is_admitted(tmp_path: Path) -> None:
-    """The other is told when, and from where, the key was used; both have their record."""
+    """Of two logins with one one-time key the first is admitted and the second refused.
+
+    The refusal says when and from where the key was used, and both are recorded.
+    """
 
     async def scenario() -> None:
         async with opened(tmp_path) as desk:
@@ -46,7 +49,7 @@ def test_of_two_logins_with_one_push_the_first_is_admitted(tmp_path: Path) -> No
 
 
 def test_a_login_that_asks_again_is_told_the_same(tmp_path: Path) -> None:
-    """A doubled line in PAM's file; also when another daemon has come between."""
+    """A login that asks again is admitted again, also after a restart of the daemon."""
 
     async def scenario() -> None:
         async with opened(tmp_path) as desk:
@@ -63,7 +66,7 @@ def test_a_login_that_asks_again_is_told_the_same(tmp_path: Path) -> None:
 
 
 def test_two_pushes_of_a_key_admit_two(tmp_path: Path) -> None:
-    """Handed to three at once; the third is refused."""
+    """Two pushes of a key admit two logins of three."""
 
     async def scenario() -> None:
         third = Process(702, 4713)
@@ -82,7 +85,7 @@ def test_two_pushes_of_a_key_admit_two(tmp_path: Path) -> None:
 
 
 def test_a_push_with_other_options_is_not_used_for_it(tmp_path: Path) -> None:
-    """sshd went by the first line: a login with its options is no login that the second allows."""
+    """A lease with other options than the first line handed out does not admit a login."""
 
     async def scenario() -> None:
         async with opened(tmp_path) as desk:
@@ -98,7 +101,7 @@ def test_a_push_with_other_options_is_not_used_for_it(tmp_path: Path) -> None:
 
 
 def test_a_key_pinned_to_another_place_is_not_what_opened(tmp_path: Path) -> None:
-    """sshd has refused it for its `from=`: a login by something else goes on, and uses nothing."""
+    """A login from elsewhere than the key's pinned source is admitted, and uses no lease."""
 
     async def scenario() -> None:
         async with opened(tmp_path) as desk:
@@ -106,7 +109,7 @@ def test_a_key_pinned_to_another_place_is_not_what_opened(tmp_path: Path) -> Non
             desk.handouts.record(SSHD, [lease])
             assert await desk.ask(address=THERE) == "yes\n"
             assert await desk.ask(address=THERE, partial=True) == "yes\n"
-            desk.host.clock.advance(61)  # the password was typed slowly
+            desk.host.clock.advance(61)  # the lease has ended before the password is typed
             assert await desk.ask(address=THERE) == "yes\n"
             assert desk.outcomes() == []
 
@@ -115,7 +118,7 @@ def test_a_key_pinned_to_another_place_is_not_what_opened(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("address", [HERE, f"::ffff:{HERE}", "-"])
 def test_a_key_pinned_to_this_place_is(tmp_path: Path, address: str) -> None:
-    """Also where nobody knows from where the login comes: sshd has looked at it."""
+    """A key pinned to the login's address is used, also when the address is unknown."""
 
     async def scenario() -> None:
         async with opened(tmp_path) as desk:
@@ -128,7 +131,7 @@ def test_a_key_pinned_to_this_place_is(tmp_path: Path, address: str) -> None:
 
 
 def test_the_push_that_fits_the_address_is_used(tmp_path: Path) -> None:
-    """sshd skips lines whose `from=` does not fit, so the daemon does."""
+    """Of several pushes of a key, the one whose pinned source matches the login is used."""
 
     async def scenario() -> None:
         async with opened(tmp_path) as desk:
@@ -143,7 +146,7 @@ def test_the_push_that_fits_the_address_is_used(tmp_path: Path) -> None:
 
 
 def test_the_key_that_sshd_asked_for_last_is_used(tmp_path: Path) -> None:
-    """Two keys for one process: the other one admits another login."""
+    """Of two keys handed to one login, the one that sshd asked for last is used."""
 
     async def scenario() -> None:
         async with opened(tmp_path) as desk:
@@ -158,7 +161,7 @@ def test_the_key_that_sshd_asked_for_last_is_used(tmp_path: Path) -> None:
 
 
 def test_a_login_by_another_key_after_all_uses_nothing(tmp_path: Path) -> None:
-    """The last lookup gave no one-time key: the login went on by what it gave, or by a password."""
+    """A login whose last lookup gave no one-time key uses none of those handed out before."""
 
     async def scenario() -> None:
         async with opened(tmp_path) as desk:
@@ -170,7 +173,10 @@ def test_a_login_by_another_key_after_all_uses_nothing(tmp_path: Path) -> None:
 
 
 def test_after_a_step_by_key_all_keys_count(tmp_path: Path) -> None:
-    """AuthenticationMethods publickey,password: any of them may have been the first step."""
+    """After a partial authentication, every one-time key handed to the login is used.
+
+    With AuthenticationMethods publickey,password any of them may have been the first step.
+    """
 
     async def scenario() -> None:
         async with opened(tmp_path) as desk:
@@ -186,7 +192,7 @@ def test_after_a_step_by_key_all_keys_count(tmp_path: Path) -> None:
 
 
 def test_pams_child_asks_for_the_login_above_it(tmp_path: Path) -> None:
-    """keyboard-interactive after a key: the account phase is in a child of who was handed it."""
+    """A question from a child of the login process is answered for that login."""
 
     async def scenario() -> None:
         async with opened(tmp_path) as desk:
@@ -202,7 +208,7 @@ def test_pams_child_asks_for_the_login_above_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", ["expired", "revoked", "journal lost"])
 def test_a_key_that_is_gone_admits_nobody(tmp_path: Path, what: str) -> None:
-    """A later login with the same key is refused, also by a restarted daemon."""
+    """A one-time key that expired, was revoked or was lost with the journal is refused."""
 
     async def scenario() -> None:
         async with opened(tmp_path) as desk:
@@ -224,7 +230,7 @@ def test_a_key_that_is_gone_admits_nobody(tmp_path: Path, what: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "{}", '{"os_user": "a", "given": {}, "latest": "x"}'])
 def test_a_file_that_cannot_be_read_refuses(tmp_path: Path, text: str) -> None:
-    """Something was handed to this login, and nobody knows what."""
+    """A login whose hand-out file cannot be read is refused, and the refusal is recorded."""
 
     async def scenario() -> None:
         async with opened(tmp_path) as desk:
@@ -237,7 +243,7 @@ def test_a_file_that_cannot_be_read_refuses(tmp_path: Path, text: str) -> None:
 
 
 def test_only_root_and_only_below_sshd_may_ask(tmp_path: Path) -> None:
-    """The lookup user, who reaches the socket too, uses nothing up."""
+    """A question from another user than root, or from outside sshd, is refused."""
 
     async def scenario() -> None:
         async with opened(tmp_path) as desk:

@@ -1,4 +1,4 @@
-"""agent/lookup/admission.py: no yes before the use is written down, however long that takes."""
+"""agent/lookup/admission.py: no login is admitted before the use of its key is recorded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.parts.proc import OTHER, OTHER_PAM_ACCOUNT, PAM_ACCOUNT, SSHD
 
 
 class Disk:
-    """The journal's disk, which stands still until it may go on; then it writes, or cannot."""
+    """The journal's disk, which stalls until released, and then writes or fails."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, works: bool = True) -> None:
         self.go_on = threading.Event()
@@ -34,14 +34,14 @@ class Disk:
         monkeypatch.setattr(Journal, "consume", consume)
 
     async def reached(self) -> None:
-        """Wait until a write has begun, for which the other question waits."""
+        """Wait until a write has begun."""
         await asyncio.to_thread(self._reached.wait, 20)
         for _ in range(20):
             await asyncio.sleep(0)
 
 
 def test_no_yes_before_it_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither to the first question nor to a second one of the same login, which waits for it."""
+    """No question of a login is answered "yes" before the use of its key is written."""
 
     async def scenario() -> None:
         async with opened(tmp_path) as desk:
@@ -59,7 +59,7 @@ def test_no_yes_before_it_is_written_down(tmp_path: Path, monkeypatch: pytest.Mo
 def test_what_cannot_be_written_down_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Refused, and recorded; the key is as good as before."""
+    """When the use cannot be written, the login is refused and the key stays unused."""
 
     async def scenario() -> None:
         async with opened(tmp_path) as desk:
@@ -78,7 +78,7 @@ def test_what_cannot_be_written_down_is_not_used(
 
 
 def test_whoever_has_gone_uses_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its second is over while others' uses are written: the key is there for the next login."""
+    """A login that is cancelled while it waits for another's write uses no lease."""
 
     async def scenario() -> None:
         async with opened(tmp_path) as desk:
@@ -96,7 +96,7 @@ def test_whoever_has_gone_uses_nothing_up(tmp_path: Path, monkeypatch: pytest.Mo
             disk.go_on.set()
             assert desk.outcomes() == [("refused", first.request_id)]
             assert [e.request_id for e in desk.store.table.live()] == [second.request_id]
-            # What was being written is: this login alone may still be told so.
+            # The use being written is completed, so the same login is still admitted.
             assert await desk.ask() == "yes\n"
 
     asyncio.run(scenario())

@@ -1,4 +1,4 @@
-"""agent/lookup/handouts.py: what a login process was handed, on a file that outlives the daemon."""
+"""agent/lookup/handouts.py: the file of keys handed to a login process outlives the daemon."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ def leases(key: PublicKey, *ids: str) -> list[Lease]:
 
 
 def given(*ids: str) -> tuple[Given, ...]:
-    """What is written down of them."""
+    """The entries that are written for them."""
     return tuple(Given(each) for each in ids)
 
 
 @pytest.fixture
 def proc(tmp_path: Path) -> Proc:
-    """One sshd, and its helper."""
+    """A /proc with one sshd and its helper."""
     return Proc(tmp_path)
 
 
 @pytest.fixture
 def handouts(tmp_path: Path, proc: Proc) -> HandOuts:
-    """Open, and empty."""
+    """Open hand-outs, still empty."""
     opened = HandOuts(str(tmp_path / "handed"), str(proc.root))
     opened.open()
     return opened
 
 
 def test_the_login_process_is_the_helpers_parent(handouts: HandOuts) -> None:
-    """The sshd process in which PAM's account phase will run."""
+    """The login process is the sshd process that is the helper's parent."""
     assert handouts.login_process(HELPER) == SSHD
 
 
@@ -53,14 +53,14 @@ def test_the_login_process_is_the_helpers_parent(handouts: HandOuts) -> None:
 def test_only_sshd_itself_is_a_login_process(
     handouts: HandOuts, proc: Proc, name: str, uid: int
 ) -> None:
-    """A wrapper, another program of root's, and somebody who calls himself sshd are refused."""
+    """A parent that is not a process named sshd of root is refused."""
     proc.add(SSHD, name, parent=1, uid=uid)
     with pytest.raises(NotHandedOut, match="sshd must run it itself"):
         handouts.login_process(HELPER)
 
 
 def test_a_helper_that_has_ended_gets_nothing(handouts: HandOuts, proc: Proc) -> None:
-    """Its process id may be somebody else's by now."""
+    """A process that is unknown, or whose parent has ended, is refused."""
     proc.end(SSHD)
     for pid in (HELPER, 12345):
         with pytest.raises(NotHandedOut):
@@ -70,7 +70,7 @@ def test_a_helper_that_has_ended_gets_nothing(handouts: HandOuts, proc: Proc) ->
 def test_what_was_handed_out_is_found_by_another_daemon(
     tmp_path: Path, proc: Proc, handouts: HandOuts
 ) -> None:
-    """Every key as it was given last, and which one sshd asked for last."""
+    """A later daemon reads each key as it was last given, and which one was asked for last."""
     handouts.record(SSHD, leases(KEY_A, "1", "2"))
     handouts.record(SSHD, leases(KEY_B, "3"))
     handouts.record(SSHD, leases(KEY_A, "2", "4"))
@@ -81,7 +81,7 @@ def test_what_was_handed_out_is_found_by_another_daemon(
 
 
 def test_a_lookup_that_gives_no_one_time_key_is_the_latest(handouts: HandOuts) -> None:
-    """The login goes on by another key: none of those that were handed out is used by it."""
+    """After a lookup that gave no one-time key, no key counts as the latest."""
     handouts.record_other(HELPER)
     assert handouts.read(SSHD) is None
     handouts.record(SSHD, leases(KEY_A, "1"))
@@ -92,7 +92,7 @@ def test_a_lookup_that_gives_no_one_time_key_is_the_latest(handouts: HandOuts) -
 def test_a_file_stays_while_its_process_does(
     tmp_path: Path, handouts: HandOuts, proc: Proc
 ) -> None:
-    """It goes when the process has ended, also when its id was given to another one."""
+    """A file is removed when its process has ended, even if the process id is reused."""
     handouts.record(SSHD, leases(KEY_A, "1"))
     handouts.tend()
     assert [path.name for path in (tmp_path / "handed").iterdir()] == ["700-4711"]
@@ -117,7 +117,7 @@ def test_a_damaged_file_is_no_absent_file(tmp_path: Path, handouts: HandOuts, te
 
 
 def test_nothing_is_given_that_cannot_be_written_down(tmp_path: Path, handouts: HandOuts) -> None:
-    """A full or missing folder, a damaged file: no hand-out."""
+    """A key is not handed out when the file cannot be written or is damaged."""
     (tmp_path / "handed" / str(SSHD)).write_text("{")
     with pytest.raises(NotHandedOut, match="cannot be written down"):
         handouts.record(SSHD, leases(KEY_A, "1"))
@@ -126,7 +126,7 @@ def test_nothing_is_given_that_cannot_be_written_down(tmp_path: Path, handouts: 
 
 
 def test_a_folder_that_others_can_write_is_refused(tmp_path: Path) -> None:
-    """A user who can remove a file there could use a key twice."""
+    """A hand-out folder that others can write to is refused."""
     folder = tmp_path / "open"
     folder.mkdir(mode=0o777)
     folder.chmod(0o777)
@@ -135,7 +135,7 @@ def test_a_folder_that_others_can_write_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_file_is_json_that_people_can_read(tmp_path: Path, handouts: HandOuts) -> None:
-    """An administrator may look what a login was handed: pushes, and what stood before the key."""
+    """The file is JSON with request ids, pinned sources and options of the keys handed out."""
     second = make_lease(
         "alice", KEY_A, request_id="2", uses=1,
         pinned_source="192.0.2.0", options=("restrict", "pty"),
@@ -150,7 +150,7 @@ def test_the_file_is_json_that_people_can_read(tmp_path: Path, handouts: HandOut
 
 
 def test_where_processes_are_hidden_nothing_is_handed_out(handouts: HandOuts, proc: Proc) -> None:
-    """All would seem to have ended, and their files would go while their logins go on."""
+    """Where /proc hides other users' processes, no one-time key is handed out."""
     proc.end(INIT)
     with pytest.raises(PermissionError, match="ProtectProc="):
         handouts.open()
@@ -160,7 +160,7 @@ def test_where_processes_are_hidden_nothing_is_handed_out(handouts: HandOuts, pr
 
 
 def test_what_cannot_be_read_has_not_ended(tmp_path: Path, handouts: HandOuts, proc: Proc) -> None:
-    """No descriptor is left, say: the file of a login that may go on stays."""
+    """The file of a process whose state cannot be read is kept."""
     handouts.record(SSHD, leases(KEY_A, "1"))
     (proc.root / str(SSHD.pid) / "stat").write_text("")
     handouts.tend()

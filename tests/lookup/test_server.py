@@ -1,4 +1,4 @@
-"""The lookup socket: its line, its answers, and misbehaving clients."""
+"""The lookup socket: its request line, its answers, and misbehaving clients."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MD5 = "MD5:" + ":".join(["0a"] * 16)
 def test_a_lookup_line_is_a_user_and_perhaps_a_fingerprint(
     line: bytes, user: str, fingerprint: Optional[str]
 ) -> None:
-    """User names are the host's own; fingerprints are sshd's two forms."""
+    """A line with a user, and optionally a SHA256 or MD5 fingerprint, is parsed."""
     assert parse(line) == (user, fingerprint)
 
 
@@ -59,14 +59,14 @@ def test_a_lookup_line_is_a_user_and_perhaps_a_fingerprint(
     ],
 )  # fmt: skip
 def test_anything_else_is_malformed(line: bytes) -> None:
-    """One line, one user, one space: nothing that could be read in another way."""
+    """A line in any other form is refused as malformed."""
     with pytest.raises(Malformed):
         parse(line)
 
 
 @given(st.binary(max_size=600))
 def test_a_line_that_is_taken_is_the_line_that_was_sent(line: bytes) -> None:
-    """No two lines mean the same, and none over its bound means anything."""
+    """An accepted line is exactly its user and fingerprint, and within the size limit."""
     try:
         user, fingerprint = parse(line)
     except Malformed:
@@ -80,7 +80,7 @@ def test_a_line_that_is_taken_is_the_line_that_was_sent(line: bytes) -> None:
 
 
 class Desk:
-    """A lookup server with a table, on a Unix socket of its own."""
+    """A lookup server with a table, on its own Unix socket."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -122,7 +122,7 @@ class Desk:
 
 @asynccontextmanager
 async def desk(folder: Path) -> AsyncIterator[Desk]:
-    """A desk that is open inside the block."""
+    """A desk that is open within the block."""
     made = Desk(folder / "lookup.sock")
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(made.path)
@@ -144,7 +144,7 @@ def at_desk(folder: Path, course: Callable[[Desk], Awaitable[Any]]) -> None:
 
 
 def test_a_live_key_is_given_and_nothing_of_it_is_consumed(tmp_path: Path) -> None:
-    """All of a user's keys, or the one that sshd names in either form; as often as it asks."""
+    """A lookup gives all of a user's live keys or the one named, as often as it is asked."""
     first, second = make_lease(), make_lease()
 
     async def course(at: Desk) -> None:
@@ -163,7 +163,7 @@ def test_a_live_key_is_given_and_nothing_of_it_is_consumed(tmp_path: Path) -> No
 
 
 def test_an_answer_ends_with_an_empty_line(tmp_path: Path) -> None:
-    """With keys and without: one that was cut off never says that there is none."""
+    """Every answer ends with an empty line, so that a truncated one is recognised."""
     lease = make_lease()
 
     async def course(at: Desk) -> None:
@@ -175,7 +175,7 @@ def test_an_answer_ends_with_an_empty_line(tmp_path: Path) -> None:
 
 
 def test_every_key_that_is_given_is_a_record_and_names_its_request(tmp_path: Path) -> None:
-    """A refusal after a push is one too, with its reason; an ordinary login is only counted."""
+    """A key that is given, or refused after a push, is recorded; other lookups are counted."""
     lease = make_lease()
 
     async def course(at: Desk) -> None:
@@ -194,7 +194,7 @@ def test_every_key_that_is_given_is_a_record_and_names_its_request(tmp_path: Pat
 
 
 def test_malformed_is_closed_without_a_byte(tmp_path: Path) -> None:
-    """A line in two parts is a line; garbage, too much of it, and half a line are not."""
+    """A malformed or incomplete line is answered by closing; a line in two parts is served."""
 
     async def course(at: Desk) -> None:
         at.table.add(lease := make_lease())
@@ -213,7 +213,7 @@ def test_malformed_is_closed_without_a_byte(tmp_path: Path) -> None:
 
 
 def test_whoever_is_silent_is_cut_off_and_gives_way(tmp_path: Path) -> None:
-    """More silent clients than there are places hold nobody up, and a second later all are gone."""
+    """Silent connections beyond the limit do not block a lookup, and are closed."""
 
     async def course(at: Desk) -> None:
         at.table.add(lease := make_lease())
@@ -232,7 +232,7 @@ def test_whoever_is_silent_is_cut_off_and_gives_way(tmp_path: Path) -> None:
 
 
 def test_whoever_does_not_read_is_cut_off(tmp_path: Path) -> None:
-    """An answer larger than the socket's buffer waits a second for its reader, and not longer."""
+    """A client that does not read its answer is disconnected, and blocks no other lookup."""
 
     async def course(at: Desk) -> None:
         for _ in range(1000):
@@ -253,7 +253,7 @@ def test_whoever_does_not_read_is_cut_off(tmp_path: Path) -> None:
 
 
 def test_stopping_answers_who_was_accepted_and_leaves_the_path(tmp_path: Path) -> None:
-    """The socket may be systemd's: its path must outlive this process."""
+    """An accepted connection is answered while the server stops, and the socket path stays."""
 
     async def course() -> None:
         async with desk(tmp_path) as at:
