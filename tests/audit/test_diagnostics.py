@@ -1,4 +1,4 @@
-"""Diagnostics that somebody causes without end do not fill the log."""
+"""A repeated cause of diagnostics does not fill the log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BURST = int(LIMITS.diagnostics_burst)
 
 @pytest.fixture
 def log() -> Iterator[int]:
-    """A pipe in the place of stderr: its reading end, and a handler that writes to it."""
+    """A pipe in place of stderr, with a handler that writes to it; gives the reading end."""
     reader, writer = os.pipe()
     logger = logging.getLogger("sixtykeyd")
     handler = LineHandler(writer)
@@ -29,7 +29,7 @@ def log() -> Iterator[int]:
 
 
 def test_a_flood_of_one_kind_is_a_burst_of_lines(log: int) -> None:
-    """Whatever they say of it; another kind has its own burst."""
+    """Of many diagnostics of one kind a burst is written, and another kind has its own burst."""
     logger = logging.getLogger("sixtykeyd")
     for number in range(3 * BURST):
         logger.warning("source %s: dropped", number)
@@ -41,14 +41,14 @@ def test_a_flood_of_one_kind_is_a_burst_of_lines(log: int) -> None:
 
 
 def test_a_line_is_not_longer_than_a_traceback(log: int) -> None:
-    """A source's reason may have 64 KiB."""
+    """A diagnostic line is cut at a maximum length."""
     logging.getLogger("sixtykeyd").warning("away: %s", "x" * 65_000)
     line = os.read(log, 1 << 17)
     assert (len(line), line[-1:]) == (LIMITS.diagnostics_characters + 1, b"\n")
 
 
 def test_what_was_left_out_is_counted_in_the_next_line() -> None:
-    """So it shows that there was a flood, and how large it was."""
+    """The next diagnostic of a kind states how many were left out before it."""
     pace = DiagnosticsPace()
     assert [pace.admit("kind", 5.0) for _ in range(BURST + 7)] == [0] * BURST + [None] * 7
     later = 5.0 + 1.0 / LIMITS.diagnostics_per_second

@@ -1,4 +1,4 @@
-"""The history: newest first, bounded, and nobody's noise displaces somebody else's decisions."""
+"""The history is newest first and bounded, and a flood displaces no other user's decisions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_decisions_come_newest_first_with_their_age() -> None:
 
 
 def test_what_does_not_explain_a_login_is_not_kept() -> None:
-    """An operator's reading and the daemon's own doings are no decisions about a user."""
+    """A record of an operator's reading or of the daemon's start is not kept in the history."""
     history = History()
     for event in ("list", "why", "status", "start"):
         note(history, record(event), 1.0)
@@ -41,7 +41,7 @@ def test_what_does_not_explain_a_login_is_not_kept() -> None:
 
 
 def test_what_has_no_record_of_its_own_is_told_apart() -> None:
-    """Sums and gaps are about all users: the newest first, a bounded number, for a while."""
+    """Records of sums are kept apart from users' decisions, newest first, bounded, for a time."""
     history = History()
     for number in range(2 * LIMITS.history_unwritten):
         note(history, {"event": "audit", "outcome": "summed", "count": number}, float(number))
@@ -54,7 +54,7 @@ def test_what_has_no_record_of_its_own_is_told_apart() -> None:
 
 
 def test_lookups_in_a_row_are_one() -> None:
-    """Sshd asks twice for the key that it takes: told once, with how often."""
+    """Equal lookups in a row are one decision with a count."""
     history = History()
     for at in (1.0, 2.0, 3.0):
         note(history, record("lookup", "given", request_id="a", fingerprint="SHA256:x"), at)
@@ -64,7 +64,7 @@ def test_lookups_in_a_row_are_one() -> None:
 
 
 def test_lookups_do_not_displace_pushes() -> None:
-    """A thousand login attempts hide nothing of what was pushed."""
+    """A thousand lookups displace no push from a user's history."""
     history = History()
     note(history, record(request_id="the push"), 1.0)
     for number in range(1000):
@@ -75,7 +75,7 @@ def test_lookups_do_not_displace_pushes() -> None:
 
 
 def test_claims_of_strangers_displace_only_each_other() -> None:
-    """A flood of unauthenticated requests, for one user or many, loses no real decision."""
+    """A flood of unauthenticated requests displaces no authenticated decision."""
     history = History(room=2000)
     note(history, record(), 1.0)
     for number in range(10 * LIMITS.history_claims):
@@ -88,7 +88,7 @@ def test_claims_of_strangers_displace_only_each_other() -> None:
 
 
 def test_a_user_has_a_bounded_number_of_decisions() -> None:
-    """The latest of each user are kept, and one user's displace nobody else's."""
+    """The latest decisions of each user are kept, and displace no other user's."""
     history = History(each=3)
     for name in ("a", "b"):
         for number in range(5):
@@ -97,7 +97,7 @@ def test_a_user_has_a_bounded_number_of_decisions() -> None:
 
 
 def test_records_of_any_length_take_bounded_memory() -> None:
-    """Whatever callers wrote into them, for however many users: the user seen longest ago goes."""
+    """Memory stays bounded for records of any length; the oldest user's go first."""
     history = History()
     tracemalloc.start()
     try:
@@ -115,7 +115,7 @@ def test_records_of_any_length_take_bounded_memory() -> None:
 
 
 def test_leases_that_ended_take_bounded_memory() -> None:
-    """A refusal is explained by the latest leases; the oldest of all are forgotten first."""
+    """Remembered leases take bounded memory, and the oldest are forgotten first."""
     history = History()
     leases = [make_lease(f"user{number}", at=100.0) for number in range(100)]
     for each in range(200):
@@ -128,7 +128,7 @@ def test_leases_that_ended_take_bounded_memory() -> None:
 
 
 def test_the_public_key_itself_is_not_told() -> None:
-    """The fingerprint explains enough."""
+    """The history gives a key's fingerprint and not the public key."""
     history = History()
     note(history, record(public_key="A" * 1400, fingerprint="SHA256:x"), 1.0)
     (told,) = history.of("alice", 2.0)
@@ -137,7 +137,7 @@ def test_the_public_key_itself_is_not_told() -> None:
 
 
 def test_a_login_without_a_push_names_whom_the_key_was_pushed_for() -> None:
-    """Pushed for one user, tried as another: both names come out."""
+    """A login as one user with a key pushed for another names the other user."""
     history = History()
     lease = make_lease("bob", at=100.0)
     history.record_push(lease)
@@ -154,7 +154,7 @@ def test_a_login_without_a_push_names_whom_the_key_was_pushed_for() -> None:
 
 
 def test_without_a_fingerprint_nobody_is_named() -> None:
-    """A helper that was not told which key is offered cannot know whose it is."""
+    """A lookup without a fingerprint names no user for whom the key was pushed."""
     history = History()
     history.record_push(make_lease("bob", at=100.0))
     history.record_miss("alice", None, 110.0)
@@ -164,7 +164,10 @@ def test_without_a_fingerprint_nobody_is_named() -> None:
 
 
 def test_a_refusal_says_what_became_of_the_key() -> None:
-    """Live under another fingerprint, expired, revoked, and none any more after a quarter hour."""
+    """A refusal says that the key expired, was revoked, or has another fingerprint.
+
+    After a quarter of an hour it gives no reason.
+    """
     history = History()
     lease = make_lease(at=100.0)
     mine, now = lease.key.fingerprint, 110.0

@@ -1,4 +1,4 @@
-"""agent/audit/lines.py: lines reach the reader, and the daemon never waits for it."""
+"""agent/audit/lines.py: lines reach the reader, and the daemon never waits for the reader."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def drain(reader: int) -> bytes:
 
 
 def fill(reader: int, writer: int) -> int:
-    """Fill a pipe to its last byte; how many that are."""
+    """Fill a pipe completely, and return the number of bytes."""
     os.set_blocking(writer, False)
     filled = 0
     while select.select([], [writer], [], 0)[1]:
         filled += os.write(writer, b"x" * 4096)
-    # Blocking again, as stdout is: a write that did not look first would stand still.
+    # Blocking again, as stdout is: an unchecked write would block.
     os.set_blocking(writer, True)
     assert reader != writer
     return filled
@@ -57,12 +57,12 @@ def numbered(number: int, size: int = 100) -> bytes:
 
 
 def numbers(data: bytes) -> list[int]:
-    """The numbers of the lines."""
+    """The number of each line."""
     return [int(line[:5]) for line in data.splitlines()]
 
 
 def test_lines_arrive_whole_and_in_order(pipe: tuple[int, int]) -> None:
-    """Also those longer than the pipe takes at once."""
+    """Lines arrive whole and in order, even those longer than the pipe's capacity."""
     reader, writer = pipe
     lines = LineWriter(writer)
     sent = [
@@ -81,13 +81,13 @@ def test_lines_arrive_whole_and_in_order(pipe: tuple[int, int]) -> None:
 
 
 def test_a_full_pipe_is_waited_for_in_memory_and_not_in_a_call(pipe: tuple[int, int]) -> None:
-    """So many bytes are held; lines beyond are dropped and counted, by label and number."""
+    """With a full pipe, lines wait up to a limit; others are counted as dropped by label."""
     reader, writer = pipe
     filled = fill(reader, writer)
     lines = LineWriter(writer, room=1000, kept=0)
     for number in range(1, 16):
         lines.write(numbered(number), number, REFUSED, essential=False)
-    # One is being written, ten wait: those that came first.
+    # One is being written, and the ten that came next wait.
     assert lines.take_dropped() == Dropped(12, 15, {REFUSED: 4})  # type: ignore[arg-type]
     assert lines.take_dropped() is None
     got = drain(reader)
@@ -98,7 +98,7 @@ def test_a_full_pipe_is_waited_for_in_memory_and_not_in_a_call(pipe: tuple[int, 
 
 
 def test_others_never_take_the_room_that_is_kept(pipe: tuple[int, int]) -> None:
-    """Any number of waiting refusals leaves room for later records that grant access."""
+    """Waiting refusals leave room for later records that grant access."""
     reader, writer = pipe
     filled = fill(reader, writer)
     lines = LineWriter(writer, room=1000, kept=1000)
@@ -115,7 +115,7 @@ def test_others_never_take_the_room_that_is_kept(pipe: tuple[int, int]) -> None:
 
 
 def test_others_that_wait_give_way_to_essential_lines(pipe: tuple[int, int]) -> None:
-    """Essential lines take all the room there is, the newest of the others going first."""
+    """Essential lines displace other waiting lines, the newest of those first."""
     reader, writer = pipe
     filled = fill(reader, writer)
     lines = LineWriter(writer, room=1000, kept=1000)
@@ -130,7 +130,7 @@ def test_others_that_wait_give_way_to_essential_lines(pipe: tuple[int, int]) -> 
 
 
 def test_beyond_all_room_the_newest_essential_line_is_dropped(pipe: tuple[int, int]) -> None:
-    """What waits stays; the memory is bounded whatever comes, and the gap is known."""
+    """When all room is taken, a new essential line is dropped and counted."""
     reader, writer = pipe
     filled = fill(reader, writer)
     lines = LineWriter(writer, room=1000, kept=1000)
@@ -144,7 +144,7 @@ def test_beyond_all_room_the_newest_essential_line_is_dropped(pipe: tuple[int, i
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(7, 400)), max_size=60))
 def test_no_line_is_lost_unless_it_is_counted(lines_sent: list[tuple[bool, int]]) -> None:
-    """Any mix of lines: order, bounds and count hold, and no essential one goes before others."""
+    """For any mix of lines, order is kept, memory is bounded, and each lost line is counted."""
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     try:
@@ -165,7 +165,7 @@ def test_no_line_is_lost_unless_it_is_counted(lines_sent: list[tuple[bool, int]]
         assert missing[:1] + missing[-1:] in ([], [dropped.first, dropped.last])
         waited = [size for (_, size), number in zip(lines_sent, range(1, 99)) if number in written]
         assert sum(waited[1:]) <= 4000
-        # An essential line is only lost once none of the others that came before it waits.
+        # An essential line is lost only when no earlier line of the others waits.
         lost = [n for n in missing if lines_sent[n - 1][0]]
         others = [n for n in written[1:] if not lines_sent[n - 1][0]]
         assert not lost or not [n for n in others if n < lost[0]]
@@ -175,7 +175,7 @@ def test_no_line_is_lost_unless_it_is_counted(lines_sent: list[tuple[bool, int]]
 
 
 def test_a_pipe_without_a_reader_is_no_error(pipe: tuple[int, int]) -> None:
-    """The log's reader is gone: the daemon continues, and knows how much was lost."""
+    """When the log's reader is gone, lines are counted as dropped and no error is raised."""
     reader, writer = pipe
     fill(reader, writer)
     lines = LineWriter(writer)
@@ -188,7 +188,7 @@ def test_a_pipe_without_a_reader_is_no_error(pipe: tuple[int, int]) -> None:
 
 
 def test_a_closed_descriptor_is_no_error(pipe: tuple[int, int]) -> None:
-    """Nor is a descriptor that is not there any more; its lines are counted as dropped."""
+    """With a closed descriptor, lines are counted as dropped and no error is raised."""
     lines = LineWriter(pipe[1])
     os.close(pipe[1])
     lines.write(b"line\n", 1, GIVEN)
@@ -197,7 +197,7 @@ def test_a_closed_descriptor_is_no_error(pipe: tuple[int, int]) -> None:
 
 
 def test_a_full_disk_is_waited_for() -> None:
-    """No space left may pass: lines wait as they do for a pipe, and none is dropped at once."""
+    """With a full disk, lines wait as for a full pipe and none is dropped."""
     descriptor = os.open("/dev/full", os.O_WRONLY)
     try:
         lines = LineWriter(descriptor)
@@ -214,7 +214,7 @@ def test_a_full_disk_is_waited_for() -> None:
 
 
 def test_draining_gives_up_in_the_end(pipe: tuple[int, int]) -> None:
-    """A reader that takes nothing ends no daemon's end; what waits is still there."""
+    """Draining stops after its time limit and keeps the lines that wait."""
     reader, writer = pipe
     fill(reader, writer)
     lines = LineWriter(writer)
@@ -230,12 +230,12 @@ def test_draining_gives_up_in_the_end(pipe: tuple[int, int]) -> None:
 
 
 def diagnostic(words: str) -> logging.LogRecord:
-    """A diagnostic."""
+    """A diagnostic with this text."""
     return logging.LogRecord("sixtykeyd", logging.WARNING, __file__, 1, words, None, None)
 
 
 def test_diagnostics_do_not_wait_for_a_reader(pipe: tuple[int, int]) -> None:
-    """A full pipe takes no line and stops nobody; what waited comes once there is room."""
+    """A diagnostic for a full pipe does not block, and is written once there is room."""
     reader, writer = pipe
     filled = fill(reader, writer)
     handler = LineHandler(writer)

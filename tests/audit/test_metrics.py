@@ -1,4 +1,4 @@
-"""The metrics: what Prometheus' own parser reads is what the daemon counted."""
+"""The metrics that Prometheus' own parser reads are the figures that the daemon counted."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 
 
 def test_prometheus_reads_what_was_counted() -> None:
-    """Each figure of the status is a sample of its family, with the value it had."""
+    """Each figure of the status is read as a sample of its family, with its value."""
     read = samples(prometheus(STATUS))
     assert read["sixtykey_pushes_total", (("outcome", "allowed"),)] == 3
     assert read["sixtykey_pushes_total", (("outcome", "AuthException"),)] == 1
@@ -70,13 +70,13 @@ def test_prometheus_reads_what_was_counted() -> None:
 
 
 def test_a_journal_out_of_use_shows() -> None:
-    """While pushes are refused for the journal's sake, its gauge is 0."""
+    """While the journal is unusable, its gauge is 0."""
     broken = {**STATUS, "Journal": {"Path": "/x", "Problem": "disk full"}}
     assert samples(prometheus(broken))["sixtykey_journal_usable", ()] == 0
 
 
 def test_every_family_has_a_type_and_help() -> None:
-    """No sample stands without its HELP and TYPE; counters end in _total."""
+    """Every family has a HELP and a TYPE, and every counter's name ends in _total."""
     families = list(text_string_to_metric_families(prometheus(STATUS)))
     assert all(family.documentation and family.type in {"gauge", "counter"} for family in families)
     counters = [sample.name for f in families if f.type == "counter" for sample in f.samples]
@@ -85,6 +85,6 @@ def test_every_family_has_a_type_and_help() -> None:
 
 @given(st.text(st.characters(blacklist_categories=["Cs"]), min_size=1))
 def test_no_user_name_breaks_out_of_its_label(name: str) -> None:
-    """Whatever an OS user is called, it is one label value, and comes back as it was."""
+    """Any OS user name is read back unchanged as one label value."""
     text = prometheus({**STATUS, "Leases": {"Total": 1, "ByUser": {name: 1}}})
     assert samples(text)["sixtykey_leases", (("os_user", name),)] == 1

@@ -1,4 +1,4 @@
-"""docs/audit.md is held to its word: fields, events, kinds of floods, figures."""
+"""docs/audit.md agrees with the code on fields, events, kinds of floods and limits."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ TYPES = {str: "string", int: "number", bool: "true", Mapping[str, int]: "object"
 
 
 def table(heading: str) -> list[list[str]]:
-    """The rows of the table that has this heading."""
+    """The rows of the table with this heading."""
     rows = PAGE[PAGE.index(f"| {heading} |") :].partition("\n\n")[0].splitlines()[2:]
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
 
 
 def code(cell: str) -> list[str]:
-    """What is set as code in a cell."""
+    """The parts of a cell that are set as code."""
     return re.findall(r"`([^`]+)`", cell)
 
 
 def type_name(hint: object) -> str:
-    """How the page calls a field's type."""
+    """The page's name for a field's type."""
     (kind,) = [each for each in get_args(hint) or (hint,) if each is not type(None)]
     return TYPES[kind]
 
 
 def test_the_page_has_every_field_with_its_type() -> None:
-    """In the order of the record, with nothing left out and nothing made up."""
+    """The page lists exactly the record's fields, each with its type and a description."""
     hints = {**get_type_hints(Record), **get_type_hints(Unwritten)}
     said = {code(row[0])[0]: row[1] for row in table("field")}
     always = {"time": "string", "run": "string", "seq": "number"}
@@ -46,7 +46,7 @@ def test_the_page_has_every_field_with_its_type() -> None:
 
 
 def test_the_page_has_every_event() -> None:
-    """Each event that the sources name has its line."""
+    """The page lists every event that the code records, and no other."""
     events = [name for row in table("event") for name in code(row[0])]
     assert len(events) == len(set(events))
     actions = re.findall(r'"Sixtykey\.(\w+)"', (ROOT / "agent/operations.py").read_text("utf-8"))
@@ -55,7 +55,7 @@ def test_the_page_has_every_event() -> None:
 
 
 def test_the_page_has_every_kind_of_flood() -> None:
-    """Each kind that is sampled anywhere has its line, and each line is of such a kind."""
+    """The page lists every kind of record that is sampled, and no other."""
     text = "".join(path.read_text("utf-8") for path in (ROOT / "agent").rglob("*.py"))
     used = set(re.findall(r'ample\(record, \("([\w ]+)",', text))
     used |= set(re.findall(r'group = \("([\w ]+)",', text))
@@ -65,13 +65,13 @@ def test_the_page_has_every_kind_of_flood() -> None:
 
 @pytest.mark.parametrize("row", table("what is bounded"), ids=lambda row: row[2].strip("`"))
 def test_the_page_has_the_figures_of_today(row: list[str]) -> None:
-    """Each is what LIMITS says."""
+    """Each figure on the page is the value in LIMITS."""
     (name,) = code(row[2])
     assert getattr(LIMITS, name) == float(row[1])
 
 
 def test_the_page_names_metrics_that_there_are() -> None:
-    """An alarm on a metric that has another name would never ring."""
+    """Each metric that the page names is one that the daemon gives."""
     named = re.findall(r"`(sixtykey_\w+)`", PAGE)
     assert len(named) == 2
     assert all(f"\n# TYPE {name} counter\n" in prometheus(STATUS) for name in named)

@@ -1,4 +1,4 @@
-"""agent/audit/record.py: whole lines of JSON, numbered, and the records of those missing."""
+"""agent/audit/record.py: records are whole, numbered lines of JSON, and gaps are recorded."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Log:
         self.audit.sample(record, group, self.clock.boottime())
 
     def records(self) -> list[dict[str, Any]]:
-        """What was written."""
+        """The records that were written."""
         return [json.loads(line) for line in self.lines]
 
 
 def test_what_is_unknown_is_not_written() -> None:
-    """A record has its time, in UTC and milliseconds, its number, and the fields that are known."""
+    """A record has its time in UTC, its number, its run's id and only the known fields."""
     log = Log()
     log.audit.record(Record("push", "allowed", os_user="alice"))
     (record,) = log.records()
@@ -58,7 +58,7 @@ def test_what_is_unknown_is_not_written() -> None:
 
 @given(st.text(max_size=3000))
 def test_whatever_a_caller_chose_stays_within_its_line(text: str) -> None:
-    """No newline, escape or byte beyond ASCII gets out, and no value fills the log."""
+    """Text from a caller stays on one line, in printable ASCII, and is cut at a limit."""
     log = Log()
     log.audit.record(Record("push", "InvalidArgsException", os_user=text, user_agent=text))
     (line,) = log.lines
@@ -69,7 +69,10 @@ def test_whatever_a_caller_chose_stays_within_its_line(text: str) -> None:
 
 
 def test_records_are_numbered_without_a_gap_within_a_run() -> None:
-    """1, 2, 3 whatever their kind; what is summed up takes no number; each run has its own id."""
+    """Records of a run are numbered from 1 without a gap, and each run has its own id.
+
+    A record that is summed up takes no number.
+    """
     log, after = Log(), Log()
     for _ in range(LIMITS.sampled_burst + 5):
         log.sample()
@@ -83,7 +86,7 @@ def test_records_are_numbered_without_a_gap_within_a_run() -> None:
 
 
 def test_sampled_records_give_way_and_others_do_not() -> None:
-    """The writer is told what let somebody in or changed something: that finds its room."""
+    """A sampled refusal is not essential; other records and granted lookups are."""
     log = Log()
     log.audit.record(Record("push", "allowed"))
     log.sample()
@@ -93,7 +96,10 @@ def test_sampled_records_give_way_and_others_do_not() -> None:
 
 
 def test_a_flood_is_summed_up_with_who_and_what_and_when() -> None:
-    """The first are written; of the others a record says how many, of what, of whom, and when."""
+    """Of a flood the first records are written, and one record sums up the others.
+
+    It states their number, decisions, groups, and first and last times.
+    """
     log = Log()
     for _ in range(LIMITS.sampled_burst + 7):
         log.sample()
@@ -126,7 +132,7 @@ def test_a_flood_is_summed_up_with_who_and_what_and_when() -> None:
 
 
 def test_what_is_summed_up_is_counted_all_the_same() -> None:
-    """Metrics see every decision, and how many of them have no record of their own."""
+    """A record that is summed up is counted in the metrics, and counted as summed."""
     log = Log()
     for _ in range(LIMITS.sampled_burst + 7):
         log.sample()
@@ -135,7 +141,7 @@ def test_what_is_summed_up_is_counted_all_the_same() -> None:
 
 
 def test_a_gap_is_a_record_of_its_own() -> None:
-    """Which numbers are missing, how many of what; and it is counted."""
+    """A gap is recorded with the missing numbers and counts by decision, and is counted."""
     log = Log()
     log.audit.report_dropped(None)
     assert log.lines == []
@@ -150,7 +156,7 @@ def test_a_gap_is_a_record_of_its_own() -> None:
 
 
 def test_a_gap_that_goes_on_is_told_once_in_a_while() -> None:
-    """Records of gaps do not fill the log themselves; none of what was dropped is forgotten."""
+    """Gaps in a row are recorded once per interval, with every dropped record counted."""
     log = Log()
     for number in (1, 3, 5):
         log.audit.report_dropped(Dropped(number, number, Counter({("push", "x"): 1})))
@@ -162,7 +168,7 @@ def test_a_gap_that_goes_on_is_told_once_in_a_while() -> None:
 
 
 def test_a_gap_that_swallows_its_own_record_is_told_again() -> None:
-    """With no room for any line that one is dropped too: the next tells of both gaps."""
+    """When the record of a gap is itself dropped, the next one covers both gaps."""
     log = Log()
     log.audit.report_dropped(Dropped(1, 2, Counter({("push", "allowed"): 2})))
     log.clock.advance(LIMITS.summing_seconds)

@@ -1,4 +1,4 @@
-"""agent/audit/sampling.py: the first few of each group, a bound over all groups, and the sum."""
+"""agent/audit/sampling.py: the first few of each group, a bound over all groups, and sums."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ REFUSED, GIVEN = ("push", "AuthException"), ("lookup", "given")
 
 
 def admitted(sampler: Sampler, times: int, group: tuple[str, str], now: float = 0.0) -> int:
-    """How many of `count` decisions of a group are written."""
+    """How many of so many decisions of a group are written."""
     return sum(sampler.admit(REFUSED, group, now) for _ in range(times))
 
 
 def test_the_first_of_each_group_are_written() -> None:
-    """A burst, then a rate per second; a quiet group gets its burst back, and no more."""
+    """A group has a burst, then a rate per second, and its burst again after a pause."""
     sampler, group = Sampler(), ("replay", "AKIA")
     assert admitted(sampler, 1000, group) == LIMITS.sampled_burst
     assert admitted(sampler, 1000, group, 3.0) == 3 * LIMITS.sampled_per_second
@@ -25,7 +25,7 @@ def test_the_first_of_each_group_are_written() -> None:
 
 
 def test_one_group_does_not_silence_another() -> None:
-    """A flood of one source leaves the others' records as they are, in its kind and in others."""
+    """A flood from one source takes nothing from other sources or other kinds of records."""
     sampler = Sampler()
     admitted(sampler, 1000, ("stranger", "203.0.113.7"))
     assert admitted(sampler, 5, ("stranger", "203.0.113.8")) == 5
@@ -42,7 +42,7 @@ def test_a_crowd_of_sources_has_one_bound() -> None:
 
 
 def test_the_first_login_with_a_key_is_always_written() -> None:
-    """Whatever else is looked up: each lease's first lookup has its record, its thousandth not."""
+    """The first lookup of each lease is always written, however many others there are."""
     sampler = Sampler()
     for number in range(100):
         for _ in range(LIMITS.given_burst):
@@ -53,7 +53,10 @@ def test_the_first_login_with_a_key_is_always_written() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.floats(0.0, 2.0)), max_size=300))
 def test_no_more_than_the_buckets_hold(steps: list[tuple[int, float]]) -> None:
-    """Over any time and groups: written is what burst and rate allow; the rest is summed up."""
+    """Over any groups and times, no more is written than burst and rate allow.
+
+    Every other decision is in a sum.
+    """
     sampler, now, written, mine = Sampler(), 0.0, 0, 0
     for member, pause in steps:
         now += pause
@@ -67,7 +70,7 @@ def test_no_more_than_the_buckets_hold(steps: list[tuple[int, float]]) -> None:
 
 
 def test_a_sum_names_the_loudest_and_counts_the_rest() -> None:
-    """Ten groups by name, the others together; nothing is told twice."""
+    """A sum names the groups with the most decisions and counts the others together."""
     sampler = Sampler()
     for number in range(30):
         admitted(sampler, LIMITS.sampled_burst + number, ("stranger", f"source {number:02}"))
@@ -79,7 +82,7 @@ def test_a_sum_names_the_loudest_and_counts_the_rest() -> None:
 
 
 def test_sums_are_told_when_they_are_due() -> None:
-    """Each begins with its first decision, and has its own times."""
+    """A sum is due by the time of its own first decision, and has its own first and last times."""
     sampler = Sampler()
     admitted(sampler, LIMITS.sampled_burst + 1, ("replay", "AKIA"), 100.0)
     admitted(sampler, LIMITS.sampled_burst + 1, ("throttled", "AKIA"), 105.0)
@@ -91,7 +94,7 @@ def test_sums_are_told_when_they_are_due() -> None:
 
 
 def test_memory_is_bounded_whoever_comes() -> None:
-    """A million sources leave no more behind than a few thousand."""
+    """Memory is bounded for any number of groups, and every decision is still counted."""
     sampler = Sampler()
     for number in range(3 * DEFAULT.groups):
         admitted(sampler, 1, ("stranger", str(number)))
@@ -104,6 +107,6 @@ def test_memory_is_bounded_whoever_comes() -> None:
 
 
 def test_only_what_lets_somebody_in_is_essential() -> None:
-    """No kind of refusal may take the room that is kept."""
+    """Only records of keys that were given are essential, and no refusal is."""
     assert [kind for kind, pace in PACES.items() if pace.essential] == ["given"]
     assert not DEFAULT.essential
