@@ -1,4 +1,4 @@
-"""Asking a real daemon: what is tried again, and what an error says to the user."""
+"""Requests to a real daemon: which are retried, and what an error tells the user."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RIGHT = Credential(
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[RunningDaemon]:
-    """A host that takes one push a second, and of some users none."""
+    """A host that accepts one push a second, and none for root."""
     config = {
         "push": {"rate": {"per_credential": 1, "total": 100}},
         "keys": {"deny_users": ["root"]},
@@ -38,7 +38,7 @@ def daemon() -> Iterator[RunningDaemon]:
 
 
 def api(endpoint: str, credential: Credential = RIGHT, **given: str) -> Api:
-    """An endpoint, asked as somebody."""
+    """An endpoint, asked with a credential."""
     chosen = settings.load({"HOME": "/nonexistent"}, {"endpoint": endpoint, **given})
     return Api(chosen, credential, REGION)
 
@@ -53,7 +53,7 @@ def push(asked: Api, **changes: Any) -> dict[str, Any]:
 
 
 def test_throttled_pushes_are_tried_again(daemon: RunningDaemon) -> None:
-    """A host that says "slow down" is asked again after the time that it says, signed anew."""
+    """A throttled push is signed again and retried after the time that the host states."""
     asked = api(daemon.endpoint)
     for _ in range(3):
         assert push(asked)["Success"] is True
@@ -61,7 +61,7 @@ def test_throttled_pushes_are_tried_again(daemon: RunningDaemon) -> None:
 
 
 def test_the_same_push_twice_in_a_second_is_two(daemon: RunningDaemon) -> None:
-    """Each has a signature of its own, so the second is no repetition of the first."""
+    """Two equal pushes in one second are two requests, since each has its own signature."""
     asked, key = api(daemon.endpoint), fresh_key()
     ids = {push(asked, SSHPublicKey=key)["RequestId"] for _ in range(2)}
     assert len(ids) == 2
@@ -89,7 +89,7 @@ def test_an_error_says_what_to_do(
     code: str,
     hint: str,
 ) -> None:
-    """Its exit code, its name, its words, and a hint; never a secret."""
+    """An error has an exit code, a code, a message and a hint, and never contains the secret."""
     with pytest.raises(Trouble) as refused:
         push(api(daemon.endpoint, credential), **changes)
     trouble = refused.value
@@ -101,7 +101,7 @@ def test_an_error_says_what_to_do(
 
 
 def test_a_host_that_takes_no_ed25519_is_said_so() -> None:
-    """keys.types of a host may be RSA alone: the words name the setting."""
+    """A refusal by a host that accepts only RSA keys has a hint that names keys.types."""
     config = {"keys": {"types": ["ssh-rsa"]}}
     with (
         work_directory() as folder,
@@ -116,7 +116,7 @@ def test_a_host_that_takes_no_ed25519_is_said_so() -> None:
 def test_clocks_that_are_apart_are_told(
     daemon: RunningDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The words say by how much, on which side, and how to set the clock."""
+    """An expired request's error says how far the clocks are apart, and how to set them."""
     now = time.time
     for shift, side in ((3600, "ahead of"), (-7200, "behind")):
         monkeypatch.setattr(time, "time", lambda shift=shift: now() + shift)
@@ -130,14 +130,14 @@ def test_clocks_that_are_apart_are_told(
 
 
 def test_an_endpoint_that_lists_no_hosts_is_said_so(daemon: RunningDaemon) -> None:
-    """What has no such action leaves it to client.yaml, and the hint says so."""
+    """An endpoint without the requested action is an error that points to client.yaml."""
     with pytest.raises(Trouble) as refused:
         api(daemon.endpoint).ask("Sixtykey.Other", {})
     assert "name instance, zone and address" in refused.value.hint
 
 
 def test_nobody_there_is_told(daemon: RunningDaemon) -> None:
-    """A closed port, TLS where there is none, and what is no EC2 Instance Connect API."""
+    """A closed port, or TLS to a port without TLS, is reported as an endpoint that is away."""
     with pytest.raises(Trouble, match="Connection refused") as refused:
         push(api(f"http://127.0.0.1:{free_port()}"))
     assert refused.value.exit_code == AWAY
@@ -147,7 +147,7 @@ def test_nobody_there_is_told(daemon: RunningDaemon) -> None:
 
 
 def test_a_request_is_never_sent_in_clear_over_a_network() -> None:
-    """http:// is for this machine; elsewhere it is refused before anything is sent."""
+    """Plain http is refused for any address but loopback, before anything is sent."""
     with pytest.raises(Trouble, match="could be read and changed"):
         api("http://keys.example:8060")
     api("http://[::1]:8060")
@@ -157,13 +157,13 @@ def test_a_request_is_never_sent_in_clear_over_a_network() -> None:
     "url", ["", "x", "ftp://a", "http://", "https://a:b", "https://u:p@a/", "https://:1"]
 )
 def test_what_is_no_url_is_refused(url: str) -> None:
-    """With words that show what one looks like."""
+    """An endpoint that is not a URL is refused, with an example of one."""
     with pytest.raises(Trouble, match="no URL such as"):
         https.Address(url)
 
 
 def test_aws_has_an_endpoint_in_each_region(tmp_path: Path) -> None:
-    """EC2 Instance Connect's own names; China's have another ending."""
+    """The default endpoint is that of EC2 Instance Connect in the region, China included."""
     chosen = settings.load({"HOME": str(tmp_path)}, {})
     assert url_of(chosen, "eu-west-1") == "https://ec2-instance-connect.eu-west-1.amazonaws.com"
     assert url_of(chosen, "cn-north-1").endswith(".cn-north-1.amazonaws.com.cn")

@@ -1,4 +1,4 @@
-"""Who pushes: the environment, AWS's files where they are plain, otherwise as botocore says."""
+"""Credentials come from the environment, from AWS's plain files, or else from botocore."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agent.client.sigv4 import Credential
 from agent.commands.trouble import Trouble
 
 KEYS = "aws_access_key_id = AKIA{0}\naws_secret_access_key = secret-{0}\n"
-# config, credentials, profile: what AWS's tools would take, and whether it is plain.
+# The files config and credentials, the profile, and whether the files are plain.
 CASES: dict[str, tuple[str, str, Optional[str], bool]] = {
     "shared, default": ("", "[default]\n" + KEYS.format("A"), None, True),
     "shared, chosen": ("", f"[default]\n{KEYS.format('A')}[b]\n{KEYS.format('B')}", "b", True),
@@ -63,7 +63,7 @@ def triple(found: Optional[Credential]) -> Optional[tuple[str, str, str]]:
 def test_what_is_plain_is_what_botocore_takes(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The quick way gives what AWS's own tools take, or leaves it to them."""
+    """A credential read from plain files is the one botocore finds; others are left to it."""
     config, shared, profile, plain = CASES[case]
     environment = environ(tmp_path, config, shared)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
@@ -82,7 +82,7 @@ def test_what_is_plain_is_what_botocore_takes(
     ["role_arn = arn", "sso_session = s", "sso_start_url = u", "web_identity_token_file = f"],
 )
 def test_a_profile_that_asks_for_another_way_is_botocores(other: str, tmp_path: Path) -> None:
-    """A role or SSO comes before keys that stand beside it: it is not passed over."""
+    """A profile with a role or SSO is left to botocore, even with keys beside it."""
     for config, shared in (
         (f"[profile p]\n{other}\n", f"[p]\n{KEYS.format('P')}"),
         ("", f"[p]\n{other}\n{KEYS.format('P')}"),
@@ -91,7 +91,7 @@ def test_a_profile_that_asks_for_another_way_is_botocores(other: str, tmp_path: 
 
 
 def test_the_environment_comes_before_files_but_not_before_a_profile(tmp_path: Path) -> None:
-    """As with AWS's tools: --profile is about the files; AWS_PROFILE gives way to keys."""
+    """Keys in the environment win over AWS_PROFILE, and --profile wins over them."""
     environment = environ(tmp_path, "", f"[b]\n{KEYS.format('B')}")
     environment.update(AWS_ACCESS_KEY_ID="AKIAENV", AWS_SECRET_ACCESS_KEY="s")
     assert credentials.find(told(environment, None), 0.0).access_key_id == "AKIAENV"
@@ -101,7 +101,7 @@ def test_the_environment_comes_before_files_but_not_before_a_profile(tmp_path: P
 
 
 def test_without_any_the_words_say_what_to_do(tmp_path: Path) -> None:
-    """None, and a profile that is not there."""
+    """Without a credential, or with an unknown profile, the error says what to do."""
     for profile in (None, "absent"):
         with pytest.raises(Trouble) as refused:
             credentials.find(told(environ(tmp_path, "", ""), profile), 0.0)
@@ -112,7 +112,7 @@ def test_without_any_the_words_say_what_to_do(tmp_path: Path) -> None:
 def test_sso_that_has_ended_says_how_to_begin_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A profile of SSO without a live token: AWS's words, and the command."""
+    """An SSO profile without a live token is an error that names `aws sso login`."""
     config = (
         "[profile s]\nsso_start_url = https://example.awsapps.com/start\nsso_region = us-east-1\n"
         "sso_account_id = 123456789012\nsso_role_name = work\n"
@@ -127,7 +127,7 @@ def test_sso_that_has_ended_says_how_to_begin_again(
 
 
 def test_the_region_comes_from_awss_files_too(tmp_path: Path) -> None:
-    """Where nothing of ours says it; without any, the words say where it could stand."""
+    """The region is read from AWS's files when not configured, and required otherwise."""
     environment = environ(tmp_path, "[profile c]\nregion = eu-1\n", "")
     chosen = told(environment, "c")
     assert credentials.region(chosen) == "eu-1"
@@ -136,7 +136,7 @@ def test_the_region_comes_from_awss_files_too(tmp_path: Path) -> None:
 
 
 def keeping(folder: Path) -> tuple[settings.Settings, Path]:
-    """Settings of somebody whose session has a folder in memory; and what is kept there."""
+    """Settings with a session folder in memory, and the path where credentials are cached."""
     run = folder / "run"
     run.mkdir(mode=0o700)
     environment = {**environ(folder, "", ""), "XDG_RUNTIME_DIR": str(run)}
@@ -144,7 +144,10 @@ def keeping(folder: Path) -> tuple[settings.Settings, Path]:
 
 
 def test_a_credential_is_kept_until_shortly_before_its_end(tmp_path: Path) -> None:
-    """And for an hour at most; nor where the clock was set back, or it has no end."""
+    """A temporary credential is cached until shortly before its end, for an hour at most.
+
+    It is not used after the clock was set back; one without an end is not cached.
+    """
     chosen, folder = keeping(tmp_path)
     credentials._keep(chosen, Credential("AKIA", "s", "t", 10_000.0, "role"), 5_000.0)
     assert triple(credentials._kept(chosen, 5_001.0)) == ("AKIA", "s", "t")
@@ -159,7 +162,7 @@ def test_a_credential_is_kept_until_shortly_before_its_end(tmp_path: Path) -> No
 
 
 def test_what_is_kept_is_one_profiles(tmp_path: Path) -> None:
-    """Another profile, or other files, find nothing."""
+    """A cached credential is not used for another profile."""
     chosen, _ = keeping(tmp_path)
     credentials._keep(chosen, Credential("AKIA", "s", "t", 10_000.0, "role"), 5_000.0)
     other = told({**chosen.environ}, "other")
@@ -168,14 +171,14 @@ def test_what_is_kept_is_one_profiles(tmp_path: Path) -> None:
 
 @given(st.text(), st.sampled_from(["default", "profile x"]))
 def test_no_file_makes_it_fail(text: str, heading: str) -> None:
-    """Whatever stands in AWS's files: names and values come out, or nothing."""
+    """Reading a section from any text raises no error."""
     found = credentials.section_of(f"[{heading}]\n{text}", heading)
     assert all(name == name.strip() and "\n" not in found[name] for name in found)
 
 
 @pytest.mark.parametrize("changed", ["a variable", "the file"])
 def test_what_is_kept_is_of_the_same_environment_and_files(tmp_path: Path, changed: str) -> None:
-    """Another role in AWS_ROLE_ARN, or in the profile, does not push as the one of before."""
+    """A cached credential is not used after AWS's variables or files have changed."""
     chosen, _ = keeping(tmp_path)
     credentials._keep(chosen, Credential("AKIA", "s", "t", 10_000.0, "role"), 5_000.0)
     assert credentials._kept(told({**chosen.environ}, None), 5_001.0) is not None

@@ -1,4 +1,4 @@
-"""Connecting to whichever address answers: a dead one in front holds nobody up."""
+"""Connecting to the address that answers: a dead one before it causes no long wait."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.parts.host import free_port
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """Somebody who listens on 127.0.0.1 alone."""
+    """A port that listens only on 127.0.0.1."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(8)
@@ -22,7 +22,7 @@ def port() -> Iterator[int]:
 
 
 def test_the_address_that_answers_is_taken(port: int) -> None:
-    """One that refuses, one of the other family, and one that answers: the last is connected."""
+    """Addresses that refuse are passed over, and the one that answers is connected."""
     sock = dial.dial(["127.0.0.2", "::1", "127.0.0.1"], port, 10, "it")
     try:
         assert sock.getpeername() == ("127.0.0.1", port)
@@ -32,7 +32,7 @@ def test_the_address_that_answers_is_taken(port: int) -> None:
 
 
 def test_one_that_is_silent_holds_nobody_up(port: int) -> None:
-    """An address whose queue is full answers nothing: the next is tried meanwhile."""
+    """While one address does not answer, the next one is tried."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.3", port))
         silent.listen(0)
@@ -52,7 +52,7 @@ def test_one_that_is_silent_holds_nobody_up(port: int) -> None:
 
 
 def test_when_none_answers_every_reason_is_told() -> None:
-    """What was tried and why it failed, once each."""
+    """When no address answers, the error gives each reason once."""
     closed = free_port()
     with pytest.raises(Trouble) as failed:
         dial.dial(["127.0.0.1", "127.0.0.2"], closed, 5, "web-1 port 22")
@@ -60,13 +60,13 @@ def test_when_none_answers_every_reason_is_told() -> None:
 
 
 def test_a_name_that_nobody_knows_is_told() -> None:
-    """The name and the resolver's words; with another address beside it, that one is tried."""
+    """A name that cannot be resolved is an error with the name in it."""
     with pytest.raises(Trouble, match=r"no-such-host\.invalid: "):
         dial.dial(["no-such-host.invalid"], 22, 5, "it")
 
 
 def test_families_take_turns() -> None:
-    """RFC 8305: a network without IPv6 costs one attempt, not all of them."""
+    """IPv6 and IPv4 addresses are tried alternately (RFC 8305)."""
     four = [(socket.AF_INET, ("192.0.2.1", 22)), (socket.AF_INET, ("192.0.2.2", 22))]
     six = [(socket.AF_INET6, (f"2001:db8::{n}", 22, 0, 0)) for n in range(3)]
     mixed = dial.in_turns([*six, *four])

@@ -1,4 +1,4 @@
-"""How ssh gets the connection: as a socket that is passed, or byte by byte."""
+"""ssh gets the connection as a passed socket, or relayed byte by byte."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def start(port: int, **streams: object) -> subprocess.Popen[bytes]:
 
 
 def test_a_socket_is_passed_where_ssh_waits_for_one() -> None:
-    """stdin and stdout are one socket: a descriptor comes out, and it is the connection."""
+    """When stdin and stdout are one socket, the connection's descriptor is passed over it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         ours, theirs = socket.socketpair()
         process = start(server.getsockname()[1], stdin=theirs, stdout=theirs)
@@ -50,7 +50,7 @@ def test_a_socket_is_passed_where_ssh_waits_for_one() -> None:
 
 @pytest.mark.parametrize("kind", ["pipes", "two sockets"])
 def test_bytes_are_relayed_elsewhere(kind: str) -> None:
-    """Pipes, or a socket each, as some programs give: all bytes pass both ways, and each end."""
+    """With pipes or two sockets, all bytes and the ends are relayed in both directions."""
     data = os.urandom(1 << 20)
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -63,7 +63,7 @@ def test_bytes_are_relayed_elsewhere(kind: str) -> None:
                     if not part:
                         break
                     received += part
-                # Only now: the near side has ended, and still gets what there is to say.
+                # The near side has ended its input, and still receives the reply.
                 connection.sendall(received[::-1])
 
         thread = threading.Thread(target=echo)
@@ -88,7 +88,7 @@ def test_bytes_are_relayed_elsewhere(kind: str) -> None:
 
 
 def test_it_ends_when_the_far_side_does() -> None:
-    """A server that hangs up ends the relay, whatever stdin does."""
+    """The relay ends when the server closes the connection, even if stdin stays open."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         process = start(port, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

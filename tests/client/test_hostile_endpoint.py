@@ -1,4 +1,4 @@
-"""An endpoint that lies: whatever it answers is told in words, runs nothing, and has an end."""
+"""An answer from a hostile endpoint becomes a clear error, runs nothing, and is bounded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Answers = Callable[[], bytes]
 
 
 class Liar(Part):
-    """A listening socket that answers each request with the bytes that it is given."""
+    """A listening socket that answers each request with the given bytes."""
 
     def __init__(self, answer: Answers) -> None:
         self._answer = answer
@@ -42,7 +42,7 @@ class Liar(Part):
         threading.Thread(target=self._serve, daemon=True).start()
 
     def finish(self) -> None:
-        """Answer no more."""
+        """Stop answering."""
         self._door.shutdown(socket.SHUT_RDWR)
         self._door.close()
 
@@ -58,13 +58,13 @@ class Liar(Part):
 
 
 def http(body: bytes, first: str = "HTTP/1.1 200 OK", *headers: str) -> bytes:
-    """A whole answer."""
+    """A complete HTTP response."""
     lines = [first, f"Content-Length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode("latin-1") + body
 
 
 def api(url: str) -> Api:
-    """The endpoint, asked as somebody."""
+    """The endpoint, asked with a credential."""
     chosen = settings.load({"HOME": "/nonexistent"}, {"endpoint": url})
     return Api(chosen, Credential("AKIASOMEBODY", "secret"), "us-east-1")
 
@@ -86,14 +86,14 @@ LIES = {
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
 def test_a_lie_in_an_answer_is_told_in_words(monkeypatch: pytest.MonkeyPatch, lie: bytes) -> None:
-    """No answer ends in a traceback, and none sends the request anywhere else."""
+    """A malformed answer raises Trouble, and a redirect is not followed."""
     monkeypatch.setattr(limits, "PUSH_PAUSE_MOST_SECONDS", 0.01)
     with Liar(lambda: lie) as liar, pytest.raises(Trouble):
         api(liar.url).ask(HOSTS, {})
 
 
 def test_an_error_is_one_line_and_a_short_one() -> None:
-    """A second line, or a thousand, could pass for what sixtykey itself says to do."""
+    """An endpoint's error is shown on one line of limited length."""
     body = {"__type": "Denied\nsixtykey: run", "Message": "no\n\nsixtykey: run this" + "!" * 9999}
     answer = http(json.dumps(body).encode(), "HTTP/1.1 400 No")
     with Liar(lambda: answer) as liar, pytest.raises(Trouble) as told:
@@ -104,7 +104,7 @@ def test_an_error_is_one_line_and_a_short_one() -> None:
 
 
 def test_a_page_without_a_host_is_the_last() -> None:
-    """Whatever it says of a next one: none of a gateway's is empty and has another after it."""
+    """A page of hosts that is empty ends the list, even if it names a next page."""
     counter = itertools.count()
     with Liar(lambda: http(b'{"Hosts": [], "NextToken": "%09d"}' % next(counter))) as liar:
         chosen = settings.load({"HOME": "/nonexistent"}, {"endpoint": liar.url})
@@ -113,7 +113,7 @@ def test_a_page_without_a_host_is_the_last() -> None:
 
 
 def test_a_list_of_hosts_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gateway whose pages never end is left after as many hosts as no fleet has."""
+    """A list with more hosts than the limit is refused."""
     monkeypatch.setattr(limits, "HOSTS_MOST", 50)
     counter = itertools.count()
     host = {"InstanceId": "i-1", "AvailabilityZone": "z"}
@@ -132,14 +132,14 @@ def test_a_list_of_hosts_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("host_keys", [["ssh-ed25519 AAAA"] * 33, ["ssh-rsa " + "A" * 5000]])
 def test_a_host_has_few_and_short_keys(host_keys: list[str]) -> None:
-    """ssh reads them all at each connection, and they share a file with other hosts' keys."""
+    """A host with too many host keys, or too long ones, is refused."""
     with pytest.raises(ValueError, match="key"):
         hosts.Host.of({"InstanceId": "i-1", "AvailabilityZone": "z", "HostKeys": host_keys})
 
 
 @pytest.mark.parametrize("kind", ["ssh-ed25519", "@cert-authority", "-x", ".x", "x" * 64])
 def test_no_host_of_a_fleet_can_have_every_list_refused(kind: str) -> None:
-    """Whatever a gateway takes as a host's keys, whoever asks for the list takes too."""
+    """Host keys that a gateway accepts are accepted by the client too."""
     raw = len(kind).to_bytes(4, "big") + kind.encode()
     key = f"{kind} {base64.b64encode(raw).decode()}"
     try:
@@ -153,20 +153,20 @@ def test_no_host_of_a_fleet_can_have_every_list_refused(kind: str) -> None:
 
 
 def test_a_host_has_few_addresses() -> None:
-    """A name server is asked for each, so a long list costs everybody."""
+    """Only the first few addresses of a host are kept."""
     found = {"InstanceId": "i-1", "AvailabilityZone": "z", "Addresses": ["a.example"] * 100_000}
     assert len(hosts.Host.of(found).addresses) == limits.ADDRESSES
 
 
 def test_an_address_that_is_no_name_is_told_in_words() -> None:
-    """IDNA has no form for it, and says so in an error of its own."""
+    """An address that IDNA cannot encode raises Trouble."""
     with pytest.raises(Trouble):
         dial.dial(["\xe9" * 70], 22, 1.0, "it")
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1.example", "http://127.example:80/"])
 def test_a_name_that_begins_like_this_machine_is_not_this_machine(url: str) -> None:
-    """It may be anywhere, and http to it could be read and changed on its way."""
+    """A name that begins like a loopback address is not loopback, and http to it is refused."""
     with pytest.raises(Trouble, match="could be read"):
         https.Address(url).check_private()
 
@@ -177,14 +177,14 @@ def test_a_name_that_begins_like_this_machine_is_not_this_machine(url: str) -> N
      "http://127.0.0.1:1/?x", "http://127.0.0.1\r\nX-Evil: 1", "http://a b/", "http://h:\xb2/"],
 )  # fmt: skip
 def test_an_endpoint_is_a_plain_url(url: str) -> None:
-    """No header can be smuggled in with it, and its path is one that is signed as it is sent."""
+    """An endpoint with a space, line break, escape or query is refused."""
     with pytest.raises(Trouble, match="is no URL"):
         https.Address(url)
 
 
 @pytest.mark.parametrize("region", ["x.evil.example/", "evil.example#", "a@evil", "\xe9", ""])
 def test_a_region_cannot_name_another_host(region: str) -> None:
-    """AWS's endpoint is made from it: a slash in it would send the push to somebody else."""
+    """A region that would change the host name of AWS's endpoint is refused."""
     with pytest.raises(Trouble, match="region"):
         url_of(settings.load({"HOME": "/nonexistent"}, {}), region)
 
@@ -199,7 +199,7 @@ DECISIONS: list[dict[str, Any]] = [
 def test_a_lie_about_ones_pushes_is_told_in_words(
     monkeypatch: pytest.MonkeyPatch, decision: dict[str, Any]
 ) -> None:
-    """`sixtykey why` ends in words, whatever a host says that it has decided."""
+    """`sixtykey why` reports malformed decisions of a host as an error."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIASOMEBODY")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("HOME", "/nonexistent")
@@ -218,7 +218,7 @@ NAMES = [f"$({RUN})", f"`{RUN}`", "web-1", "--config", f"a;{RUN}", "a(e:x:)"]
 
 @pytest.fixture
 def completing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """A home that was told of hosts with such names, and a `sixtykey` that shells can start."""
+    """A home with such host names kept for completion, and a `sixtykey` that shells can start."""
     environ = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     program = tmp_path / "sixtykey"
     program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {tool("python3", "python3")} '
@@ -232,7 +232,7 @@ def completing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str
 def test_names_for_completion_are_ones_that_can_be_connected_to(
     completing: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing else is printed for a shell to complete from."""
+    """Only valid host names are printed for shell completion."""
     for name, value in completing.items():
         monkeypatch.setenv(name, value)
     given = options.Options()
@@ -242,7 +242,7 @@ def test_names_for_completion_are_ones_that_can_be_connected_to(
 
 
 def test_completing_in_bash_runs_no_name(completing: dict[str, str], tmp_path: Path) -> None:
-    """compgen expands its words: a gateway, or a tag of EC2, would choose what is run."""
+    """Completion in bash does not execute a command in a host's name."""
     script = ROOT / "packaging" / "completion" / "bash"
     program = f"source {script}; COMP_WORDS=(sixtykey ssh ''); COMP_CWORD=2; _sixtykey; "
     program += 'printf "%s\\n" "${COMPREPLY[@]}"'
@@ -253,9 +253,9 @@ def test_completing_in_bash_runs_no_name(completing: dict[str, str], tmp_path: P
 
 
 def test_completing_in_zsh_runs_no_name(completing: dict[str, str], tmp_path: Path) -> None:
-    """zsh's _arguments evaluates the list of words that it is given."""
+    """Completion in zsh does not execute a command in a host's name."""
     script = (ROOT / "packaging" / "completion" / "zsh").read_text()
-    # As _arguments has it: eval ws\=\( ${action[2,-2]} \)
+    # As in zsh's _arguments: eval ws\=\( ${action[2,-2]} \)
     program = (
         "_arguments() { for each in $@; do case $each in 1:host:*) "
         "action=${each#1:host:}; eval ws=\\( ${action[2,-2]} \\); print -r -- $ws;; esac; done }; "

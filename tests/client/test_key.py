@@ -1,4 +1,4 @@
-"""The session's key: in a real ssh-agent, for a time; on disk its public half alone."""
+"""The session's key is in a real ssh-agent for a limited time; only its public half is on disk."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from tests.parts.user import User
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A place whose paths are short enough for sockets."""
+    """A folder whose path is short enough for sockets."""
     with work_directory() as made:
         yield made
 
 
 @pytest.fixture
 def user(folder: Path) -> Iterator[User]:
-    """Somebody with an agent."""
+    """A user with an agent."""
     with User(folder) as made:
         yield made
 
 
 def fingerprint(user: User) -> str:
-    """What ssh-keygen says of the .pub."""
+    """The fingerprint that ssh-keygen gives for the .pub file."""
     said = user.do(tool("ssh-keygen", "openssh-client"), "-lf", str(user.folder / "id.pub"))
     assert said.code == 0, said
     return said.out.split()[1]
 
 
 def test_login_gives_the_agent_a_key(user: User) -> None:
-    """One Ed25519 key, as ssh-add sees it; the .pub beside it is its public half, for us alone."""
+    """Login adds one Ed25519 key to the agent and writes its public half with mode 0600."""
     done = user.sixtykey("login")
     assert done.code == 0, done
     (line,) = user.agent_keys()
@@ -55,7 +55,7 @@ def test_login_gives_the_agent_a_key(user: User) -> None:
 
 
 def test_the_agent_forgets_it_by_itself(user: User) -> None:
-    """What it was given has a lifetime: after a second the agent does not have it any more."""
+    """The agent removes the key when its lifetime has passed."""
     agent = SshAgent(user.environment["SSH_AUTH_SOCK"])
     key = session_key.make(agent, 1, False)
     assert [held.blob for held in session_key.keys_of(agent)] == [key.blob]
@@ -66,7 +66,7 @@ def test_the_agent_forgets_it_by_itself(user: User) -> None:
 
 
 def test_a_key_that_is_there_is_kept(user: User) -> None:
-    """One key for an agent, however often one asks; twenty at once make no second one."""
+    """Repeated and simultaneous logins leave one key in the agent."""
     commands = [
         subprocess.Popen([tool("sixtykey", "sixtykey"), "login", "--quiet"], env=user.environment)
         for _ in range(8)
@@ -77,7 +77,7 @@ def test_a_key_that_is_there_is_kept(user: User) -> None:
 
 
 def test_a_key_that_ends_soon_is_followed_by_the_next(user: User) -> None:
-    """Login makes a new one when little is left, and the .pub names the new one."""
+    """Login makes a new key when the old one ends soon, and the .pub file names the new one."""
     environ = user.environment
     old = session_key.ensure(environ, 60, False, 15)
     new = session_key.ensure(environ, 3600, False, session_key.margin(3600))
@@ -90,7 +90,7 @@ def test_a_key_that_ends_soon_is_followed_by_the_next(user: User) -> None:
 
 
 def test_a_key_of_another_agent_does_not_count(user: User) -> None:
-    """The .pub follows the agent that is asked; there is one key for each agent."""
+    """Each agent has its own key, and the .pub file is that of the agent in use."""
     user.sixtykey("login")
     first = (user.folder / "id.pub").read_text()
     with work_directory() as short, User(short) as other:
@@ -98,24 +98,27 @@ def test_a_key_of_another_agent_does_not_count(user: User) -> None:
         assert session_key.loaded(environment) is None
         session_key.ensure(environment, 3600, False, 60)
         assert (user.folder / "id.pub").read_text() != first
-    # Back at the first one: its key is found there, and not made again.
+    # With the first agent again, its key is found and no new one is made.
     assert user.sixtykey("login").code == 0
     assert (user.folder / "id.pub").read_text() == first
     assert len(user.agent_keys()) == 1
 
 
 def test_with_confirm_the_agent_asks(user: User) -> None:
-    """A key with --confirm is not used without a yes; where nobody can be asked, not at all."""
+    """A key made with --confirm does not sign without a confirmation."""
     assert user.sixtykey("login", "--confirm").code == 0
     assert len(user.agent_keys()) == 1
-    # ssh-add -T has the agent sign. There is nobody to say yes here.
+    # ssh-add -T has the agent sign. Nobody can confirm it here.
     tried = user.do(tool("ssh-add", "openssh-client"), "-T", str(user.folder / "id.pub"))
     assert tried.code != 0
     assert "refused" in tried.err or "agent" in tried.err
 
 
 def test_logout_forgets_everything(user: User) -> None:
-    """The key, the .pub, and what was kept; a second logout is no error. Other keys stay."""
+    """Logout removes the key and the .pub file, and leaves other keys in the agent.
+
+    A second logout is no error.
+    """
     other = make_key(user.home, "other")
     assert user.do(tool("ssh-add", "openssh-client"), "-q", str(other.private)).code == 0
     user.sixtykey("login")
@@ -127,7 +130,7 @@ def test_logout_forgets_everything(user: User) -> None:
 
 
 def test_without_an_agent_one_is_started(folder: Path) -> None:
-    """A real ssh-agent, found again by the next login, and ended by logout; never a key file."""
+    """Without an agent, login starts a real one. The next login finds it, and logout ends it."""
     with User(folder, agent=False) as user:
         assert user.sixtykey("login", "--quiet").code == 0
         socket = user.folder / "agent.sock"
@@ -151,7 +154,7 @@ def test_without_an_agent_one_is_started(folder: Path) -> None:
 
 
 def test_an_agent_that_is_gone_is_as_none(folder: Path) -> None:
-    """A stale SSH_AUTH_SOCK, as after a reconnection of tmux, stops nobody."""
+    """A stale SSH_AUTH_SOCK counts as no agent, and login starts one."""
     stale = {"SSH_AUTH_SOCK": str(folder / "gone.sock")}
     with User(folder, agent=False, environment=stale) as user:
         done = user.sixtykey("login")
@@ -160,7 +163,7 @@ def test_an_agent_that_is_gone_is_as_none(folder: Path) -> None:
 
 
 def test_without_any_agent_to_start_it_is_said(folder: Path) -> None:
-    """No ssh-agent runs, and there is no such program: nothing is made, and no file."""
+    """Without an ssh-agent program, login fails with an error and makes no file."""
     with User(folder, agent=False) as user:
         user.environment["PATH"] = str(folder)
         done = user.do(tool("sixtykey", "sixtykey"), "login")
@@ -170,7 +173,7 @@ def test_without_any_agent_to_start_it_is_said(folder: Path) -> None:
 
 
 def test_an_agent_that_takes_no_key_gives_way_to_our_own(user: User) -> None:
-    """One that is locked (ssh-add -x) takes nothing, as some take nothing ever: ours does."""
+    """When the agent accepts no key, login starts an agent of its own."""
     agent = SshAgent(user.environment["SSH_AUTH_SOCK"])
     phrase = b"secret"
     lock, unlock = (bytes([kind]) + len(phrase).to_bytes(4, "big") + phrase for kind in (22, 23))
@@ -184,12 +187,12 @@ def test_an_agent_that_takes_no_key_gives_way_to_our_own(user: User) -> None:
 
 
 def test_gpg_agent_is_given_nothing(folder: Path) -> None:
-    """It would write the key to a file, for good: whatever has its name is passed over."""
+    """gpg-agent gets no key, since it would store it in a file; login starts an agent."""
     with User(folder, socket="S.gpg-agent.ssh") as user:
         done = user.sixtykey("login")
         assert f"in the ssh-agent at {user.folder}/agent.sock" in done.out
         assert user.agent_keys() == []
-        # As a link to it is, which some systems make.
+        # A symbolic link to its socket is recognised too.
         link = folder / "agent"
         link.symlink_to(user.environment["SSH_AUTH_SOCK"])
         user.environment["SSH_AUTH_SOCK"] = str(link)
@@ -198,7 +201,7 @@ def test_gpg_agent_is_given_nothing(folder: Path) -> None:
 
 
 def test_what_is_no_agent_is_refused(folder: Path) -> None:
-    """A socket that says anything else, or nothing, is told apart from an agent."""
+    """A socket whose answers are not those of an agent raises NoAgent."""
     import socket
     import threading
 

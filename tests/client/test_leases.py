@@ -1,4 +1,4 @@
-"""What is remembered of a push: as long as its lease surely lives, by both clocks."""
+"""A push is remembered for as long as its lease is certain to live, by both clocks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from agent.client.leases import Lease
 
 @pytest.fixture
 def lease(tmp_path: Path) -> Lease:
-    """A lease of somebody."""
+    """A lease for root on one host."""
     return Lease({"HOME": str(tmp_path)}, "https://x", "AKIA", "i-1", "root", "SHA256:x")
 
 
 def test_a_lease_lives_while_a_login_fits(lease: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 60 s, the last 15 are left to logins that are under way."""
+    """Of a 60 s lease the last 15 s are not used, so that a login can finish."""
     lease.record_push(1000.0, 50_000.0)
     for age, lives in ((0, True), (44, True), (45, False), (-1, False)):
         monkeypatch.setattr(leases, "boottime", lambda age=age: 1000.0 + age)
@@ -27,7 +27,7 @@ def test_a_lease_lives_while_a_login_fits(lease: Lease, monkeypatch: pytest.Monk
 
 
 def test_both_clocks_have_to_agree(lease: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One begins anew with the machine, the other can be set: neither alone makes a lease live."""
+    """A remembered lease is live only if both the boot clock and the wall clock say so."""
     lease.record_push(1000.0, 50_000.0)
     monkeypatch.setattr(leases, "boottime", lambda: 1001.0)
     monkeypatch.setattr(time, "time", lambda: 90_000.0)
@@ -38,7 +38,7 @@ def test_both_clocks_have_to_agree(lease: Lease, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_lease_is_for_one_key_user_host_and_pusher(tmp_path: Path) -> None:
-    """Whatever differs, it is another lease."""
+    """A lease is not found for another endpoint, credential, host, user or key."""
     which = ["https://x", "AKIA", "i-1", "root", "SHA256:x"]
     environ = {"HOME": str(tmp_path)}
     Lease(environ, *which).record_push(leases.boottime(), time.time())
@@ -49,7 +49,7 @@ def test_a_lease_is_for_one_key_user_host_and_pusher(tmp_path: Path) -> None:
 
 
 def test_damage_means_that_it_is_pushed_again(lease: Lease, tmp_path: Path) -> None:
-    """A file that is empty, garbage, or gone is no lease."""
+    """An empty, damaged or missing file counts as no lease."""
     lease.record_push(leases.boottime(), time.time())
     (path,) = (tmp_path / ".config" / "sixtykey").glob("lease-*")
     for text in ("", "x y", "1", "nan nan", "1 2 3"):

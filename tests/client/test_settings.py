@@ -1,4 +1,4 @@
-"""client.yaml, the environment and options: which wins, and what is told of a wrong file."""
+"""client.yaml, the environment and options: their precedence, and errors in the file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from agent.commands.trouble import Trouble
 
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
-    """A home, and a session's folder in memory."""
+    """The environment of a user with a home and a session folder in memory."""
     (tmp_path / "run").mkdir(mode=0o700)
     return {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path / "run")}
 
 
 def write(environ: dict[str, str], document: Any) -> Path:
-    """client.yaml, as JSON, which is YAML; a text is written as it is."""
+    """Write client.yaml as JSON, which is YAML; a text is written unchanged."""
     folder = Path(environ["HOME"]) / ".config" / "sixtykey"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "client.yaml"
@@ -36,7 +36,10 @@ def load(environ: dict[str, str], host: str = "", **given: Optional[str]) -> set
 
 
 def test_options_come_before_environment_host_file_and_aws(environ: dict[str, str]) -> None:
-    """Each layer wins over those below it, and the origin names it."""
+    """Options win over environment, host section, file and AWS's variables, in this order.
+
+    The origin of each value names its layer.
+    """
     everywhere = {"AWS_REGION": "aws-1"}
     assert load({**environ, **everywhere}).get("region") == "aws-1"
     path = write(environ, {"region": "file-1", "hosts": {"web-*": {"region": "host-1"}}})
@@ -58,28 +61,28 @@ def test_options_come_before_environment_host_file_and_aws(environ: dict[str, st
 
 
 def test_without_anything_it_is_ec2(environ: dict[str, str]) -> None:
-    """No endpoint means AWS's own, and a key of an hour without confirmation."""
+    """By default the endpoint is AWS's, and a key lasts an hour without confirmation."""
     found = load(environ)
     assert (found.endpoint, found.origins["endpoint"]) == (vocabulary.AWS, "default")
     assert (found.key_seconds, found.key_confirm) == (3600, False)
 
 
 def test_aws_own_variable_names_an_endpoint(environ: dict[str, str]) -> None:
-    """What sends boto3 and the AWS CLI to a host sends this there too."""
+    """AWS's own variable for the endpoint is used."""
     url = "http://127.0.0.1:8060"
     found = load({**environ, "AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT": url})
     assert found.endpoint == url
 
 
 def test_the_first_section_that_fits_counts(environ: dict[str, str]) -> None:
-    """As in ssh_config, what is special stands before what is general."""
+    """Only the first host section that matches is used."""
     write(environ, {"hosts": {"web-1": {"zone": "a"}, "web-*": {"zone": "b", "jump": "gate"}}})
     assert (load(environ, "WEB-1").get("zone"), load(environ, "web-1").get("jump")) == ("a", None)
     assert load(environ, "web-2").get("zone") == "b"
 
 
 def test_a_file_that_changes_is_read_again(environ: dict[str, str]) -> None:
-    """The copy that starts faster is never older than the file."""
+    """A changed file is read again, even though a cached copy exists."""
     write(environ, {"region": "first-1"})
     assert load(environ).get("region") == "first-1"
     assert (Path(environ["XDG_RUNTIME_DIR"]) / "sixtykey" / "client.json").exists()
@@ -88,7 +91,7 @@ def test_a_file_that_changes_is_read_again(environ: dict[str, str]) -> None:
 
 
 def test_yaml_is_not_imported_where_a_copy_serves(environ: dict[str, str]) -> None:
-    """A second start reads the copy, and gives the same."""
+    """A second start reads the cached copy without importing yaml, with the same values."""
     import subprocess
     import sys
 
@@ -108,7 +111,7 @@ def test_yaml_is_not_imported_where_a_copy_serves(environ: dict[str, str]) -> No
 
 
 def test_every_problem_is_told_at_once_with_its_place(environ: dict[str, str]) -> None:
-    """Unknown and repeated keys, wrong types and values; nothing of the file is taken."""
+    """Every problem of a file is reported at once, each with its path."""
     write(
         environ,
         "regoin: x\nendpoint: ftp://x\nzone: 7\nkey: {lifetime: 25h, confirm: maybe}\n"
@@ -128,7 +131,7 @@ def test_every_problem_is_told_at_once_with_its_place(environ: dict[str, str]) -
 
 
 def test_debug_tells_where_each_value_comes_from(environ: dict[str, str]) -> None:
-    """Every value has its origin beside it, the defaults too."""
+    """The description gives every value with its origin, defaults included."""
     path = write(environ, {"key": {"confirm": True}, "zone": "a-1a"})
     told = load({**environ, "AWS_REGION": "r-1", "SIXTYKEY_CA": "/ca"}, profile="p").describe()
     assert sorted(told) == sorted([
@@ -144,7 +147,7 @@ def test_debug_tells_where_each_value_comes_from(environ: dict[str, str]) -> Non
 
 
 def test_a_file_that_was_named_must_be_there(environ: dict[str, str]) -> None:
-    """The usual file may be missing; one of --config or SIXTYKEY_CONFIG may not."""
+    """The default file may be missing, but not one given by --config or SIXTYKEY_CONFIG."""
     load(environ)
     for named in ({"SIXTYKEY_CONFIG": "/nonexistent"}, {}):
         with pytest.raises(Trouble, match="/nonexistent"):
@@ -161,13 +164,13 @@ def test_a_file_that_was_named_must_be_there(environ: dict[str, str]) -> None:
     ],
 )  # fmt: skip
 def test_patterns_are_those_of_ssh(pattern: str, text: str, fits: bool) -> None:
-    """* and ? and nothing else; case does not matter."""
+    """A pattern knows only `*` and `?`, and ignores case."""
     assert patterns.matches(pattern, text) is fits
 
 
 @pytest.mark.parametrize("mode", [0o666, 0o620, 0o602])
 def test_a_file_that_others_may_write_is_refused(environ: dict[str, str], mode: int) -> None:
-    """Whoever writes it says where one pushes, and whom one trusts; a copy of before is no way."""
+    """A file that others can write to is refused, even when a cached copy exists."""
     path = write(environ, {"endpoint": "https://keys.example"})
     assert load(environ).endpoint == "https://keys.example"
     path.chmod(mode)
@@ -179,7 +182,7 @@ def test_a_file_that_others_may_write_is_refused(environ: dict[str, str], mode: 
 def test_a_file_of_somebody_else_is_refused(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One's own and root's are taken, as of ssh's configuration."""
+    """A file that another user than oneself or root owns is refused."""
     path = write(environ, {"region": "x-1"})
     os.chown(path, os.geteuid(), -1)
     assert load(environ).get("region") == "x-1"

@@ -1,4 +1,4 @@
-"""Our small signer says what botocore's says, and the daemon's verifier takes it."""
+"""The client's signer gives the same signatures as botocore's."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEXTS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, 
 def test_it_signs_as_botocore_does(
     key: str, secret: str, token: Optional[str], region: str, body: bytes, at: int, value: str
 ) -> None:
-    """The same Authorization, for any credential, region, body, time and header value."""
+    """A request is signed as by botocore, for any credential, region, body, time and header."""
     headers = {"host": "127.0.0.1:8060", "x-amz-target": value.strip() or "x", "content-type": "a"}
     ours = sign(Credential(key, secret, token or ""), (region, SERVICE), "/", headers, body, at)
     call = Call(headers=tuple(headers.items()), body=body)
@@ -36,7 +36,7 @@ def test_it_signs_as_botocore_does(
 
 @pytest.mark.parametrize("path", ["/", "/base/"])
 def test_it_signs_the_path_that_is_sent(path: str) -> None:
-    """An endpoint with a base path is signed with it."""
+    """The base path of an endpoint is part of the canonical request that is signed."""
     headers = {"host": "127.0.0.1:8060", "x-amz-target": "x"}
     ours = sign(Credential("AKIA", "secret"), ("r-1", SERVICE), path, headers, b"{}", 1.0)
     call = Call(target=urlsplit(path).path, headers=tuple(headers.items()))

@@ -1,4 +1,4 @@
-"""The block for ssh's configuration: what ssh makes of it, how it comes there and goes again."""
+"""The block for ssh's configuration: how ssh reads it, how it is installed and removed."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tests.parts.world import good
 
 @pytest.fixture
 def user() -> Iterator[User]:
-    """Somebody with an agent, and without any configuration."""
+    """A user with an agent and without a configuration."""
     with work_directory() as folder, User(folder) as made:
         yield made
 
 
 def seen(user: User, config: Path, host: str) -> dict[str, str]:
-    """What ssh -G says of a host with this configuration."""
+    """The options that ssh -G gives for a host with this configuration."""
     done = good(user.do(tool("ssh", "openssh-client"), "-G", "-F", str(config), host))
     return dict(line.split(" ", 1) for line in done.out.splitlines() if " " in line)
 
 
 def test_ssh_reads_the_block_as_it_is_meant(user: User) -> None:
-    """Hosts of the patterns get proxy, key, only that key, host keys; others nothing."""
+    """Matching hosts get the proxy, the session's key alone and host keys; others nothing."""
     config = user.home / "config"
     config.write_text(good(user.sixtykey("ssh-config", "web-*", "db-?")).out)
     program = tool("sixtykey", "sixtykey")
@@ -48,7 +48,7 @@ def test_ssh_reads_the_block_as_it_is_meant(user: User) -> None:
 
 
 def test_the_patterns_are_those_of_client_yaml(user: User) -> None:
-    """Without words the hosts of the file are meant; without these either, it is a mistake."""
+    """Without arguments the block is for the hosts of client.yaml; without any it fails."""
     assert user.sixtykey("ssh-config").code == 2
     user.settings({"hosts": {"web-*": {}, "db-1": {}}})
     assert 'originalhost "web-*,db-1,' in good(user.sixtykey("ssh-config")).out
@@ -58,7 +58,7 @@ def test_the_patterns_are_those_of_client_yaml(user: User) -> None:
 
 
 def test_install_is_idempotent_and_remove_takes_it_away(user: User) -> None:
-    """What was in ~/.ssh/config stays as it was, its mode too; so it is again after --remove."""
+    """Install keeps the contents and mode of ~/.ssh/config, and --remove restores the file."""
     folder = user.home / ".ssh"
     folder.mkdir(mode=0o700)
     config = folder / "config"
@@ -81,7 +81,7 @@ def test_install_is_idempotent_and_remove_takes_it_away(user: User) -> None:
 
 
 def test_install_begins_a_configuration_and_follows_a_link(user: User) -> None:
-    """Where there is none, one is made, 0600; a link stays a link, and its target is changed."""
+    """A missing ~/.ssh/config is made with mode 0600, and a symbolic link is followed."""
     good(user.sixtykey("ssh-config", "--install", "web-*"))
     config = user.home / ".ssh" / "config"
     assert config.stat().st_mode & 0o777 == 0o600
@@ -94,10 +94,10 @@ def test_install_begins_a_configuration_and_follows_a_link(user: User) -> None:
 
 
 def test_what_is_included_counts_first_and_ends_with_the_file(user: User) -> None:
-    """ssh takes the first value: ours comes before a `Host *` below, and holds nothing of it."""
+    """The included block wins over a later `Host *`, and does not affect what follows it."""
     good(user.sixtykey("ssh-config", "--install", "web-*"))
     config = user.home / ".ssh" / "config"
-    # ssh looks for it in the folder of the password file; here, by its whole path.
+    # ssh takes the home from the password file, so the test includes the whole path.
     text = config.read_text().replace("Include sixtykey", f"Include {user.home}/.ssh/sixtykey")
     config.write_text(f"{text}Port 2222\nHost *\n  IdentitiesOnly no\n")
     assert seen(user, config, "web-1")["identitiesonly"] == "yes"
@@ -106,7 +106,7 @@ def test_what_is_included_counts_first_and_ends_with_the_file(user: User) -> Non
 
 
 def test_a_home_that_a_shell_would_read_is_refused() -> None:
-    """A path with a quote or a space cannot stand in the block: the words say so."""
+    """A home whose path has a character special to a shell is refused."""
     with work_directory() as folder:
         odd = folder / "it's home"
         odd.mkdir()
@@ -119,7 +119,7 @@ def test_a_home_that_a_shell_would_read_is_refused() -> None:
 
 @pytest.mark.parametrize("system", ["win32", "cygwin"])
 def test_windows_is_refused_in_words(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What does not work, and what does."""
+    """Windows is refused, with a hint to use WSL."""
     monkeypatch.setattr("sys.platform", system)
     with pytest.raises(Trouble) as refused:
         platform.check()
@@ -128,7 +128,7 @@ def test_windows_is_refused_in_words(system: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_nothing_of_linux_alone_is_imported(user: User) -> None:
-    """What macOS lacks is not asked for at import: the clock of the boot, peers' ids, prctl."""
+    """The client's modules can be imported where Linux-only names are missing, as on macOS."""
     modules = sorted(
         f"agent.client.{path.stem}"
         for path in (Path(platform.__file__).parent).glob("*.py")
@@ -156,13 +156,13 @@ BAD = "web-'$(id)'"
      ["web-1\n"]],
 )  # fmt: skip
 def test_sixtykey_ssh_takes_no_name_that_ends_a_shells_quotes(words: list[str]) -> None:
-    """ProxyCommand has host and user in quotes: as words of ssh's, they are found and refused."""
+    """A user or host name that could end the quotes in ProxyCommand is refused."""
     with pytest.raises(Trouble, match="no name of a user or a host"):
         ssh_config.check_names(words)
 
 
 def test_sixtykey_ssh_refuses_a_name_that_the_block_skips(user: User) -> None:
-    """Whatever the version of ssh: before a key is made, or ssh is started."""
+    """`sixtykey ssh` refuses such a name before it starts ssh."""
     done = user.sixtykey("ssh", "--print-command", BAD)
     assert (done.code, done.out) == (1, "")
     assert "no name of a user or a host" in done.err
@@ -174,5 +174,5 @@ def test_sixtykey_ssh_refuses_a_name_that_the_block_skips(user: User) -> None:
      ["-L", "8080:localhost:80", "ec2-user@web-1", "true", "-l", "'"], ["fe80::1%eth0"], ["-l"]],
 )  # fmt: skip
 def test_what_is_no_name_may_have_quotes(words: list[str]) -> None:
-    """The command and other options are not looked at."""
+    """Quotes in the remote command and in other options are accepted."""
     ssh_config.check_names(words)

@@ -1,4 +1,4 @@
-"""Times in UTC without `calendar` are those that it gives."""
+"""UTC times are parsed as by the standard library, without importing `calendar`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOMENTS = st.integers(0, 4_102_444_800)
 
 @given(MOMENTS)
 def test_every_second_of_this_century_is_read_back(moment: int) -> None:
-    """An ISO date and an HTTP date of it mean it again, as timegm has it."""
+    """The ISO and HTTP dates of any time in this century are parsed to that time."""
     parts = time.gmtime(moment)
     assert calendar.timegm(parts) == moment
     assert utc.of_iso(time.strftime("%Y-%m-%dT%H:%M:%SZ", parts)) == moment
@@ -25,7 +25,7 @@ def test_every_second_of_this_century_is_read_back(moment: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "now", "2026-11-26", "20261126120000x", "x" * 14, "٢" * 14])
 def test_what_is_no_date_is_refused(text: str) -> None:
-    """ValueError, of whatever an agent's comment or a server's header may hold."""
+    """A text that is not a date raises ValueError."""
     for read in (utc.of_iso, utc.of_http):
         with pytest.raises(ValueError, match="no"):
             read(text)
