@@ -37,7 +37,7 @@ def key(directory: Path) -> KeyPair:
 
 @pytest.fixture(scope="module")
 def user() -> Iterator[str]:
-    """An OS user that this host knows: root makes one, anybody else is one."""
+    """An OS user of this host: root creates one, other users use their own."""
     if not IS_ROOT:
         yield own_name()
         return
@@ -47,7 +47,7 @@ def user() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def host(user: str) -> Iterator[CheckedHost]:
-    """A good host; tests that spoil something of it put it back."""
+    """A host without faults; tests that change it restore it."""
     os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
     with work_directory() as folder, helper_command() as helper:
         make_key(folder, "host_key")

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not IS_ROOT, reason="only root can look everywhe
 
 
 def test_nothing_on_a_good_host(host: CheckedHost) -> None:
-    """No finding, exit code 0, for a user and for none; and nothing was changed by looking."""
+    """On a good host there is no finding, the exit code is 0, and nothing is changed."""
     before = {p: (p.stat().st_mtime_ns, p.stat().st_mode) for p in host.folder.glob("*.yaml")}
     assert host.finds(host.user) == {}
     assert host.finds() == {}
@@ -34,7 +34,7 @@ def test_nothing_on_a_good_host(host: CheckedHost) -> None:
 
 
 def test_strict_counts_notes(host: CheckedHost) -> None:
-    """What may be meant so is exit code 0, and 1 with --strict."""
+    """A host with only notes gives the exit code 1 with --strict."""
     path = host.folder / "members.yaml"
     path.write_text(host.daemon.config_file.read_text().replace("group: root", "group: nogroup"))
     subprocess.run(["groupadd", "-f", "nogroup"], check=True)
@@ -43,7 +43,7 @@ def test_strict_counts_notes(host: CheckedHost) -> None:
 
 
 def test_a_wrong_configuration(host: CheckedHost) -> None:
-    """Every problem of it is a finding; what does not depend on it is looked at all the same."""
+    """Every problem of the configuration is a finding."""
     path = host.folder / "wrong.yaml"
     path.write_text("keys: {lifetime: 61}\nelse: 1\n")
     found = host.check("--json", config=path).json["Findings"]
@@ -53,7 +53,7 @@ def test_a_wrong_configuration(host: CheckedHost) -> None:
 
 
 def test_credentials_that_others_can_read(restored: CheckedHost) -> None:
-    """The mode is told, and the command that mends it."""
+    """A credentials file that others can read is a finding, with the command to mend it."""
     restored.daemon.credentials_file.chmod(0o644)
     finding = restored.finds()["credentials-mode"]
     assert "mode 0644" in finding["What"]
@@ -61,7 +61,7 @@ def test_credentials_that_others_can_read(restored: CheckedHost) -> None:
 
 
 def test_wrong_and_missing_credentials(restored: CheckedHost) -> None:
-    """Contents that will not do, a file that is not there, one without any key."""
+    """A credentials file that is wrong, empty or missing is a finding."""
     path = restored.daemon.credentials_file
     path.write_text("- access_key_id: AAAA\n")
     assert "[0].allow.os_users: required" in restored.finds()["credentials-wrong"]["What"]
@@ -75,7 +75,7 @@ def test_wrong_and_missing_credentials(restored: CheckedHost) -> None:
 
 
 def test_a_lookup_socket_of_another_group(restored: CheckedHost) -> None:
-    """It is tried as the user that sshd runs the helper as, not as root who looks."""
+    """The lookup socket is tried as the helper's user, and a socket closed to it is found."""
     os.chown(restored.daemon.lookup_socket, 0, 0)
     os.chmod(restored.daemon.lookup_socket, 0o660)
     finding = restored.finds()["lookup-socket-forbidden"]
@@ -84,7 +84,7 @@ def test_a_lookup_socket_of_another_group(restored: CheckedHost) -> None:
 
 
 def test_a_helper_that_asks_elsewhere(host: CheckedHost) -> None:
-    """The --socket of the command is what counts, not the configuration's."""
+    """A socket given to the helper with --socket is checked, and not the configured one."""
     lines = [f"AuthorizedKeysCommand {host.helper} --socket /nonexistent/lookup.sock %u %f"]
     finding = host.finds(sshd=host.sshd(*lines, host.asking[1]))["lookup-socket-away"]
     assert "/nonexistent/lookup.sock: No such file" in finding["What"]
@@ -92,7 +92,7 @@ def test_a_helper_that_asks_elsewhere(host: CheckedHost) -> None:
 
 
 def test_a_daemon_that_is_away() -> None:
-    """The daemon and its lookup socket are both told; the rest is still looked at."""
+    """A daemon that is away gives exactly two findings: the daemon and its lookup socket."""
     with work_directory() as folder, helper_command() as helper:
         make_key(folder, "host_key")
         daemon = RunningDaemon(folder, config={"push": {"group": "root"}})
@@ -114,7 +114,7 @@ def test_a_daemon_that_is_away() -> None:
     ],
 )
 def test_accounts(host: CheckedHost, options: list[str], name: str, remedy: str) -> None:
-    """A real account, spoilt by usermod as an administrator would."""
+    """An account that keeps its user out is a finding, with the command to mend it."""
     with os_user() as spoilt:
         subprocess.run([tool("usermod", "passwd"), *options, spoilt], check=True)
         finding = host.finds(spoilt)[name]
@@ -123,12 +123,12 @@ def test_accounts(host: CheckedHost, options: list[str], name: str, remedy: str)
 
 
 def test_a_user_that_is_not_there(host: CheckedHost) -> None:
-    """Sshd asks for no keys of a user it does not know."""
+    """A user unknown to the host is a finding."""
     assert "useradd" in host.finds("no-such-user")["user-unknown"]["Remedy"]
 
 
 def test_a_journal_that_cannot_be_written(host: CheckedHost) -> None:
-    """Where the journal's folder is not there, and it is no fault of the running daemon."""
+    """A configured journal whose folder is missing is a finding."""
     path = host.folder / "journal.yaml"
     text = host.daemon.config_file.read_text()
     assert "leases.db" in text
@@ -137,7 +137,7 @@ def test_a_journal_that_cannot_be_written(host: CheckedHost) -> None:
 
 
 def test_an_ordinary_user_is_told_what_could_not_be_seen(host: CheckedHost) -> None:
-    """Exit code 2 and `unknown` where it takes root to look; no traceback, no false fault."""
+    """An ordinary user gets the exit code 2, and `?` for what only root can see."""
     sshd = host.sshd(*host.asking)
     os.chmod(host.folder / "host_key", 0o600)
     words = ("check", host.user, "--config", str(host.daemon.config_file), "--sshd-config")

@@ -1,4 +1,4 @@
-"""sixtykey check: what sshd -T says for a login, who holds the slot, and the helper's path."""
+"""sixtykey check on sshd: what sshd -T gives for a login, and which helper it runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not IS_ROOT, reason="only root can look everywhe
 
 
 def test_without_a_command_both_lines_are_advised(host: CheckedHost) -> None:
-    """Without an AuthorizedKeysCommand: both lines that it takes."""
+    """Without an AuthorizedKeysCommand, both missing lines are in the advice."""
     remedy = host.finds(sshd=host.sshd())["sshd-not-asking"]["Remedy"]
     assert "AuthorizedKeysCommand /usr/lib/sixtykey/authorized-keys %u %f" in remedy
     assert "AuthorizedKeysCommandUser" in remedy
@@ -29,7 +29,7 @@ OTHER = ["AuthorizedKeysCommand /usr/bin/userdbctl ssh-authorized-keys %u",
 
 
 def test_the_slot_is_taken_in_the_main_file(host: CheckedHost) -> None:
-    """Another command comes first: which, in which line, and how both can run."""
+    """Another AuthorizedKeysCommand in the main file is found, with its line and `--chain`."""
     path = host.sshd(*OTHER, *host.asking)
     finding = host.finds(sshd=path)["slot-taken"]
     assert "userdbctl ssh-authorized-keys %u" in finding["What"]
@@ -38,7 +38,7 @@ def test_the_slot_is_taken_in_the_main_file(host: CheckedHost) -> None:
 
 
 def test_the_slot_is_taken_in_a_drop_in(host: CheckedHost) -> None:
-    """The drop-in is named, as on Debian 13 with systemd-userdbd."""
+    """Another AuthorizedKeysCommand in a drop-in is found, with the drop-in's line."""
     drop_in = host.folder / "sshd_config.d" / "20-systemd-userdb.conf"
     drop_in.parent.mkdir(exist_ok=True)
     drop_in.write_text("\n".join(OTHER) + "\n")
@@ -50,7 +50,7 @@ def test_the_slot_is_taken_in_a_drop_in(host: CheckedHost) -> None:
 
 
 def test_the_slot_is_taken_in_a_match_block(host: CheckedHost) -> None:
-    """For the user that the block is about alone, with its Match line."""
+    """Another AuthorizedKeysCommand in a Match block is found only for the users it matches."""
     path = host.sshd(*host.asking, f"Match User {host.user}", *OTHER)
     assert "slot-taken" not in host.finds("root", sshd=path)
     what = host.finds(host.user, sshd=path)["slot-taken"]["What"]
@@ -58,7 +58,7 @@ def test_the_slot_is_taken_in_a_match_block(host: CheckedHost) -> None:
 
 
 def test_a_match_block_on_the_address(host: CheckedHost) -> None:
-    """--from says where the login comes from."""
+    """With --from, a Match block on the client's address is taken into account."""
     path = host.sshd(*host.asking, "Match Address 10.0.0.0/8", "AuthorizedKeysCommand none")
     assert host.finds(sshd=path) == {}
     finding = host.finds("--from", "10.1.2.3", sshd=path)["slot-emptied"]
@@ -66,7 +66,7 @@ def test_a_match_block_on_the_address(host: CheckedHost) -> None:
 
 
 def test_a_drop_in_that_is_not_included(host: CheckedHost) -> None:
-    """As on Amazon Linux 2023: the file is there, and sshd never reads it."""
+    """A drop-in that sshd_config does not include is found, as on Amazon Linux 2023."""
     drop_in = host.folder / "sshd_config.d" / "10-sixtykey.conf"
     drop_in.parent.mkdir(exist_ok=True)
     drop_in.write_text("\n".join(host.asking) + "\n")
@@ -81,7 +81,7 @@ def test_a_drop_in_that_is_not_included(host: CheckedHost) -> None:
 
 
 def test_a_helper_that_others_could_change(host: CheckedHost) -> None:
-    """Every folder up to / counts, for sshd refuses to run what others may change."""
+    """A helper below a folder that others can write to is found, up to the root folder."""
     folder = host.folder / "open"
     folder.mkdir()
     folder.chmod(0o777)
@@ -102,7 +102,7 @@ def test_a_helper_that_others_could_change(host: CheckedHost) -> None:
 def test_which_helper_sshd_runs(
     host: CheckedHost, tmp_path: Path, install: Install, form: str
 ) -> None:
-    """It is told in words and in JSON, by what the file is, in a chain too; it is no finding."""
+    """The form of the helper that sshd runs is shown as a fact, also in a chain."""
     helper = install(tmp_path)
     said = f"sshd runs {form}: {helper}"
     for command in (f"{helper} %u %f", f'{helper} --chain "/usr/bin/true" %u %f'):
@@ -138,21 +138,21 @@ def test_which_helper_sshd_runs(
     ids=lambda value: value if isinstance(value, str) and "-" in value else "",
 )  # fmt: skip
 def test_what_sshd_would_do(host: CheckedHost, lines: list[str], name: str, remedy: str) -> None:
-    """Each setting of sshd that keeps a pushed key out is found by what sshd -T says."""
+    """Each setting of sshd that would refuse a pushed key is a finding."""
     names = {"helper": host.helper, "socket": host.daemon.lookup_socket}
     path = host.sshd(*(line.format(*host.asking, **names) for line in lines))
     assert remedy in host.finds(host.user, sshd=path)[name]["Remedy"]
 
 
 def test_a_helper_without_its_user(host: CheckedHost) -> None:
-    """Sshd itself calls it an error when AuthorizedKeysCommandUser is not set."""
+    """A missing AuthorizedKeysCommandUser is a finding."""
     found = host.finds(sshd=host.sshd(host.asking[0]))
     assert set(found) & {"helper-user-missing", "sshd-config-wrong"}
     assert "AuthorizedKeysCommandUser" in str(found)
 
 
 def test_a_command_on_sshds_command_line(tmp_path: Path) -> None:
-    """AWS's drop-in of Ubuntu's unit: sshd -T does not show it, and it wins over every file."""
+    """An AuthorizedKeysCommand on sshd's command line in its unit is found."""
     unit = tmp_path / "usr/lib/systemd/system/ssh.service"
     unit.parent.mkdir(parents=True)
     unit.write_text("[Service]\nExecStart=/usr/sbin/sshd -D -o AuthorizedKeysCommand=/x\n")

@@ -1,4 +1,4 @@
-"""The command as a whole: help, exit codes, what it imports, its manual and its completions."""
+"""The command line as a whole: help, exit codes, imports, manual and completions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def module(command: str) -> Any:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_usage_options_and_an_example(command: str) -> None:
-    """--help ends with 0 and shows all there is, on lines that a terminal does not fold."""
+    """--help shows usage, every option and an example in lines of at most 100 characters."""
     done = run(command, "--help")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"usage: sixtykey {command}")
@@ -39,7 +39,7 @@ def test_help_has_usage_options_and_an_example(command: str) -> None:
 
 
 def test_help_of_the_whole() -> None:
-    """It names every command; without words it is an error, and on stderr."""
+    """--help names every command; without arguments it goes to stderr, with exit code 2."""
     done, bare = run("--help"), run()
     assert (done.code, bare.code) == (0, 2)
     assert all(f"\n  {command} " in done.out for command in COMMANDS)
@@ -73,7 +73,7 @@ def test_help_of_the_whole() -> None:
     ids=" ".join,
 )
 def test_a_wrong_command_line_is_2_and_says_so(words: list[str]) -> None:
-    """Exit code 2, the mistake on stderr with the way to the help, nothing on stdout."""
+    """A wrong command line gives exit code 2 and an error on stderr that names --help."""
     done = run(*words)
     assert (done.code, done.out) == (2, "")
     assert re.match(r"sixtykey[ a-z]*: .+\nTry: sixtykey .*--help\n$", done.err, re.DOTALL)
@@ -81,13 +81,13 @@ def test_a_wrong_command_line_is_2_and_says_so(words: list[str]) -> None:
 
 
 def test_options_end_at_two_dashes() -> None:
-    """After -- everything is a word, even what looks like an option; = joins a value."""
+    """Words after `--` are no options, and `=` joins an option to its value."""
     done = run("why", "--socket=/nonexistent/push.sock", "--", "--json")
     assert done.code == 3
 
 
 def test_list_imports_little(daemon: RunningDaemon) -> None:
-    """`sixtykey list` starts fast: none of what is slow to import is on its way."""
+    """`sixtykey list` imports none of the modules that are slow to import."""
     slow = ["asyncio", "paramiko", "yaml", "socket", "http", "ssl", "argparse", "typing"]
     slow += [
         "json",
@@ -115,7 +115,7 @@ def test_list_imports_little(daemon: RunningDaemon) -> None:
 
 
 def test_commands_that_read_yaml_find_it_without_site(daemon: RunningDaemon) -> None:
-    """The launcher starts Python without site-packages; --config brings them in."""
+    """A command started without site-packages finds PyYAML when --config is given."""
     program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from agent.cli import main; "
     done = subprocess.run(
         [
@@ -128,19 +128,19 @@ def test_commands_that_read_yaml_find_it_without_site(daemon: RunningDaemon) -> 
 
 
 def test_defaults_are_those_of_the_configuration() -> None:
-    """What the command repeats so as not to import it is the same."""
+    """Defaults that the command repeats equal those of the configuration."""
     assert Push().socket == client.DEFAULT_SOCKET
     assert DEFAULT_PATH == settings.DEFAULT_PATH
     assert all(Push().socket in what for _, what in [client_option()])
 
 
 def client_option() -> tuple[str, str]:
-    """How --socket is described."""
+    """The name and the description of --socket."""
     return module("list").OPTIONS["--socket"]  # type: ignore[no-any-return]
 
 
 def test_a_closed_pipe_ends_it_quietly(daemon: RunningDaemon) -> None:
-    """`sixtykey list | true` is no error and no traceback."""
+    """A command whose output pipe is closed ends without a traceback."""
     command = f"{sys.executable} -m agent.cli status --socket {daemon.push_socket}; echo $? >&2"
     done = subprocess.run(
         ["bash", "-c", f"({command}) | true"],
@@ -162,7 +162,7 @@ def test_the_manual_has_it_all(command: str) -> None:
 
 
 def test_the_manual_has_every_finding() -> None:
-    """Each name that `sixtykey check` can give a finding is explained in sixtykey(1)."""
+    """Each finding's name that `sixtykey check` uses is explained in sixtykey(1)."""
     folder = ROOT / "agent" / "commands" / "checks"
     source = "".join(path.read_text("utf-8") for path in sorted(folder.glob("*.py")))
     names = re.findall(r'(?:fault|note|unknown)\)?\(\s*"([a-z-]+)"', source)
@@ -172,7 +172,7 @@ def test_the_manual_has_every_finding() -> None:
 
 
 def test_the_manual_is_well_formed(tmp_path: Path) -> None:
-    """Groff formats it without a warning."""
+    """groff formats sixtykey(1) without a warning."""
     page = ROOT / "packaging" / "man" / "sixtykey.1"
     done = subprocess.run(
         [tool("groff", "groff-base"), "-man", "-Tutf8", "-ww", "-z", str(page)],
@@ -182,7 +182,7 @@ def test_the_manual_is_well_formed(tmp_path: Path) -> None:
 
 
 def bash_completes(*words: str) -> list[str]:
-    """What bash offers for the last word of a command line."""
+    """The completions that bash offers for the last word of a command line."""
     script = ROOT / "packaging" / "completion" / "bash"
     line = " ".join(f"'{word}'" for word in words)
     program = (
@@ -197,13 +197,13 @@ def bash_completes(*words: str) -> list[str]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_bash_completes_every_option(command: str) -> None:
-    """After each command and a dash, bash offers just the options that it takes."""
+    """For each command, bash offers exactly the options that it accepts."""
     offered = bash_completes("sixtykey", command, "--")
     assert sorted(offered) == sorted([*module(command).OPTIONS, "--help"])
 
 
 def test_bash_completes_commands_users_and_actions(tmp_path: Path) -> None:
-    """The commands themselves, OS users, the actions of credentials, and files where files go."""
+    """bash completes commands, OS users, actions of credentials, and file names."""
     assert bash_completes("sixtykey", "") == list(cli.COMMANDS)
     assert "root" in bash_completes("sixtykey", "push", "ro")
     assert bash_completes("sixtykey", "credentials", "") == ["add", "list", "remove"]
@@ -213,7 +213,7 @@ def test_bash_completes_commands_users_and_actions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_zsh_completes_every_option(command: str) -> None:
-    """The zsh function offers the same options, in a zsh that loads it."""
+    """For each command, zsh offers exactly the options that it accepts."""
     script = ROOT / "packaging" / "completion" / "zsh"
     program = (
         "_arguments() { print -rl -- $@ }; _message() { :; }; _describe() { :; }; "

@@ -1,4 +1,4 @@
-"""Asking a daemon that is away, silent, or no daemon at all: words, a hint, an exit code."""
+"""A daemon that is away, silent or not a daemon gives an error, a hint and an exit code."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def at(path: Path) -> Daemon:
 
 @contextlib.contextmanager
 def answering(path: Path, answer: bytes, *, listen: bool = True) -> Iterator[Daemon]:
-    """Something that answers one connection with these bytes, whatever it is asked."""
+    """A server that answers one connection with these bytes, whatever the request."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         if listen:
@@ -53,7 +53,7 @@ def answering(path: Path, answer: bytes, *, listen: bool = True) -> Iterator[Dae
 
 @pytest.mark.parametrize("command", [["list"], ["status"], ["why", "a"], ["revoke", "a"]])
 def test_a_daemon_that_is_away_is_3_with_a_hint(command: list[str]) -> None:
-    """Nothing at the socket: exit code 3, the path, and where to look; no traceback."""
+    """Without a daemon at the socket, the exit code is 3, with the path and a hint."""
     done = run(*command, "--socket", "/nonexistent/push.sock")
     assert (done.code, done.out) == (3, "")
     assert done.err.startswith("sixtykey: the daemon is away: /nonexistent/push.sock: No such file")
@@ -63,7 +63,7 @@ def test_a_daemon_that_is_away_is_3_with_a_hint(command: list[str]) -> None:
 
 
 def test_a_socket_that_nobody_listens_at(directory: Path) -> None:
-    """A daemon that died left its socket: away too."""
+    """A socket at which nobody listens is reported as a daemon that is away."""
     dead = answering(directory / "dead.sock", b"", listen=False)
     with dead as daemon, pytest.raises(Trouble) as caught:
         daemon.ask("Sixtykey.List")
@@ -72,7 +72,7 @@ def test_a_socket_that_nobody_listens_at(directory: Path) -> None:
 
 @pytest.mark.parametrize("answer", [b"", b"nonsense", b"HTTP/1.1 200 OK\r\n\r\n[]", b"\xff" * 99])
 def test_an_answer_that_is_none(directory: Path, answer: bytes) -> None:
-    """What is no answer of a daemon is said to be none, whatever the bytes."""
+    """A malformed answer is reported as NoAnswer."""
     path = directory / f"odd{len(answer)}.sock"
     with answering(path, answer) as daemon, pytest.raises(Trouble) as caught:
         daemon.ask("Sixtykey.List")
@@ -80,7 +80,7 @@ def test_an_answer_that_is_none(directory: Path, answer: bytes) -> None:
 
 
 def test_a_silent_daemon_is_given_up(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is waited for so long and no longer."""
+    """A daemon that does not answer in time is reported as away."""
     monkeypatch.setattr(client, "PATIENCE", 0.2)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(directory / "silent.sock"))
@@ -91,7 +91,7 @@ def test_a_silent_daemon_is_given_up(directory: Path, monkeypatch: pytest.Monkey
 
 
 def test_an_error_answer_keeps_its_code(directory: Path) -> None:
-    """The error's own name and words reach the operator."""
+    """An error answer's own code and message reach the operator."""
     answer = b'HTTP/1.1 400 Bad Request\r\nX: y\r\n\r\n{"__type": "Odd", "Message": "so it is"}'
     with answering(directory / "no.sock", answer) as daemon, pytest.raises(Trouble) as caught:
         daemon.ask("Sixtykey.List")
@@ -100,7 +100,7 @@ def test_an_error_answer_keeps_its_code(directory: Path) -> None:
 
 
 def test_a_wrong_configuration_is_said(directory: Path) -> None:
-    """--config with problems: all of them, and no traceback."""
+    """With --config, every problem of the file is reported, without a traceback."""
     path = directory / "wrong.yaml"
     path.write_text("keys: {lifetime: 61}\npush: {sockt: x}\n")
     done = run("list", "--config", str(path))
@@ -116,18 +116,18 @@ def test_a_wrong_configuration_is_said(directory: Path) -> None:
     )
 )
 def test_json_is_read_as_json_reads_it(value: object) -> None:
-    """The quick way to read the daemon's JSON gives what the module json gives."""
+    """quickjson reads any JSON value as the module json does."""
     for text in (json.dumps(value), json.dumps(value, ensure_ascii=False, indent=1)):
         assert quickjson.loads(text) == json.loads(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1,]", "{} {}", '{"a": 1', "nope", '"\n"', '{"a"}'])
 def test_what_is_not_json_is_refused(text: str) -> None:
-    """Half an answer, or two, is a ValueError, as with json."""
+    """Text that is not one whole JSON value raises ValueError."""
     with pytest.raises(ValueError):  # noqa: PT011 - as json.loads, which says no more
         quickjson.loads(text)
 
 
 def test_nothing_that_others_chose_moves_the_cursor() -> None:
-    """Escape sequences in names and messages are shown, not obeyed."""
+    """Control characters in a text are printed as escape codes."""
     assert plain("a\033[2Jb\r\x07é\n") == "a\\x1b[2Jb\\x0d\\x07é\n"

@@ -1,4 +1,4 @@
-"""sixtykey credentials: keys that work at once, a file that nobody else could spoil."""
+"""sixtykey credentials: new keys work at once, and the file stays safe."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from tests.parts.pushers import Target, push_with_boto3
 
 @pytest.fixture
 def host() -> Iterator[RunningDaemon]:
-    """A daemon with a file of credentials of its own."""
+    """A daemon with its own credentials file."""
     with work_directory() as folder, RunningDaemon(folder) as running:
         yield running
 
 
 def change(host: RunningDaemon, *words: str) -> Done:
-    """Run `sixtykey credentials` on the daemon's configuration."""
+    """Run `sixtykey credentials` with the daemon's configuration."""
     return run("credentials", *words, "--config", str(host.config_file))
 
 
 def test_a_new_key_works_at_once_with_the_real_cli(host: RunningDaemon, key: KeyPair) -> None:
-    """What is printed, pasted into ~/.aws/config, pushes with the AWS CLI, for whom it may."""
+    """The printed profile lets the AWS CLI push for the allowed user, and for no other."""
     done = change(host, "add", "--user", "deploy", "--profile", "mine")
     assert (done.code, done.err) == (0, "")
     home = host.directory / "home"
@@ -65,7 +65,7 @@ def test_a_new_key_works_at_once_with_the_real_cli(host: RunningDaemon, key: Key
 
 
 def test_the_secret_is_shown_once_and_is_random(host: RunningDaemon) -> None:
-    """Id and secret have AWS's lengths and no AWS prefix; no other command shows the secret."""
+    """Key ids and secrets are random, and only `add` ever shows a secret."""
     made = [change(host, "add", "--user", "a", "--json").json for _ in range(2)]
     for each in made:
         assert re.fullmatch(r"S60K[A-Z2-7]{16}", each["AccessKeyId"])
@@ -79,7 +79,7 @@ def test_the_secret_is_shown_once_and_is_random(host: RunningDaemon) -> None:
 
 
 def test_allow_is_what_was_said(host: RunningDaemon) -> None:
-    """--user, --instance and --source, repeated, are in the file as they were given."""
+    """The file has every --user, --instance and --source that was given."""
     words = ["--user", "deploy", "--user", "web-*", "--instance", "i-0f*", "--source", "10.0.0.0/8"]
     done = change(host, "add", *words, "--source", "::1/128", "--expires", "2099-01-01T00:00:00Z")
     assert done.code == 0, done
@@ -93,7 +93,7 @@ def test_allow_is_what_was_said(host: RunningDaemon) -> None:
 
 
 def test_list_shows_the_rules_for_keys_and_tags(host: RunningDaemon) -> None:
-    """What a credential may do is in the table, and in --json member by member."""
+    """`list` shows each credential's tags and key rules, in the table and in JSON."""
     keys = {"lifetime": 30, "uses": "once", "pin_source": True, "options": ["pty", "restrict"]}
     allow = {"os_users": ["deploy"], "tags": {"role": ["web", "db"]}}
     host.write_credentials(
@@ -113,7 +113,7 @@ def test_list_shows_the_rules_for_keys_and_tags(host: RunningDaemon) -> None:
 
 
 def test_a_rule_that_is_wider_than_the_hosts_is_told(host: RunningDaemon) -> None:
-    """The commands judge the file by this host's keys, as the daemon does."""
+    """A credential whose lifetime exceeds the host's is an error for every command."""
     config = json.loads(json.dumps(host.defaults()))
     config["keys"] = {"lifetime": 30}
     host.config_file.write_text(json.dumps(config))
@@ -125,7 +125,7 @@ def test_a_rule_that_is_wider_than_the_hosts_is_told(host: RunningDaemon) -> Non
 
 
 def test_removed_is_refused_at_once(host: RunningDaemon, key: KeyPair) -> None:
-    """The daemon reads the file anew: the very next push is refused."""
+    """A removed credential is refused by the next push."""
     target = Target.of(host)
     assert push_with_boto3(target, "alice", key.line).ok
     done = change(host, "remove", CREDENTIAL["access_key_id"])
@@ -149,7 +149,7 @@ def test_removed_is_refused_at_once(host: RunningDaemon, key: KeyPair) -> None:
 def test_mistakes_leave_the_file_as_it_was(
     host: RunningDaemon, words: list[str], code: int, said: str
 ) -> None:
-    """What will not do is said, and not a byte of the file has changed."""
+    """A mistake is reported, and the file is not changed."""
     before = host.credentials_file.read_bytes(), host.credentials_file.stat().st_ino
     done = change(host, *words)
     assert (done.code, done.out) == (code, "")
@@ -159,7 +159,7 @@ def test_mistakes_leave_the_file_as_it_was(
 
 
 def test_without_a_daemon_the_file_is_written_all_the_same(host: RunningDaemon) -> None:
-    """It says that the daemon is away and will read the file when it starts; exit code 0."""
+    """With the daemon away, the file is written and the message says when it is read."""
     host.stop()
     done = change(host, "add", "--user", "a")
     assert done.code == 0
@@ -168,7 +168,7 @@ def test_without_a_daemon_the_file_is_written_all_the_same(host: RunningDaemon) 
 
 
 def test_owner_and_mode_stay(host: RunningDaemon) -> None:
-    """The replaced file has the old one's owner, group and mode; nothing is left beside it."""
+    """The replaced file keeps owner, group and mode, and no temporary file is left."""
     path = host.credentials_file
     group = grp.getgrnam(helper_group()).gr_gid
     os.chown(path, -1, group)
@@ -184,7 +184,10 @@ def test_owner_and_mode_stay(host: RunningDaemon) -> None:
 
 
 def test_a_new_file_is_for_nobody_else(host: RunningDaemon) -> None:
-    """Where there was none: 0640 for the group sixtykey where it exists, else 0600."""
+    """A new file has mode 0640 for the group sixtykey if root makes it and the group exists.
+
+    Otherwise its mode is 0600.
+    """
     host.credentials_file.unlink()
     assert change(host, "add", "--user", "a").code == 0
     status = host.credentials_file.stat()
@@ -194,7 +197,7 @@ def test_a_new_file_is_for_nobody_else(host: RunningDaemon) -> None:
 
 
 def test_ten_at_once_are_all_there(host: RunningDaemon) -> None:
-    """Whoever edits waits for whoever edits: nobody's new key is lost."""
+    """Ten simultaneous additions are all in the file."""
     threads = [
         threading.Thread(target=change, args=(host, "add", "--user", f"user{number}"))
         for number in range(10)
@@ -208,7 +211,7 @@ def test_ten_at_once_are_all_there(host: RunningDaemon) -> None:
 
 
 def test_without_a_network_listener_it_says_what_is_missing(directory: Path) -> None:
-    """On a fresh host: the key is made, and what else it takes is named."""
+    """On a host without push.http, the key is made and the missing setting is named."""
     path = directory / "fresh.yaml"
     path.write_text(f"push: {{credentials: {directory}/new.yaml, socket: {directory}/no.sock}}\n")
     done = run("credentials", "add", "--user", "deploy", "--config", str(path))
@@ -222,7 +225,7 @@ def test_without_a_network_listener_it_says_what_is_missing(directory: Path) -> 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can become somebody else")
 def test_it_takes_root(host: RunningDaemon, user: str) -> None:
-    """An ordinary user reads no secret and changes nothing, and is told what it takes."""
+    """An ordinary user is refused and told to use root, and the file is not changed."""
     before = host.credentials_file.read_bytes()
     for words in (["list"], ["add", "--user", "a"], ["remove", CREDENTIAL["access_key_id"]]):
         done = run_as(user, "credentials", *words, "--config", str(host.config_file))

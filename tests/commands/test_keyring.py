@@ -1,4 +1,4 @@
-"""The credentials file as text: an entry goes in and comes out, and all else stays as it was."""
+"""The credentials file as text: entries are added and removed, and the rest is unchanged."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COMMENTED = """\
 
 @pytest.mark.parametrize("indent", ["", "  "])
 def test_comments_and_the_other_entries_stay(indent: str) -> None:
-    """What is not the entry itself is left byte for byte, whatever its style."""
+    """Adding and removing an entry leaves comments and other entries unchanged."""
     text = "".join(indent + line if line.strip() else line for line in COMMENTED.splitlines(True))
     entry = keyring.entry("NEW0", SECRET, {"os_users": ["a: #b"], "sources": []}, "")
     more = keyring.add_entry(text, entry)
@@ -57,7 +57,7 @@ def test_comments_and_the_other_entries_stay(indent: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "[]\n", "# nothing yet\n[]\n", "# nothing yet"])
 def test_the_first_entry_goes_into_an_empty_file(text: str) -> None:
-    """Empty, an empty list, or only comments: then there is one entry, and the comment."""
+    """An entry can be added to a file that is empty, an empty list or only comments."""
     more = keyring.add_entry(text, keyring.entry("NEW0", SECRET, {"os_users": ["a"]}, ""))
     assert [c.access_key_id for c in credentials.parse(more, "x")] == ["NEW0"]
     assert ("# nothing yet" in text) == ("# nothing yet" in more)
@@ -71,7 +71,7 @@ FLOW = f"""\
 
 
 def test_a_list_in_brackets_stays_one() -> None:
-    """JSON, as a tool writes it: entries go in and out, and it is still what it was."""
+    """In a list in brackets entries are added and removed, and it stays in brackets."""
     more = keyring.add_entry(FLOW, keyring.entry("CCCC", SECRET, {"os_users": ["é"]}, ""))
     assert [c.access_key_id for c in credentials.parse(more, "x")] == ["AAAA", "BBBB", "CCCC"]
     assert keyring.remove_entry(more, "CCCC") == FLOW
@@ -86,7 +86,7 @@ def test_a_list_in_brackets_stays_one() -> None:
 
 
 def test_a_file_that_is_too_long_is_not_cut_short(tmp_path: Path) -> None:
-    """It is refused and left as it was: what lies beyond the bound would be lost otherwise."""
+    """A file over the size limit is refused and left unchanged."""
     path = tmp_path / "credentials.yaml"
     text = f"[]\n{'#' * MAX_BYTES}\n"
     path.write_text(text)

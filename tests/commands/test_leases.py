@@ -1,4 +1,4 @@
-"""sixtykey list: a table, JSON, and a screen that ends as it should."""
+"""sixtykey list: the table, JSON, and --watch on a terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HIDE, SHOW = "\033[?25l", "\033[?25h"
 
 @pytest.fixture(scope="module")
 def quick(directory: Path) -> Iterator[RunningDaemon]:
-    """A daemon whose keys live for three seconds, so that a test sees them go."""
+    """A daemon whose keys live for three seconds, so that a test sees them end."""
     folder = directory / "quick"
     folder.mkdir()
     with RunningDaemon(folder, config={"keys": {"lifetime": 3}}) as running:
@@ -30,13 +30,13 @@ def quick(directory: Path) -> Iterator[RunningDaemon]:
 
 
 def push(daemon: RunningDaemon, os_user: str, key: KeyPair) -> None:
-    """Push a key as a person would."""
+    """Push a key with the command."""
     done = run("push", os_user, str(key.public), "--socket", daemon.push_socket)
     assert done.code == 0, done
 
 
 def test_an_empty_list_says_so(directory: Path) -> None:
-    """No live key is a sentence for people and an empty list for programs; both exit with 0."""
+    """Without a live key, `list` prints a sentence, or an empty list with --json."""
     folder = directory / "empty"
     folder.mkdir()
     with RunningDaemon(folder) as daemon:
@@ -46,7 +46,7 @@ def test_an_empty_list_says_so(directory: Path) -> None:
 
 
 def test_the_table_has_a_row_for_each_key(daemon: RunningDaemon, key: KeyPair) -> None:
-    """A row for each key: user, type, fingerprint, who pushed it from where, seconds left."""
+    """Each live key has a row with user, fingerprint, principal, source and seconds left."""
     push(daemon, "alice", key)
     push_with_boto3(Target.of(daemon), "bob", key.line)
     done = run("list", "--socket", daemon.push_socket)
@@ -66,7 +66,7 @@ def test_the_table_has_a_row_for_each_key(daemon: RunningDaemon, key: KeyPair) -
 
 
 def test_what_a_key_is_good_for_has_a_column(directory: Path, key: KeyPair) -> None:
-    """Where it is not for everything: from where, and with which options."""
+    """Restrictions of a key are shown in a column: its pinned source and its options."""
     folder = directory / "limited"
     folder.mkdir()
     limits = {"pin_source": True, "options": ["pty", "restrict"]}
@@ -92,14 +92,14 @@ def test_what_a_key_is_good_for_has_a_column(directory: Path, key: KeyPair) -> N
 def test_what_a_key_is_good_for_in_words(
     uses: Optional[int], source: Optional[str], options: list[str], words: str
 ) -> None:
-    """Nothing is said of a key that is good for everything."""
+    """A key's restrictions are described in words, and a key without any gives no text."""
     lease = {"UsesLeft": uses, "PinnedSource": source, "Options": options}
     assert limits_of(lease) == words
     assert limits_of({}) == ""
 
 
 def test_watch_without_a_terminal_prints_once(daemon: RunningDaemon, key: KeyPair) -> None:
-    """Into a pipe, --watch is the list: no escape sequence, and it ends."""
+    """Without a terminal, --watch prints the list once and without escape sequences."""
     push(daemon, "alice", key)
     done = run("list", "--watch", "--socket", daemon.push_socket)
     assert done.code == 0
@@ -108,7 +108,7 @@ def test_watch_without_a_terminal_prints_once(daemon: RunningDaemon, key: KeyPai
 
 
 def test_watch_runs_down_and_ends_on_interrupt(quick: RunningDaemon, key: KeyPair) -> None:
-    """Bars on the terminal until the keys are gone; ^C ends with 0, the cursor shown again."""
+    """--watch shows bars until the keys end; ^C ends it with 0 and restores the cursor."""
     push(quick, "alice", key)
     with InTerminal("list", "--watch", "--socket", quick.push_socket) as screen:
         screen.wait_for("█")
@@ -122,7 +122,7 @@ def test_watch_runs_down_and_ends_on_interrupt(quick: RunningDaemon, key: KeyPai
 
 
 def test_watch_ends_cleanly_when_terminated(quick: RunningDaemon) -> None:
-    """SIGTERM too leaves a terminal that can be used."""
+    """SIGTERM ends --watch with 0 and restores the cursor."""
     with InTerminal("list", "--watch", "--socket", quick.push_socket) as screen:
         screen.wait_for("no key is live")
         screen.signal(signal.SIGTERM)
@@ -131,7 +131,7 @@ def test_watch_ends_cleanly_when_terminated(quick: RunningDaemon) -> None:
 
 
 def test_watch_fits_a_small_terminal(daemon: RunningDaemon, directory: Path) -> None:
-    """Lines are cut and counted rather than folded: what is drawn again lands where it was."""
+    """On a small terminal, --watch cuts lines and counts the rows that do not fit."""
     for number in range(6):
         push(daemon, "small", make_key(directory, f"small{number}"))
     words = ("list", "small", "--watch", "--socket", daemon.push_socket)
@@ -144,7 +144,7 @@ def test_watch_fits_a_small_terminal(daemon: RunningDaemon, directory: Path) -> 
 
 
 def test_watch_survives_the_daemon(directory: Path, key: KeyPair) -> None:
-    """A daemon that goes away is said on the screen, and its return is seen."""
+    """--watch reports a daemon that goes away, and shows the keys again on its return."""
     folder = directory / "leaving"
     folder.mkdir()
     with RunningDaemon(folder) as daemon:
@@ -163,7 +163,7 @@ def test_watch_survives_the_daemon(directory: Path, key: KeyPair) -> None:
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can become somebody else")
 def test_an_ordinary_user(daemon: RunningDaemon, user: str) -> None:
-    """Outside the group: exit code 4 and a hint; inside: the list."""
+    """A user outside the group gets exit code 4 and a hint; a member gets the list."""
     refused = run_as(user, "list", "--socket", daemon.push_socket)
     assert refused.code == 4
     assert "member of the group" in refused.err

@@ -1,4 +1,4 @@
-"""sixtykey push: from a file, from stdin, from the usual place; and what it says when refused."""
+"""sixtykey push: the key from a file or stdin, and the errors when it is refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.parts.keys import KeyPair, make_key
 
 
 def test_a_pushed_key_is_given_to_sshd(daemon: RunningDaemon, key: KeyPair) -> None:
-    """It says fingerprint, until when, and the request id that sshd's line carries."""
+    """A pushed key is given to sshd; the output has fingerprint, end and request id."""
     done = run("push", "alice", str(key.public), "--socket", daemon.push_socket)
     assert done.code == 0, done
     assert re.search(
@@ -29,7 +29,7 @@ def test_a_pushed_key_is_given_to_sshd(daemon: RunningDaemon, key: KeyPair) -> N
 
 
 def test_the_key_is_read_from_stdin_and_json_printed(daemon: RunningDaemon, key: KeyPair) -> None:
-    """`-` and a pipe both read the key from standard input; --json says the same in JSON."""
+    """The key is read from standard input, with or without `-`, and --json prints JSON."""
     words = ("push", "bob", "--json", "--socket", daemon.push_socket)
     for more in ([], ["-"]):
         answer = run(*words, *more, text=key.line + "\n").json
@@ -40,13 +40,13 @@ def test_the_key_is_read_from_stdin_and_json_printed(daemon: RunningDaemon, key:
 
 
 def test_the_configuration_names_the_socket(daemon: RunningDaemon, key: KeyPair) -> None:
-    """With --config, the push goes to the socket that it names."""
+    """With --config, the push goes to the configured socket."""
     done = run("push", "carol", str(key.public), "--config", str(daemon.config_file))
     assert done.code == 0, done
 
 
 def test_a_private_key_is_never_sent(daemon: RunningDaemon, key: KeyPair) -> None:
-    """The classic slip: it is refused before anything is sent, with the file that was meant."""
+    """A private key is refused before anything is sent, and the .pub file is named."""
     before = len(daemon.audit())
     done = run("push", "alice", str(key.private), "--socket", daemon.push_socket)
     assert done.code == 1
@@ -66,7 +66,7 @@ def test_a_private_key_is_never_sent(daemon: RunningDaemon, key: KeyPair) -> Non
 def test_a_refusal_says_why(
     daemon: RunningDaemon, key: KeyPair, os_user: str, text: Optional[str], code: str, words: str
 ) -> None:
-    """Exit code 1, the error's name and words, and where the key was read; JSON the same."""
+    """A refused push gives exit code 1 and the error's code and message, also in JSON."""
     line = key.line if text is None else text
     done = run("push", os_user, "--socket", daemon.push_socket, text=line)
     assert (done.code, done.out) == (1, "")
@@ -79,7 +79,7 @@ def test_a_refusal_says_why(
 
 
 def test_too_many_keys_are_throttled_in_words(directory: Path, key: KeyPair) -> None:
-    """When a user's table is full, the limits that can be raised are named."""
+    """When a user has the most keys allowed, the error names keys.per_user."""
     folder = directory / "full"
     folder.mkdir()
     more = make_key(directory, "one_more")
@@ -92,7 +92,7 @@ def test_too_many_keys_are_throttled_in_words(directory: Path, key: KeyPair) -> 
 
 
 def test_a_missing_key_file_is_named(daemon: RunningDaemon) -> None:
-    """A key file that is not there is said by name."""
+    """A missing key file is an error with its name."""
     done = run("push", "alice", "/nonexistent/id.pub", "--socket", daemon.push_socket)
     assert (done.code, done.err) == (
         1,
@@ -104,7 +104,7 @@ def test_a_missing_key_file_is_named(daemon: RunningDaemon) -> None:
 def test_the_group_may_push_and_others_may_not(
     daemon: RunningDaemon, key: KeyPair, user: str
 ) -> None:
-    """A member of the socket's group pushes; anybody else learns which group it takes."""
+    """A member of the socket's group may push, and any other user is refused with a hint."""
     words = ("push", "dave", str(key.public), "--socket", daemon.push_socket)
     refused = run_as(user, *words)
     assert refused.code == 4

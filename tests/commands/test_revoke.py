@@ -1,4 +1,4 @@
-"""sixtykey revoke: gone for the next lookup, for root alone."""
+"""sixtykey revoke: a revoked key is refused by the next lookup, and only root may revoke."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.parts.keys import KeyPair, make_key
 
 @pytest.fixture
 def keys(daemon: RunningDaemon, directory: Path, key: KeyPair) -> list[KeyPair]:
-    """Two keys that are live for alice, one for bob."""
+    """Two live keys for alice, and one for bob."""
     second = make_key(directory, f"second{len(list(directory.iterdir()))}")
     for os_user, pair in (("alice", key), ("alice", second), ("bob", key)):
         assert run("push", os_user, str(pair.public), "--socket", daemon.push_socket).code == 0
@@ -23,7 +23,10 @@ def keys(daemon: RunningDaemon, directory: Path, key: KeyPair) -> list[KeyPair]:
 
 
 def test_one_key_then_all_of_the_user(daemon: RunningDaemon, keys: list[KeyPair]) -> None:
-    """By fingerprint or by key file that key; without, all of the user; others keep theirs."""
+    """Revoking ends the key named by fingerprint or file, or else all keys of the user.
+
+    Other users' keys stay.
+    """
     done = run("revoke", "alice", keys[0].fingerprint(), "--socket", daemon.push_socket)
     assert done.code == 0
     assert done.out.startswith(f"revoked  alice  {keys[0].fingerprint()}  ")
@@ -37,7 +40,7 @@ def test_one_key_then_all_of_the_user(daemon: RunningDaemon, keys: list[KeyPair]
 
 
 def test_all_of_the_host(daemon: RunningDaemon, keys: list[KeyPair]) -> None:
-    """--all ends every key; then there is nothing, which is exit code 1."""
+    """--all ends every key; without any live key it gives exit code 1."""
     assert keys
     assert run("revoke", "--all", "--socket", daemon.push_socket).code == 0
     assert ask_helper(daemon.lookup_socket, "bob") == []
@@ -49,7 +52,7 @@ def test_all_of_the_host(daemon: RunningDaemon, keys: list[KeyPair]) -> None:
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can become somebody else")
 def test_the_group_may_not_revoke(daemon: RunningDaemon, keys: list[KeyPair], user: str) -> None:
-    """Who may push may not revoke: exit code 4, an audit record, and the key lives on."""
+    """A group member may not revoke: exit code 4, an audit record, and the key stays live."""
     assert keys
     words = ("revoke", "bob", "--socket", daemon.push_socket)
     done = run_as(user, *words, group=helper_group())

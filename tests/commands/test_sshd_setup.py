@@ -1,4 +1,4 @@
-"""What users see of sshd-setup: its help, its manual and its completions name the same options."""
+"""The help, manual and completions of sshd-setup name the same options."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agent.sshd_setup.command import main
 from tests.parts.host import ROOT, tool
 
 COMPLETION = ROOT / "packaging" / "completion"
-# For tests: where the host's files are.
+# Only for tests: the root of the host's files.
 HIDDEN = {"--root"}
 
 
@@ -27,7 +27,7 @@ def options(capsys: pytest.CaptureFixture[str]) -> set[str]:
 
 
 def test_the_manual_explains_every_option_and_renders(options: set[str]) -> None:
-    """Each as an entry of its own, and groff has nothing to say."""
+    """The manual has an entry for each option, and groff formats it without a warning."""
     page = ROOT / "packaging" / "man" / "sshd-setup.8"
     text = page.read_text("utf-8").replace("\\-", "-")
     assert set(re.findall(r"^\.BI? (--[a-z-]+)", text, re.MULTILINE)) == options
@@ -39,7 +39,7 @@ def test_the_manual_explains_every_option_and_renders(options: set[str]) -> None
 
 
 def test_bash_completes_actions_and_options(options: set[str]) -> None:
-    """After the name its actions, after a dash all of its options."""
+    """bash completes the actions and, after a dash, exactly the options."""
     program = (
         'source "$0"; COMP_WORDS=(sshd-setup "$1"); COMP_CWORD=1; '
         'complete -p sshd-setup >/dev/null || exit 1; _sshd_setup; echo "${COMPREPLY[@]}"'
@@ -55,7 +55,7 @@ def test_bash_completes_actions_and_options(options: set[str]) -> None:
 
 
 def test_zsh_completes_actions_and_options(options: set[str]) -> None:
-    """In a zsh that loads it."""
+    """zsh completes the actions and exactly the options."""
     script = (COMPLETION / "zsh-sshd-setup").read_text("utf-8")
     done = subprocess.run(
         [tool("zsh", "zsh"), "-f", "-c", f"_arguments() {{ print -rl -- $@ }}\n{script}"],

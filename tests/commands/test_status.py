@@ -1,4 +1,4 @@
-"""sixtykey status: for people, for programs, for Prometheus."""
+"""sixtykey status: as text, as JSON and as metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.parts.keys import KeyPair
 
 @pytest.fixture(scope="module")
 def busy(daemon: RunningDaemon, key: KeyPair) -> RunningDaemon:
-    """A daemon that has accepted a push, refused one, given a key out and had none to give."""
+    """A daemon that accepted a push, refused one, gave a key, and had none for one lookup."""
     words = ("--socket", daemon.push_socket)
     assert run("push", "alice", *words, text="no key at all, but long enough " * 9).code == 1
     assert run("push", "alice", str(key.public), *words).code == 0
@@ -27,7 +27,7 @@ def busy(daemon: RunningDaemon, key: KeyPair) -> RunningDaemon:
 
 
 def test_people_see_what_is_there(busy: RunningDaemon) -> None:
-    """Identity, process, listeners, journal, live keys by user, pushes and lookups by outcome."""
+    """The text shows identity, process, listeners, journal, and pushes and lookups by outcome."""
     done = run("status", "--socket", busy.push_socket)
     assert done.code == 0
     told = {line.split("  ")[0]: line for line in done.out.splitlines()}
@@ -41,7 +41,7 @@ def test_people_see_what_is_there(busy: RunningDaemon) -> None:
 
 
 def test_programs_see_the_same(busy: RunningDaemon) -> None:
-    """--json has every figure."""
+    """--json has the same figures."""
     status = run("status", "--json", "--socket", busy.push_socket).json
     assert status["Counters"]["push"] == {"InvalidArgsException": 1, "allowed": 1}
     assert status["ProcessId"] == busy.pid
@@ -51,7 +51,7 @@ def test_programs_see_the_same(busy: RunningDaemon) -> None:
 
 
 def test_prometheus_sees_the_same(busy: RunningDaemon) -> None:
-    """--metrics and GET /metrics on the push socket are what Prometheus' parser reads."""
+    """--metrics and GET /metrics on the push socket are read by Prometheus' parser."""
     texts = [run("status", "--metrics", "--socket", busy.push_socket).out]
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(busy.push_socket)
@@ -72,13 +72,13 @@ def test_prometheus_sees_the_same(busy: RunningDaemon) -> None:
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can become somebody else")
 def test_the_group_may_look(busy: RunningDaemon, user: str) -> None:
-    """A member of the group sees the status; others do not."""
+    """A member of the group may see the status, and other users may not."""
     assert run_as(user, "status", "--socket", busy.push_socket, group=helper_group()).code == 0
     assert run_as(user, "status", "--socket", busy.push_socket).code == 4
 
 
 def test_a_journal_out_of_use_is_said(directory: Path) -> None:
-    """While pushes cannot be kept, status is answered all the same, and says so."""
+    """With an unusable journal, status is answered and reports it."""
     folder = directory / "unkept"
     folder.mkdir()
     (folder / "leases.db").mkdir()

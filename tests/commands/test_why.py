@@ -1,4 +1,4 @@
-"""sixtykey why: each of the common mistakes, made for real, reads as a person would want it."""
+"""sixtykey why explains each of the common mistakes, which the tests really make."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LIMITED = {
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[RunningDaemon]:
-    """A daemon with a low rate, and with a credential that may do little."""
+    """A daemon with a low rate, and with one narrow credential."""
     config = {"push": {"rate": {"per_credential": 5, "total": 200}}}
     with (
         work_directory() as folder,
@@ -43,7 +43,7 @@ def other(directory: Path) -> KeyPair:
 
 
 def why(host: RunningDaemon, os_user: str, *more: str) -> str:
-    """What the command says of a user, without what it says of the account."""
+    """The output for a user, without the lines about the account."""
     done = run("why", os_user, *more, "--socket", host.push_socket)
     assert done.code == 0, done
     lines = done.out.splitlines()
@@ -53,20 +53,20 @@ def why(host: RunningDaemon, os_user: str, *more: str) -> str:
 
 
 def push(host: RunningDaemon, os_user: str, key: KeyPair, **changes: Any) -> Pushed:
-    """Push with boto3, something of it wrong."""
+    """Push with boto3, with some members changed."""
     target = Target(**{**Target.of(host).__dict__, **changes})
     return push_with_boto3(target, os_user, key.line)
 
 
 def test_an_unknown_user_says_how_long_decisions_are_kept(host: RunningDaemon) -> None:
-    """Of a user about whom nothing was decided, it says that, and for how long it would know."""
+    """For a user without any decision, the output says so and the exit code is 1."""
     done = run("why", "root", "--socket", host.push_socket)
     assert (done.code, done.err) == (1, "")
     assert "nothing was pushed for root and sshd asked for nothing" in done.out
 
 
 def test_pushed_and_never_asked(host: RunningDaemon, key: KeyPair) -> None:
-    """When sshd never asked, it is not the daemon that refused: that is said, and where to look."""
+    """When sshd has not asked since the push, the output says so and names `sixtykey check`."""
     push(host, "unasked", key)
     done = run("why", "unasked", "--socket", host.push_socket)
     assert "! sshd has asked for no key of this user since" in done.out
@@ -77,7 +77,7 @@ def test_pushed_and_never_asked(host: RunningDaemon, key: KeyPair) -> None:
 
 
 def test_pushed_and_given(host: RunningDaemon, key: KeyPair) -> None:
-    """Who pushed which key from where with what, and that sshd was given it, newest first."""
+    """The output shows newest first that a key was given to sshd, and who pushed it."""
     pushed = push(host, "good", key)
     ask_helper(host.lookup_socket, "good", key.fingerprint())
     ask_helper(host.lookup_socket, "good", key.fingerprint())
@@ -93,7 +93,7 @@ def test_pushed_and_given(host: RunningDaemon, key: KeyPair) -> None:
 def test_the_wrong_key_is_shown_beside_the_right_one(
     host: RunningDaemon, key: KeyPair, other: KeyPair
 ) -> None:
-    """The commonest mistake: both fingerprints, and how to log in with the right one."""
+    """A login with the wrong key shows both fingerprints and how to use the right key."""
     push(host, "wrongkey", key)
     ask_helper(host.lookup_socket, "wrongkey", other.fingerprint())
     text = why(host, "wrongkey")
@@ -105,7 +105,7 @@ def test_the_wrong_key_is_shown_beside_the_right_one(
 def test_a_wrong_key_that_was_followed_by_the_right_one(
     host: RunningDaemon, key: KeyPair, other: KeyPair
 ) -> None:
-    """A client that offers several keys is no mistake: no advice about what then succeeded."""
+    """A wrong key followed by the right one gives no advice."""
     push(host, "several", key)
     ask_helper(host.lookup_socket, "several", other.fingerprint())
     ask_helper(host.lookup_socket, "several", key.fingerprint())
@@ -113,7 +113,7 @@ def test_a_wrong_key_that_was_followed_by_the_right_one(
 
 
 def test_a_login_after_the_end_says_how_late_it_was(key: KeyPair) -> None:
-    """How long after its end sshd asked, and that it has to be pushed again."""
+    """A login after the key's end shows how late it was and advises a new push."""
     with (
         work_directory() as folder,
         RunningDaemon(folder, config={"keys": {"lifetime": 1}}) as quick,
@@ -130,7 +130,7 @@ def test_a_login_after_the_end_says_how_late_it_was(key: KeyPair) -> None:
 
 
 def test_a_revoked_key_says_by_whom(host: RunningDaemon, key: KeyPair) -> None:
-    """By whom it was revoked, and that sshd asked for it afterwards."""
+    """A login with a revoked key shows that it was revoked, and by whom."""
     push(host, "ended", key)
     run("revoke", "ended", "--socket", host.push_socket)
     ask_helper(host.lookup_socket, "ended", key.fingerprint())
@@ -142,7 +142,7 @@ def test_a_revoked_key_says_by_whom(host: RunningDaemon, key: KeyPair) -> None:
 def test_the_wrong_user_is_told_whom_the_key_was_pushed_for(
     host: RunningDaemon, other: KeyPair
 ) -> None:
-    """Pushed for one, logged in as the other: it names the one it was pushed for."""
+    """A login as the wrong user names the user for whom the key was pushed."""
     push(host, "meant", other)
     ask_helper(host.lookup_socket, "taken", other.fingerprint())
     text = why(host, "taken")
@@ -192,7 +192,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_refused_push(host: RunningDaemon, key: KeyPair, mistake: str) -> None:
-    """The user that the request named learns of it: the error, its words, and what to do."""
+    """A refused push is shown for the user it named, with the error and what to do."""
     changes, code, hint = MISTAKES[mistake]
     os_user = re.sub(r"\W", "", mistake)
     pushed = push(host, os_user, key, **changes)
@@ -206,20 +206,20 @@ def test_a_refused_push(host: RunningDaemon, key: KeyPair, mistake: str) -> None
 
 
 def test_a_throttled_push_names_the_settings(key: KeyPair) -> None:
-    """A push over the rate is told with the settings that bound it."""
+    """A throttled push is shown with the setting that limits the rate."""
     config = {"push": {"rate": {"per_credential": 1, "total": 200}}}
     with work_directory() as folder, RunningDaemon(folder, config=config) as slow:
         words = ("push", "eager", str(key.public), "--socket", slow.push_socket)
         with ThreadPoolExecutor(8) as pool:
             while all(done.code == 0 for done in pool.map(lambda _: run(*words), range(8))):
-                pass  # A slow machine has to hurry again.
+                pass  # On a slow machine, the rate may need more pushes to be exceeded.
         text = why(slow, "eager")
     assert "refused, ThrottlingException: " in text
     assert "-> wait, or raise push.rate" in text
 
 
 def test_a_named_key_leaves_others_out(host: RunningDaemon, key: KeyPair, other: KeyPair) -> None:
-    """With a key named, what concerns another one is left out."""
+    """With a key given, decisions about other keys are left out."""
     push(host, "both", key)
     push(host, "both", other)
     text = why(host, "both", str(other.public))
@@ -229,7 +229,7 @@ def test_a_named_key_leaves_others_out(host: RunningDaemon, key: KeyPair, other:
 
 
 def test_a_user_unknown_to_the_host(host: RunningDaemon) -> None:
-    """Sshd never asks for those, so the daemon cannot know: the command looks."""
+    """A user unknown to the host is reported by the command itself."""
     done = run("why", "no-such-user", "--socket", host.push_socket)
     assert done.out.startswith("! this host has no user no-such-user: sshd asks for no key")
     (finding,) = run("why", "no-such-user", "--json", "--socket", host.push_socket).json["Findings"]
@@ -238,7 +238,7 @@ def test_a_user_unknown_to_the_host(host: RunningDaemon) -> None:
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can become somebody else")
 def test_the_group_may_ask(host: RunningDaemon, user: str) -> None:
-    """A member of the group is told; others are not, and learn how to be."""
+    """A member of the group may ask, other users may not, and the question is recorded."""
     assert run_as(user, "why", "good", "--socket", host.push_socket, group=helper_group()).code == 0
     assert run_as(user, "why", "good", "--socket", host.push_socket).code == 4
     assert host.await_audit(event="why", outcome="allowed", os_user="good")

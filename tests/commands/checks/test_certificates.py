@@ -1,4 +1,4 @@
-"""The TLS files as sixtykey check sees them: whether they can be used, till when, at what cost."""
+"""`sixtykey check` on TLS files: whether they can be used, when they end, what they cost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ YEAR = timedelta(days=365)
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Who signs."""
+    """The certificate authority."""
     return Authority(tmp_path_factory.mktemp("checked"), lifetime=YEAR)
 
 
@@ -30,14 +30,14 @@ def found(
     lifetime: timedelta = YEAR,
     client_ca: Optional[Path] = None,
 ) -> list[Finding]:
-    """What is found of a certificate that is right but for this."""
+    """The findings for a certificate that is right except for these arguments."""
     certificate, private = authority.issue("server", key=key, lifetime=lifetime)
     tls = Tls(str(certificate), str(private), None if client_ca is None else str(client_ca))
     return certificates(Config(push=Push(http=Http(tls=tls))))
 
 
 def test_a_certificate_that_will_do_is_no_finding(authority: Authority) -> None:
-    """An ECDSA key, a year to go, a client CA likewise; nor is a listener without TLS, or none."""
+    """A valid certificate, a listener without TLS, and no listener give no finding."""
     assert found(authority, client_ca=authority.file) == []
     assert certificates(Config(push=Push(http=Http()))) == []
     assert certificates(Config()) == []
@@ -55,7 +55,7 @@ def test_a_certificate_that_will_do_is_no_finding(authority: Authority) -> None:
 def test_a_certificate_is_told_before_and_after_its_end(
     authority: Authority, lifetime: timedelta, name: str, severity: str
 ) -> None:
-    """Past: clients refuse it. Within thirty days: something has stopped renewing it."""
+    """An expired certificate is a fault, and one that ends within thirty days a note."""
     (finding,) = found(authority, lifetime=lifetime)
     assert (finding.name, finding.severity) == (name, severity)
     assert "server" in finding.what
@@ -63,12 +63,12 @@ def test_a_certificate_is_told_before_and_after_its_end(
 
 
 def test_a_certificate_of_thirty_one_days_is_no_finding(authority: Authority) -> None:
-    """It is renewed in time."""
+    """A certificate with thirty-one days left gives no finding."""
     assert found(authority, lifetime=timedelta(days=31)) == []
 
 
 def test_every_certificate_of_a_file_is_looked_at(authority: Authority, tmp_path: Path) -> None:
-    """A client CA among others that has expired, and an intermediate beside the server's own."""
+    """Every certificate in a file is checked: client CAs and intermediates too."""
     old = Authority(tmp_path, "old", lifetime=timedelta(days=-1))
     both = tmp_path / "both.pem"
     both.write_bytes(authority.file.read_bytes() + old.file.read_bytes())
@@ -84,7 +84,7 @@ def test_every_certificate_of_a_file_is_looked_at(authority: Authority, tmp_path
 
 
 def test_an_rsa_key_is_noted(authority: Authority) -> None:
-    """It works, and each handshake that strangers begin costs milliseconds."""
+    """A server key of type RSA is a note, since each handshake then costs milliseconds."""
     (finding,) = found(authority, key=rsa.generate_private_key(65537, 2048))
     assert (finding.name, finding.severity) == ("tls-rsa", "note")
     assert "2048 bits" in finding.what
@@ -92,7 +92,7 @@ def test_an_rsa_key_is_noted(authority: Authority) -> None:
 
 
 def test_files_that_cannot_be_used_are_a_fault(authority: Authority, tmp_path: Path) -> None:
-    """Named as the daemon would name them when it refuses to start."""
+    """A TLS file that cannot be used is a fault that names the file."""
     (finding,) = found(authority, client_ca=tmp_path / "absent.pem")
     assert (finding.name, finding.severity) == ("tls-wrong", "fault")
     assert "absent.pem" in finding.what

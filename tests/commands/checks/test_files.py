@@ -1,4 +1,4 @@
-"""The daemon's files: what can be told of credentials that are right, and of little use."""
+"""`sixtykey check` on the credentials file: credentials that are valid and of little use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOST = Keys()
 
 
 def found(tmp_path: Path, host: Keys = HOST, **changes: Any) -> list[Finding]:
-    """What is found in a file of one credential that is right but for `changes`."""
+    """The findings for a file with one credential that is right except for `changes`."""
     path = tmp_path / "credentials.yaml"
     path.touch(mode=0o600)
     entry = {"access_key_id": "AKIA1", "secret_access_key": "x" * 32, "allow": {"os_users": ["*"]}}
@@ -28,7 +28,7 @@ def found(tmp_path: Path, host: Keys = HOST, **changes: Any) -> list[Finding]:
 
 
 def at(seconds: float) -> str:
-    """A time so many seconds from now, as `expires` has it."""
+    """The time in so many seconds, in the form of `expires`."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
 
 
@@ -44,7 +44,7 @@ def at(seconds: float) -> str:
 def test_expired_and_soon_expiring_credentials(
     tmp_path: Path, seconds: float, name: str, severity: str
 ) -> None:
-    """Past: its pushes are refused. Within two weeks: time to renew it. Both say how."""
+    """An expired credential is a fault, and one that ends within two weeks a note."""
     (finding,) = found(tmp_path, expires=at(seconds))
     assert (finding.name, finding.severity) == (name, severity)
     assert "AKIA1" in finding.what
@@ -57,18 +57,18 @@ def test_expired_and_soon_expiring_credentials(
     [{}, {"expires": at(14 * DAY + 3600)}, {"expires": at(-DAY), "enabled": False}],
 )
 def test_others_are_no_finding(tmp_path: Path, changes: dict[str, Any]) -> None:
-    """Without an end, with a later one, or disabled anyway."""
+    """A credential gives no finding without an end, with a later end, or when disabled."""
     assert found(tmp_path, **changes) == []
 
 
 def test_tags_on_a_host_of_its_own(tmp_path: Path) -> None:
-    """Such a credential may push nothing here, which may not be what was meant."""
+    """A credential for tags on a single host is a note, since it may push nothing there."""
     (finding,) = found(tmp_path, allow={"os_users": ["*"], "tags": {"role": ["web"]}})
     assert (finding.name, finding.severity) == ("credentials-tags", "note")
 
 
 def test_the_file_is_judged_by_the_hosts_keys(tmp_path: Path) -> None:
-    """As the daemon judges it: a lifetime beyond the host's is wrong."""
+    """A credential whose lifetime exceeds the host's is found wrong."""
     assert found(tmp_path, keys={"lifetime": 60}) == []
     (finding,) = found(tmp_path, Keys(lifetime=30), keys={"lifetime": 60})
     assert finding.name == "credentials-wrong"

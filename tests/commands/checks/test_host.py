@@ -1,4 +1,4 @@
-"""Clock, SELinux, and what else can be told from files that a test lays out."""
+"""`sixtykey check` on clock, SELinux, accounts and file owners, from files of the test."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def selinux(tmp_path: Path, enforce: str, *lines: str) -> Host:
 
 
 def test_recent_denials_of_ours_in_enforcing_mode(tmp_path: Path) -> None:
-    """Ours, of the last day, while SELinux enforces: the last one is shown."""
+    """A recent SELinux denial of the helper is shown while SELinux enforces."""
     now = int(time.time())
     (finding,) = host.selinux(selinux(tmp_path, "1", DENIAL.format(when=now - 60)))
     assert finding.name == "selinux-denials"
@@ -52,19 +52,19 @@ def test_recent_denials_of_ours_in_enforcing_mode(tmp_path: Path) -> None:
     ids=["permissive", "long ago", "of others", "none"],
 )  # fmt: skip
 def test_no_denial_to_speak_of(tmp_path: Path, enforce: str, line: str) -> None:
-    """Permissive mode, old denials and those of others are no finding."""
+    """Denials in permissive mode, old ones and those of other programs give no finding."""
     assert host.selinux(selinux(tmp_path, enforce, line)) == []
 
 
 def test_no_selinux_at_all(tmp_path: Path) -> None:
-    """A host without it has nothing to find."""
+    """A host without SELinux gives no finding."""
     nowhere = dataclasses.replace(THIS_HOST, selinux_enforce=str(tmp_path / "nothing"))
     assert host.selinux(nowhere) == []
 
 
 @pytest.mark.parametrize(("stepped", "told"), [(3600.0, True), (-901.0, True), (30.0, False)])
 def test_a_clock_that_was_set(stepped: float, told: bool) -> None:
-    """Steps beyond what signatures allow are a fault, either way; small ones are not."""
+    """A clock that was stepped by more than signatures allow is a finding; less is none."""
     names = [finding.name for finding in host.clock({"ClockStepped": stepped})]
     assert ("clock-stepped" in names) == told
 
@@ -83,7 +83,10 @@ def shadow(tmp_path: Path, line: str) -> Host:
 def test_locked_where_sshd_takes_it_for_locked(
     tmp_path: Path, password: str, use_pam: str, locked: bool
 ) -> None:
-    """`!` with UsePAM no; with PAM, or `*`, sshd asks for keys as usual (auth.c, sshd 9.2)."""
+    """An account with `!` as its password is locked only when UsePAM is no.
+
+    With PAM, or with `*`, sshd asks for keys as usual (auth.c, sshd 9.2).
+    """
     name = own_name()
     laid_out = shadow(tmp_path, f"{name}:{password}:1:0:99999:7:::")
     if name == "root":
@@ -93,7 +96,7 @@ def test_locked_where_sshd_takes_it_for_locked(
 
 
 def test_nologin_shuts_out_all_but_root(tmp_path: Path) -> None:
-    """/etc/nologin: during a shutdown or on purpose."""
+    """A nologin file is a finding for every user but root."""
     (tmp_path / "nologin").touch()
     shut = dataclasses.replace(THIS_HOST, nologin=(str(tmp_path / "nologin"),))
     assert "nologin-file" in {each.name for each in account.account("nobody", {}, shut)}
@@ -101,7 +104,7 @@ def test_nologin_shuts_out_all_but_root(tmp_path: Path) -> None:
 
 
 def test_credentials_that_the_daemon_cannot_read(tmp_path: Path) -> None:
-    """Owned by somebody else, with a mode that is right and a group that is not the daemon's."""
+    """A credentials file that the daemon's user cannot read is a finding."""
     path = tmp_path / "credentials.yaml"
     path.write_text("[]")
     path.chmod(0o600)
@@ -111,7 +114,7 @@ def test_credentials_that_the_daemon_cannot_read(tmp_path: Path) -> None:
 
 
 def test_a_journal_where_the_daemon_cannot_write(tmp_path: Path) -> None:
-    """A folder of somebody else: pushes would be refused."""
+    """A journal's folder that the daemon's user cannot write to is a finding."""
     tmp_path.chmod(0o755)
     config = Config(journal=str(tmp_path / "leases.db"))
     (finding,) = files.journal(config, pwd.getpwnam("daemon"))

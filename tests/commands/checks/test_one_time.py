@@ -1,4 +1,4 @@
-"""What `sixtykey check` finds wrong where keys are good for one login."""
+"""`sixtykey check` on hosts with one-time keys: the line in PAM's file and sshd's settings."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ ASKS = {"usepam": "yes"}
 def found(
     root: Path, stack: str, config: Config = ONCE, settings: dict[str, str] = ASKS
 ) -> dict[str, str]:
-    """The severity of what is found on a host with this stack, by name."""
+    """The severity of each finding on a host with this stack, by name."""
     lay_out(root, stack)
     host = dataclasses.replace(THIS_HOST, root=str(root))
     return {finding.name: finding.severity for finding in one_time(config, settings, host)}
 
 
 def test_a_host_that_holds_logins_to_it(tmp_path: Path) -> None:
-    """Nothing is found; nor on an ordinary host, with the line or without."""
+    """A host set up for one-time keys gives no finding, nor does one without such keys."""
     assert found(tmp_path, with_line(DEBIAN)) == {}
     assert found(tmp_path, with_line(DEBIAN), ORDINARY) == {}
     assert found(tmp_path, DEBIAN, ORDINARY, {"usepam": "no"}) == {}
@@ -49,17 +49,17 @@ def test_a_host_that_holds_logins_to_it(tmp_path: Path) -> None:
 def test_a_line_that_does_not_do_its_work(
     tmp_path: Path, stack: str, expected: dict[str, str]
 ) -> None:
-    """Missing, misplaced, doubled, wrong: each by its name; a doubled one still holds logins."""
+    """A missing, misplaced or wrong line is a fault, and a doubled one a note."""
     assert found(tmp_path, stack) == expected
 
 
 def test_a_line_that_nobody_needs_is_a_note(tmp_path: Path) -> None:
-    """Misplaced, where no key is good for one login: nothing is broken by it."""
+    """A misplaced line is only a note on a host without one-time keys."""
     assert found(tmp_path, f"{DEBIAN}{LINE}\n", ORDINARY) == {"pam-line-misplaced": "note"}
 
 
 def test_a_line_whose_program_is_gone_keeps_everybody_out(tmp_path: Path) -> None:
-    """Also where no key is good for one login."""
+    """A line whose program is missing is a finding, even on a host without one-time keys."""
     lay_out(tmp_path)
     at(tmp_path, PROGRAM).unlink()
     at(tmp_path, "/etc/pam.d/sshd").write_text(with_line(DEBIAN))
@@ -70,7 +70,7 @@ def test_a_line_whose_program_is_gone_keeps_everybody_out(tmp_path: Path) -> Non
 
 
 def test_an_sshd_that_does_not_ask_pam(tmp_path: Path) -> None:
-    """UsePAM no, or PAM's file is another one."""
+    """An sshd that does not ask PAM after the key, or uses another PAM file, is a fault."""
     assert found(tmp_path, with_line(DEBIAN), settings={"usepam": "no"}) == {"pam-off": "fault"}
     steps = {"usepam": "yes", "authenticationmethods": "keyboard-interactive:pam,publickey"}
     assert found(tmp_path, with_line(DEBIAN), settings=steps) == {"pam-before-key": "fault"}
@@ -79,7 +79,7 @@ def test_an_sshd_that_does_not_ask_pam(tmp_path: Path) -> None:
 
 
 def test_one_credential_is_enough(tmp_path: Path) -> None:
-    """The host's own rule is unlimited; one credential's is once."""
+    """One credential with one-time keys makes the line necessary, while push.http is on."""
     credentials = tmp_path / "credentials.yaml"
     credentials.write_text(
         "- access_key_id: SIXTYKEYEXAMPLE00001\n"
@@ -95,6 +95,6 @@ def test_one_credential_is_enough(tmp_path: Path) -> None:
 
 
 def test_files_that_cannot_be_followed_are_said(tmp_path: Path) -> None:
-    """Files that include each other: unknown, and not taken for in order."""
+    """PAM files that include each other are reported as unknown."""
     assert found(tmp_path, "@include sshd\n") == {"pam-unreadable": "unknown"}
     shutil.rmtree(at(tmp_path, "/etc/pam.d"))
