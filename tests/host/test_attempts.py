@@ -1,4 +1,4 @@
-"""Starts that fail wait longer and longer; a daemon that has served starts at once."""
+"""Failing starts wait longer and longer; a daemon that has served starts at once."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from agent.host import attempts
 
 
 class Unit:
-    """A service's starts on a clock that is moved by hand; a start takes a second to fail."""
+    """A service's starts on a manual clock; each start takes a second to fail."""
 
     def __init__(self, folder: Path) -> None:
         self.environ = {"RUNTIME_DIRECTORY": str(folder)}
         self.now = 5000.0
 
     def fail(self) -> float:
-        """Start, wait, fail; how long it had to wait."""
+        """Start, wait and fail; the seconds that it had to wait."""
         _, seconds = attempts.begin(self.environ, self.now)
         self.now += seconds + 1.0
         return seconds
@@ -31,14 +31,14 @@ def unit(tmp_path: Path) -> Unit:
 
 
 def test_the_first_start_and_one_after_success_wait_for_nothing(unit: Unit) -> None:
-    """A daemon that served and was killed is back at once, also for the hundredth time."""
+    """The first start, and each start after a successful one, waits for nothing."""
     for _ in range(100):
         assert unit.fail() == 0.0
         attempts.succeed(unit.environ)
 
 
 def test_starts_that_fail_wait_longer_and_longer(unit: Unit) -> None:
-    """Twice as long each time, up to the most; one that serves ends it."""
+    """Each failed start doubles the wait up to a limit, and a successful one resets it."""
     waits: list[float] = []
     while len(waits) < 12:
         _, seconds = attempts.begin(unit.environ, unit.now)
@@ -52,7 +52,7 @@ def test_starts_that_fail_wait_longer_and_longer(unit: Unit) -> None:
 
 
 def test_what_has_been_waited_already_counts(unit: Unit) -> None:
-    """After a minute, a start by hand does not have to wait."""
+    """Time that has passed since a failed start is deducted from the wait."""
     for _ in range(20):
         unit.fail()
     unit.now += 60.0
@@ -63,7 +63,7 @@ def test_what_has_been_waited_already_counts(unit: Unit) -> None:
     "text", ["", "x", "3", "-7 1", "9" * 99, "9999999999 1e400", "5 nan", "\xff 1", "2 1 3"]
 )
 def test_a_damaged_note_keeps_nobody_waiting_for_long(unit: Unit, text: str) -> None:
-    """Whatever stands there: no error, and at most the longest pause."""
+    """A damaged note of starts raises no error, and the wait stays within its limit."""
     Path(unit.environ["RUNTIME_DIRECTORY"], "starts").write_text(text, "latin-1")
     _, seconds = attempts.begin(unit.environ, unit.now)
     assert 0.0 <= seconds <= LIMITS.start_pause_most_seconds
@@ -71,7 +71,7 @@ def test_a_damaged_note_keeps_nobody_waiting_for_long(unit: Unit, text: str) -> 
 
 @pytest.mark.parametrize("environ", [{}, {"RUNTIME_DIRECTORY": "/nonexistent"}])
 def test_without_a_place_nothing_is_counted(environ: dict[str, str]) -> None:
-    """By hand, and where the folder has gone: it starts as it always did."""
+    """Without a runtime directory, no start is counted and none waits."""
     for _ in range(3):
         assert attempts.begin(environ, 5000.0) == (0, 0.0)
     attempts.succeed(environ)

@@ -21,7 +21,7 @@ OWN_GROUP = grp.getgrgid(os.getgid()).gr_name
 
 
 def config(folder: Path, http: Optional[Http] = None) -> Config:
-    """Sockets in a folder, for our own group."""
+    """A configuration with sockets in a folder, for our own group."""
     return Config(
         lookup=Lookup(str(folder / "lookup.sock"), OWN_GROUP),
         push=Push(socket=str(folder / "push.sock"), group=OWN_GROUP, http=http),
@@ -35,7 +35,10 @@ def free_http() -> Http:
 
 
 def test_each_socket_listens_and_is_for_its_group(tmp_path: Path) -> None:
-    """0660 and the group, in folders that were made 0755 whatever the umask; no HTTP unasked."""
+    """Sockets have mode 0660 and the group, below folders of mode 0755, whatever the umask.
+
+    Without a setting there is no HTTP socket.
+    """
     before = os.umask(0o077)
     try:
         sockets = listeners.all_listeners(config(tmp_path / "run" / "sixtykey"), {})
@@ -56,14 +59,14 @@ def test_each_socket_listens_and_is_for_its_group(tmp_path: Path) -> None:
 def test_a_group_that_is_missing_leaves_the_socket_to_its_owner(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody is let in because a group is not there, and the log says so."""
+    """With a missing group, the socket is only for its owner and a warning is logged."""
     with caplog.at_level(logging.WARNING), listeners.unix(str(tmp_path / "s"), "no-such-group"):
         assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o600
     assert "no-such-group" in caplog.text
 
 
 def test_the_socket_of_a_daemon_that_is_gone_is_replaced(tmp_path: Path) -> None:
-    """After a SIGKILL the path is still there, and nobody answers."""
+    """A socket at which no daemon listens any more is replaced."""
     path = str(tmp_path / "s")
     listeners.unix(path, OWN_GROUP).close()
     with listeners.unix(path, OWN_GROUP), socket.socket(socket.AF_UNIX) as client:
@@ -71,7 +74,7 @@ def test_the_socket_of_a_daemon_that_is_gone_is_replaced(tmp_path: Path) -> None
 
 
 def test_the_socket_of_a_live_daemon_is_left(tmp_path: Path) -> None:
-    """The second daemon is told, and the first goes on answering."""
+    """A socket at which another daemon listens is an error, and that daemon stays reachable."""
     path = str(tmp_path / "s")
     with listeners.unix(path, OWN_GROUP):
         with pytest.raises(CannotListen, match="another daemon answers"):
@@ -82,7 +85,7 @@ def test_the_socket_of_a_live_daemon_is_left(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])
 def test_what_is_no_socket_is_never_removed(kind: str, tmp_path: Path) -> None:
-    """A path in the configuration that is wrong must cost nobody a file."""
+    """A file, folder or link at the socket's path is an error and is not removed."""
     path = tmp_path / "s"
     if kind == "file":
         path.write_text("precious")
@@ -96,7 +99,7 @@ def test_what_is_no_socket_is_never_removed(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_port_in_use_and_an_address_that_is_not_ours(tmp_path: Path) -> None:
-    """Both are said in words, with the port, and no other socket is left open."""
+    """A port in use or a foreign address is an error, and other sockets are closed."""
     with listeners.tcp("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(CannotListen, match=f"port {port}: Address already in use"):
@@ -109,20 +112,20 @@ def test_a_port_in_use_and_an_address_that_is_not_ours(tmp_path: Path) -> None:
 
 
 def test_ipv6_is_an_address_like_another() -> None:
-    """::1 listens on IPv6."""
+    """A listener on ::1 is an IPv6 socket."""
     with listeners.tcp("::1", 0) as sock:
         assert sock.family == socket.AF_INET6
 
 
 def _passed(monkeypatch: pytest.MonkeyPatch, **sockets: socket.socket) -> None:
-    """What systemd.py would find in the environment; it has tests of its own, with real ones."""
+    """Replace the sockets that systemd passes; systemd.py has its own tests with real ones."""
     monkeypatch.setattr(listeners, "listen_fds", lambda _: dict(sockets))
 
 
 def test_what_systemd_passed_is_used_and_the_rest_is_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A unit for the lookup socket alone is enough."""
+    """A socket passed by systemd is used, and the others are bound."""
     with listeners.unix(str(tmp_path / "theirs"), OWN_GROUP) as theirs:
         _passed(monkeypatch, lookup=theirs)
         sockets = listeners.all_listeners(config(tmp_path), {})
@@ -134,7 +137,7 @@ def test_what_systemd_passed_is_used_and_the_rest_is_bound(
 def test_an_https_socket_that_the_configuration_does_not_know_is_a_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Configuration and units have to agree: exit 2, since a restart would not help."""
+    """An https socket from systemd without push.http in the configuration is an error."""
     _passed(monkeypatch, https=listeners.tcp("127.0.0.1", 0))
     with pytest.raises(Problems, match=r"sixtykeyd-https\.socket"):
         listeners.all_listeners(config(tmp_path), {})
@@ -143,7 +146,7 @@ def test_an_https_socket_that_the_configuration_does_not_know_is_a_problem(
 def test_what_would_not_be_bound_is_not_taken_from_systemd(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Plain HTTP outside loopback is refused for systemd's sockets too."""
+    """A socket from systemd that is outside loopback without TLS, or not TCP, is refused."""
     _passed(monkeypatch, https=listeners.tcp("0.0.0.0", 0))
     with pytest.raises(Problems, match="not loopback"):
         listeners.all_listeners(config(tmp_path, free_http()), {})

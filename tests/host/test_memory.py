@@ -1,4 +1,4 @@
-"""The reserve of memory: none is taken, and without it no push is."""
+"""The reserve of memory is checked without being used, and without it pushes are refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOBODY_HAS = 1 << 60
 
 
 def test_the_reserve_is_looked_for_and_not_taken() -> None:
-    """What is there passes without costing memory; what is not there raises MemoryError."""
+    """Checking an available reserve uses no memory; a missing one raises MemoryError."""
     before = resident_mib(os.getpid())
     for _ in range(100):
         check_reserve(64 * 1024 * 1024)
@@ -33,7 +33,7 @@ def test_the_reserve_is_looked_for_and_not_taken() -> None:
 
 
 def test_without_it_no_push_is_taken_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was pushed before stays; the operator reads why, each time the store is tended."""
+    """Without the reserve, pushes are refused and reported, and live leases stay."""
     said: list[str] = []
     clock = ManualClock()
     store = LeaseStore(config.Keys(), None, ReplayMemory(clock), clock, said.append)

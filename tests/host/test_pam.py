@@ -1,4 +1,4 @@
-"""Whether a host can hold a login to one-time keys: what has to be there, what is said if not."""
+"""Whether a host can enforce one-time keys, and what is reported if not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not IS_ROOT, reason="pam-account has to be root'
 
 
 def problems(root: Path) -> str:
-    """What is said of the host, which cannot."""
+    """The problems of a host that cannot enforce one-time keys."""
     with pytest.raises(Problems) as raised:
         check_one_time(str(root))
     return str(raised.value)
@@ -25,7 +25,7 @@ def problems(root: Path) -> str:
 
 @pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
 def test_a_host_that_can(tmp_path: Path, stack: str) -> None:
-    """With the line, the program and UsePAM yes; a doubled line holds logins to it as well."""
+    """A host with the line, once or twice, the program and UsePAM passes the check."""
     lay_out(tmp_path, with_line(stack))
     check_one_time(str(tmp_path))
     lay_out(tmp_path, with_line(stack, f"{LINE}\n{LINE}"))
@@ -33,7 +33,7 @@ def test_a_host_that_can(tmp_path: Path, stack: str) -> None:
 
 
 def test_a_host_without_anything(tmp_path: Path) -> None:
-    """All that is missing is said at once; sshd's files are not there, and so say nothing."""
+    """A missing program and a missing PAM file are reported together; UsePAM is not."""
     said = problems(tmp_path)
     assert "pam-account: No such file" in said
     assert "pam.d/sshd: No such file" in said
@@ -41,20 +41,20 @@ def test_a_host_without_anything(tmp_path: Path) -> None:
 
 
 def test_no_line_and_how_to_get_it(tmp_path: Path) -> None:
-    """The line, and the command that writes it."""
+    """A missing line is reported with the command that adds it."""
     lay_out(tmp_path)
     assert f"has no line `{LINE}`: run /usr/lib/sixtykey/sshd-setup enable" in problems(tmp_path)
 
 
 def test_a_line_after_the_end_of_the_phase(tmp_path: Path) -> None:
-    """It is there, and some logins would never come to it."""
+    """A line that some logins would not reach is reported."""
     lay_out(tmp_path, f"{DEBIAN}{LINE}\n")
     assert "common-account:1 may end the phase" in problems(tmp_path)
 
 
 @pytest.mark.parametrize(("mode", "uid"), [(0o644, 0), (0o775, 0), (0o757, 0), (0o755, 65534)])
 def test_a_program_that_is_not_roots_alone(tmp_path: Path, mode: int, uid: int) -> None:
-    """PAM runs it as root; who may change it lets in whom they like."""
+    """A pam-account that is not executable, or that others than root can change, is refused."""
     lay_out(tmp_path, with_line(DEBIAN))
     at(tmp_path, PROGRAM).chmod(mode)
     os.chown(at(tmp_path, PROGRAM), uid, -1)
@@ -67,7 +67,7 @@ def test_a_program_that_is_not_roots_alone(tmp_path: Path, mode: int, uid: int) 
      "UsePAM yes\nPAMServiceName other\n"],
 )  # fmt: skip
 def test_an_sshd_without_pam(tmp_path: Path, config: str) -> None:
-    """Said in its file, or by its own default, which is no; or PAM's file is another one."""
+    """An sshd with UsePAM off, by setting or default, or another PAM service is reported."""
     lay_out(tmp_path, with_line(DEBIAN))
     at(tmp_path, "/etc/ssh/sshd_config").write_text(config)
     assert "PAM" in problems(tmp_path)
@@ -80,7 +80,7 @@ def test_an_sshd_without_pam(tmp_path: Path, config: str) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("match", ["", "Match User alice\n"])
 def test_a_key_after_keyboard_interactive(tmp_path: Path, match: str, steps: str) -> None:
-    """By then sshd has been through PAM's account phase, and does not ask again."""
+    """A key after keyboard-interactive is reported, since PAM's account phase is then over."""
     lay_out(tmp_path, with_line(DEBIAN))
     config = at(tmp_path, "/etc/ssh/sshd_config")
     config.write_text(f"UsePAM yes\n{match}AuthenticationMethods {steps}\n")
@@ -90,7 +90,7 @@ def test_a_key_after_keyboard_interactive(tmp_path: Path, match: str, steps: str
 
 
 def test_the_first_value_counts(tmp_path: Path) -> None:
-    """Also one in an included file; what comes later does not."""
+    """The first value of UsePAM counts, even one in an included file."""
     lay_out(tmp_path, with_line(DEBIAN))
     (tmp_path / "more.conf").write_text("UsePAM yes\n")
     config = at(tmp_path, "/etc/ssh/sshd_config")
@@ -100,7 +100,7 @@ def test_the_first_value_counts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("closed", ["etc/ssh/sshd_config", "drop-ins/50.conf", "drop-ins"])
 def test_sshds_files_that_cannot_be_read_are_no_problem(closed: str) -> None:
-    """As on Red Hat, where they and their folder are root's alone: nothing is known of UsePAM."""
+    """Unreadable sshd files are no problem, since nothing is then known of UsePAM."""
     with work_directory() as root:
         root.chmod(0o755)
         lay_out(root, with_line(DEBIAN))

@@ -1,4 +1,4 @@
-"""agent/host/process.py: which process is which, as the kernel says."""
+"""agent/host/process.py: which process is which, by what the kernel shows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agent.host.process import Process, ProcessGone, is_running, read_status
 
 
 def test_this_process_is_found_with_its_parent() -> None:
-    """Its own id, its parent's, its real user, and a start that does not change."""
+    """A process is read with its id, its parent, its real user and a constant start time."""
     status = read_status(os.getpid())
     assert (status.process.pid, status.parent) == (os.getpid(), os.getppid())
     assert status.real_uid == os.getuid()
@@ -22,7 +22,7 @@ def test_this_process_is_found_with_its_parent() -> None:
 
 
 def test_a_process_that_has_ended_is_gone() -> None:
-    """Neither found nor running, and another with the same id is another process."""
+    """An ended process is gone, and a reused process id with another start is not it."""
     child = subprocess.Popen(["sleep", "60"])
     process = read_status(child.pid).process
     assert is_running(process)
@@ -36,7 +36,7 @@ def test_a_process_that_has_ended_is_gone() -> None:
 
 @pytest.mark.parametrize("name", ["sshd", ") 1 1 (", "a) R 1 (b", "(((", ")))"])
 def test_a_name_of_the_process_cannot_pose_as_other_fields(tmp_path: Path, name: str) -> None:
-    """Whatever a process calls itself, its parent and its start are the kernel's."""
+    """A process's name cannot change the fields that are read for it."""
     rest = " ".join(["S", "7", *(["0"] * 17), "4711", "0"])
     (tmp_path / "42").mkdir()
     (tmp_path / "42" / "stat").write_text(f"42 ({name}) {rest}\n")
@@ -48,7 +48,7 @@ def test_a_name_of_the_process_cannot_pose_as_other_fields(tmp_path: Path, name:
 
 @pytest.mark.parametrize("stat", ["", "42", "42 (x) S", "42 (x) S a b c"])
 def test_what_is_not_whole_is_not_known_to_have_ended(tmp_path: Path, stat: str) -> None:
-    """A damaged or empty file gives no process id, so the clean-up must leave it alone."""
+    """An incomplete stat file raises OSError, so its process does not count as ended."""
     (tmp_path / "42").mkdir()
     (tmp_path / "42" / "stat").write_text(stat)
     (tmp_path / "42" / "status").write_text("Uid:\t0\t0\t0\t0\n")
@@ -57,7 +57,7 @@ def test_what_is_not_whole_is_not_known_to_have_ended(tmp_path: Path, stat: str)
 
 
 def test_without_a_descriptor_no_process_has_ended() -> None:
-    """A limit of this process, met while it reads, says nothing of another one."""
+    """With no file descriptor left, OSError is raised and no process counts as ended."""
     process = read_status(os.getpid()).process
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))

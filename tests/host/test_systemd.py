@@ -35,7 +35,7 @@ for name, listener in found.items():
     connection.sendall(name.encode())
     connection.close()
 """
-# LISTEN_PID must be the process's own, and the descriptors 3 and up: between fork and exec, as
+# LISTEN_PID must be the process's own id, and the descriptors 3 and up, set before exec as
 # systemd does it.
 EXEC = """
 import os, sys
@@ -104,7 +104,7 @@ def test_abstract_socket() -> None:
     "address", ["", "relative", "vsock:2:1234", "/nowhere/at/all", "/" + "x" * 200]
 )
 def test_without_a_manager_notifications_are_lost_silently(address: str) -> None:
-    """Without a manager that listens, every word is lost in silence."""
+    """Without a manager that listens, notifications raise no error."""
     with closing(Notifier({"NOTIFY_SOCKET": address} if address else {})) as notifier:
         notifier.ready("serving")
         notifier.reloading()
@@ -115,7 +115,7 @@ def test_without_a_manager_notifications_are_lost_silently(address: str) -> None
 
 
 def test_a_manager_that_does_not_read(receiver: socket.socket) -> None:
-    """A full queue loses words instead of stopping the daemon; the first ones arrive."""
+    """A manager that does not read blocks nothing: later notifications are dropped."""
     with closing(Notifier(_environment(receiver))) as notifier:
         for _ in range(5000):
             notifier.watchdog()
@@ -137,12 +137,12 @@ def test_a_manager_that_does_not_read(receiver: socket.socket) -> None:
 def test_the_watchdog_interval_is_half_of_the_managers(
     environ: dict[str, str], interval: float
 ) -> None:
-    """Half of what the manager allows, when it watches this process and not another."""
+    """The watchdog interval is half the manager's, and none if it is for another process."""
     assert Notifier(environ).watchdog_interval == interval
 
 
 def _run(listeners: list[socket.socket], names: str) -> subprocess.Popen[str]:
-    """CHILD with `listeners` as descriptors 3 and up, passed as systemd passes them."""
+    """Start CHILD with `listeners` as descriptors 3 and up, passed as by systemd."""
     high = [os.dup2(listener.fileno(), 100 + i) for i, listener in enumerate(listeners)]
     environ = {**os.environ, "LISTEN_FDS": str(len(listeners)), "LISTEN_FDNAMES": names}
     command = [sys.executable, "-c", EXEC, ",".join(map(str, high)), CHILD]
@@ -163,7 +163,7 @@ def _ask(address: object, family: int) -> bytes:
 
 
 def test_listeners_are_found_by_name(tmp_path: Path) -> None:
-    """Sockets are found by name, work, and neither they nor the variables reach a child."""
+    """Passed sockets are found by name and work. A child gets neither them nor the variables."""
     unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     unix.bind(str(tmp_path / "lookup.sock"))
     inet = socket.create_server(("127.0.0.1", 0))
@@ -205,13 +205,13 @@ def test_repeated_and_missing_names() -> None:
     ],
 )
 def test_sockets_of_another_process(environ: dict[str, str]) -> None:
-    """Variables that are another process's, or say nothing, give no socket; all are taken away."""
+    """Variables for another process, or malformed ones, give no socket and are removed."""
     assert listen_fds(environ) == {}
     assert environ == {}
 
 
 def test_sockets_of_systemd_socket_activate_are_found_by_name(tmp_path: Path) -> None:
-    """The tool of systemd itself passes sockets that are found by the names it was given."""
+    """Sockets passed by systemd-socket-activate are found by the names given to it."""
     activate = shutil.which("systemd-socket-activate")
     if activate is None:
         pytest.skip("systemd-socket-activate is not installed (Debian: systemd)")

@@ -1,4 +1,4 @@
-"""TLS files: what cannot be used is named, and what can makes a strict context."""
+"""TLS files that cannot be used are reported, and the others give a strict context."""
 
 from __future__ import annotations
 
@@ -28,14 +28,17 @@ def _files(tmp_path_factory: pytest.TempPathFactory) -> Tls:
 
 
 def problems_of(settings: Tls) -> tuple[str, ...]:
-    """What cannot be used."""
+    """The problems of these TLS settings."""
     with pytest.raises(Problems) as caught:
         tls.context(settings)
     return caught.value.problems
 
 
 def test_old_versions_are_not_spoken(files: Tls) -> None:
-    """TLS 1.2 and up, no second handshake; no client certificate is asked for without a CA."""
+    """A context needs TLS 1.2 or later and forbids renegotiation.
+
+    Without a client CA it asks for no client certificate.
+    """
     context = tls.context(files)
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
     assert context.options & ssl.OP_NO_RENEGOTIATION
@@ -43,14 +46,14 @@ def test_old_versions_are_not_spoken(files: Tls) -> None:
 
 
 def test_with_a_client_ca_certificates_are_verified(files: Tls) -> None:
-    """One that another CA signed fails the handshake; none at all is answered over HTTP."""
+    """With a client CA, a client certificate is verified if it is sent."""
     context = tls.context(Tls(files.certificate, files.private_key, files.certificate))
     assert context.verify_mode == ssl.CERT_OPTIONAL
     assert len(context.get_ca_certs()) == 1
 
 
 def test_every_file_that_cannot_be_used_is_named(files: Tls, tmp_path: Path) -> None:
-    """Missing, or no PEM; two problems are two lines."""
+    """Each TLS file that is missing or malformed is reported."""
     rubbish = tmp_path / "rubbish.pem"
     rubbish.write_text("-----BEGIN CERTIFICATE-----\nrubbish\n")
     assert len(problems_of(Tls(str(tmp_path / "absent"), files.private_key, str(rubbish)))) == 2
@@ -59,7 +62,7 @@ def test_every_file_that_cannot_be_used_is_named(files: Tls, tmp_path: Path) -> 
 
 
 def test_an_encrypted_key_is_a_problem_and_not_a_question(files: Tls, tmp_path: Path) -> None:
-    """A daemon has nobody to ask for a passphrase, and must not wait for one."""
+    """An encrypted private key is reported, without a prompt for a passphrase."""
     locked = tmp_path / "locked.pem"
     subprocess.run(
         ["openssl", "ec", "-aes128", "-passout", "pass:secret", "-in", files.private_key,
