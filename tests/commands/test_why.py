@@ -212,7 +212,7 @@ def test_a_throttled_push_names_the_settings(key: KeyPair) -> None:
         words = ("push", "eager", str(key.public), "--socket", slow.push_socket)
         with ThreadPoolExecutor(8) as pool:
             while all(done.code == 0 for done in pool.map(lambda _: run(*words), range(8))):
-                pass  # On a slow machine, the rate may need more pushes to be exceeded.
+                pass  # A slow machine may need another round to exceed the rate.
         text = why(slow, "eager")
     assert "refused, ThrottlingException: " in text
     assert "-> wait, or raise push.rate" in text

@@ -1,4 +1,4 @@
-"""Both of PyYAML's parsers, where it was built with libyaml's: what holds, holds with each."""
+"""The tests run with both of PyYAML's parsers, where it was built with libyaml."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.parts.loaders import LOADERS
 
 @pytest.fixture(scope="module", params=LOADERS, ids=lambda loader: loader.__name__)
 def loader(request: Any) -> Iterator[Any]:
-    """Read every file of a test module with this parser, and then with the other one."""
+    """Read every file of a test module with this parser."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plain_yaml, "LOADER", request.param)
         yield request.param

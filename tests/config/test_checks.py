@@ -1,4 +1,4 @@
-"""Single values: URLs, addresses and public keys are what they claim, in one spelling."""
+"""Checks of single values: URLs, addresses and public keys have exactly one valid form."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEY = base64.b64encode(bytes(range(32))).decode()
     ],
 )  # fmt: skip
 def test_a_metadata_service_is_an_address(url: str) -> None:
-    """IPv4, IPv6 in brackets, each with or without a port."""
+    """A metadata URL with an IPv4 or bracketed IPv6 address is valid, with or without a port."""
     checks.metadata_url(url)
 
 
@@ -37,7 +37,7 @@ def test_a_metadata_service_is_an_address(url: str) -> None:
     ],
 )  # fmt: skip
 def test_anything_else_is_no_metadata_service(url: str) -> None:
-    """A name would be whoever answers for it; a path, a user or a query has no meaning here."""
+    """A metadata URL with a name, path, user, query or malformed address is refused."""
     with pytest.raises(ValueError, match=r"^must be http://ADDRESS"):
         checks.metadata_url(url)
 
@@ -51,7 +51,7 @@ def test_anything_else_is_no_metadata_service(url: str) -> None:
     ],
 )  # fmt: skip
 def test_a_server_is_reached_by_tls_or_on_loopback(url: str) -> None:
-    """A name or an address, and a port."""
+    """A server's URL is tls:// with host and port, or nats:// with a loopback address."""
     checks.server_url(url)
 
 
@@ -67,7 +67,7 @@ def test_a_server_is_reached_by_tls_or_on_loopback(url: str) -> None:
     ],
 )  # fmt: skip
 def test_anything_else_is_no_server(url: str) -> None:
-    """No user, no path, no name that DNS could not have or that is an address in disguise."""
+    """A server's URL with a user, a path, no port or an invalid host is refused."""
     with pytest.raises(ValueError, match=r"^must be tls://HOST:PORT"):
         checks.server_url(url)
 
@@ -80,13 +80,13 @@ def test_anything_else_is_no_server(url: str) -> None:
     ],
 )  # fmt: skip
 def test_without_tls_nothing_leaves_the_host(url: str) -> None:
-    """Only an address of the loopback interface; a name is whatever it resolves to."""
+    """A server's URL without TLS is refused unless it has a loopback address."""
     with pytest.raises(ValueError, match="loopback alone"):
         checks.server_url(url)
 
 
 def test_an_issuer_is_a_public_key_in_one_spelling() -> None:
-    """32 bytes after `ed25519:`, in padded base64 without stray bits."""
+    """An issuer is `ed25519:` and 32 bytes in canonical base64."""
     checks.issuer(f"ed25519:{KEY}")
 
 
@@ -100,13 +100,13 @@ def test_an_issuer_is_a_public_key_in_one_spelling() -> None:
     ],
 )  # fmt: skip
 def test_anything_else_is_no_issuer(issuer: str) -> None:
-    """Another length, another alphabet, another kind."""
+    """An issuer of another length, alphabet or type is refused."""
     with pytest.raises(ValueError, match="must be ed25519: and the base64 of 32 bytes"):
         checks.issuer(issuer)
 
 
 def test_words_do_not_quote_the_value() -> None:
-    """So that a check can be used where the value may be a secret in the wrong place."""
+    """A check's error does not quote the value, which may be a misplaced secret."""
     for check in (
         checks.absolute_path, checks.path_or_none, checks.socket_path, checks.address,
         checks.network, checks.metadata_url, checks.server_url, checks.issuer,

@@ -1,4 +1,4 @@
-"""Sections: every problem of a file at once, each with its path, and nothing of a secret one."""
+"""Sections report every problem of a file at once, with its path, and never quote secrets."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ pytestmark = pytest.mark.usefixtures("loader")
 
 
 def section(text: str, found: list[str], *, path: str = "", secret: bool = False) -> Section:
-    """The mapping that such a document is."""
+    """The mapping of this document."""
     return Section(document.parse(text, "file"), path, found, secret=secret)
 
 
 def test_every_problem_is_found_at_once_with_its_path() -> None:
-    """Reading goes on after each, so that an administrator mends a file in one go."""
+    """Every problem is reported in one reading, each with its path."""
     text = (
         "a: yes\nb: -1\nc: {x: 1, x: 2, y: 3}\nd: [1, '', ok]\ne: 5\nf: []\ng: text\nz: 0\nz: 0\n"
     )
@@ -38,7 +38,7 @@ def test_every_problem_is_found_at_once_with_its_path() -> None:
 
 
 def test_a_key_without_a_value_is_a_problem_for_every_reader() -> None:
-    """Its items may be commented out: a key without a value does not mean the default."""
+    """A key without a value is a problem for every type, and does not mean the default."""
     found: list[str] = []
     root = section("a:\nb: ~\nc: null\nd:\ne:\nf:\n  # x: 1\ng: {h: }\n", found)
     root.text("a", "default")
@@ -55,7 +55,7 @@ def test_a_key_without_a_value_is_a_problem_for_every_reader() -> None:
 
 
 def test_only_a_whole_file_may_be_nothing() -> None:
-    """An empty file is the default configuration; an entry of a list that is nothing is none."""
+    """An empty file is valid, and an empty entry of a list is a problem."""
     found: list[str] = []
     section("", found).end()
     assert found == []
@@ -64,7 +64,7 @@ def test_only_a_whole_file_may_be_nothing() -> None:
 
 
 def test_true_is_no_number_and_a_number_no_text() -> None:
-    """Python's bool is an int; a configuration's is not."""
+    """A boolean is not accepted as a number, nor a number as a boolean or a text."""
     found: list[str] = []
     root = section("n: true\nb: 1\nt: 12", found)
     assert root.integer("n", 0, 0, 9) == 0
@@ -74,7 +74,7 @@ def test_true_is_no_number_and_a_number_no_text() -> None:
 
 
 def test_required_is_said_once() -> None:
-    """A key that is wrong is not also missing, and neither is what should be in it."""
+    """A key with a wrong value is not also reported as missing, nor are the keys below it."""
     found: list[str] = []
     root = section("wrong: 1\nnone:\nitems: [1]", found, path="at")
     for key in ("wrong", "missing"):
@@ -91,7 +91,7 @@ def test_required_is_said_once() -> None:
 
 
 def test_a_list_of_different_texts_has_none_twice() -> None:
-    """The second one is named; where repeats do no harm they may stand."""
+    """A repeated text is reported in a list of different texts, and accepted elsewhere."""
     found: list[str] = []
     root = section("a: [x, y, x]\nb: [x, x]", found)
     assert root.texts("a", (), different=True) == ()
@@ -100,13 +100,13 @@ def test_a_list_of_different_texts_has_none_twice() -> None:
 
 
 def no_capitals(value: str) -> None:
-    """A check of names and values."""
+    """A check for names and values: neither may have capitals."""
     if value != value.lower():
         raise ValueError("has capitals")
 
 
 def test_lists_under_names_that_the_file_chooses() -> None:
-    """Names and lists are checked; no name at all would be a restriction that restricts nothing."""
+    """Names and lists below them are checked, and an empty mapping or list is a problem."""
     found: list[str] = []
     assert section("{a: [x], b: [y, z]}", found).named_lists(no_capitals) == (
         ("a", ("x",)), ("b", ("y", "z")),
@@ -122,7 +122,7 @@ SECRET = "AbCdEf0123456789AbCdEf0123456789"
 
 
 def test_a_secret_file_is_never_quoted() -> None:
-    """Not its values, nor its keys: those that are not ours are told by their line."""
+    """Problems of a secret file quote neither values nor unknown keys, but give the line."""
     text = f"""\
 t: [{SECRET}]
 i: {SECRET}
@@ -151,7 +151,7 @@ n: {{{SECRET}: {SECRET}, ok: [{SECRET}, 1]}}
 
 
 def test_one_of_names_the_choices() -> None:
-    """And does not quote what was chosen."""
+    """The error for a wrong choice lists the choices."""
     check = document.one_of("a", "b")
     check("a")
     with pytest.raises(ValueError, match=r"^must be one of a, b$"):
@@ -159,5 +159,5 @@ def test_one_of_names_the_choices() -> None:
 
 
 def test_problems_are_told_a_line_each() -> None:
-    """As an exception's text too."""
+    """The text of Problems has one line for each problem."""
     assert str(Problems(["a: x", "b: y"])) == "a: x\nb: y"

@@ -1,7 +1,7 @@
-"""Every key of both files, found by walking their classes, is fed what it must not take.
+"""Every key of both files, found by walking their classes, refuses every wrong value.
 
-A key that is added to a class is tried here by itself. Nothing that is refused opens anything: the
-file is refused as a whole, and the words name the key's path.
+A key that is added to a class is tested without further change. A wrong value has the whole file
+refused, and the error names the key's path.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from tests.parts.host import ROOT
 
 pytestmark = pytest.mark.usefixtures("loader")
 
-# What has no default, in the words of the files.
+# The keys without a default, as the files write them.
 REQUIRED: dict[type, dict[str, Any]] = {
     Tls: {"certificate": "/c.pem", "private_key": "/k.pem"},
     Fleet: {"servers": ["tls://bus.example:4222"], "issuers": ["ed25519:" + "A" * 43 + "="]},
     Credential: {"access_key_id": "AKIAEXAMPLE", "secret_access_key": "x" * 32},
     Allow: {"os_users": ["*"]},
 }
-# What the files write in another way than the classes hold it.
+# Keys whose type in the files differs from the type in the classes.
 WRITTEN = {"push.http.plaintext": str, "journal": str, "expires": str, "allow.tags": dict}
-# An empty list says what it means here: nobody is denied.
+# An empty list is valid here: nobody is denied.
 MAY_BE_EMPTY = {"keys.deny_users"}
 
 WRONG: dict[type, list[Any]] = {
@@ -56,16 +56,16 @@ class Key:
 
     @property
     def name(self) -> str:
-        """The path as problems tell it."""
+        """The path as in error messages."""
         return ".".join(self.path)
 
     def wrong(self) -> Iterator[Any]:
-        """Every value that it must not take."""
+        """Every value that the key must refuse."""
         yield from (value for value in EMPTY if value != [] or self.name not in MAY_BE_EMPTY)
         yield from WRONG[self.kind]
 
     def document(self, value: Any) -> dict[str, Any]:
-        """A file in which this key has the value, and all else that is needed is right."""
+        """A file in which this key has the value, and all other required keys are right."""
         whole = inner = dict(REQUIRED.get(self.above[0], {}))
         for name, kind in zip(self.path, self.above[1:]):
             inner[name] = inner = dict(REQUIRED.get(kind, {}))
@@ -74,7 +74,7 @@ class Key:
 
 
 def section_of(kind: Any) -> Optional[type]:
-    """The class of a mapping below, also where it may be absent; None for a plain value."""
+    """The class of a nested mapping, even an optional one; None for a plain value."""
     inner = [each for each in (kind, *typing.get_args(kind)) if dataclasses.is_dataclass(each)]
     return inner[0] if inner and typing.get_origin(kind) is not tuple else None  # type: ignore[return-value]
 
@@ -103,7 +103,7 @@ def walk(kind: type, path: tuple[str, ...] = (), above: tuple[type, ...] = ()) -
 
 
 def problems(parse: Callable[[str, str], object], document: Any) -> list[str]:
-    """What is wrong with a file. It is refused: no value comes back to be used."""
+    """The problems of a file, which is refused as a whole."""
     with pytest.raises(Problems) as caught:
         parse(json.dumps(document), "f")
     return [problem.removeprefix("f: ") for problem in caught.value.problems]
@@ -114,7 +114,7 @@ CONFIG, CREDENTIALS = list(walk(Config)), list(walk(Credential))
 
 @pytest.mark.parametrize("key", CONFIG, ids=lambda key: key.name)
 def test_no_key_of_the_configuration_takes_what_is_wrong(key: Key) -> None:
-    """One problem for each wrong value, with the key's path; never the default in its place."""
+    """Every wrong value of a configuration key is refused with the key's path."""
     for value in key.wrong():
         found = problems(config_file.parse, key.document(value))
         assert found, value
@@ -123,7 +123,7 @@ def test_no_key_of_the_configuration_takes_what_is_wrong(key: Key) -> None:
 
 @pytest.mark.parametrize("key", CREDENTIALS, ids=lambda key: key.name)
 def test_no_key_of_the_credentials_takes_what_is_wrong(key: Key) -> None:
-    """The same, for the second of two entries: a wrong one makes the whole file refused."""
+    """A wrong value in the second of two credentials has the file refused, with its path."""
     right = {**REQUIRED[Credential], "access_key_id": "AKIARIGHT", "allow": REQUIRED[Allow]}
     for value in key.wrong():
         wrong = {"allow": REQUIRED[Allow], **key.document(value)}
@@ -134,7 +134,7 @@ def test_no_key_of_the_credentials_takes_what_is_wrong(key: Key) -> None:
 
 
 def test_the_documents_are_right_but_for_the_value() -> None:
-    """What the tests above put around a wrong value is taken when the value is left out."""
+    """The documents of the tests above are valid when the wrong value is left out."""
     for key in CONFIG:
         document = key.document("left out")
         inner = document
@@ -147,7 +147,7 @@ def test_the_documents_are_right_but_for_the_value() -> None:
 
 
 def test_the_walk_finds_what_matters() -> None:
-    """The keys that a null opened in 0.1.0 are among those that are tried."""
+    """The walk finds the keys for which 0.1.0 took a null as no restriction."""
     names = {key.name for key in CONFIG} | {key.name for key in CREDENTIALS}
     assert {
         "push.http.tls.client_ca", "keys.deny_users", "keys.uses", "fleet.issuers", "ec2.metadata",
@@ -157,13 +157,13 @@ def test_the_walk_finds_what_matters() -> None:
 
 @pytest.mark.parametrize("key", CONFIG + CREDENTIALS, ids=lambda key: key.name)
 def test_the_manual_has_every_key(key: Key) -> None:
-    """sixtykey.yaml(5) names it, in bold as what it is about or in the example."""
+    """sixtykey.yaml(5) names every key."""
     manual = (ROOT / "packaging" / "man" / "sixtykey.yaml.5").read_text("utf-8")
     assert re.search(rf"\b{key.path[-1]}\b", manual)
 
 
 def test_what_is_required_is_said_to_be() -> None:
-    """Without a default a key cannot be left out, and its path is told."""
+    """A missing required key is reported with its path."""
     for kind, path in ((Tls, ("push", "http", "tls")), (Fleet, ("fleet",))):
         document: dict[str, Any] = {}
         inner = document

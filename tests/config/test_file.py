@@ -1,4 +1,4 @@
-"""The configuration file: design.md's defaults, and every problem at once with its path."""
+"""The configuration file: its defaults, and every problem reported at once with its path."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agent.config import settings as config
 from agent.config.document import Problems
 from tests.parts.host import ROOT
 
-# As the design has it, every key written out.
+# Every default, written out.
 WRITTEN = """
 instance: {id: auto, availability_zone: auto, region: auto}
 keys:
@@ -41,7 +41,7 @@ ISSUER = "ed25519:" + base64.b64encode(bytes(range(32))).decode()
 
 
 def problems_of(text: str) -> list[str]:
-    """What is wrong with it, without the file's name."""
+    """The problems of this text, without the file's name."""
     with pytest.raises(Problems) as caught:
         config_file.parse(text, "c")
     assert all(problem.startswith("c: ") for problem in caught.value.problems)
@@ -49,7 +49,7 @@ def problems_of(text: str) -> list[str]:
 
 
 def test_the_defaults_are_those_of_the_design() -> None:
-    """An empty file, and one with every default written out, are the same configuration."""
+    """An empty file and a file with every default written out are the same configuration."""
     assert config_file.parse("", "c") == config_file.parse(WRITTEN, "c") == config.Config()
     assert config_file.parse("push: {http: {port: 8060}}", "c").push.http == config.Http()
     assert config.Http() == config.Http("127.0.0.1", 8060, None, plaintext=False)
@@ -57,12 +57,12 @@ def test_the_defaults_are_those_of_the_design() -> None:
 
 
 def test_the_journals_former_default_is_todays() -> None:
-    """With 0.1.0's default written down, the journal would be in a folder that root owns now."""
+    """The journal's former default path, written out, means today's default."""
     assert config_file.parse("journal: /run/sixtykey/leases.db", "c") == config.Config()
 
 
 def test_every_problem_is_reported_at_once() -> None:
-    """Eleven mistakes are eleven lines, each with its path."""
+    """All mistakes in one file are reported at once, each with its path."""
     text = """
 instance: {id: web-1, availability_zone: moon, extra: 1}
 keys: {lifetime: 61, types: [ssh-dss], rsa_min_bits: 1024, per_user: 0, per_user: 0}
@@ -105,13 +105,13 @@ journal: false
     ],
 )
 def test_a_value_that_will_not_do_is_named_by_its_path(text: str, path: str) -> None:
-    """Ranges, types, paths and addresses; what would be read as something else is refused."""
+    """A value with a wrong range, type, path or address is reported with its key's path."""
     (problem,) = problems_of(text)
     assert problem.startswith(f"{path}: ")
 
 
 def test_plain_http_off_loopback_has_to_be_accepted_in_words() -> None:
-    """Nobody should send signatures in the clear by leaving something out."""
+    """Plain HTTP outside loopback is refused unless `plaintext: accepted` is set."""
     (problem,) = problems_of("push: {http: {address: '::'}}")
     assert "plaintext: accepted" in problem
     text = "push: {http: {address: 0.0.0.0, plaintext: accepted}}"
@@ -123,12 +123,12 @@ def test_plain_http_off_loopback_has_to_be_accepted_in_words() -> None:
 
 
 def test_journal_none_is_no_journal() -> None:
-    """`none` is a word of its own, and not a path."""
+    """`journal: none` means that there is no journal."""
     assert config_file.parse("journal: none", "c").journal is None
 
 
 def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
-    """It is named, as is one that is no text."""
+    """A file that is missing, a folder or binary is reported by name."""
     with pytest.raises(Problems, match=r"absent\.yaml"):
         config_file.load(str(tmp_path / "absent.yaml"))
     with pytest.raises(Problems, match="Is a directory"):
@@ -139,7 +139,7 @@ def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
 
 
 def test_ec2_and_fleet_are_absent_unless_they_are_written() -> None:
-    """Neither process is waited for by default; `ec2: {}` has the addresses of every EC2 host."""
+    """`ec2` and `fleet` are absent by default, and `ec2: {}` has the default addresses."""
     assert (config.Config().ec2, config.Config().fleet) == (None, None)
     assert config_file.parse("ec2: {}", "c").ec2 == config.Ec2(
         "http://169.254.169.254", "/etc/ssl/certs"
@@ -147,7 +147,7 @@ def test_ec2_and_fleet_are_absent_unless_they_are_written() -> None:
 
 
 def test_a_fleet_is_read() -> None:
-    """Servers and issuers, in the file's order; ca and identity are where `fleet join` puts it."""
+    """A fleet's servers and issuers are read in order, and ca and identity have defaults."""
     text = (
         f"fleet: {{servers: ['tls://a.example:4222', 'tls://b.example:4222'], issuers: ['{ISSUER}']"
     )
@@ -163,14 +163,14 @@ def test_a_fleet_is_read() -> None:
 
 @pytest.mark.parametrize("key", ["servers", "issuers"])
 def test_a_server_or_issuer_twice_is_a_mistake(key: str) -> None:
-    """Somebody meant another one."""
+    """A server or issuer that is given twice is a problem."""
     fleet = {"servers": ["tls://a.example:1"], "issuers": [ISSUER]}
     fleet[key] *= 2
     assert problems_of(f"fleet: {fleet}") == [f"fleet.{key}[1]: given twice"]
 
 
 def test_every_bad_url_is_reported_at_once() -> None:
-    """With its place in the list, beside whatever else is wrong."""
+    """Every invalid URL is reported with its place in the list, beside other problems."""
     text = """
 ec2: {metadata: https://169.254.169.254}
 fleet:
@@ -188,12 +188,12 @@ SHIPPED = ROOT / "packaging" / "config" / "config.yaml"
 
 
 def test_all_that_the_package_installs_is_valid() -> None:
-    """The configuration that the packages bring can be loaded, and is the default."""
+    """The configuration file of the packages is valid and equals the defaults."""
     assert config_file.load(str(SHIPPED)) == config.Config()
 
 
 def test_what_the_package_shows_as_defaults_are_the_defaults() -> None:
-    """With its comments taken off, the file is valid, and nothing in it changes a default."""
+    """Uncommented, the packages' configuration file is valid and shows the true defaults."""
     shown = re.sub(r"(?m)^#(?=[a-z]|  )", "", SHIPPED.read_text("utf-8"))
     found = config_file.parse(shown, "c")
     assert found.push.http is not None

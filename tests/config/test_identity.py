@@ -1,4 +1,4 @@
-"""Which instance this host is: each source, their order, and what a damaged one does."""
+"""The instance identity of a host: its sources, their order, and damaged ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FROM_MACHINE_ID = "i-932871da32603458a"
 
 
 def repr_short(value: bytes) -> str:
-    """A test's name from a long value."""
+    """A short test name for a long value."""
     return repr(value[:30])
 
 
@@ -33,7 +33,7 @@ class Host:
         self.root = root
 
     def file(self, name: str, content: Any) -> Host:
-        """Write one file; anything but text and bytes as JSON."""
+        """Write one file; values other than text and bytes are written as JSON."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if not isinstance(content, (str, bytes)):
@@ -46,7 +46,7 @@ class Host:
         return self.file("run/cloud-init/instance-data.json", {"ds": {}, "v1": v1})
 
     def ec2_firmware(self, tag: str) -> Host:
-        """Write what EC2's firmware says."""
+        """Write the vendor and asset tag of EC2's firmware."""
         self.file("sys/class/dmi/id/sys_vendor", "Amazon EC2\n")
         return self.file("sys/class/dmi/id/board_asset_tag", f"{tag}\n")
 
@@ -77,14 +77,14 @@ def test_ec2_by_cloud_init(host: Host) -> None:
 
 
 def test_local_zone_keeps_its_region(host: Host) -> None:
-    """A local zone's name is not of the API's form; the region is still the one it lies in."""
+    """A local zone, whose name is not of the API's form, keeps its region."""
     local = {**EC2, "availability_zone": "us-west-2-lax-1a", "region": "us-west-2"}
     found = host.cloud(**local).resolve()
     assert (found.availability_zone, found.region) == ("on-prem-1a", "us-west-2")
 
 
 def test_cloud_init_comes_before_firmware(host: Host) -> None:
-    """Where both speak, cloud-init is heard: it also knows the zone."""
+    """cloud-init's instance id wins over the firmware's."""
     assert (
         host.ec2_firmware("i-0bbbbbbbbbbbbbbbb").cloud(**EC2).resolve().instance_id
         == EC2["instance_id"]
@@ -98,37 +98,37 @@ def test_on_ec2_the_firmware_gives_the_id(host: Host) -> None:
 
 @pytest.mark.parametrize("tag", ["", "Not Specified", "i-XYZ", "i-0bbbbbbbbbbbbbbbb\nroot", "i-0b"])
 def test_firmware_without_an_id(host: Host, tag: str) -> None:
-    """An asset tag that is no instance id (Xen instances have none) is passed over."""
+    """An asset tag that is not an instance id is ignored, as on Xen instances."""
     assert host.ec2_firmware(tag).resolve().instance_id == FROM_MACHINE_ID
 
 
 def test_asset_tag_of_another_vendor(host: Host) -> None:
-    """An asset tag counts on EC2 only: elsewhere anyone may have written it."""
+    """An asset tag is ignored on a host that is not EC2's."""
     host.ec2_firmware("i-0bbbbbbbbbbbbbbbb").file("sys/class/dmi/id/sys_vendor", "QEMU\n")
     assert host.resolve().instance_id == FROM_MACHINE_ID
 
 
 def test_off_the_cloud_the_id_comes_from_the_machine_id(host: Host) -> None:
-    """A host off the cloud has an id from its machine id, and the design's zone and region."""
+    """A host outside a cloud has an id from its machine id, and the default zone and region."""
     assert host.resolve() == identity.Identity(FROM_MACHINE_ID, "on-prem-1a", "on-prem-1")
 
 
 def test_machine_id_is_hashed_as_systemd_does() -> None:
-    """The derivation is sd_id128_get_machine_app_specific's, as machine-id(5) recommends."""
+    """The id is derived as by sd_id128_get_machine_app_specific, see machine-id(5)."""
     pairs = list(zip(FROM_MACHINE_ID[2:], SYSTEMD_SAYS))
     assert [index for index, (ours, theirs) in enumerate(pairs) if ours != theirs] == [12]
     assert len(pairs) == 17
 
 
 def test_machine_id_is_not_revealed(host: Host) -> None:
-    """No four digits in a row of the machine id stand in the derived id, and it is stable."""
+    """The derived id is stable and has no four consecutive digits of the machine id."""
     found = host.resolve().instance_id
     assert not any(MACHINE_ID[i : i + 4] in found for i in range(len(MACHINE_ID) - 3))
     assert host.resolve().instance_id == found
 
 
 def test_machine_ids_differ(host: Host) -> None:
-    """Two hosts have two ids."""
+    """Two machine ids give two instance ids."""
     other = host.file("etc/machine-id", f"{MACHINE_ID[:-1]}0\n").resolve()
     assert other.instance_id != FROM_MACHINE_ID
 
@@ -138,7 +138,7 @@ UUID = "b0fa911b-69d4-4476-bbe2-1c92bff6535c"
 
 @pytest.mark.parametrize("own_id", [UUID, "4520031799277581759", "ocid1.instance.oc1.phx.abc"])
 def test_other_clouds_id_is_hashed(host: Host, own_id: str) -> None:
-    """Another cloud's id becomes one of the API's form that depends on it alone."""
+    """Another cloud's id is hashed to an id of the API's form, without the machine id."""
     found = host.cloud(platform="openstack", instance_id=own_id).resolve().instance_id
     patterns.instance_id(found)
     assert found != FROM_MACHINE_ID
@@ -147,14 +147,14 @@ def test_other_clouds_id_is_hashed(host: Host, own_id: str) -> None:
 
 
 def test_hashed_ids_depend_on_the_platform(host: Host) -> None:
-    """The number 12345678 of two clouds are two instances."""
+    """The same id on two clouds gives two instance ids."""
     one = host.cloud(platform="digitalocean", instance_id="12345678").resolve()
     assert host.cloud(platform="hetzner", instance_id="12345678").resolve() != one
 
 
 @pytest.mark.parametrize("platform", ["nocloud", "none", ""])
 def test_ids_that_many_hosts_share(host: Host, platform: str) -> None:
-    """An id that a person or an image wrote (iid-local01) names no host: the machine id does."""
+    """An id that many hosts share, such as iid-local01, is ignored for the machine id."""
     assert (
         host.cloud(platform=platform, instance_id="iid-local01").resolve().instance_id
         == FROM_MACHINE_ID
@@ -165,19 +165,19 @@ def test_ids_that_many_hosts_share(host: Host, platform: str) -> None:
     "zone", ["nova", "us-central1-a", "", "us-east-2b\n", "us-east-٢b", None, 7, []]
 )
 def test_zone_of_another_form(host: Host, zone: Any) -> None:
-    """A zone that no client could send becomes the default one."""
+    """A zone that is not of the API's form is replaced with the default zone."""
     found = host.cloud(platform="openstack", availability_zone=zone).resolve()
     assert (found.availability_zone, found.region) == ("on-prem-1a", "on-prem-1")
 
 
 @pytest.mark.parametrize("region", ["", "Region One", None, 3])
 def test_region_of_another_form(host: Host, region: Any) -> None:
-    """Without a usable region, it is the zone without its letter."""
+    """A region that is not of the API's form is replaced with the zone's region."""
     assert host.cloud(**{**EC2, "region": region}).resolve().region == "us-east-2"
 
 
 def test_configured_values_win(host: Host) -> None:
-    """What is configured counts, each value by itself."""
+    """A configured id, zone or region wins over the detected one, each by itself."""
     host.cloud(**EC2)
     found = host.resolve(Instance("i-00000001", "eu-west-1c", "auto"))
     assert found == identity.Identity("i-00000001", "eu-west-1c", "eu-west-1")
@@ -195,7 +195,7 @@ def test_configured_values_win(host: Host) -> None:
     ],
 )
 def test_configured_values_of_another_form(host: Host, instance: Instance, word: str) -> None:
-    """A configured value that no client could send is an error that names it."""
+    """A configured value that is not of the API's form is an error that names it."""
     with pytest.raises(identity.IdentityError, match=word):
         host.resolve(instance)
 
@@ -218,7 +218,7 @@ def test_configured_values_of_another_form(host: Host, instance: Instance, word:
     ids=repr_short,
 )
 def test_damaged_cloud_init_data(host: Host, content: bytes) -> None:
-    """Instance data that is damaged, of another shape or huge counts as absent."""
+    """Instance data that is damaged, of another shape or too large is ignored."""
     host.file("run/cloud-init/instance-data.json", content)
     assert host.resolve().instance_id == FROM_MACHINE_ID
 
@@ -232,7 +232,7 @@ def test_damaged_cloud_init_data(host: Host, content: bytes) -> None:
     )
 )
 def test_any_instance_data(tmp_path_factory: pytest.TempPathFactory, content: Any) -> None:
-    """Whatever JSON cloud-init leaves, the identity is of the API's form."""
+    """For any JSON of cloud-init, the identity is of the API's form."""
     host = Host(tmp_path_factory.mktemp("root")).file("etc/machine-id", MACHINE_ID)
     found = host.file("run/cloud-init/instance-data.json", content).resolve()
     patterns.instance_id(found.instance_id)
@@ -244,7 +244,7 @@ def test_any_instance_data(tmp_path_factory: pytest.TempPathFactory, content: An
     "content", ["", "uninitialized\n", "0" * 32, "xyz", MACHINE_ID[:-1], b"\xff"]
 )
 def test_a_host_without_any_id_is_told_what_to_do(host: Host, content: Any) -> None:
-    """A host without any id cannot run: the error says which command or setting mends it."""
+    """A host without any id is refused with a command and a setting that help."""
     host.file("etc/machine-id", content)
     with pytest.raises(identity.IdentityError, match=r"systemd-machine-id-setup.*instance\.id"):
         host.resolve()
@@ -252,6 +252,6 @@ def test_a_host_without_any_id_is_told_what_to_do(host: Host, content: Any) -> N
 
 
 def test_no_files_at_all(tmp_path: Path) -> None:
-    """An empty root has no id."""
+    """A root folder without files gives an error."""
     with pytest.raises(identity.IdentityError):
         Host(tmp_path).resolve()

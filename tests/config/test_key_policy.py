@@ -1,4 +1,4 @@
-"""How many keys one user may have: as many as one answer holds that the helper reads."""
+"""One user may have as many keys as fit in one answer that the helper reads."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ REQUEST_ID = "0" * 36
 
 
 def largest_rsa_line(number: int) -> str:
-    """An RSA key of the longest blob that is taken: 8192 bits, and an exponent as long as fits.
+    """The largest RSA key that is accepted: 8192 bits and the longest exponent that fits.
 
-    No such key is of use to anybody; whoever pushes it may push it.
+    Nobody can use such a key, but anybody may push it.
     """
     name, modulus = b"ssh-rsa", (1 << 8191) + 2 * number + 1
     exponent = (1 << 8 * 1003) + 1
@@ -37,7 +37,7 @@ def largest_rsa_line(number: int) -> str:
 
 
 def test_an_rsa_key_can_be_as_long_as_is_reckoned_with() -> None:
-    """Its blob has the very last byte that is taken; so no line of this type is longer."""
+    """The largest accepted RSA key makes a line of exactly the assumed longest length."""
     key = PublicKey.parse(largest_rsa_line(1), types=frozenset(KEY_TYPES), rsa_min_bits=2048)
     assert len(key.blob) == LIMITS.key_blob_bytes
     options = LIMITS.key_options_bytes
@@ -49,7 +49,7 @@ def test_an_rsa_key_can_be_as_long_as_is_reckoned_with() -> None:
     [("ed25519", None), ("ecdsa", 256), ("ecdsa", 384), ("ecdsa", 521)],
 )
 def test_other_keys_are_all_of_one_length(key_type: str, size: int) -> None:
-    """What ssh-keygen makes of each type is as long as is reckoned with."""
+    """A key of ssh-keygen of any other type makes a line of exactly the assumed length."""
     with work_directory() as folder:
         line = make_key(folder, key_type=key_type, bits=size).line
     key = PublicKey.parse(line, types=frozenset(KEY_TYPES), rsa_min_bits=2048)
@@ -58,21 +58,21 @@ def test_other_keys_are_all_of_one_length(key_type: str, size: int) -> None:
 
 
 def test_every_option_and_an_address_fit_before_a_key() -> None:
-    """All that can ever be written there: `from=` with a network of IPv6, and every option."""
+    """The longest `from=` and every option together fit within the assumed length."""
     address = 'from="{}/128"'.format(":".join(["ffff"] * 8))
     assert len(",".join([address, *KEY_OPTIONS])) <= LIMITS.key_options_bytes
 
 
 @pytest.mark.parametrize("types", [(name,) for name in KEY_TYPES] + [KEY_TYPES, Keys.types])
 def test_as_many_lines_and_the_end_mark_fit_one_answer(types: tuple[str, ...]) -> None:
-    """And not one more. The helper gives an answer up that reaches its own bound."""
+    """The most keys of one user and the end mark just fit in one answer."""
     most, longest = most_per_user(types), longest_line(types)
     assert most * longest + 1 <= LIMITS.answer_bytes < (most + 1) * longest + 1
     assert LIMITS.answer_bytes < authorized_keys.MOST_BYTES
 
 
 def test_more_than_fit_are_refused_with_the_bound() -> None:
-    """The default fits whatever the types; 9,000, which 0.1.0 took, is refused by its path."""
+    """More keys per user than fit are refused with the bound, and the default fits."""
     for name in KEY_TYPES:
         config_file.parse(f"keys: {{types: [{name}]}}", "c")
     for types, most in (("ssh-rsa", 345), ("ssh-ed25519", most_per_user(["ssh-ed25519"]))):
@@ -84,7 +84,7 @@ def test_more_than_fit_are_refused_with_the_bound() -> None:
 
 
 def test_the_helper_reads_as_many_of_the_largest_keys_as_one_user_can_have() -> None:
-    """Pushed for one user up to the bound, all are printed; one more is throttled."""
+    """The helper prints all of the most and largest keys of one user; one more is throttled."""
     most = most_per_user(["ssh-rsa"])
     config = {"keys": {"per_user": most}, "push": {"rate": {"per_credential": 1000, "total": 1000}}}
     with work_directory() as folder, RunningDaemon(folder, config=config) as daemon:

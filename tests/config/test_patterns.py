@@ -1,4 +1,4 @@
-"""The one matcher for the patterns that an administrator writes."""
+"""The matcher for patterns that an administrator writes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agent.config import patterns
     ],
 )  # fmt: skip
 def test_a_pattern_fits_the_whole_value(globs: list[str], value: str) -> None:
-    """`*`, `?` and `[...]`; all else stands for itself."""
+    """A pattern with `*`, `?` or `[...]` matches the whole value, and other text literally."""
     assert patterns.matches(value, globs)
 
 
@@ -28,5 +28,5 @@ def test_a_pattern_fits_the_whole_value(globs: list[str], value: str) -> None:
     ],
 )  # fmt: skip
 def test_case_counts_and_so_does_every_character(globs: list[str], value: str) -> None:
-    """No pattern fits a part, and no list of none fits anything."""
+    """A pattern does not match in another case or only a part; an empty list matches nothing."""
     assert not patterns.matches(value, globs)

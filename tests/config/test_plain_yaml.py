@@ -1,4 +1,4 @@
-"""Plain YAML: what was written is what is meant, with either parser, or it is refused unquoted."""
+"""Plain YAML is read as it is written, alike by both parsers, or refused without a quote."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ pytestmark = pytest.mark.usefixtures("loader")
 
 
 def read(text: str) -> Any:
-    """Parse a document that is fine."""
+    """Parse a valid document."""
     return plain_yaml.parse(text, "file")
 
 
 def problem_of(text: str) -> str:
-    """What is wrong with it: one thing, and its place."""
+    """The single problem of a document, with its place."""
     with pytest.raises(Problems) as caught:
         read(text)
     (problem,) = caught.value.problems
@@ -44,13 +44,13 @@ def problem_of(text: str) -> str:
     ],
 )  # fmt: skip
 def test_a_scalar_is_what_it_looks_like(written: str, meant: object) -> None:
-    """YAML 1.1 reads octals, sexagesimals and `on`; here they stay the text that was written."""
+    """Octals, sexagesimals, `on` and other special scalars of YAML 1.1 are read as text."""
     value = read(f"key: {written}")["key"]
     assert (value, type(value)) == (meant, type(meant))
 
 
 def test_keys_are_names_and_know_their_lines() -> None:
-    """`on:`, `1:` and `null:` are the text of a key, whatever YAML 1.1 makes of them."""
+    """Keys are read as text with their lines, and repeated keys are noted."""
     found = read("{on: 1, 1: 2,\n null: 3, 2027-01-01: 4, <<: 5, on: 6}")
     assert dict(found) == {"on": 6, "1": 2, "null": 3, "2027-01-01": 4, "<<": 5}
     assert (found.lines["1"], found.lines["null"]) == (1, 2)
@@ -59,7 +59,7 @@ def test_keys_are_names_and_know_their_lines() -> None:
 
 @pytest.mark.parametrize("text", ["", "---", "# a comment\n\n  # another\n", "\ufeff", "---\n..."])
 def test_an_empty_file_is_nothing(text: str) -> None:
-    """No text, comments only, a document's marks only, a byte order mark only."""
+    """A file without content is read as None."""
     assert read(text) is None
 
 
@@ -104,12 +104,12 @@ REFUSED = {
 
 @pytest.mark.parametrize(("text", "words"), REFUSED.values(), ids=list(REFUSED))
 def test_what_is_not_plain_is_refused(text: str, words: str) -> None:
-    """Aliases can grow a page to gigabytes, tags change types, and two documents are not one."""
+    """Anchors, tags, directives, second documents and malformed YAML are refused."""
     assert words in problem_of(text)
 
 
 def test_bounds() -> None:
-    """Size and depth are refused, not suffered; bytes have to be UTF-8."""
+    """A document that is too large, too deep or not UTF-8 is refused."""
     assert "larger than" in problem_of("#" * (MAX_BYTES + 1))
     assert "deep" in problem_of("[" * 5000)
     assert "deep" in problem_of("a: " + "{b: " * MAX_DEPTH + "1" + "}" * MAX_DEPTH)
@@ -119,7 +119,7 @@ def test_bounds() -> None:
     assert plain_yaml.parse("\ufeffa: é".encode(), "file") == {"a": "é"}
 
 
-# What parsers stumble over; hypothesis puts some of these in a row.
+# Pieces that are hard for parsers; hypothesis joins some of them.
 PIECES = [
     "a", "b: c", "key", "-", "- ", "- - ", ":", ": ", "?", "? ", "[", "]", "{", "}", ",", ", ", "'",
     '"', "#", " #", "|", "|-\n", "|2", ">", "&a ", "*a", "!", "!t ", "!!str ", "%", "%YAML 1.1\n",
@@ -150,7 +150,7 @@ RIGHT = """\
 
 @st.composite
 def changed(draw: st.DrawFn, text: str) -> str:
-    """A part of a text that is right, with something else in a few places."""
+    """A part of a valid text, changed in a few places."""
     start = draw(st.integers(0, len(text)))
     text = text[start : draw(st.integers(start, len(text)))]
     for _ in range(draw(st.integers(0, 3))):
@@ -160,7 +160,7 @@ def changed(draw: st.DrawFn, text: str) -> str:
 
 
 def outcome(loader: Any, text: str) -> Any:
-    """The value with its types, or None where it is refused."""
+    """The value with its types, or None if it is refused."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plain_yaml, "LOADER", loader)
         try:
@@ -177,12 +177,12 @@ def outcome(loader: Any, text: str) -> Any:
 @example("\n\ufeff")
 @example("[-?!t ]")
 def test_both_parsers_are_equally_strict(text: str) -> None:
-    """What one of them takes, the other takes for the same; what one refuses, the other does."""
+    """Both parsers read any text as the same value, or both refuse it."""
     assert len({outcome(loader, text) for loader in LOADERS}) == 1
 
 
 SECRET = "AbCdEf0123456789AbCdEf0123456789"
-# Broken in every way that a parser tells of, each around a secret that must not be told.
+# Every kind of syntax error, each around a secret that must not be quoted.
 BROKEN = {
     "a tag": "- secret_access_key: !{}",
     "a tag with a handle": "- secret_access_key: !{}!x y",
@@ -219,7 +219,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("text", BROKEN.values(), ids=list(BROKEN))
 def test_no_error_quotes_the_file(text: str) -> None:
-    """Neither the words nor the traceback that a log would print have any part of it."""
+    """Neither an error's text nor its traceback contains any part of the file."""
     with pytest.raises(Problems) as caught:
         read(text.format(SECRET))
     told = "".join(traceback.format_exception(Problems, caught.value, caught.tb)) + str(
@@ -230,6 +230,6 @@ def test_no_error_quotes_the_file(text: str) -> None:
 
 @pytest.mark.parametrize("loader", LOADERS)
 def test_the_parsers_themselves_would_have_quoted_it(loader: Any) -> None:
-    """Why this is tested: PyYAML's own errors name tags, and so did ours."""
+    """PyYAML's own errors do quote the file, which makes the test above necessary."""
     with pytest.raises(yaml.YAMLError, match=SECRET):
         yaml.load(f"a: !{SECRET}", Loader=loader)  # noqa: S506 - that it is refused is what is tried

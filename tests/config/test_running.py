@@ -1,4 +1,4 @@
-"""What a running daemon makes of its files: nothing wrong opens anything, and no secret is told."""
+"""A running daemon with wrong files lifts no restriction and reveals no secret."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _folder() -> Iterator[Path]:
 
 
 def start(config: Path) -> subprocess.CompletedProcess[str]:
-    """`python -m agent` with a configuration that will not do, to its end."""
+    """Run `python -m agent` with a wrong configuration to its end."""
     return subprocess.run(
         [sys.executable, "-m", "agent", "--config", str(config)],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
@@ -36,7 +36,7 @@ def start(config: Path) -> subprocess.CompletedProcess[str]:
 
 
 def send(daemon: RunningDaemon, **changes: Any) -> Answer:
-    """A push over the network, signed with the usual credential."""
+    """Push over the network, signed with the usual credential."""
     return ask(("127.0.0.1", daemon.http_port), sign(push(**changes)).raw())
 
 
@@ -55,7 +55,7 @@ TLS = "push: {http: {tls: {certificate: /c, private_key: /k, client_ca: }}}"
 def test_a_key_without_a_value_keeps_the_daemon_from_starting(
     folder: Path, text: str, path: str
 ) -> None:
-    """Exit 2 and the path: in 0.1.0 it was the default, such as TLS without client certificates."""
+    """A configuration key without a value stops the start with exit code 2 and the path."""
     file = folder / "config.yaml"
     file.write_text(text)
     done = start(file)
@@ -75,7 +75,7 @@ def test_a_key_without_a_value_keeps_the_daemon_from_starting(
 def test_a_restriction_that_loses_its_items_does_not_open(
     folder: Path, restriction: str, value: Any, code: str
 ) -> None:
-    """The reload is refused, log and audit say where, and pushes are refused as before."""
+    """A reload with an empty restriction is refused and logged, and pushes stay refused."""
     credential = {**CREDENTIAL, "allow": {"os_users": ["*"], restriction: value}}
     with RunningDaemon(folder, credentials=[credential]) as daemon:
         assert send(daemon).code == code
@@ -89,7 +89,7 @@ def test_a_restriction_that_loses_its_items_does_not_open(
 
 
 def test_a_disabled_credential_without_a_value_stays_disabled(folder: Path) -> None:
-    """`enabled:` alone was true."""
+    """A disabled credential whose `enabled` loses its value stays disabled."""
     with RunningDaemon(folder, credentials=[{**CREDENTIAL, "enabled": False}]) as daemon:
         assert send(daemon).code == "OptInRequired"
         daemon.write_credentials([{**CREDENTIAL, "enabled": None}])
@@ -99,7 +99,7 @@ def test_a_disabled_credential_without_a_value_stays_disabled(folder: Path) -> N
 
 
 def test_denied_users_are_patterns_for_everybody(folder: Path) -> None:
-    """`adm*` denies admin, over the network and on the push socket; case counts."""
+    """deny_users are case-sensitive patterns, for the network and the push socket."""
     with RunningDaemon(folder, config={"keys": {"deny_users": ["adm*", "ROOT"]}}) as daemon:
         for user, code in (("admin", "AccessDeniedException"), ("Admin", ""), ("root", "")):
             assert send(daemon, InstanceOSUser=user).code == code
@@ -127,7 +127,7 @@ BROKEN = {
 
 
 def test_no_output_of_ours_has_a_secret_from_a_broken_file(folder: Path) -> None:
-    """Not the log, nor the audit, the answer to a reload, or what the commands say of the file."""
+    """No log, audit record, answer or command quotes a secret from a broken file."""
     told = ""
     with RunningDaemon(folder) as daemon:
         config = ("--config", str(daemon.config_file))

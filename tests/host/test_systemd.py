@@ -35,8 +35,8 @@ for name, listener in found.items():
     connection.sendall(name.encode())
     connection.close()
 """
-# LISTEN_PID must be the process's own id, and the descriptors 3 and up, set before exec as
-# systemd does it.
+# LISTEN_PID must be the id of the process itself, and the descriptors must begin at 3. Both are set
+# between fork and exec, as systemd does it.
 EXEC = """
 import os, sys
 for index, descriptor in enumerate(sys.argv[1].split(",")):
