@@ -1,4 +1,4 @@
-"""What holds for every test: asyncio in debug mode, no haste, and in CI nothing skipped."""
+"""Settings for every test: asyncio in debug mode, no deadlines, and in CI no skipped test."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import pytest
 
 from tests.parts.host import MissingToolError
 
-# Read when an event loop is made: here, and in every daemon that a test starts.
+# Applies to every event loop made here and in the daemons that tests start.
 os.environ.setdefault("PYTHONASYNCIODEBUG", "1")
 
 IN_CI = os.environ.get("CI") == "true"
 
-# A slow machine is no defect. In CI the same examples each time: a failure is then the change's.
+# No deadline, since machines may be slow. In CI the examples are the same in each run.
 hypothesis.settings.register_profile("sixtykey", deadline=None, derandomize=IN_CI)
 hypothesis.settings.load_profile("sixtykey")
 
 
 def _refuse_skip(report: Any) -> None:
-    """Turn a skip into a failure: in CI a missing tool is a failure."""
+    """Turn a skip into a failure."""
     if report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
@@ -33,7 +33,7 @@ def _refuse_skip(report: Any) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Look at the outcome of each test; a part that lacks its program skips the test."""
+    """Skip a test whose part lacks its program, and in CI turn every skip into a failure."""
     report = yield
     if call.excinfo is not None and call.excinfo.errisinstance(MissingToolError):
         report.outcome = "skipped"
@@ -45,7 +45,7 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Look at the outcome of each collection, where a whole module may skip itself."""
+    """In CI turn the skip of a whole module into a failure."""
     report = yield
     if IN_CI:
         _refuse_skip(report)

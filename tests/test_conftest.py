@@ -1,4 +1,4 @@
-"""The suite's own promise: in CI nothing is skipped, elsewhere a skip says why."""
+"""In CI no test is skipped, and elsewhere each skip states its reason."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SUITE = {
 
 
 def outcome(directory: Path, ci: str) -> tuple[int, dict[str, int], str]:
-    """Run the little suite above under this project's conftest; return exit code and counts."""
+    """Run the suite above under this conftest; return exit code, counts and output."""
     for name, text in SUITE.items():
         (directory / f"{name}.py").write_text(text)
     done = subprocess.run(
@@ -51,7 +51,7 @@ def test_nothing_is_skipped_in_ci(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ci", ["", "false"])
 def test_a_skip_elsewhere_says_why(tmp_path: Path, ci: str) -> None:
-    """Elsewhere what cannot run is skipped, and the reason is there to be read."""
+    """Outside CI, a test that cannot run is skipped with its reason in the output."""
     code, counts, output = outcome(tmp_path, ci)
     assert code == 0, output
     assert counts["skipped"] == 3

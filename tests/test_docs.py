@@ -1,4 +1,4 @@
-"""The documents hang together: every link between them leads somewhere."""
+"""Every link in the documents leads to a file or heading that exists."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def prose(page: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """The names that GitHub gives a page's headings."""
+    """The anchors that GitHub gives a page's headings."""
     headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
     words = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
     return {each.replace(" ", "-") for each in words}
 
 
 def dead_links(page: Path) -> Iterator[str]:
-    """The links of a page to files, or headings, that are not there."""
+    """The links of a page to files or headings that do not exist."""
     for link in _LINK.findall(prose(page)):
         if re.match(r"[a-z]+:", link):
             continue
@@ -41,12 +41,12 @@ def dead_links(page: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_leads_somewhere(page: Path) -> None:
-    """A page that was moved or renamed takes the links to it along."""
+    """Every link of a page leads to a file and heading that exist."""
     assert list(dead_links(page)) == []
 
 
 def test_every_document_can_be_found() -> None:
-    """From README each page of docs/ is reached by links."""
+    """Every page of docs/ can be reached from README by links."""
     found = {ROOT / "README.md"}
     left = list(found)
     while left:

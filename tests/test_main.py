@@ -26,7 +26,7 @@ def _folder() -> Iterator[Path]:
 
 
 def agent(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """`python -m agent`, to its end."""
+    """Run `python -m agent` to its end."""
     return subprocess.run(
         [sys.executable, "-m", "agent", *arguments],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
@@ -42,7 +42,7 @@ def refused(daemon: RunningDaemon) -> tuple[int, str]:
 
 
 def test_help_says_what_can_be_said_to_it() -> None:
-    """--help names every option, the default configuration, and the exit codes."""
+    """--help names the options, the default configuration, and the exit codes."""
     done = agent("--help")
     assert done.returncode == 0
     for word in (
@@ -56,12 +56,12 @@ def test_help_says_what_can_be_said_to_it() -> None:
 
 
 def test_an_unknown_option_is_exit_2() -> None:
-    """What the administrator wrote has to be changed."""
+    """An unknown option gives the exit code 2."""
     assert agent("--confg", "x").returncode == 2
 
 
 def test_print_identity_prints_what_clients_need(folder: Path) -> None:
-    """Instance id, zone and region on one line: what a client has to be told."""
+    """--print-identity prints instance id, zone and region on one line."""
     daemon = RunningDaemon(folder)
     daemon.config_file.write_text(json.dumps({"instance": daemon.defaults()["instance"]}))
     done = agent("--config", str(daemon.config_file), "--print-identity")
@@ -69,7 +69,7 @@ def test_print_identity_prints_what_clients_need(folder: Path) -> None:
 
 
 def test_a_wrong_configuration_is_exit_2_with_every_problem(folder: Path) -> None:
-    """Each on a line of its own, with file and path."""
+    """A wrong configuration gives exit code 2 and one line for each problem."""
     file = folder / "config.yaml"
     file.write_text("keys: {lifetime: 600, tpyes: []}\njournal: 1\n")
     done = agent("--config", str(file))
@@ -82,7 +82,7 @@ def test_a_wrong_configuration_is_exit_2_with_every_problem(folder: Path) -> Non
 
 @pytest.mark.parametrize("mode", [0o604, 0o644, 0o620, 0o660])
 def test_credentials_that_others_can_read_or_change_are_refused(mode: int, folder: Path) -> None:
-    """Exit 2, and what to type."""
+    """Credentials that others can read or change give exit code 2 and a command to run."""
     daemon = RunningDaemon(folder)
     daemon.credentials_file.chmod(mode)
     code, log = refused(daemon)
@@ -91,7 +91,7 @@ def test_credentials_that_others_can_read_or_change_are_refused(mode: int, folde
 
 
 def test_tls_files_that_cannot_be_used_are_exit_2(folder: Path) -> None:
-    """All of them are named before anything listens."""
+    """TLS files that cannot be used give exit code 2, and all of them are named."""
     tls = {"certificate": "/absent/cert", "private_key": "/absent/key", "client_ca": "/absent/ca"}
     code, log = refused(RunningDaemon(folder, config={"push": {"http": {"tls": tls}}}))
     assert code == 2
@@ -100,7 +100,7 @@ def test_tls_files_that_cannot_be_used_are_exit_2(folder: Path) -> None:
 
 
 def test_sockets_in_use_are_exit_1(folder: Path) -> None:
-    """A second daemon says which socket, leaves the first alone, and cannot run."""
+    """A daemon whose port or socket is in use gives exit code 1, and the first one stays up."""
     with RunningDaemon(folder) as first:
         (folder / "second").mkdir()
         second = RunningDaemon(folder / "second")
@@ -118,7 +118,7 @@ def test_sockets_in_use_are_exit_1(folder: Path) -> None:
 
 
 def test_a_kill_leaves_nothing_in_the_way(folder: Path) -> None:
-    """Stale sockets of a killed daemon are taken over; its keys are served."""
+    """After a SIGKILL, the next daemon replaces the stale sockets and serves the live keys."""
     with RunningDaemon(folder) as daemon:
         request_id = ask(daemon.push_socket, push().raw()).request_id
         assert daemon.kill() == -signal.SIGKILL
@@ -128,7 +128,10 @@ def test_a_kill_leaves_nothing_in_the_way(folder: Path) -> None:
 
 
 def test_sigterm_answers_the_requests_under_way_and_ends_with_0(folder: Path) -> None:
-    """What is taken is answered, audited, and served later; the rest is told so, or closed."""
+    """On SIGTERM, every push that is answered as accepted is audited and served later.
+
+    The other requests get ServiceUnavailable or a closed connection.
+    """
     rate = {"push": {"rate": {"per_credential": 1000, "total": 1000}}}
     with RunningDaemon(folder, config=rate) as daemon:
         requests = [sign(push()).raw() for _ in range(40)]
@@ -142,7 +145,7 @@ def test_sigterm_answers_the_requests_under_way_and_ends_with_0(folder: Path) ->
             try:
                 answer = client.answer()
             except EOFError:
-                continue  # never accepted, or nothing of it was read
+                continue  # the connection was not accepted, or nothing was read from it
             assert answer.code in {"", "ServiceUnavailable"}
             if answer.code == "":
                 taken.add(answer.request_id)
@@ -160,7 +163,10 @@ def test_sigterm_answers_the_requests_under_way_and_ends_with_0(folder: Path) ->
 
 
 def test_an_idle_connection_does_not_hold_up_the_end(folder: Path) -> None:
-    """Nor does half a request: it is told that the service is stopping."""
+    """An idle connection or half a request does not delay the stop.
+
+    Half a request gets ServiceUnavailable.
+    """
     with RunningDaemon(folder) as daemon:
         address = ("127.0.0.1", daemon.http_port)
         with Raw(address) as idle, Raw(address) as half:
@@ -172,7 +178,7 @@ def test_an_idle_connection_does_not_hold_up_the_end(folder: Path) -> None:
 
 
 def test_without_http_no_port_is_opened(folder: Path) -> None:
-    """No push.http, no network listener, and no credentials file is needed."""
+    """Without push.http, no port is opened and no credentials file is needed."""
     with RunningDaemon(folder, config={"push": {"http": None}}) as daemon:
         daemon.credentials_file.unlink()
         daemon.stop()
@@ -184,7 +190,7 @@ def test_without_http_no_port_is_opened(folder: Path) -> None:
 
 
 def test_reload_takes_all_of_it_or_nothing(folder: Path) -> None:
-    """SIGHUP: new credentials count from then on; a broken file changes nothing, and is said."""
+    """A reload applies new credentials, and a broken file is logged and changes nothing."""
     with RunningDaemon(folder) as daemon:
         address = ("127.0.0.1", daemon.http_port)
         daemon.credentials_file.write_text("- {access_key_id: broken")

@@ -1,4 +1,4 @@
-"""The operator's actions: what they answer, who may ask, and what the audit says of it."""
+"""The operator's actions: their answers, who may use them, and their audit records."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def at_desk(course: Callable[[Desk], Awaitable[None]], journal: Optional[Path] =
 
 
 def test_list_tells_live_leases_and_who_ends_first() -> None:
-    """Each lease with its user, key, pusher and seconds left; the one that ends first on top."""
+    """List gives each live lease with its fields, the one that ends first on top."""
 
     async def course(desk: Desk) -> None:
         late, soon = make_lease("bob", at=1000.0), make_lease("alice", at=990.0)
@@ -69,7 +69,7 @@ def test_list_tells_live_leases_and_who_ends_first() -> None:
 
 
 def test_list_tells_what_a_key_is_good_for() -> None:
-    """How many logins are left, from where alone, and with which options."""
+    """List gives the remaining uses, the pinned source and the options of a lease."""
 
     async def course(desk: Desk) -> None:
         limits: dict[str, Any] = {"pinned_source": "192.0.2.7", "options": ("restrict", "pty")}
@@ -83,7 +83,7 @@ def test_list_tells_what_a_key_is_good_for() -> None:
 
 @pytest.mark.parametrize("action", ["Revoke", "Reload"])
 def test_revoke_and_reload_take_root(action: str) -> None:
-    """A member of the socket's group may look and push, and not revoke or reload."""
+    """Revoke and reload are refused to any user but root and the daemon's own."""
 
     async def course(desk: Desk) -> None:
         await desk.store.add(make_lease("alice"))
@@ -98,7 +98,7 @@ def test_revoke_and_reload_take_root(action: str) -> None:
 
 
 def test_revoke_ends_what_was_named_and_nothing_else() -> None:
-    """One key of a user, all of a user, all of the host: each just that."""
+    """Revoke ends one key of a user, all keys of a user, or all keys, and no other."""
 
     async def course(desk: Desk) -> None:
         leases = [make_lease(user) for user in ("alice", "alice", "bob", "carol")]
@@ -119,7 +119,7 @@ def test_revoke_ends_what_was_named_and_nothing_else() -> None:
 
 
 def test_a_revoked_key_stays_gone_after_a_restart(tmp_path: Path) -> None:
-    """What was revoked is out of the journal too; what was not is still there."""
+    """A revoked key is not restored after a restart, and the others are."""
 
     async def course(desk: Desk) -> None:
         for user in ("alice", "bob"):
@@ -133,7 +133,7 @@ def test_a_revoked_key_stays_gone_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_a_journal_that_cannot_forget_is_said(tmp_path: Path) -> None:
-    """The key is gone for the next lookup, and the operator is told that it may come back."""
+    """When the journal is unusable, revoke ends the key and warns that it may come back."""
 
     async def course(desk: Desk) -> None:
         await desk.store.add(make_lease("alice"))
@@ -161,7 +161,7 @@ def test_a_journal_that_cannot_forget_is_said(tmp_path: Path) -> None:
     ],
 )
 def test_members_are_checked(action: str, members: dict[str, Any], error: type[Exception]) -> None:
-    """An unknown or missing member, or one of the wrong type, is refused and does nothing."""
+    """A request with an unknown, missing or wrong member is refused and changes nothing."""
 
     async def course(desk: Desk) -> None:
         await desk.store.add(make_lease("a"))
@@ -174,7 +174,7 @@ def test_members_are_checked(action: str, members: dict[str, Any], error: type[E
 
 @pytest.mark.parametrize("body", [b"[]", b"{", b"\xff", b"[" * 100_000])
 def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
-    """Whatever is not one JSON object gets a ValidationError."""
+    """A request whose body is not a JSON object is refused with ValidationError."""
 
     async def course(desk: Desk) -> None:
         with pytest.raises(ValidationError):
@@ -184,7 +184,7 @@ def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
 
 
 def test_reload_says_what_is_wrong() -> None:
-    """Problems of the files reach the operator, all of them."""
+    """A refused reload tells the operator every problem."""
 
     async def course(desk: Desk) -> None:
         desk.problems = ["a is wrong", "b too"]
@@ -195,7 +195,7 @@ def test_reload_says_what_is_wrong() -> None:
 
 
 def test_reading_again_is_counted_not_recorded() -> None:
-    """A --watch or a scrape is one record a minute; another user's is its own."""
+    """A repeated reading by one user is recorded once a minute, apart from other users'."""
 
     async def course(desk: Desk) -> None:
         quiet = []
@@ -209,7 +209,7 @@ def test_reading_again_is_counted_not_recorded() -> None:
 
 
 def test_status_counts_and_notices_a_stepped_clock() -> None:
-    """Uptime by the boot clock, the wall clock's steps, leases by user, outcomes by event."""
+    """Status gives the uptime, the step of the wall clock, leases by user and counters."""
 
     async def course(desk: Desk) -> None:
         await desk.store.add(make_lease("alice"))
@@ -246,7 +246,7 @@ def over_tcp(port: int, target: str) -> str:
 
 
 def test_none_of_them_exists_on_the_network(directory: Path) -> None:
-    """Over TCP every operator's action is an unknown one, and /metrics is no way to ask."""
+    """Over the network, every operator's action is unknown and /metrics is refused."""
     with RunningDaemon(directory) as daemon:
         for action in ("List", "Status", "Why", "Revoke", "Reload", "Identity", "Metrics"):
             assert over_tcp(daemon.http_port, f"Sixtykey.{action}") == "InvalidAction"
@@ -256,7 +256,7 @@ def test_none_of_them_exists_on_the_network(directory: Path) -> None:
 
 
 def test_each_is_audited_under_its_own_name(directory: Path) -> None:
-    """List, status, why, revoke and reload are records with who asked and what came of it."""
+    """Each action is audited under its own name, with the principal that asked."""
     with RunningDaemon(directory) as daemon:
         commands = (["list"], ["status"], ["why", "alice"], ["revoke", "alice"])
         for words in commands:

@@ -1,4 +1,4 @@
-"""A single host tells who may push to it what a push must name, and nobody else anything."""
+"""A single host describes itself only to those who may push to it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def daemon() -> Iterator[RunningDaemon]:
 
 @pytest.fixture(scope="module")
 def strict(daemon: RunningDaemon) -> RunningDaemon:
-    """The same, with credentials that may less."""
+    """The same host, with narrower credentials added."""
     tight = {**CREDENTIALS[1], "keys": {"lifetime": 20}}
     daemon.write_credentials([CREDENTIALS[0], tight, *CREDENTIALS[2:]])
     daemon.reload()
@@ -50,14 +50,14 @@ def strict(daemon: RunningDaemon) -> RunningDaemon:
 
 
 def hosts(daemon: RunningDaemon, key: str = CREDENTIAL["access_key_id"], **body: Any) -> Answer:
-    """What Sixtykey.Hosts answers."""
+    """The answer to Sixtykey.Hosts."""
     call = Call(body=json.dumps(body).encode()).having("X-Amz-Target", "Sixtykey.Hosts")
     signed = sign(call, replace(Signer(), key=key))
     return ask(("127.0.0.1", daemon.http_port), signed.raw())
 
 
 def test_who_may_push_is_told_what_a_push_must_name(daemon: RunningDaemon) -> None:
-    """Instance, zone, and how long and how often a key counts; it is the only host there."""
+    """Whoever may push gets the host's instance, zone, lifetime and uses."""
     answer = hosts(daemon, Names=["whatever"])
     assert answer.status == 200
     (host,) = answer.body["Hosts"]
@@ -69,10 +69,10 @@ def test_who_may_push_is_told_what_a_push_must_name(daemon: RunningDaemon) -> No
 
 
 def test_a_credentials_own_rules_are_told(strict: RunningDaemon) -> None:
-    """What is tighter counts."""
+    """A credential with a shorter lifetime or one-time keys is told those rules."""
     (host,) = hosts(strict, "AKIATIGHT").body["Hosts"]
     assert host["Lifetime"] == 20
-    # One-time keys need PAM, which a daemon looks for when it starts; its door does not.
+    # One-time keys need PAM, which the daemon checks at its start and its door does not.
     front = Front(known=CREDENTIALS)
     door = HostDoor(
         front.network._context, front.intake, front.network._throttle, front.authenticator
@@ -84,14 +84,14 @@ def test_a_credentials_own_rules_are_told(strict: RunningDaemon) -> None:
 
 @pytest.mark.parametrize("key", ["AKIAOTHERS", "AKIATAGS"])
 def test_who_may_not_push_here_learns_nothing(strict: RunningDaemon, key: str) -> None:
-    """A credential for other instances, or for tags, which a single host has none of."""
+    """A credential that may not push to this host gets an empty list."""
     answer = hosts(strict, key)
     assert (answer.status, answer.body["Hosts"]) == (200, [])
     assert INSTANCE_ID not in json.dumps(answer.body)
 
 
 def test_strangers_are_refused(strict: RunningDaemon) -> None:
-    """Without a right signature, or from elsewhere, there is no answer but the refusal."""
+    """A request without a valid signature, or from a source not allowed, is refused."""
     assert hosts(strict, "AKIANOBODY").code == "InvalidClientTokenId"
     assert hosts(strict, "AKIAELSEWHERE").code == "NotAuthorized"
     bare = Call().having("X-Amz-Target", "Sixtykey.Hosts")
@@ -100,7 +100,7 @@ def test_strangers_are_refused(strict: RunningDaemon) -> None:
 
 
 def test_a_body_that_is_none_is_refused(daemon: RunningDaemon) -> None:
-    """No JSON, no object, an unknown member."""
+    """A body that is not a JSON object with known members is refused."""
     for body in (b"{", b"[]", b'{"Instance": 1}', b"[" * 3000):
         call = Call(body=body).having("X-Amz-Target", "Sixtykey.Hosts")
         answer = ask(("127.0.0.1", daemon.http_port), sign(call).raw())
@@ -108,20 +108,20 @@ def test_a_body_that_is_none_is_refused(daemon: RunningDaemon) -> None:
 
 
 def test_a_signature_for_the_list_is_none_for_a_push(daemon: RunningDaemon) -> None:
-    """The action is signed: a captured question cannot be made a push."""
+    """A request signed for the list of hosts is refused as a push."""
     call = sign(Call().having("X-Amz-Target", "Sixtykey.Hosts"))
     forged = call.having("X-Amz-Target", "AWSEC2InstanceConnectService.SendSSHPublicKey")
     assert ask(("127.0.0.1", daemon.http_port), forged.raw()).code == "AuthException"
 
 
 def why(daemon: RunningDaemon, key: str, **body: Any) -> Answer:
-    """What Sixtykey.Explain answers."""
+    """The answer to Sixtykey.Explain."""
     call = Call(body=json.dumps(body).encode()).having("X-Amz-Target", "Sixtykey.Explain")
     return ask(("127.0.0.1", daemon.http_port), sign(call, replace(Signer(), key=key)).raw())
 
 
 def test_each_is_told_of_his_own_pushes_alone(strict: RunningDaemon) -> None:
-    """Two push for one user: each sees his push and what sshd did with its key, not the other's."""
+    """Of two credentials that push for one user, each sees only its own pushes and lookups."""
     keys = {name: fresh_key() for name in (CREDENTIAL["access_key_id"], "AKIATIGHT")}
     prints = {}
     for name, key in keys.items():
@@ -143,7 +143,7 @@ def test_each_is_told_of_his_own_pushes_alone(strict: RunningDaemon) -> None:
 
 
 def test_why_is_for_whom_one_may_push_for(strict: RunningDaemon) -> None:
-    """A credential for other instances, or from elsewhere, is refused; a user has to be named."""
+    """An explanation is refused to a credential that may not push, or without a user."""
     assert why(strict, "AKIAOTHERS", OSUser="shared").code == "AuthException"
     assert why(strict, "AKIAELSEWHERE", OSUser="shared").code == "NotAuthorized"
     assert why(strict, "AKIANOBODY", OSUser="shared").code == "InvalidClientTokenId"

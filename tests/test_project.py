@@ -1,4 +1,4 @@
-"""What belongs to the project is asked of git: what lies about in a checkout is nobody's fault."""
+"""The files of the project are those that git tracks; other files in a checkout do not count."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.parts.project import project_files, python_files
 
 
 def git(folder: Path, *words: str) -> None:
-    """Run git there."""
+    """Run git in this folder."""
     subprocess.run(["git", "-C", str(folder), *words], check=True, capture_output=True)
 
 
@@ -22,12 +22,12 @@ def fill(folder: Path) -> None:
 
 
 def names(folder: Path, paths: list[Path]) -> set[str]:
-    """The paths as they are called in the project."""
+    """The paths relative to the folder."""
     return {str(path.relative_to(folder)) for path in paths}
 
 
 def test_what_is_not_added_is_not_of_the_project(tmp_path: Path) -> None:
-    """Somebody's scratch files, a deleted one and ignored ones are left out; added ones are in."""
+    """Only files that are added to git and not deleted belong to the project."""
     fill(tmp_path)
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", ".")
@@ -37,7 +37,7 @@ def test_what_is_not_added_is_not_of_the_project(tmp_path: Path) -> None:
 
 
 def test_python_is_known_by_its_first_line_too(tmp_path: Path) -> None:
-    """A launcher has no suffix, and is held to the same rules."""
+    """A script without a suffix counts as Python by its first line."""
     fill(tmp_path)
     (tmp_path / "script").write_text("#!/bin/sh\n")
     git(tmp_path, "init", "-q")
@@ -46,7 +46,7 @@ def test_python_is_known_by_its_first_line_too(tmp_path: Path) -> None:
 
 
 def test_without_git_what_tools_leave_is_left_out(tmp_path: Path) -> None:
-    """An unpacked archive is no repository: all of it is the project's but what tools make."""
+    """Without a repository, every file belongs to the project except what tools generate."""
     fill(tmp_path)
     for name in (".venv/lib/x.py", "build/x.py", "tests/__pycache__/x.pyc", ".coverage", ".ci/x"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

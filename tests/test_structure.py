@@ -1,4 +1,4 @@
-"""The promises of CONTRIBUTING.md and the design about the shape of the source."""
+"""The source keeps to the limits and layers of CONTRIBUTING.md and the design."""
 
 from __future__ import annotations
 
@@ -30,43 +30,43 @@ _COMMANDS = {
     *_API, "agent", "agent.fleet", "agent.sshd_setup", "agent.commands.trouble", "agent.client",
 }  # fmt: skip
 LAYERS: dict[str, set[str]] = {
-    # A reader of YAML, and nothing else: the user's side has a file too.
+    # Only the YAML reader, which the client uses for its own file too.
     "agent.config.plain_yaml": set(),
     "agent.config": {"agent.config.plain_yaml"},
-    # What sshd-setup, the daemon and the commands all read.
+    # sshd's files, which sshd-setup, the daemon and the commands all read.
     "agent.sshd_files": set(),
     "agent.host": {*_CONFIG, "agent.sshd_files"},
     "agent.leases": {*_CONFIG, "agent.host"},
     "agent.audit": {*_CONFIG, "agent.host", "agent.leases"},
     "agent.lookup": _CORE,
-    # What every source shares; none knows another.
+    # What all sources share; no source imports another.
     "agent.sources": _CORE,
     "agent.sources.api": {*_CORE, "agent.sources"},
-    # The daemon's side of the source socket, and what is said there on both sides.
+    # The daemon's side of the source socket, and the messages of both sides.
     "agent.sources.feed": {*_CORE, *_FEED, "agent.sources"},
     "agent.sources.feed.messages": {"agent.sources.feed.members"},
     "agent.sources.feed.members": set(),
-    # sixtykeyd-ec2: a process of its own, with nothing of the daemon's but the settings.
+    # sixtykeyd-ec2, a separate process that shares only the settings with the daemon.
     "agent.sources.metadata": {
         "agent", *_CONFIG, "agent.host", *_MESSAGES,
     },
     "agent.reloading": _API,
     "agent.operations": {*_API, "agent"},
-    # A single host's door to the network.
+    # The network actions of a single host.
     "agent.own_host": {*_API, "agent"},
     "agent.daemon": _DAEMON,
     "agent.__main__": {*_DAEMON, "agent.daemon"},
     "agent.fleet": {*_CONFIG, "agent.host"},
-    # The intake's errors by name: for the daemon's side of a fleet, and for gateways.
+    # The intake's errors by name, for the daemon in a fleet and for gateways.
     "agent.fleet.refusals": {*_CORE, "agent.sources", "agent.fleet"},
-    # sixtykeyd-fleet, a process of its own: it carries what others have signed.
+    # sixtykeyd-fleet, a separate process that forwards what others have signed.
     "agent.fleet.connector": {"agent", *_CONFIG, "agent.host", *_MESSAGES, "agent.fleet"},
-    # What the operator's commands read, too.
+    # Also read by the operator's commands.
     "agent.fleet.gateway.settings": {"agent.config", "agent.config.plain_yaml"},
     "agent.fleet.gateway": {
         *_API, "agent", "agent.fleet", "agent.fleet.refusals", "agent.fleet.gateway.settings",
     },
-    # The user's side: nothing of the daemon.
+    # The client, which imports nothing of the daemon.
     "agent.client": {"agent", "agent.commands.trouble", "agent.config.plain_yaml"},
     "agent.commands.trouble": set(),
     "agent.commands": {*_COMMANDS},
@@ -97,7 +97,7 @@ CORES = [
 IO_MODULES = {
     "asyncio", "os", "pathlib", "select", "socket", "sqlite3", "ssl", "subprocess", "time",
 }  # fmt: skip
-# In api/ the connections are http's alone.
+# In api/ only http has connections.
 NETWORK_MODULES = {"asyncio", "select", "selectors", "socket", "ssl"}
 NETWORK_PREFIX = "agent.sources.api.http"
 
@@ -122,13 +122,13 @@ def name_of(path: Path) -> str:
 
 
 def imports_of(path: Path, ours: set[str]) -> Iterator[str]:
-    """Every module that a file imports anywhere in it, `from agent.leases import keys` too."""
+    """Every module that a file imports anywhere, `from agent.leases import keys` included."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             submodules = {f"{node.module}.{alias.name}" for alias in node.names} & ours
-            # `from agent import keys` is about agent.leases.keys, not about the empty agent.
+            # `from agent import client` imports agent.client, and counts as nothing else.
             yield from submodules
             if len(submodules) < len(node.names):
                 yield node.module
@@ -140,7 +140,7 @@ def is_below(name: str, package: str) -> bool:
 
 
 def graph() -> dict[str, set[str]]:
-    """The agent's modules, each with all that it imports."""
+    """Each module of the agent, with all modules that it imports."""
     ours = (path for path in PYTHON if path.is_relative_to(ROOT / "agent"))
     modules = {name_of(path): path for path in ours}
     return {name: set(imports_of(path, set(modules))) for name, path in modules.items()}
@@ -162,13 +162,13 @@ def test_files_and_functions_stay_short(path: Path) -> None:
 
 
 def layer_of(name: str) -> str:
-    """The layer that a module belongs to. Raises ValueError: it has none."""
+    """The layer of a module. Raises ValueError if it has none."""
     found = [layer for layer in LAYERS if layer != "agent" and is_below(name, layer)]
     return "agent" if name == "agent" else max(found, key=len)
 
 
 def reach(name: str, edges: dict[str, set[str]]) -> set[str]:
-    """The modules of ours that a module imports, directly or through others."""
+    """The agent's modules that a module imports, directly or through others."""
     found: set[str] = set()
     left = [name]
     while left:
@@ -179,14 +179,14 @@ def reach(name: str, edges: dict[str, set[str]]) -> set[str]:
 
 
 def test_every_module_has_a_layer() -> None:
-    """A module that belongs nowhere would be free to import anything."""
+    """Every module of the agent belongs to a layer."""
     for name in graph():
         assert layer_of(name) in LAYERS
 
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_layer_reaches_only_what_it_may(layer: str) -> None:
-    """No module reaches a layer that its own does not name, not even through others."""
+    """No module imports, directly or through others, a layer that is not allowed to its own."""
     edges = graph()
     mine = [name for name in edges if layer_of(name) == layer]
     assert mine, f"{layer} is not there"
@@ -201,7 +201,7 @@ def test_a_layer_reaches_only_what_it_may(layer: str) -> None:
 
 
 def test_imports_make_no_circle() -> None:
-    """No module of the agent imports itself by way of others."""
+    """The agent's modules do not import each other in a circle."""
     edges = graph()
     while edges:
         leaves = {name for name, imports in edges.items() if not (imports - {name}) & set(edges)}
@@ -210,7 +210,7 @@ def test_imports_make_no_circle() -> None:
 
 
 def test_only_the_main_modules_know_the_daemon() -> None:
-    """Only the command imports the daemon, which wires all together; nothing imports tests."""
+    """Only agent.__main__ imports the daemon, and no module imports tests."""
     edges = graph()
     above = {name for name, imports in edges.items() if "agent.daemon" in imports}
     assert above <= {"agent.__main__"}
@@ -218,14 +218,14 @@ def test_only_the_main_modules_know_the_daemon() -> None:
 
 
 def test_cores_do_no_io_and_have_no_clock() -> None:
-    """The modules that decide import nothing that could read, write, wait or tell the time."""
+    """The core modules import nothing for I/O, waiting or the time."""
     edges = graph()
     assert set(CORES) <= set(edges)
     assert {name: edges[name] & IO_MODULES for name in CORES if edges[name] & IO_MODULES} == {}
 
 
 def test_only_the_http_shell_has_sockets() -> None:
-    """In api/ no other module imports anything to do with the network."""
+    """In api/ only the http modules import anything for the network."""
     edges = graph()
     shells = {name for name in edges if name.startswith(NETWORK_PREFIX)}
     assert shells
@@ -236,7 +236,7 @@ def test_only_the_http_shell_has_sockets() -> None:
 
 
 def test_the_helper_needs_the_interpreters_own_modules_only() -> None:
-    """The helper runs as `python3 -I -S`, and each import costs a login: these, no others."""
+    """The helper imports exactly these built-in modules, since each import delays a login."""
     own = {"_signal", "_socket", "binascii", "posix", "select", "sys", "time"}
     assert graph()["agent.helper.authorized_keys"] == own
 
