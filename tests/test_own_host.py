@@ -57,7 +57,7 @@ def hosts(daemon: RunningDaemon, key: str = CREDENTIAL["access_key_id"], **body:
 
 
 def test_who_may_push_is_told_what_a_push_must_name(daemon: RunningDaemon) -> None:
-    """Whoever may push gets the host's instance, zone, lifetime and uses."""
+    """A credential that may push gets the host's instance, zone, lifetime and uses."""
     answer = hosts(daemon, Names=["whatever"])
     assert answer.status == 200
     (host,) = answer.body["Hosts"]

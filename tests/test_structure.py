@@ -128,7 +128,7 @@ def imports_of(path: Path, ours: set[str]) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             submodules = {f"{node.module}.{alias.name}" for alias in node.names} & ours
-            # `from agent import client` imports agent.client, and counts as nothing else.
+            # `from agent import client` imports agent.client, and not the package agent.
             yield from submodules
             if len(submodules) < len(node.names):
                 yield node.module

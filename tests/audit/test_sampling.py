@@ -12,7 +12,7 @@ REFUSED, GIVEN = ("push", "AuthException"), ("lookup", "given")
 
 
 def admitted(sampler: Sampler, times: int, group: tuple[str, str], now: float = 0.0) -> int:
-    """How many of so many decisions of a group are written."""
+    """The number of decisions of a group that are written, out of `times`."""
     return sum(sampler.admit(REFUSED, group, now) for _ in range(times))
 
 

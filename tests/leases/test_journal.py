@@ -83,7 +83,7 @@ def test_what_has_ended_leaves_the_file(disk: Disk) -> None:
 
 
 def test_what_is_forgotten_raises_the_horizon_for_good(disk: Disk) -> None:
-    """Forgetting a mark raises the stored horizon to its date, and nothing lowers it."""
+    """Forgetting a mark stores a horizon of at least the mark's date."""
     journal = disk.open()
     journal.record(make_lease(mark=mark(1, 5_000.0)))
     journal.record(make_lease(mark=mark(2, 9_000.0)))

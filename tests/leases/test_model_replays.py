@@ -1,8 +1,8 @@
 """Replay memory and journal against a model: crashes, losses, reboots, and clocks that are set.
 
-A captured request may be presented at any time. It must never be taken as new, with one exception
-that docs/decisions/replay-memory.md names: after a loss, what is dated later than the loss, because
-a clock ran ahead: the pusher's, or the host's before somebody set it back.
+A captured request must never be accepted as new, with one exception named in
+docs/decisions/replay-memory.md. After a loss, a request dated later than the loss may be, because
+the clock of the pusher or of the host was fast.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Accepted:
 
 
 class Replays(RuleBasedStateMachine):
-    """Pushes, replays, the passing of time, and whatever can happen to journal and clocks."""
+    """Pushes, replays, the passing of time, and every event that may hit journal and clocks."""
 
     def __init__(self) -> None:
         super().__init__()

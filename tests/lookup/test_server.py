@@ -98,16 +98,17 @@ class Desk:
         )
 
     async def ask(self, data: bytes, *, end: bool = False) -> bytes:
-        """Send bytes (and the end of the stream), and read to the end; the lines before its mark.
+        """Send bytes and read to the end; the lines before the end mark.
 
-        Raises AssertionError: neither an answer with its end mark nor no answer at all.
+        With `end`, the end of the stream is sent too. Raises AssertionError if the answer is not
+        empty and has no end mark.
         """
         answer = await self.ask_raw(data, end=end)
         assert answer in {b"", END_MARK} or answer.endswith(b"\n" + END_MARK)
         return answer[: -len(END_MARK)]
 
     async def ask_raw(self, data: bytes, *, end: bool = False) -> bytes:
-        """Send bytes (and the end of the stream), and read to the end."""
+        """Send bytes, and with `end` the end of the stream, and read to the end."""
         reader, writer = await asyncio.open_unix_connection(self.path)
         try:
             writer.write(data)

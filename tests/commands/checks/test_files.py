@@ -28,7 +28,7 @@ def found(tmp_path: Path, host: Keys = HOST, **changes: Any) -> list[Finding]:
 
 
 def at(seconds: float) -> str:
-    """The time in so many seconds, in the form of `expires`."""
+    """The time that many seconds from now, in the form of `expires`."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
 
 
