@@ -1,4 +1,4 @@
-"""One contract: whatever a test says of the helper holds for each of its forms."""
+"""Fixtures for the helper's tests, which run with each form of the helper."""
 
 from __future__ import annotations
 

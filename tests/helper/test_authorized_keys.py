@@ -1,4 +1,4 @@
-"""The helper as sshd runs it, against lookup sockets that behave and that do not."""
+"""The helper as sshd runs it, against lookup sockets that answer well, badly or not at all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from tests.parts.stub_lookup import Behaviour, Helper, StubLookup, answering
 def test_hands_out_a_key(
     helper: Helper, tmp_path: Path, keys: dict[str, KeyPair], kind: str, algorithm: str
 ) -> None:
-    """Keys of all types come out as the daemon wrote them; the request is as the design says."""
+    """A key of each type is printed as the daemon wrote it.
+
+    The request is the words of the command line.
+    """
     words = ["ec2-user"] + ([keys[kind].fingerprint(algorithm)] if algorithm else [])
     with StubLookup(tmp_path, answering(line(keys[kind]))) as stub:
         ran = helper.run("--socket", stub.path, *words)
@@ -30,7 +33,7 @@ def test_hands_out_a_key(
 
 
 def test_all_keys_of_a_user(helper: Helper, tmp_path: Path, keys: dict[str, KeyPair]) -> None:
-    """Without a fingerprint every key comes out, however many: here more than a pipe holds."""
+    """Without a fingerprint every key is printed, even more than a pipe holds."""
     answer = b"".join(map(line, keys.values())) * 150
     with StubLookup(tmp_path, answering(answer)) as stub:
         assert helper.run("--socket", stub.path, "root").out == answer
@@ -40,7 +43,7 @@ def test_all_keys_of_a_user(helper: Helper, tmp_path: Path, keys: dict[str, KeyP
 def test_only_the_key_asked_for(
     helper: Helper, tmp_path: Path, keys: dict[str, KeyPair], algorithm: str
 ) -> None:
-    """A daemon that answers other keys than the one asked for gets none of those to sshd."""
+    """Keys with another fingerprint than the requested one are dropped, with a warning."""
     wanted = keys["ed25519"]
     with StubLookup(tmp_path, answering(line(keys["other"]) + line(wanted))) as stub:
         ran = helper.run("--socket", stub.path, "root", wanted.fingerprint(algorithm))
@@ -50,7 +53,7 @@ def test_only_the_key_asked_for(
 
 
 def test_a_user_without_a_key_gets_silence_and_status_0(helper: Helper, tmp_path: Path) -> None:
-    """A user without a key: status 0, nothing printed, nothing logged."""
+    """For a user without a key the status is 0, and nothing is printed or logged."""
     with StubLookup(tmp_path, answering(b"")) as stub:
         ran = helper.run("--socket", stub.path, "root")
     assert (ran.status, ran.out, ran.err, ran.warnings) == (0, b"", b"", [])
@@ -83,7 +86,7 @@ def test_a_user_without_a_key_gets_silence_and_status_0(helper: Helper, tmp_path
 def test_drops_what_the_daemon_would_not_write(
     helper: Helper, tmp_path: Path, keys: dict[str, KeyPair], change: object
 ) -> None:
-    """Any other form of line is dropped, with one warning; the good lines around it are kept."""
+    """A line of any other form is dropped with one warning; valid lines around it are kept."""
     assert callable(change)
     good, bad = line(keys["ed25519"]), change(line(keys["ed25519"]))
     assert bad != good
@@ -94,7 +97,7 @@ def test_drops_what_the_daemon_would_not_write(
 
 
 def drip(connection: socket.socket) -> None:
-    """Send a byte now and then, for longer than anyone should listen."""
+    """Send a byte every 50 ms, for longer than the helper should wait."""
     never = threading.Event()
     for byte in (b"s" * 40 + b"\n") * 20:
         connection.sendall(bytes([byte]))
@@ -102,7 +105,7 @@ def drip(connection: socket.socket) -> None:
 
 
 def wait_for_the_end(connection: socket.socket) -> None:
-    """Send nothing until the helper has gone."""
+    """Send nothing until the helper closes the connection."""
     connection.recv(1)
 
 
@@ -115,7 +118,7 @@ def flood(connection: socket.socket) -> None:
 def test_daemon_that_does_not_answer(
     helper: Helper, tmp_path: Path, behave: Optional[Behaviour]
 ) -> None:
-    """Closed at once, silent, dripping, endless: the helper ends, quiet but for syslog."""
+    """A daemon that closes, is silent, drips or floods causes status 0 and one warning."""
     with StubLookup(tmp_path, behave) as stub:
         ran = helper.run("--socket", stub.path, "root")
     assert (ran.status, ran.out, ran.err, len(ran.warnings)) == (0, b"", b"", 1)
@@ -123,7 +126,7 @@ def test_daemon_that_does_not_answer(
 
 @pytest.mark.parametrize("kind", ["absent", "stale", "a file", "too long a path"])
 def test_daemon_that_is_away(helper: Helper, tmp_path: Path, kind: str) -> None:
-    """Without a daemon: status 0, nothing printed, one warning that names the socket."""
+    """Without a daemon the status is 0, nothing is printed, and one warning names the socket."""
     path = tmp_path / ("away" * (40 if kind == "too long a path" else 1))
     if kind == "a file":
         path.touch()
@@ -138,7 +141,7 @@ def test_daemon_that_is_away(helper: Helper, tmp_path: Path, kind: str) -> None:
 
 
 def test_backlog_that_stays_full(helper: Helper, tmp_path: Path) -> None:
-    """A daemon that accepts nobody, and whose backlog is full, is a daemon that is away."""
+    """A daemon whose backlog stays full is treated like a daemon that is not running."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
         listener.bind(str(tmp_path / "full"))
@@ -157,7 +160,7 @@ def test_backlog_that_stays_full(helper: Helper, tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_does_not_ask_for_odd_names(helper: Helper, tmp_path: Path, words: list[str]) -> None:
-    """What could be read as another request is not sent at all; it is no error either."""
+    """Words that could be read as another request are not sent; the status is still 0."""
     with StubLookup(tmp_path, answering(b"")) as stub:
         ran = helper.run("--socket", stub.path, *words)
     assert (ran.status, ran.out, ran.err, ran.warnings) == (0, b"", b"", [])
@@ -168,21 +171,21 @@ def test_does_not_ask_for_odd_names(helper: Helper, tmp_path: Path, words: list[
     "words", [[], ["a", "b", "c"], ["--unknown", "root"], ["--socket"], ["--socket", "/x"]]
 )
 def test_a_wrong_command_line_prints_the_usage(helper: Helper, words: list[str]) -> None:
-    """A command line that sshd_config has wrong: status 2, and the usage on stderr."""
+    """A wrong command line ends with status 2 and the usage on stderr."""
     ran = helper.run(*words)
     assert (ran.status, ran.out, ran.warnings) == (2, b"", [])
     assert ran.err.startswith(b"usage: ")
 
 
 def test_help_prints_the_usage(helper: Helper) -> None:
-    """--help prints the usage and is no error."""
+    """--help prints the usage and ends with status 0."""
     ran = helper.run("--help")
     assert (ran.status, ran.err) == (0, b"")
     assert ran.out.startswith(b"usage: ")
 
 
 def test_reader_that_goes_away(helper: Helper, tmp_path: Path, keys: dict[str, KeyPair]) -> None:
-    """sshd before 7.5 stops reading at the key it looks for: status 0, and nothing to warn of."""
+    """A reader that stops early, as sshd before 7.5 does, causes status 0 and no warning."""
     with (
         StubLookup(tmp_path, answering(line(keys["ed25519"]) * 2000)) as stub,
         helper.start("--socket", stub.path, "root") as process,
@@ -195,7 +198,7 @@ def test_reader_that_goes_away(helper: Helper, tmp_path: Path, keys: dict[str, K
 
 
 def test_no_stdout_at_all(helper: Helper, tmp_path: Path, keys: dict[str, KeyPair]) -> None:
-    """With descriptors 0 to 2 closed, no key is written into some other descriptor."""
+    """With descriptors 0 to 2 closed, no key is written to any other descriptor."""
     with StubLookup(tmp_path, answering(line(keys["ed25519"]))) as stub:
         shell = ["/bin/sh", "-c", 'exec "$@" 0<&- 1>&- 2>&-', "sh"]
         ran = helper.run("--socket", stub.path, "root", prefix=shell)
@@ -204,7 +207,7 @@ def test_no_stdout_at_all(helper: Helper, tmp_path: Path, keys: dict[str, KeyPai
 
 
 def fill(senders: contextlib.ExitStack, path: str) -> int:
-    """Send to a datagram socket that nobody reads until it blocks; how many it took."""
+    """Send to an unread datagram socket until it blocks; return how many datagrams were sent."""
     sender = senders.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
     sender.setblocking(False)
     for sent in itertools.count():
@@ -216,10 +219,10 @@ def fill(senders: contextlib.ExitStack, path: str) -> int:
 
 
 def test_full_log_does_not_hold_a_login_up(helper: Helper, tmp_path: Path) -> None:
-    """When nobody reads the log's socket, a warning is dropped, and the helper ends."""
+    """When the log's socket is full, the warning is dropped and the helper ends."""
     with contextlib.ExitStack() as senders:
         sent = [fill(senders, str(tmp_path / "log"))]
-        # A sender's own buffer may fill up before the log's queue: another sender still gets in.
+        # A sender's buffer may fill up before the log's queue does; then another sender continues.
         while sent[-1]:
             sent.append(fill(senders, str(tmp_path / "log")))
         ran = helper.run("--socket", str(tmp_path / "away"), "root")
@@ -228,14 +231,14 @@ def test_full_log_does_not_hold_a_login_up(helper: Helper, tmp_path: Path) -> No
 
 
 def test_no_log_at_all(helper: Helper, tmp_path: Path) -> None:
-    """Where no syslog listens, nothing is said, and nothing else changes."""
+    """Without a syslog socket no warning is sent, and the result is the same."""
     (tmp_path / "log").unlink()
     ran = helper.run("--socket", str(tmp_path / "away"), "root")
     assert (ran.status, ran.out, ran.err, ran.warnings) == (0, b"", b"", [])
 
 
 def test_nothing_from_outside_breaks_out_of_the_log(helper: Helper, tmp_path: Path) -> None:
-    """What is no printable ASCII in a warning is a question mark, and a warning has an end."""
+    """A warning contains only printable ASCII and is at most 1024 bytes long."""
     for path in ("\n\x1b]0;\x07\u00fc%n%s", "x" * 3000):
         ran = helper.run("--socket", str(tmp_path / path), "root")
         assert (ran.status, ran.out, ran.err, len(ran.warnings)) == (0, b"", b"", 1)
@@ -256,7 +259,7 @@ def test_nothing_from_outside_breaks_out_of_the_log(helper: Helper, tmp_path: Pa
 def test_a_key_is_printed_in_any_inherited_environment(
     helper: Helper, tmp_path: Path, keys: dict[str, KeyPair], prefix: str
 ) -> None:
-    """Ignored signals, no or an odd environment, another folder, a mask: a key comes out."""
+    """A key is printed whatever signals, environment, working directory and umask are inherited."""
     with StubLookup(tmp_path, answering(line(keys["ed25519"]))) as stub:
         ran = helper.run(
             "--socket", stub.path, "--chain", "/bin/echo theirs", "root",

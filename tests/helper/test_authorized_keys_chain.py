@@ -1,4 +1,4 @@
-"""The helper's --chain: another command in sshd's one slot, that can do ours no harm."""
+"""The helper's --chain runs another command after ours, which cannot harm our keys."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Chained = Callable[..., Ran]
 
 
 def script(path: Path, text: str) -> Path:
-    """Write a shell script that can be run."""
+    """Write an executable shell script."""
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
     return path
@@ -33,7 +33,10 @@ def script(path: Path, text: str) -> Path:
 
 @pytest.fixture
 def chained(helper: Helper, tmp_path: Path) -> Iterator[Chained]:
-    """Run the helper, for which the daemon has a key, with this shell script as its chain."""
+    """Return a function that runs the helper with a shell script as its chained command.
+
+    The daemon has a key for the user.
+    """
     with StubLookup(tmp_path, answering(OURS)) as stub:
 
         def run(text: str, *words: str) -> Ran:
@@ -44,13 +47,13 @@ def chained(helper: Helper, tmp_path: Path) -> Iterator[Chained]:
 
 
 def test_both_are_printed_ours_first(chained: Chained) -> None:
-    """A chained command's lines follow ours as they are, with an end to the last or without."""
+    """A chained command's output follows our lines unchanged, with or without a final newline."""
     assert chained("printf '%s' 'their line'").out == OURS + b"their line"
     assert chained("echo 'their line'").warnings == []
 
 
 def test_arguments(helper: Helper, tmp_path: Path) -> None:
-    """COMMAND is split at white space, and USER and FINGERPRINT follow as sshd gave them."""
+    """The chained command is split at white space; user and fingerprint follow unchanged."""
     path = script(tmp_path / "chained", 'for word; do echo "<$word>"; done')
     for words in (["root"], ["two words", "$(id)"], ["root", FINGERPRINT]):
         ran = helper.run("--socket", str(tmp_path / "no"), "--chain", f" {path}  ssh  -x\t", *words)
@@ -58,7 +61,7 @@ def test_arguments(helper: Helper, tmp_path: Path) -> None:
 
 
 def test_what_sshd_would_give_it(chained: Chained, tmp_path: Path) -> None:
-    """Environment, signals and stdin are those that sshd gives its own child."""
+    """The chained command gets the environment, signals and stdin that sshd gives its child."""
     ran = chained("env; grep SigIgn /proc/$$/status; readlink /proc/$$/fd/0; cat; pwd")
     rows = ran.out.decode().splitlines()[1:]
     environment = {row for row in rows if "=" in row and not row.startswith(("PWD", "_", "OLDPWD"))}
@@ -69,7 +72,7 @@ def test_what_sshd_would_give_it(chained: Chained, tmp_path: Path) -> None:
 
 
 def test_a_chained_command_inherits_stderr(chained: Chained) -> None:
-    """What it says on stderr goes where sshd sends it."""
+    """The chained command's stderr is the helper's stderr."""
     assert chained("echo oops >&2").err == b"oops\n"
 
 
@@ -80,7 +83,7 @@ def test_a_chained_command_inherits_stderr(chained: Chained) -> None:
 def test_a_failing_chained_command_lets_nobody_in(
     chained: Chained, end: str, status: bytes
 ) -> None:
-    """A command that fails after printing gets nothing in; ours stays, and syslog names it."""
+    """The output of a chained command that fails is dropped, and a warning gives its status."""
     ran = chained(f"echo '{THEIRS.decode()}'; {end}")
     assert (ran.status, ran.out, ran.err, len(ran.warnings)) == (0, OURS, b"", 1)
     assert status in ran.warnings[0]
@@ -93,11 +96,11 @@ def test_a_failing_chained_command_lets_nobody_in(
      "while :; do echo x; sleep 0.01; done"],
 )  # fmt: skip
 def test_a_hanging_chained_command_is_killed(chained: Chained, tmp_path: Path, text: str) -> None:
-    """A command that does not end is killed with all its children; ours stays."""
+    """A chained command that does not end is killed with its children; our keys are printed."""
     ran = chained(f"echo $$ > {tmp_path}/pid; echo theirs; {text}")
     assert (ran.status, ran.out, ran.err, len(ran.warnings)) == (0, OURS, b"", 1)
     group = int((tmp_path / "pid").read_text())
-    # Killed is not yet gone: whoever inherits the children has to wait for them first.
+    # Killed processes are listed until the process that inherits them has waited for them.
     deadline = time.monotonic() + 20
     while any(True for _ in members(group)) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -105,7 +108,7 @@ def test_a_hanging_chained_command_is_killed(chained: Chained, tmp_path: Path, t
 
 
 def members(group: int) -> Iterator[str]:
-    """The processes of a process group that still run."""
+    """The running processes of a process group."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             state, _, pgrp = stat.read_text().rpartition(")")[2].split()[:3]
@@ -115,23 +118,23 @@ def members(group: int) -> Iterator[str]:
 
 @pytest.mark.parametrize("leave", ["sleep 1000 &", "setsid sleep 1000 &", "(exec sleep 1000) &"])
 def test_child_that_holds_stdout(chained: Chained, tmp_path: Path, leave: str) -> None:
-    """What a command leaves behind with its stdout delays nobody; its own lines count.
+    """A background process that keeps stdout open does not delay the helper.
 
-    It would run for 1000 seconds, and the helper with it if it waited for the pipe's end.
+    It would run for 1000 seconds, and so would the helper if it waited for the end of the pipe.
     """
     ran = chained(f"{leave}\necho $! > {tmp_path}/left; echo theirs")
     left = int((tmp_path / "left").read_text())
-    os.kill(left, signal.SIGKILL)  # still there: nobody waited for it
+    os.kill(left, signal.SIGKILL)  # fails if it has ended
     assert (ran.status, ran.out, ran.warnings) == (0, OURS + b"theirs\n", [])
 
 
 def test_child_that_writes_a_little_later(chained: Chained) -> None:
-    """A child that writes just after the command has ended is still heard."""
+    """Output that a child writes shortly after the chained command has ended is printed."""
     assert chained("(sleep 0.05; echo later) &").out == OURS + b"later\n"
 
 
 def test_a_chained_commands_large_output_is_bounded(chained: Chained) -> None:
-    """More than a pipe holds comes through whole; more than a mebibyte does not come at all."""
+    """Chained output larger than a pipe is printed whole; more than a mebibyte is dropped."""
     assert chained("head -c 900000 /dev/zero").out == OURS + bytes(900_000)
     for text in ("yes", "head -c 1100000 /dev/zero", "yes & echo theirs"):
         ran = chained(text)
@@ -140,7 +143,7 @@ def test_a_chained_commands_large_output_is_bounded(chained: Chained) -> None:
 
 @pytest.mark.parametrize("kind", ["missing", "not executable", "a directory", "not a program"])
 def test_chain_that_cannot_be_run(helper: Helper, tmp_path: Path, kind: str) -> None:
-    """A command that is not there, or is none: ours stays, and syslog says which."""
+    """If the chained command cannot be run, our keys are printed and a warning names it."""
     path = tmp_path / "chained"
     if kind == "a directory":
         path.mkdir()
@@ -154,21 +157,21 @@ def test_chain_that_cannot_be_run(helper: Helper, tmp_path: Path, kind: str) -> 
 
 
 def test_the_chain_works_while_the_daemon_is_away(helper: Helper, tmp_path: Path) -> None:
-    """While the daemon is away, the chained command's keys still work; one warning tells."""
+    """While the daemon is away, the chained command's keys are printed, with one warning."""
     path = script(tmp_path / "chained", "echo theirs")
     ran = helper.run("--socket", str(tmp_path / "no"), "--chain", str(path), "root")
     assert (ran.status, ran.out, ran.err, len(ran.warnings)) == (0, b"theirs\n", b"", 1)
 
 
 def test_blank_command(helper: Helper, tmp_path: Path) -> None:
-    """A chain of no words is no chain."""
+    """A blank chained command is ignored."""
     with StubLookup(tmp_path, answering(OURS)) as stub:
         ran = helper.run("--socket", stub.path, "--chain", " ", "root")
     assert (ran.status, ran.out, ran.warnings) == (0, OURS, [])
 
 
 def test_ours_do_not_wait_for_theirs(helper: Helper, tmp_path: Path) -> None:
-    """Our lines are out before the chained command is run: it waits here for us to read them."""
+    """Our lines are printed before the chained command has written anything."""
     os.mkfifo(tmp_path / "go")
     path = script(tmp_path / "chained", f"read line < {tmp_path}/go; echo theirs")
     with (
@@ -183,7 +186,7 @@ def test_ours_do_not_wait_for_theirs(helper: Helper, tmp_path: Path) -> None:
 
 
 def test_a_command_of_many_words(helper: Helper, tmp_path: Path) -> None:
-    """64 words are run as they are; one more is none of sshd's doing, and is not run."""
+    """A chained command of 64 words is run; one of 65 words is not, with a warning."""
     with StubLookup(tmp_path, answering(OURS)) as stub:
 
         def run(words: list[str]) -> Ran:

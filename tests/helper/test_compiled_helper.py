@@ -21,33 +21,33 @@ NEWEST_GLIBC = (2, 28)
 
 @pytest.fixture(scope="module", name="program")
 def _program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program as the packages have it."""
+    """The program as the packages contain it."""
     return compile_helper(tmp_path_factory.mktemp("program") / "authorized-keys", "-s")
 
 
 @pytest.fixture(scope="module", name="arm")
 def _arm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same for arm64, whose pages LLVM's linker does not write into the file."""
+    """The same program for arm64, linked with lld, which stores no padding pages in the file."""
     tool("ld.lld", "lld")
     program = tmp_path_factory.mktemp("program") / "authorized-keys"
     return compile_helper(program, "-s", cc="aarch64-linux-gnu-gcc")
 
 
 def readelf(program: Path, *options: str) -> str:
-    """What readelf says of it."""
+    """Return readelf's output for a program."""
     command = [tool("readelf", "binutils"), "--wide", *options, str(program)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def test_the_source_is_short() -> None:
-    """One file, below 400 lines of at most 100 characters: what is read at one sitting."""
+    """The source is one file of fewer than 400 lines of at most 100 characters."""
     rows = SOURCE.read_text("utf-8").splitlines()
     assert len(rows) < 400
     assert max(map(len, rows)) <= 100
 
 
 def test_the_source_allocates_nothing_and_formats_nothing_from_outside() -> None:
-    """No allocation at all; what formats has a literal for its format, but for warn()'s own."""
+    """The source allocates no memory, and every format string but warn()'s own is a literal."""
     source = SOURCE.read_text("utf-8")
     calls = set(re.findall(r"\b(\w+)\(", source))
     assert not calls & {
@@ -60,7 +60,7 @@ def test_the_source_allocates_nothing_and_formats_nothing_from_outside() -> None
 
 
 def test_the_program_is_small(program: Path, arm: Path) -> None:
-    """Stripped, it is below 64 KiB, and needs the C library alone."""
+    """The stripped program is smaller than 64 KiB and links only the C library."""
     for each in (program, arm):
         assert each.stat().st_size < 64 * 1024
         needed = set(re.findall(r"NEEDED.*\[(.*)\]", readelf(each, "--dynamic")))
@@ -69,7 +69,7 @@ def test_the_program_is_small(program: Path, arm: Path) -> None:
 
 
 def test_the_programs_run_on_the_oldest_system(program: Path, arm: Path, tmp_path: Path) -> None:
-    """Neither it nor pam-account asks for a newer C library than the packages' oldest."""
+    """The helper and pam-account need no newer C library than the oldest supported system has."""
     others = [
         compile_helper(tmp_path / f"pam-{cc}", source=FOLDER / "pam_account.c", cc=cc)
         for cc in ("gcc", "aarch64-linux-gnu-gcc")
@@ -81,7 +81,10 @@ def test_the_programs_run_on_the_oldest_system(program: Path, arm: Path, tmp_pat
 
 
 def test_the_program_is_hardened(program: Path, arm: Path) -> None:
-    """PIE, all relocations read-only before main(), no executable stack, FORTIFY, the protector."""
+    """Both programs are position-independent and hardened by the linker and the compiler.
+
+    That is full RELRO, a non-executable stack, FORTIFY and the stack protector.
+    """
     for each in (program, arm):
         assert re.search(r"Type:\s+DYN", readelf(each, "--file-header"))
         dynamic, segments = readelf(each, "--dynamic"), readelf(each, "--program-headers")
@@ -95,7 +98,7 @@ def test_the_program_is_hardened(program: Path, arm: Path) -> None:
 
 
 def test_jumps_go_where_the_compiler_meant(tmp_path: Path) -> None:
-    """Compiled for CET on x86-64, for BTI and PAC on arm64: the object's note says so."""
+    """The object is compiled with CET on x86-64, and with BTI and PAC on arm64."""
     for cc, note in (("gcc", "IBT, SHSTK"), ("aarch64-linux-gnu-gcc", "BTI, PAC")):
         made = compile_helper(tmp_path / "object.o", "-c", "-no-pie", "-fPIE", cc=cc)
         notes = readelf(made, "--notes")
@@ -104,16 +107,16 @@ def test_jumps_go_where_the_compiler_meant(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cc", ["gcc", "clang"])
 def test_compiles_without_a_warning(tmp_path: Path, cc: str) -> None:
-    """Warnings are errors, under both compilers and with a distribution's own flags before ours."""
+    """Both compilers compile the source without warnings, also after a distribution's own flags."""
     compile_helper(tmp_path / "one", cc=cc)
     compile_helper(tmp_path / "two", "-O0", "-U_FORTIFY_SOURCE", cc=cc)
 
 
 @pytest.mark.parametrize("name", ["authorized_keys", "pam_account"])
 def test_the_analyzer_finds_nothing(tmp_path: Path, name: str) -> None:
-    """gcc's static analyzer has nothing to say, and warnings are errors here.
+    """gcc's static analyzer reports no defect.
 
-    It may not count descriptors: the process ends with the function that leaves one open.
+    Its check for open descriptors is off: the process ends with the function that leaves one open.
     """
     flags = ("-fanalyzer", "-Wno-analyzer-fd-leak")
     compile_helper(tmp_path / "analyzed", *flags, source=FOLDER / f"{name}.c")
@@ -135,7 +138,7 @@ def traced(program: Path, folder: Path, stub: StubLookup, *words: str) -> tuple[
 def test_starts_no_thread_and_opens_nothing_but_two_sockets(
     program: Path, tmp_path: Path, keys: dict[str, KeyPair]
 ) -> None:
-    """After the loader has mapped the C library: the daemon's socket and the log's, and no file."""
+    """After loading, the helper opens only the daemon's and the log's socket, and forks nothing."""
     mine = keys["ed25519"]
     with StubLookup(tmp_path, answering(line(mine) + line(keys["rsa"]))) as stub:
         ran, calls = traced(program, tmp_path, stub, "root", mine.fingerprint())
@@ -149,7 +152,7 @@ def test_starts_no_thread_and_opens_nothing_but_two_sockets(
 
 
 def test_has_few_system_calls(program: Path, tmp_path: Path, keys: dict[str, KeyPair]) -> None:
-    """Of its own it makes the few that asking takes: what is slow would be seen here first."""
+    """A lookup takes nine system calls between the program's start and its exit."""
     with StubLookup(tmp_path, answering(line(keys["ed25519"]))) as stub:
         _, calls = traced(program, tmp_path, stub, "root")
     mine = [call.partition("(")[0] for call in calls]
@@ -161,7 +164,7 @@ def test_has_few_system_calls(program: Path, tmp_path: Path, keys: dict[str, Key
 
 
 def test_valgrind_finds_nothing(tmp_path: Path, keys: dict[str, KeyPair]) -> None:
-    """No byte is read that was not written, on a way with options, both digests, and a chain."""
+    """valgrind finds no error in runs with options, both digests and a chained command."""
     source = tmp_path / "source.c"
     source.write_text(changed(".c"), "utf-8")
     program = compile_helper(tmp_path / "helper", "-g", source=source)
@@ -185,7 +188,7 @@ def test_valgrind_finds_nothing(tmp_path: Path, keys: dict[str, KeyPair]) -> Non
 
 
 def test_without_descriptors_it_ends_quietly(tmp_path: Path) -> None:
-    """Not one socket can be opened: status 0, nothing printed, and nobody to warn."""
+    """If no socket can be opened, the status is 0 and nothing is printed."""
     program = compile_helper(tmp_path / "static", "-static", "-no-pie", "-fno-PIE")
     done = subprocess.run(
         ["/bin/sh", "-c", 'ulimit -n 3; exec "$@"', "sh", str(program), "--socket", "/x", "root"],
@@ -195,7 +198,7 @@ def test_without_descriptors_it_ends_quietly(tmp_path: Path) -> None:
 
 
 def test_the_sanitizers_would_say_something(tmp_path: Path) -> None:
-    """The sanitized kind, which every test of the helper runs, does end at a defect."""
+    """The sanitized program, which all tests of the helper also run, ends at a buffer overflow."""
     source = tmp_path / "defect.c"
     text = SOURCE.read_text("utf-8").replace(
         "static uint8_t blob[MOST_BYTES];", "static uint8_t blob[16];"

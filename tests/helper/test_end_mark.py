@@ -20,9 +20,9 @@ OLDER = b"no end mark: is sixtykeyd older than this helper?"
 
 @contextmanager
 def in_turns(folder: Path, answers: Sequence[bytes]) -> Iterator[tuple[str, list[bytes]]]:
-    """A daemon after the other on one socket, each with an answer; the path, and what was asked.
+    """Serve these answers in turn; yield the socket's path and the requests received.
 
-    The last one's answer is that of all who come after.
+    The last answer is repeated for all further connections.
     """
     asked: list[bytes] = []
 
@@ -38,7 +38,7 @@ def in_turns(folder: Path, answers: Sequence[bytes]) -> Iterator[tuple[str, list
 def test_a_daemon_that_is_killed_while_it_answers_is_not_one_without_a_key(
     helper: Helper, tmp_path: Path, keys: dict[str, KeyPair], cut: str
 ) -> None:
-    """Killed after it has read and before its mark: the next daemon's keys count."""
+    """An answer that is cut off before its end mark is dropped, and the helper asks again."""
     lines = line(keys["rsa"]) + line(keys["ed25519"])
     whole = lines + b"\n"
     kept = {
@@ -56,7 +56,7 @@ def test_a_daemon_that_is_killed_while_it_answers_is_not_one_without_a_key(
 def test_answers_that_are_cut_off_each_time_in_another_place_are_none(
     helper: Helper, tmp_path: Path, keys: dict[str, KeyPair]
 ) -> None:
-    """No key is printed from what never came whole; it ends within its second, and says so."""
+    """If no answer is whole within a second, no key is printed and a warning says so."""
     good = line(keys["ed25519"])
     with in_turns(tmp_path, [good * n for n in range(1, 2000)]) as (path, asked):
         ran = helper.run("--socket", path, "root")
@@ -68,7 +68,7 @@ def test_answers_that_are_cut_off_each_time_in_another_place_are_none(
 def test_a_line_without_its_end_is_never_printed(
     helper: Helper, tmp_path: Path, keys: dict[str, KeyPair]
 ) -> None:
-    """A last line that is cut off is no line, even where it looks whole and comes each time."""
+    """An answer whose last line has no newline is dropped, even if it is repeated."""
     answer = line(keys["rsa"]) + line(keys["ed25519"])[:-1]
     with StubLookup(tmp_path, sending(answer)) as stub:
         ran = helper.run("--socket", stub.path, "root")
@@ -78,7 +78,7 @@ def test_a_line_without_its_end_is_never_printed(
 def test_a_daemon_without_end_marks_is_believed_when_it_repeats_itself(
     helper: Helper, tmp_path: Path, keys: dict[str, KeyPair]
 ) -> None:
-    """sixtykeyd 0.1.0, during an upgrade: twice the same whole lines, or none, are its answer."""
+    """An answer without an end mark, as from sixtykeyd 0.1.0, counts when it is received twice."""
     for answer in (line(keys["rsa"]) + line(keys["ed25519"]), b""):
         with in_turns(tmp_path, [b"", line(keys["other"]), answer, answer]) as (path, asked):
             ran = helper.run("--socket", path, "root")
@@ -90,7 +90,7 @@ def test_a_daemon_without_end_marks_is_believed_when_it_repeats_itself(
 def test_what_comes_after_the_end_mark_is_not_printed(
     helper: Helper, tmp_path: Path, keys: dict[str, KeyPair]
 ) -> None:
-    """A first empty line ends the answer, whatever follows in the same write."""
+    """Whatever follows the end mark is dropped, with a warning."""
     good, more = line(keys["ed25519"]), line(keys["rsa"])
     for answer in (good + b"\n" + more + b"\n", good + b"\n\n"):
         with StubLookup(tmp_path, sending(answer)) as stub:
@@ -102,13 +102,13 @@ def test_what_comes_after_the_end_mark_is_not_printed(
 def test_the_end_mark_ends_it_and_not_the_end_of_the_stream(
     helper: Helper, tmp_path: Path, keys: dict[str, KeyPair]
 ) -> None:
-    """A daemon that has answered and stands still, without closing, keeps nobody waiting."""
+    """The helper ends at the end mark, even if the daemon does not close the connection."""
     good = line(keys["ed25519"])
 
     def behave(connection: socket.socket) -> None:
         connection.sendall(good[:20])
         connection.sendall(good[20:] + b"\n")
-        # Until the helper has gone, which must not wait for us.
+        # Wait for the helper to close; it must not wait for this side to close first.
         connection.recv(1)
 
     with StubLookup(tmp_path, behave) as stub:
@@ -119,14 +119,14 @@ def test_the_end_mark_ends_it_and_not_the_end_of_the_stream(
 def test_asks_again_when_the_daemon_ended_before_it_read(
     helper: Helper, tmp_path: Path, keys: dict[str, KeyPair]
 ) -> None:
-    """Two daemons die between accepting and reading; the third, on the same socket, is asked."""
+    """The helper asks again when a daemon closes the connection without reading the request."""
     good, asked = line(keys["ed25519"]), []
 
     def serve(listener: socket.socket) -> None:
         for _ in range(2):
             connection, _ = listener.accept()
-            # Closing with the request unread is what the kernel does for a process that is killed:
-            # the helper sees a reset. Without a request yet, it would see an end of file.
+            # As when a process is killed: closing with an unread request resets the connection.
+            # Without a request, the helper would see an end of file.
             connection.recv(1, socket.MSG_PEEK)
             connection.close()
         connection, _ = listener.accept()

@@ -1,4 +1,4 @@
-"""The helper in Python and the compiled one print the same, whatever a daemon answers."""
+"""The Python helper and the compiled one print the same for any answer of a daemon."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TYPES = [
 
 
 class Both:
-    """Both helpers, and a daemon that answers them what it is told to."""
+    """Both helpers, and a daemon that sends them a chosen answer."""
 
     def __init__(self, folder: Path) -> None:
         self.answer = b""
@@ -41,7 +41,7 @@ class Both:
         connection.sendall(self.answer)
 
     def agree(self, answer: bytes, *words: str) -> bytes:
-        """What both print. Raises AssertionError: they are not of one opinion."""
+        """Return what both helpers print; fail if they differ."""
         self.answer = answer
         one, other = (each.run("--socket", self.stub.path, *words) for each in self.helpers)
         assert one.out == other.out
@@ -51,7 +51,7 @@ class Both:
 
 
 def text_of(warning: bytes) -> bytes:
-    """A datagram to syslog, less the process id in it."""
+    """Return a syslog datagram's text, without the process id."""
     head, _, text = warning.partition(b"]: ")
     assert head.startswith(b"<84>sixtykey-authorized-keys[")
     return text
@@ -68,7 +68,7 @@ def _both() -> Iterator[Both]:
 
 
 def options() -> st.SearchStrategy[str]:
-    """What may stand before a key, right or almost right."""
+    """Options before a key, valid or almost valid."""
     place = st.sampled_from(PLACES + NO_PLACES) | st.ip_addresses().map(str)
     place |= st.ip_addresses(v=6).map(lambda each: f"{each}/64")
     words = st.lists(st.sampled_from(WORDS), max_size=4) | st.sets(
@@ -83,7 +83,7 @@ def options() -> st.SearchStrategy[str]:
 
 @st.composite
 def lines(draw: st.DrawFn) -> bytes:
-    """One line: a good one, or one that is wrong in a place or two."""
+    """One line, valid or wrong in a place or two."""
     kind, inside = draw(st.sampled_from(TYPES)), draw(st.sampled_from(TYPES))
     blob = len(inside).to_bytes(4, "big") + inside.encode() + draw(st.binary(max_size=80))
     encoded = draw(st.sampled_from([base64.b64encode(blob)] * 5 + [base64.urlsafe_b64encode(blob)]))
@@ -103,14 +103,14 @@ def lines(draw: st.DrawFn) -> bytes:
     end=st.sampled_from([b"\n"] * 8 + [b"", b"\n\n", b"\nssh-rsa\n"]),
 )
 def test_both_helpers_agree_on_any_answer(both: Both, answer: list[bytes], end: bytes) -> None:
-    """The same lines, the same status and the same words in syslog."""
+    """For any answer both helpers print the same lines, end alike and log the same warnings."""
     printed = both.agree(b"".join(answer) + end, "root")
     assert set(printed.splitlines(keepends=True)) <= set(answer)
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
 def test_on_a_key_of_any_length(both: Both, algorithm: str) -> None:
-    """The digest is right wherever the blob ends in its last block of 64 bytes."""
+    """Both helpers compute the right fingerprint for a key of any length."""
     name = b"ssh-ed25519"
     for length in range(70):
         blob = len(name).to_bytes(4, "big") + name + bytes(range(length))
@@ -134,7 +134,7 @@ def test_on_a_key_of_any_length(both: Both, algorithm: str) -> None:
 def test_on_any_command_line(
     both: Both, keys: dict[str, KeyPair], user: str, fingerprint: str
 ) -> None:
-    """Names that no daemon would be asked for, and fingerprints that sshd would not say."""
+    """Both helpers print nothing for any user name with a fingerprint that matches no key."""
     if user.startswith("-") or any(0xD800 <= ord(each) < 0xE000 for each in user):
         return
     assert both.agree(line(keys["ed25519"]) + b"\n", user, fingerprint) == b""

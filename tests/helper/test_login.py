@@ -1,4 +1,4 @@
-"""Logins at a real sshd through the compiled helper, installed as a package would."""
+"""Logins at a real sshd through the compiled helper, installed as a package installs it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.parts.stub_lookup import StubLookup, answering
 @pytest.mark.parametrize("install", [install_compiled, install_helper])
 @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
 def test_a_pushed_key_logs_in_and_no_other(install: Install, algorithm: str) -> None:
-    """With either FingerprintHash; and sshd has nothing to say of its command."""
+    """Only the pushed key logs in, with either FingerprintHash, and sshd logs no complaint."""
     settings = [f"FingerprintHash {algorithm}"]
     with (
         work_directory() as folder,
@@ -43,7 +43,7 @@ def test_a_pushed_key_logs_in_and_no_other(install: Install, algorithm: str) -> 
 
 
 def test_the_login_fails_when_the_command_is_not_roots(tmp_path: Path) -> None:
-    """The parts run sshd for real: a helper that others may change is not run at all."""
+    """sshd does not run a helper that others can write to, so the login fails."""
 
     def writable(folder: Path) -> Path:
         program = install_compiled(folder)
@@ -70,7 +70,7 @@ def test_the_login_fails_when_the_command_is_not_roots(tmp_path: Path) -> None:
     [("::1", True), ("::/64", True), ("0:0:0:1::/64", False), ("127.0.0.1", False)],
 )
 def test_sshd_reads_what_a_key_is_pinned_to(place: str, accepted: bool) -> None:
-    """An IPv6 address and its /64, as the daemon writes them, for a login from ::1."""
+    """sshd applies a pinned IPv6 address or /64, as the daemon writes it, to a login from ::1."""
     place = str(ip_network(place)).removesuffix("/128").removesuffix("/32")
     with work_directory() as folder, login_user() as user:
         key = make_key(folder)

@@ -1,4 +1,4 @@
-"""Options before a key: the forms that the daemon may write, and no others, byte for byte."""
+"""The helper accepts exactly the options before a key that the daemon may write."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NO_PLACES = [
 
 
 def asked(helper: Helper, folder: Path, lines: list[bytes]) -> tuple[list[bytes], int]:
-    """Which of these lines the helper prints, and how many warnings there are."""
+    """Return the lines that the helper prints, and the number of warnings."""
     with StubLookup(folder, answering(b"".join(lines))) as stub:
         ran = helper.run("--socket", stub.path, "root")
     assert (ran.status, ran.err) == (0, b"")
@@ -39,7 +39,7 @@ def asked(helper: Helper, folder: Path, lines: list[bytes]) -> tuple[list[bytes]
 def test_hands_out_the_options_that_the_daemon_writes(
     helper: Helper, tmp_path: Path, keys: dict[str, KeyPair]
 ) -> None:
-    """Every pair of the list in its order, alone, all together, and behind each kind of place."""
+    """Every option, every pair in the daemon's order and every pinned source is accepted."""
     lists = [
         *([word] for word in WORDS),
         *(list(pair) for pair in itertools.combinations(WORDS, 2)),
@@ -53,7 +53,7 @@ def test_hands_out_the_options_that_the_daemon_writes(
 
 
 def test_hands_out_the_lines_of_leases(helper: Helper, tmp_path: Path) -> None:
-    """What the daemon makes of a lease, in all its forms, is what the helper lets through."""
+    """Every line that the daemon writes for a lease is accepted."""
     leases = [make_lease(pinned_source=place) for place in (None, *PLACES)]
     leases += [make_lease(options=(word,)) for word in KEY_OPTIONS]
     leases += [make_lease(pinned_source=place, options=KEY_OPTIONS) for place in PLACES]
@@ -65,7 +65,7 @@ def test_hands_out_the_lines_of_leases(helper: Helper, tmp_path: Path) -> None:
 def test_the_fingerprint_is_the_keys_whatever_stands_before_it(
     helper: Helper, tmp_path: Path, keys: dict[str, KeyPair], algorithm: str
 ) -> None:
-    """With options too, only the key that was asked for is printed."""
+    """A key with options is found by its fingerprint, and no other key is printed."""
     mine = b'from="192.0.2.7",restrict,pty ' + line(keys["rsa"])
     others = b"restrict " + line(keys["ed25519"])
     with StubLookup(tmp_path, answering(others + mine)) as stub:
@@ -74,7 +74,7 @@ def test_the_fingerprint_is_the_keys_whatever_stands_before_it(
 
 
 def test_drops_every_other_option(helper: Helper, tmp_path: Path, keys: dict[str, KeyPair]) -> None:
-    """Other options, orders, spellings and places: none of them is handed to sshd."""
+    """A line with any other option, order, spelling or source is dropped."""
     options = [f'from="{place}"' for place in NO_PLACES]
     options += [f"{one},{other}" for other, one in itertools.combinations(WORDS, 2)]
     options += [f"{word},{word}" for word in WORDS]

@@ -1,4 +1,4 @@
-"""pam-account: whom it lets go on unasked, what it asks, and that nothing but a yes lets one on."""
+"""pam-account: which logins it asks about, what it asks, and that only "yes" admits one."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ YES = answering(b"yes\n")
 
 @pytest.fixture(params=KINDS)
 def pam(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PamAccount]:
-    """The program, as it is shipped and with sanitizers."""
+    """The program as it is shipped, and with sanitizers."""
     with contextlib.closing(PamAccount(tmp_path, request.param)) as made:
         yield made
 
 
 def test_who_was_handed_nothing_goes_on_unasked(pam: PamAccount) -> None:
-    """Without the folder, with an empty one, and with files of other processes alone."""
+    """A login without a mark of a one-time key is admitted, and the daemon is not asked."""
     with StubLookup(pam.directory, answering(b"no\n")) as stub:
         assert pam.ask().status == 0
         pam.handed.mkdir()
@@ -37,14 +37,14 @@ def test_who_was_handed_nothing_goes_on_unasked(pam: PamAccount) -> None:
 
 
 def test_ordinary_logins_do_not_need_the_daemon(pam: PamAccount) -> None:
-    """It is away, and nobody listens: a login with no one-time key goes on, without a word."""
+    """While the daemon is away, a login without a one-time key is admitted, without a warning."""
     pam.handed.mkdir()
     done = pam.ask()
     assert (done.status, done.warnings) == (0, [])
 
 
 def test_yes_lets_it_go_on(pam: PamAccount) -> None:
-    """One question, one answer, nothing in the log."""
+    """When the daemon answers "yes", the login is admitted and nothing is logged."""
     pam.hand_out()
     with StubLookup(pam.directory, YES) as stub:
         done = pam.ask()
@@ -53,7 +53,7 @@ def test_yes_lets_it_go_on(pam: PamAccount) -> None:
 
 
 def test_words_refuse_it_and_are_logged(pam: PamAccount) -> None:
-    """One line of syslog (authpriv.warning) has the daemon's words, and steers no terminal."""
+    """Any other text refuses the login and is logged with its control characters replaced."""
     pam.hand_out()
     with StubLookup(pam.directory, answering(b"used \x1b[2K once\nalready\n")):
         done = pam.ask()
@@ -82,7 +82,7 @@ def test_words_refuse_it_and_are_logged(pam: PamAccount) -> None:
     ],
 )
 def test_whatever_is_not_yes_refuses(pam: PamAccount, behave: Behaviour) -> None:
-    """Cut short, without the end mark, more than yes, far too much, or closed at once."""
+    """A login is refused if the answer is cut off, unmarked, longer than "yes", or missing."""
     pam.hand_out()
     with StubLookup(pam.directory, behave):
         done = pam.ask()
@@ -90,7 +90,7 @@ def test_whatever_is_not_yes_refuses(pam: PamAccount, behave: Behaviour) -> None
 
 
 def test_a_silent_daemon_refuses_in_the_end(pam: PamAccount) -> None:
-    """It takes the question and says nothing, or drips an answer without an end."""
+    """A login is refused if the daemon stays silent or sends an answer without an end."""
     pam.hand_out()
     over: list[StubLookup] = []
 
@@ -112,7 +112,7 @@ def test_a_silent_daemon_refuses_in_the_end(pam: PamAccount) -> None:
 
 
 def test_a_daemon_that_is_away_refuses(pam: PamAccount) -> None:
-    """No socket, a socket that nobody listens at, a path that is too long for one."""
+    """A login with a one-time key is refused if the daemon's socket cannot be reached."""
     pam.hand_out()
     done = pam.ask()
     assert (done.status, len(done.warnings)) == (1, 1)
@@ -124,7 +124,7 @@ def test_a_daemon_that_is_away_refuses(pam: PamAccount) -> None:
 
 
 def test_the_next_daemon_is_asked_when_one_ends(pam: PamAccount) -> None:
-    """The first connection ends without an answer, as by a restart; the second says yes."""
+    """If the connection ends without an answer, as in a restart, the daemon is asked again."""
     pam.hand_out()
     asked: list[int] = []
 
@@ -140,7 +140,7 @@ def test_the_next_daemon_is_asked_when_one_ends(pam: PamAccount) -> None:
 
 @pytest.mark.parametrize("name", [") 1 2 3 4 5", "((x) S 1", "a b) (c", ")))", " "])
 def test_a_parent_that_calls_itself_oddly(pam: PamAccount, name: str) -> None:
-    """A process names itself; its start is found all the same."""
+    """A process's start time is read correctly, whatever name the process has given itself."""
     own = Path("/proc/self/comm")
     before = own.read_text()
     own.write_text(name)
@@ -157,19 +157,22 @@ BETWEEN = ["/bin/sh", "-c", '"$@"; exit $?', "sh"]
 
 
 def test_a_mark_of_its_parents_parent_counts(pam: PamAccount) -> None:
-    """For keyboard-interactive sshd goes through PAM in a child of the process that logs in."""
+    """A mark of the grandparent process counts, and one of a process above that does not.
+
+    For keyboard-interactive, sshd calls PAM in a child of the process that handles the login.
+    """
     pam.hand_out()
     with StubLookup(pam.directory, answering(b"no\n")) as stub:
         assert pam.ask(BETWEEN).status == 1
         assert len(stub.asked) == 1
-        # One more, and it is none of ours: sshd has no such depth.
+        # One level more is ignored: sshd has no such depth.
         assert pam.ask([*BETWEEN, *BETWEEN]).status == 0
         assert len(stub.asked) == 1
 
 
 @pytest.mark.parametrize("what", ["file", "link"])
 def test_in_doubt_it_was_handed_one(pam: PamAccount, what: str) -> None:
-    """The folder is none, or the file is a link to nowhere: the daemon is asked."""
+    """If the marks' folder is a file, or a mark is a broken link, the daemon is asked."""
     if what == "file":
         pam.handed.touch()
     else:
@@ -204,7 +207,7 @@ def test_in_doubt_it_was_handed_one(pam: PamAccount, what: str) -> None:
     ],
 )
 def test_what_it_asks(pam: PamAccount, environment: dict[str, str], question: str) -> None:
-    """One line in its own form, whatever the variables hold."""
+    """The request is one well-formed line, whatever the environment variables contain."""
     pam.hand_out()
     with StubLookup(pam.directory, YES) as stub:
         assert pam.ask(**environment).status == 0
@@ -215,7 +218,7 @@ def test_what_it_asks(pam: PamAccount, environment: dict[str, str], question: st
     ("host", "question"), [("192.0.2.7", "192.0.2.7"), ("a.example", "-"), ("", "-")]
 )
 def test_without_sshs_own_variable_pams_counts(pam: PamAccount, host: str, question: str) -> None:
-    """PAM_RHOST may be a name (UseDNS), which is no address."""
+    """Without SSH_CONNECTION, an address in PAM_RHOST is used; a name (UseDNS) is not."""
     pam.hand_out()
     with StubLookup(pam.directory, YES) as stub:
         assert pam.ask(["env", "-u", "SSH_CONNECTION"], PAM_RHOST=host, PATH="/bin").status == 0
@@ -224,7 +227,7 @@ def test_without_sshs_own_variable_pams_counts(pam: PamAccount, host: str, quest
 
 @pytest.mark.parametrize("arguments", [("--socket",), ("--help", "me"), ("x",), ("--sock", "/x")])
 def test_a_wrong_command_line_keeps_nobody_out(pam: PamAccount, arguments: tuple[str, ...]) -> None:
-    """It warns, and goes on with the usual socket: this process was handed nothing there."""
+    """A wrong command line logs a warning, and the usual socket is used."""
     pam.hand_out()
     done = pam.run(*arguments)
     assert (done.status, len(done.warnings)) == (0, 1)
@@ -232,13 +235,13 @@ def test_a_wrong_command_line_keeps_nobody_out(pam: PamAccount, arguments: tuple
 
 
 def test_help_says_where_it_belongs(pam: PamAccount) -> None:
-    """The very line of PAM's file."""
+    """--help prints the line for PAM's file."""
     assert b"account required pam_exec.so quiet /usr/lib/sixtykey/" in pam.run("--help").out
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_closed_descriptors(pam: PamAccount, closed: str) -> None:
-    """Whatever PAM's module leaves open; no socket is taken for an output."""
+    """Closed standard descriptors change nothing, and no socket is used as an output."""
     pam.hand_out()
     shell = ["/bin/sh", "-c", f'exec "$@" {closed}', "sh"]
     with StubLookup(pam.directory, YES) as stub:

@@ -1,4 +1,4 @@
-"""What only the helper in Python has: its modules, and the digests of its interpreter."""
+"""The Python helper's imports, its warnings without descriptors, and its interpreter's digests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOT_ON_THE_WAY = {"socket", "json", "argparse", "re", "os", "subprocess", "shlex
 def test_loads_nothing_that_takes_long(
     tmp_path: Path, keys: dict[str, KeyPair], python: str
 ) -> None:
-    """On the way to a key with a fingerprint, no large module is loaded."""
+    """A lookup with a fingerprint imports no large module."""
     key = keys["ed25519"]
     with StubLookup(tmp_path, answering(line(key))) as stub:
         command = [python, "-X", "importtime", "-I", "-S", str(HELPER), "--socket", stub.path]
@@ -37,7 +37,7 @@ def test_loads_nothing_that_takes_long(
 
 
 def test_a_warning_without_descriptors_is_dropped(tmp_path: Path) -> None:
-    """A warning that cannot even open a socket is dropped: nothing is raised."""
+    """A warning is dropped without an exception if no socket can be opened."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
     try:
@@ -51,7 +51,7 @@ def test_a_warning_without_descriptors_is_dropped(tmp_path: Path) -> None:
 def test_fingerprint_without_own_digests(
     monkeypatch: pytest.MonkeyPatch, keys: dict[str, KeyPair]
 ) -> None:
-    """Where the interpreter is built without its own digests, OpenSSL's give the same."""
+    """If the interpreter has no built-in digests, OpenSSL's give the same fingerprints."""
     key = keys["ed25519"]
     for module in ("_sha2", "_sha256", "_md5"):
         monkeypatch.setitem(sys.modules, module, None)

@@ -1,4 +1,4 @@
-"""During an upgrade either side may still be of 0.1.0, whose protocol has no end mark.
+"""During an upgrade the daemon or the helper may still be 0.1.0, which has no end mark.
 
 released/ has the code of 0.1.0 as it was released, without its commands.
 """
@@ -31,14 +31,14 @@ COMMIT = "3319c23f2c3fe6a6fad0037ea86e90a45c6c25de"
 
 @pytest.fixture(scope="module", name="released")
 def _released() -> Iterator[Path]:
-    """The folder of the released code, which every user can read."""
+    """The folder of the released code, readable by every user."""
     with work_directory() as folder:
         subprocess.run(["tar", "-xzf", str(RELEASED), "-C", str(folder)], check=True)
         yield folder
 
 
 class ReleasedDaemon(RunningDaemon):
-    """The daemon of 0.1.0, with the configuration that it knew."""
+    """The daemon of 0.1.0, with the configuration that it supports."""
 
     def __init__(self, directory: Path, code: Path) -> None:
         super().__init__(directory, environment={"PYTHONPATH": str(code)})
@@ -58,14 +58,14 @@ class ReleasedDaemon(RunningDaemon):
 
 
 def pushed(daemon: RunningDaemon, user: str, key: KeyPair) -> bytes:
-    """Push a key; the line that is to come of it."""
+    """Push a key; return the line that a lookup gives for it."""
     answer = ask(daemon.push_socket, push(SSHPublicKey=key.line, InstanceOSUser=user).raw())
     assert answer.status == 200, answer
     return f"{key.type} {key.base64} {answer.request_id}\n".encode()
 
 
 def released_helper(folder: Path, code: Path) -> Path:
-    """The helper of 0.1.0, that logs to `folder`."""
+    """The helper of 0.1.0, changed to log to `folder`."""
     source = (code / "agent" / "authorized_keys.py").read_text("utf-8")
     assert '\nSYSLOG = "/dev/log"\n' in source
     script = folder / "authorized_keys.py"
@@ -74,7 +74,7 @@ def released_helper(folder: Path, code: Path) -> Path:
 
 
 def test_the_released_code_is_that_of_the_history(released: Path) -> None:
-    """What is tried is what was released: where git has that commit, file by file."""
+    """The released code matches its commit file by file, where git has that commit."""
     archive = subprocess.run(
         ["git", "archive", "--format=tar", COMMIT, "agent"],
         cwd=ROOT, capture_output=True, check=False,
@@ -90,7 +90,7 @@ def test_the_released_code_is_that_of_the_history(released: Path) -> None:
 
 
 def test_the_older_helper_gets_keys_from_this_daemon(released: Path) -> None:
-    """It prints what it always did, and says that it dropped the empty line."""
+    """The helper of 0.1.0 prints this daemon's keys, and warns about the empty line."""
     with (
         work_directory() as folder,
         RunningDaemon(folder) as daemon,
@@ -112,7 +112,7 @@ def test_the_older_helper_gets_keys_from_this_daemon(released: Path) -> None:
 
 
 def test_this_helper_gets_keys_from_the_older_daemon(helper: Helper, released: Path) -> None:
-    """It asks twice, prints what came twice alike, and says that the mark is missing."""
+    """This helper prints the keys of the 0.1.0 daemon, and warns that the end mark is missing."""
     with work_directory() as folder, ReleasedDaemon(folder, released) as daemon:
         key = make_key(folder)
         line = pushed(daemon, "alice", key)
@@ -121,12 +121,12 @@ def test_this_helper_gets_keys_from_the_older_daemon(helper: Helper, released: P
             ran = helper.run("--socket", daemon.lookup_socket, *words)
             assert (ran.status, ran.out, ran.err, len(ran.warnings)) == (0, expected, b"", 1)
             assert b"no end mark: is sixtykeyd older than this helper?" in ran.warnings[0]
-        # The older one indeed: there is nothing behind its lines.
+        # It is the older daemon: it sends no end mark.
         assert one_lookup(daemon.lookup_socket, b"alice\n") == line
 
 
 def test_logins_go_on_whichever_side_is_upgraded_first(released: Path) -> None:
-    """Real logins: the older helper with this daemon, this helper with the older daemon."""
+    """Logins work when only the daemon, or only the helper, has been upgraded from 0.1.0."""
 
     def older(folder: Path) -> Path:
         return install_helper(folder, module=released / "agent" / "authorized_keys.py")
