@@ -1,1 +1,1 @@
-"""Faults, tried on the real daemon: nothing acknowledged is lost, and all works again after."""
+"""Faults on the real daemon: nothing acknowledged is lost, and everything works again after."""

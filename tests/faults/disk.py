@@ -1,4 +1,4 @@
-"""A file system to fill and to make read-only: a tmpfs in a mount namespace of its own."""
+"""A file system to fill and to make read-only: a tmpfs in a separate mount namespace."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 from tests.parts.host import IS_ROOT, tool
 from tests.parts.part import Part
 
-# Without root there is no mount; CI is root, or has it by sudo, and fails instead.
+# Mounting needs root. CI has root, directly or by sudo, so the test is never skipped there.
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="mounting a file system needs root")
 
 
 class SmallDisk(Part):
-    """A tmpfs of `size` on `folder`, seen by whoever runs behind `prefix` and by nobody else."""
+    """A tmpfs of `size` on `folder`, visible only to processes that are started with `prefix`."""
 
     def __init__(self, folder: Path, size: str = "1m") -> None:
         self.folder = folder
@@ -31,30 +31,30 @@ class SmallDisk(Part):
 
     @property
     def prefix(self) -> list[str]:
-        """A command that executes another one where the disk can be seen."""
+        """A command that executes another one in the disk's mount namespace."""
         return [tool("nsenter", "util-linux"), "-t", str(self._holder.pid), "-m", "--"]
 
     def run(self, script: str) -> str:
-        """Run a shell script in the disk's folder; what it printed."""
+        """Run a shell script in the disk's folder; return its output."""
         return subprocess.run(
             [*self.prefix, "sh", "-c", f"cd {self.folder} && {script}"],
             check=True, capture_output=True, text=True, timeout=30,
         ).stdout  # fmt: skip
 
     def fill(self) -> None:
-        """Leave not a page of room."""
+        """Fill the disk completely."""
         self.run("dd if=/dev/zero of=fill bs=4096 2>/dev/null || true")
 
     def free(self) -> None:
-        """Give the room back."""
+        """Free the space that `fill` took."""
         self.run("rm -f fill")
 
     def remount(self, option: str) -> None:
-        """`ro` or `rw`."""
+        """Remount the disk with `ro` or `rw`."""
         self.run(f"mount -o remount,{option} {self.folder}")
 
     def finish(self) -> None:
-        """Let the namespace go, and the disk with it."""
+        """End the namespace, which removes the disk."""
         self._holder.kill()
         self._holder.wait()
         assert self._holder.stdout is not None

@@ -1,4 +1,4 @@
-"""Floods against a daemon, a log that is read slowly, and what that log says in the end."""
+"""Floods against a daemon, a log that is read slowly, and checks of that log's records."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from tests.parts.signed import Signer, push, sign
 FLOODER: dict[str, Any] = {**CREDENTIAL, "access_key_id": "AKIAFLOODER000000000"}
 """The credential that the flood uses."""
 
-# Requests in one write: the daemon is kept busy, and each is answered before the next are sent.
+# Requests per write. All of them are answered before the next batch is sent.
 _BATCH = 25
 
 
 class SlowLog(Part):
     """A named pipe for a daemon's stdout, read at `rate` bytes a second; 0: not until `speed_up`.
 
-    When it finishes, what is left is read first, at that rate.
+    At the end, whatever is left is read at that rate.
     """
 
     def __init__(self, folder: Path, rate: int) -> None:
@@ -47,13 +47,13 @@ class SlowLog(Part):
         self._reader = -1
 
     def begin(self) -> None:
-        """Make the pipe, and read."""
+        """Make the pipe and start to read."""
         os.mkfifo(self._path)
         self._reader = os.open(self._path, os.O_RDWR | os.O_NONBLOCK)
         self._thread.start()
 
     def finish(self) -> None:
-        """Read what is left, and close."""
+        """Read the rest and close the pipe."""
         self._over.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -61,7 +61,7 @@ class SlowLog(Part):
             os.close(self._reader)
 
     def speed_up(self) -> None:
-        """Read as fast as it goes from now on."""
+        """Read without a limit from now on."""
         self._rate = 100_000_000
 
     def _read(self) -> None:
@@ -79,19 +79,19 @@ class SlowLog(Part):
 
 @dataclass(frozen=True)
 class Target:
-    """What is flooded: a port, over TLS if there is a file of the authority, and lookups."""
+    """What is flooded: a port (with TLS if there is an authority's file) and the lookup socket."""
 
     port: int
     lookup_socket: str
     authority: Optional[str] = None
 
     def connect(self, source: str) -> Raw:
-        """A connection from that address."""
+        """Open a connection from this source address."""
         tls = None if self.authority is None else ssl.create_default_context(cafile=self.authority)
         return Raw(("127.0.0.1", self.port), source=source, tls=tls)
 
     def repeat(self, requests: list[bytes], source: str, until: float) -> int:
-        """Send these in turns on one connection, read each answer; how many were answered."""
+        """Send these requests in turn on one connection; return how many were answered."""
         endless, sent = itertools.cycle(requests), 0
         with contextlib.suppress(OSError, EOFError), self.connect(source) as raw:
             while sent == 0 or time.monotonic() < until:
@@ -102,7 +102,7 @@ class Target:
         return sent
 
     def ask(self, line: bytes, until: float) -> None:
-        """Look up again and again."""
+        """Send the same lookup again and again."""
         while time.monotonic() < until:
             with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as sock:
                 sock.connect(self.lookup_socket)
@@ -116,21 +116,21 @@ Flood = Callable[[Target, float], int]
 
 
 def replays(target: Target, until: float) -> int:
-    """One captured request, as often as it goes."""
+    """Send one captured request again and again."""
     signer = Signer(key=FLOODER["access_key_id"])
     captured = sign(push(), signer).raw()
     return target.repeat([captured], "127.1.0.1", until)
 
 
 def throttled(target: Target, until: float) -> int:
-    """Pushes of one credential, each signed by itself, far above its rate."""
+    """Send pushes of one credential, each with its own signature, far above its rate."""
     signer = Signer(key=FLOODER["access_key_id"])
     signed = [sign(push(InstanceOSUser="flood"), signer).raw() for _ in range(1000)]
     return target.repeat(signed, "127.1.0.2", until)
 
 
 def strangers(target: Target, until: float) -> int:
-    """Unsigned requests with as much in them as is written, each few from another address."""
+    """Send unsigned requests whose audit records are as long as possible, from many addresses."""
     call, sent = push(InstanceOSUser="root").plus("User-Agent", "\\" * 1024).raw(), 0
     for number in itertools.count():
         if time.monotonic() >= until:
@@ -141,13 +141,13 @@ def strangers(target: Target, until: float) -> int:
 
 
 def mismatches(target: Target, until: float) -> int:
-    """Lookups with a key that nobody pushed, for the user whose keys are live."""
+    """Look up a key that was not pushed, for a user who has live keys."""
     target.ask(b"root SHA256:" + b"A" * 43 + b"\n", until)
     return 0
 
 
 def repeated_lookups(target: Target, until: float) -> int:
-    """A helper that was taken over: a user's live key, again and again."""
+    """Look up a user's live key again and again, as a compromised helper could."""
     target.ask(b"ec2-user\n", until)
     return 0
 
@@ -161,7 +161,7 @@ def _run(flood: Flood, target: Target, until: float, sent: Connection) -> None:
 
 
 class Flooding(Part):
-    """Floods, each a process of its own; `until` is when they end (time.monotonic)."""
+    """Floods, each in its own process; `until` is when they end (time.monotonic)."""
 
     def __init__(self, target: Target, seconds: float, floods: Sequence[Flood]) -> None:
         self._target = target
@@ -172,7 +172,7 @@ class Flooding(Part):
         self.until = 0.0
 
     def begin(self) -> None:
-        """Start them."""
+        """Start the processes."""
         self.until = time.monotonic() + self._seconds
         context = multiprocessing.get_context("spawn")
         for flood in self._floods:
@@ -184,14 +184,17 @@ class Flooding(Part):
             writer.close()
 
     def wait(self) -> int:
-        """Wait for their end; how many pushes were answered. Raises EOFError: one has failed."""
+        """Wait for the end; return how many pushes were answered.
+
+        Raises EOFError if a flood failed.
+        """
         sent = sum(int(reader.recv()) for reader in self._pipes)
         for process in self._processes:
             process.join()
         return sent
 
     def finish(self) -> None:
-        """End those that still run."""
+        """Terminate the processes that still run."""
         for process in self._processes:
             process.terminate()
             process.join()
@@ -200,7 +203,7 @@ class Flooding(Part):
 
 
 def missing(records: list[dict[str, Any]]) -> list[int]:
-    """The numbers that are not there, of one run's records, in the order of the log."""
+    """The sequence numbers that are missing from one run's records."""
     numbers = [record["seq"] for record in records]
     assert len({record["run"] for record in records}) == 1
     assert numbers == sorted(set(numbers))
@@ -208,7 +211,7 @@ def missing(records: list[dict[str, Any]]) -> list[int]:
 
 
 def decided(records: list[dict[str, Any]], event: str) -> int:
-    """How many decisions a log tells of: each by itself, or together with others."""
+    """How many decisions a log reports, in single records and in summaries."""
     return sum(
         sum(n for name, n in each["decisions"].items() if name.startswith(f"{event}/"))
         if each["event"] == "audit"

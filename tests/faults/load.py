@@ -1,4 +1,4 @@
-"""What is done to a daemon under test, and how it is seen that nothing was lost by it."""
+"""Load on a daemon under test, and checks that nothing was lost."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ MANY: dict[str, Any] = {
 }
 """Room for as much load as a test likes."""
 
-# Seconds within which a daemon is expected to have let go of what a fault made it hold.
+# Seconds within which a daemon must release the resources that a fault made it hold.
 PATIENCE = 15.0
-# What allocators keep after a burst, and later use again.
+# Memory that allocators keep after a burst and use again later.
 SLACK_MIB = 8.0
 _numbers = iter(range(1, 1 << 40))
 
 
 def boottime() -> float:
-    """CLOCK_BOOTTIME, s: what the daemon measures lifetimes by."""
+    """CLOCK_BOOTTIME in seconds, the clock by which the daemon measures lifetimes."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @dataclass(frozen=True)
 class Acknowledged:
-    """A push that was answered 200, sent and answered at these times (CLOCK_BOOTTIME, s)."""
+    """A push that was answered 200, with its times of sending and answer (CLOCK_BOOTTIME, s)."""
 
     os_user: str
     request_id: str
@@ -48,13 +48,16 @@ class Acknowledged:
 
 
 class Pusher:
-    """A connection to the push socket that pushes one fresh key after another."""
+    """A connection to the push socket that pushes new keys."""
 
     def __init__(self, daemon: RunningDaemon) -> None:
         self._raw = Raw(daemon.push_socket)
 
     def push(self, os_user: str) -> Acknowledged:
-        """Push a key. Raises OSError or EOFError when the daemon goes, Refused when it says no."""
+        """Push a key.
+
+        Raises OSError or EOFError when the daemon ends, and Refused when it answers with an error.
+        """
         number = next(_numbers) + (os.getpid() << 48)
         call = push(InstanceOSUser=os_user, SSHPublicKey=ed25519_line(number))
         sent = boottime()
@@ -64,12 +67,12 @@ class Pusher:
         return Acknowledged(os_user, answer.request_id, sent, boottime())
 
     def close(self) -> None:
-        """Close."""
+        """Close the connection."""
         self._raw.close()
 
 
 class Refused(Exception):
-    """The daemon answered, with an error; `code` is its name."""
+    """The daemon answered with an error; `code` is its name."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -78,7 +81,7 @@ class Refused(Exception):
 
 @contextmanager
 def pusher(daemon: RunningDaemon) -> Iterator[Pusher]:
-    """A pusher, closed at the end."""
+    """A pusher that is closed at the end."""
     made = Pusher(daemon)
     try:
         yield made
@@ -87,13 +90,13 @@ def pusher(daemon: RunningDaemon) -> Iterator[Pusher]:
 
 
 def push_one(daemon: RunningDaemon, os_user: str = "alice") -> Acknowledged:
-    """Push one key on a connection of its own."""
+    """Push one key on a new connection."""
     with pusher(daemon) as one:
         return one.push(os_user)
 
 
 def served(daemon: RunningDaemon, os_user: str = "alice") -> set[str]:
-    """The request ids that a lookup gives now."""
+    """The request ids that a lookup returns now."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(daemon.lookup_socket)  # blocking: it waits for its place in the queue
         sock.sendall(f"{os_user}\n".encode())
@@ -105,7 +108,7 @@ def served(daemon: RunningDaemon, os_user: str = "alice") -> set[str]:
 def check_all_served(
     daemon: RunningDaemon, acknowledged: list[Acknowledged], lifetime: float
 ) -> None:
-    """What was acknowledged is served: none is missing, and none is there after its time."""
+    """Fail unless every live acknowledged key is served, and no expired one is."""
     for os_user in sorted({each.os_user for each in acknowledged}):
         before = boottime()
         found = served(daemon, os_user)
@@ -118,13 +121,13 @@ def check_all_served(
 
 
 def resident_mib(pid: int) -> float:
-    """A process's memory, in MiB."""
+    """A process's resident memory in MiB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1024 / 1024
 
 
 def descriptors(pid: int) -> list[str]:
-    """What a process has open, by name."""
+    """The open descriptors of a process, by name."""
     open_now = []
     for number in os.listdir(f"/proc/{pid}/fd"):
         with suppress(FileNotFoundError):  # closed since it was listed
@@ -133,12 +136,12 @@ def descriptors(pid: int) -> list[str]:
 
 
 class Watch:
-    """A daemon before a fault, and what must be so again after it."""
+    """The state of a daemon before a fault, to which it must return afterwards."""
 
     def __init__(self, daemon: RunningDaemon, lifetime: float = 60.0) -> None:
         self.daemon = daemon
         self._lifetime = lifetime
-        # Once, so that what is made at first use does not count as left over.
+        # Resources that are allocated at first use are not counted as leaked.
         self.acknowledged = [push_one(daemon, "before")]
         ask_helper(daemon.lookup_socket, "before")
         self._pid = daemon.pid
@@ -146,9 +149,10 @@ class Watch:
         self._memory = resident_mib(daemon.pid)
 
     def check(self, memory: Optional[float] = SLACK_MIB) -> None:
-        """A lookup and a push work, nothing live is gone, descriptors and memory are back.
+        """Fail unless lookup and push work, no live key is lost, and resources are freed.
 
-        A daemon that was restarted has a process of its own, and nothing to give back.
+        The resources are descriptors and memory. They are not compared after a restart, when the
+        daemon has a new process.
         """
         if self.daemon.pid == self._pid:
             self._check_descriptors()

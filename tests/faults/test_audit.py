@@ -1,4 +1,4 @@
-"""Floods that would crowd out the audit: who was let in is in the log in the end."""
+"""Floods do not push the record of an accepted login out of the audit log."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def _folder() -> Iterator[Path]:
 
 @contextmanager
 def logging_to(folder: Path, rate: int, **config: Any) -> Iterator[tuple[RunningDaemon, SlowLog]]:
-    """A daemon whose log is read at this many bytes a second, to its end."""
-    # As it is installed: asyncio's debug mode would be what is slow.
+    """A daemon whose log is read at this many bytes a second, until its end."""
+    # As installed: asyncio's debug mode would slow it down.
     plain = {"PYTHONASYNCIODEBUG": "", "MALLOC_ARENA_MAX": "1"}
     log = SlowLog(folder, rate)
     daemon = RunningDaemon(
@@ -58,7 +58,7 @@ def logging_to(folder: Path, rate: int, **config: Any) -> Iterator[tuple[Running
 
 
 def await_record(log: SlowLog, **wanted: Any) -> dict[str, Any]:
-    """The last such record, once the slow reader has come to one."""
+    """Wait until the slow reader has read such a record; return the last one."""
     deadline = time.monotonic() + PATIENCE
     while not (found := log.records(**wanted)):
         assert time.monotonic() < deadline, log.records()[-1]
@@ -67,7 +67,7 @@ def await_record(log: SlowLog, **wanted: Any) -> dict[str, Any]:
 
 
 def push_for_root(target: Target) -> tuple[str, str]:
-    """Push a fresh key for root with an honest credential; its request id and fingerprint."""
+    """Push a new key for root with a valid credential; return its request id and fingerprint."""
     key = ed25519_key()
     call = sign(push(InstanceOSUser="root", SSHPublicKey=key.line("").strip()))
     with target.connect("127.0.0.9") as raw:
@@ -77,7 +77,7 @@ def push_for_root(target: Target) -> tuple[str, str]:
 
 
 def log_in(daemon: RunningDaemon, request_id: str, fingerprint: str) -> None:
-    """Ask as sshd does for a login; the helper gives up after a second, and so would sshd."""
+    """Look up a key as sshd does for a login; the helper gives up after a second."""
     (line,) = ask_helper(daemon.lookup_socket, "root", fingerprint)
     assert line.split()[2] == request_id
 
@@ -91,7 +91,7 @@ def tls_settings(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def check_complete(records: list[dict[str, Any]], pushes: int) -> None:
-    """The log has its end, every gap in it is told, and so is every push."""
+    """Fail unless the log has its last record, reports every gap, and accounts for every push."""
     assert records[-1]["event"] == "stop"
     lost = sum(each["count"] for each in records if each["outcome"] == "dropped")
     assert len(missing(records)) == lost
@@ -99,7 +99,7 @@ def check_complete(records: list[dict[str, Any]], pushes: int) -> None:
 
 
 def check_operators_are_told(daemon: RunningDaemon, summed: dict[str, Any]) -> None:
-    """What has no record of its own is in `sixtykey why`, the status and the metrics."""
+    """Fail unless `sixtykey why` and `status` report the decisions that were only counted."""
     socket = ("--socket", daemon.push_socket)
     text = run("why", "root", *socket).out
     assert re.search(r"! in the last .* decisions of all users were only counted \(replay\)", text)
@@ -116,10 +116,10 @@ def check_operators_are_told(daemon: RunningDaemon, summed: dict[str, Any]) -> N
 def test_floods_do_not_crowd_out_who_was_let_in(
     folder: Path, floods: Sequence[Flood], tls: bool
 ) -> None:
-    """Replays, throttled pushes, strangers from everywhere, lookups: five logins are on record.
+    """During floods of pushes and lookups, each of five logins is recorded in the audit log.
 
-    The log is read at 100 KB/s. Each lookup is answered within the helper's second, and the memory
-    stays below what the unit allows.
+    The log is read at 100 KB/s. Each lookup is answered within the helper's second, and memory
+    stays below the unit's limit.
     """
     config, authority = tls_settings(folder) if tls else ({}, None)
     let_in: list[tuple[str, str]] = []
@@ -145,7 +145,7 @@ def test_floods_do_not_crowd_out_who_was_let_in(
 
 
 def test_a_log_that_nobody_reads_for_long_shows_its_gap(folder: Path) -> None:
-    """More pushes than there is room for: memory is bounded, and a record names what is missing."""
+    """With an unread log, memory is bounded, and a record reports the records that were dropped."""
     call = push(SSHPublicKey=ed25519_key().line("").strip()).plus("User-Agent", "\\" * 1024)
     batch, sent = call.raw() * 50, 0
     with logging_to(folder, 0, **MANY) as (daemon, log):
@@ -169,7 +169,7 @@ def test_a_log_that_nobody_reads_for_long_shows_its_gap(folder: Path) -> None:
 
 
 def test_the_end_of_the_daemon_waits_for_the_log(folder: Path) -> None:
-    """What waits when it is stopped is written, as far as the log takes it in some seconds."""
+    """A daemon that is stopped writes the records that still wait for a slow log."""
     with logging_to(folder, 100_000, **MANY) as (daemon, log):
         with pusher(daemon) as one:
             pushed = {one.push("alice").request_id for _ in range(500)}
@@ -179,7 +179,7 @@ def test_the_end_of_the_daemon_waits_for_the_log(folder: Path) -> None:
 
 
 def test_a_log_that_takes_nothing_does_not_keep_the_daemon(folder: Path) -> None:
-    """It gives up in time for systemd, and a later reader sees that the end is missing."""
+    """A daemon whose log is never read still stops in time, and its log has no stop record."""
     with logging_to(folder, 0, **MANY) as (daemon, log):
         with pusher(daemon) as one:
             for _ in range(500):
@@ -191,7 +191,7 @@ def test_a_log_that_takes_nothing_does_not_keep_the_daemon(folder: Path) -> None
 
 
 def test_each_run_is_told_from_the_others(folder: Path) -> None:
-    """Numbers begin anew with a run's id; a run that was stopped ends so, a killed one does not."""
+    """Each run has a different id, numbers from 1, and ends with "stop" unless it was killed."""
     runs: list[list[dict[str, Any]]] = []
     with RunningDaemon(folder) as daemon:
         for end in (daemon.stop, daemon.kill, daemon.stop):

@@ -1,4 +1,4 @@
-"""Clients that mean no good: deaf, dumb, ten thousand, garbage at line rate; and helpers killed."""
+"""Hostile clients that are silent, never read or send garbage, and helpers that are killed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _daemon() -> Iterator[RunningDaemon]:
 
 @contextmanager
 def room_for_descriptors(count: int) -> Iterator[None]:
-    """Room for so many in this process, as far as the host allows; or a skip that says so."""
+    """Allow this process that many descriptors; skip the test if the host does not."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     if before[1] < count:
         pytest.skip(f"{count} descriptors are needed, and ulimit -Hn is {before[1]}")
@@ -45,11 +45,11 @@ def room_for_descriptors(count: int) -> Iterator[None]:
 
 
 def connect(path: str, send: bytes) -> socket.socket:
-    """A lookup client that has said this much; it waits for its place in the kernel's queue."""
+    """Open a lookup connection, which waits in the kernel's queue, and send these bytes."""
     sock = socket.socket(socket.AF_UNIX)
-    # Blocking: with a time limit the kernel would refuse instead of letting it wait.
+    # Blocking: with a timeout the kernel would refuse the connection instead of queueing it.
     sock.connect(path)
-    # The daemon may have let it give way already.
+    # The daemon may have closed it already, to make room for others.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         sock.sendall(send)
     return sock
@@ -59,7 +59,7 @@ def connect(path: str, send: bytes) -> socket.socket:
 def test_ten_thousand_clients_that_never_read_stop_no_lookup(
     said: bytes, daemon: RunningDaemon
 ) -> None:
-    """They are there together, silent or deaf, and a helper is answered in the midst of them."""
+    """Lookups are answered while ten thousand silent or deaf clients are connected."""
     watch = Watch(daemon)
     pushed = push_one(daemon)
     asked = 0
@@ -75,7 +75,7 @@ def test_ten_thousand_clients_that_never_read_stop_no_lookup(
 
 
 def test_answers_that_nobody_reads_are_dropped_in_time(daemon: RunningDaemon) -> None:
-    """Large answers to deaf clients: each is cut off in its second, and its memory comes back."""
+    """Large answers that clients do not read are dropped, and their memory is freed."""
     watch = Watch(daemon)
     with pusher(daemon) as one:
         for _ in range(500):
@@ -110,7 +110,7 @@ def _garbage(daemon: RunningDaemon, until: float, seed: int) -> None:
 
 
 def test_garbage_at_line_rate_stops_no_other_source(daemon: RunningDaemon) -> None:
-    """Logins go on, and so does another source, while one sends whatever it can."""
+    """While one source sends garbage at full speed, another's pushes and lookups succeed."""
     watch = Watch(daemon)
     until = time.monotonic() + 3.0
     threads = [threading.Thread(target=_garbage, args=(daemon, until, n)) for n in range(4)]
@@ -130,7 +130,7 @@ def test_garbage_at_line_rate_stops_no_other_source(daemon: RunningDaemon) -> No
 
 
 def test_helpers_killed_midway_disturb_nobody(daemon: RunningDaemon) -> None:
-    """Sshd that is closed takes its helper with it, at any instant of a helper's life."""
+    """Helpers that are killed at any instant leave nothing behind in the daemon."""
     watch = Watch(daemon)
     pushed = push_one(daemon)
     chance = random.Random(3)

@@ -1,4 +1,4 @@
-"""Floods that last: memory and lookups are watched while they do, and not only afterwards."""
+"""Floods: memory and lookups are checked during a flood as well as after it."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from tests.parts.leases import ed25519_key
 from tests.parts.raw import Raw
 from tests.parts.signed import push
 
-# What the daemon may take at the height of a flood (MiB, resident), of which it takes 36 when idle,
-# with a distribution's packages. PyPI's wheels bring libraries of their own, and some take more.
+# Limit of the daemon's resident memory in a flood (MiB), and its memory when idle, with a
+# distribution's packages. PyPI's wheels bundle libraries, and some need more.
 MOST_MIB, IDLE_MIB = 96.0, 36.0
 SECONDS = 4.0
 EACH = 60
 ONE = ["127.0.0.2"]
 MANY_SOURCES = [f"127.0.0.{host}" for host in range(2, 10)]
-# Asyncio's debug mode keeps a stack trace for each handle: it is not what is measured here.
+# Asyncio's debug mode is off: it keeps a stack trace for each handle, which takes memory.
 PLAIN = {"PYTHONASYNCIODEBUG": ""}
 
 
 @contextmanager
 def flooded(files: Optional[tuple[Path, Path]] = None) -> Iterator[RunningDaemon]:
-    """A daemon to be flooded; with these certificate and key it speaks TLS."""
+    """A daemon to be flooded; with this certificate and key it speaks TLS."""
     config = MANY
     if files is not None:
         tls = {"certificate": str(files[0]), "private_key": str(files[1])}
@@ -59,7 +59,7 @@ def _rsa_daemon(tmp_path: Path) -> Iterator[RunningDaemon]:
 
 
 def encrypted(daemon: RunningDaemon) -> str:
-    """What the kind of a flood ends with that this daemon understands."""
+    """The suffix of a flood's kind that fits this daemon, for plain HTTP or TLS."""
     return "-tls" if "tls:" in daemon.config_file.read_text("utf-8") else ""
 
 
@@ -72,7 +72,7 @@ def peak_mib(daemon: RunningDaemon) -> float:
 
 
 def watch_flood(daemon: RunningDaemon, kind: str, sources: list[str]) -> flood.Sent:
-    """Ask for a live key again and again while a flood lasts; what the flood came to.
+    """Look up a live key again and again during a flood; return the flood's counts.
 
     The real helper gives up after one second, so each key that it prints came within that time.
     """
@@ -97,7 +97,7 @@ def watch_flood(daemon: RunningDaemon, kind: str, sources: list[str]) -> flood.S
 def test_requests_sent_without_a_pause_wait_in_the_kernel(
     daemon: RunningDaemon, sources: list[str]
 ) -> None:
-    """From one address and from many: those before them are answered first."""
+    """Requests sent without a pause, from one address or many, do not delay lookups."""
     watch = Watch(daemon)
     came_to = watch_flood(daemon, "pipelined" + encrypted(daemon), sources)
     assert came_to.read > 100_000
@@ -109,7 +109,7 @@ def test_requests_sent_without_a_pause_wait_in_the_kernel(
 def test_what_unfinished_business_is_held_for_all_connections(
     daemon: RunningDaemon, kind: str
 ) -> None:
-    """Answers that nobody reads, and the longest requests without their last byte."""
+    """Unread answers and unfinished requests of many connections take bounded memory."""
     came_to = watch_flood(daemon, kind + encrypted(daemon), MANY_SOURCES)
     assert came_to.sent > EACH * len(MANY_SOURCES) * 32_000
 
@@ -119,29 +119,32 @@ def test_what_unfinished_business_is_held_for_all_connections(
 def test_handshakes_take_turns_with_lookups(
     rsa_daemon: RunningDaemon, kind: str, sources: list[str]
 ) -> None:
-    """A ClientHello costs its sender nothing, and the daemon a signature of some milliseconds."""
+    """Lookups are answered in time during a flood of TLS handshakes.
+
+    A ClientHello costs its sender nothing, and the daemon a signature of some milliseconds.
+    """
     watch = Watch(rsa_daemon)
     came_to = watch_flood(rsa_daemon, kind, sources)
     assert kind == "half-hellos" or came_to.read > 100_000
-    # With more unfinished handshakes than there may be, the idle ones gave way.
+    # Idle handshakes above the limit were closed to make room for new ones.
     if kind == "half-hellos" and len(sources) > 1:
         assert came_to.connections > 2 * EACH * len(sources)
     watch.check(memory=None)
 
 
 def test_memory_goes_back_when_a_flood_has_ended(rsa_daemon: RunningDaemon) -> None:
-    """Although nobody had to give way: the C library would keep it for the next flood."""
+    """After a flood the daemon returns memory that the C library would otherwise keep."""
     before = resident_mib(rsa_daemon.pid)
     watch_flood(rsa_daemon, "half-hellos", MANY_SOURCES)
     deadline = time.monotonic() + PATIENCE
-    # The first flood of all leaves more behind than the next ones: buffers that are made once.
+    # The first flood leaves more memory in use than later ones: buffers that are made once.
     while (now := resident_mib(rsa_daemon.pid)) > before + 1.5 * SLACK_MIB:
         assert time.monotonic() < deadline, f"{before:.0f} MiB before, and {now:.0f} now"
         time.sleep(0.1)
 
 
 def test_a_pusher_who_writes_much_for_many_users_takes_bounded_memory() -> None:
-    """What is remembered to explain refusals is bounded in bytes, however long each record is."""
+    """The history that explains refusals is bounded in bytes, however long each record is."""
     config = merged(MANY, {"keys": {"lifetime": 2}})
     line = ed25519_key().line("").strip()
     with (

@@ -1,4 +1,4 @@
-"""The journal's disk: full, read-only, damaged, of another boot; nothing acknowledged is lost."""
+"""The journal's disk is full, read-only or damaged, or the journal is from another boot."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.faults.load import MANY, Acknowledged, Refused, Watch, push_one, push
 from tests.parts.daemon import RunningDaemon, merged
 from tests.parts.host import work_directory
 
-# The daemon tries a journal that it could not use again every 5 s.
+# The daemon retries an unusable journal every 5 s.
 PATIENCE = 20.0
 
 
@@ -32,13 +32,13 @@ def _disk(folder: Path) -> Iterator[SmallDisk]:
 
 
 def on(disk: SmallDisk, folder: Path) -> RunningDaemon:
-    """A daemon whose journal is on the disk."""
+    """A daemon whose journal is on this disk."""
     config = merged(MANY, {"journal": str(disk.folder / "leases.db")})
     return RunningDaemon(folder, config=config, prefix=disk.prefix)
 
 
 def push_until_refused(daemon: RunningDaemon) -> tuple[list[Acknowledged], str]:
-    """Push until an error: what was acknowledged, and the error's code."""
+    """Push until an error; return the acknowledged pushes and the error's code."""
     taken: list[Acknowledged] = []
     with pusher(daemon) as one:
         while True:
@@ -49,7 +49,7 @@ def push_until_refused(daemon: RunningDaemon) -> tuple[list[Acknowledged], str]:
 
 
 def eventually_pushes(daemon: RunningDaemon) -> Acknowledged:
-    """Push as soon as that is possible again."""
+    """Retry a push until it is accepted."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
@@ -62,7 +62,7 @@ def eventually_pushes(daemon: RunningDaemon) -> Acknowledged:
 
 @needs_root
 def test_a_full_disk_refuses_pushes_and_loses_none(disk: SmallDisk, folder: Path) -> None:
-    """ServiceException, nothing half there, lookups go on; with room again, so do pushes."""
+    """On a full disk pushes fail and lookups work; with free space pushes work again."""
     with on(disk, folder) as daemon:
         watch = Watch(daemon)
         disk.fill()
@@ -88,7 +88,7 @@ def test_a_full_disk_refuses_pushes_and_loses_none(disk: SmallDisk, folder: Path
 def test_a_read_only_disk_gives_what_it_has_and_takes_nothing(
     disk: SmallDisk, folder: Path
 ) -> None:
-    """Live keys are read from it, pushes are refused, and it is used again when it can be."""
+    """On a read-only disk live keys are served, and pushes are refused until it is writable."""
     with on(disk, folder) as daemon:
         watch = Watch(daemon)
         taken = [push_one(daemon) for _ in range(20)]
@@ -140,7 +140,7 @@ DAMAGES = [_rubbish, _truncated, _flipped, _another_user, _another_version]
 def test_a_damaged_journal_is_set_aside_and_the_daemon_starts(
     damage: Callable[[Path], None], folder: Path
 ) -> None:
-    """It is reported and kept for inspection; nobody gets in by it."""
+    """A damaged journal is reported and kept for inspection, and none of its keys is served."""
     with RunningDaemon(folder, config=MANY) as daemon:
         for _ in range(50):
             push_one(daemon, "before")
@@ -159,7 +159,7 @@ def test_a_damaged_journal_is_set_aside_and_the_daemon_starts(
 
 
 def test_leases_of_another_boot_are_dropped(folder: Path) -> None:
-    """A reboot ends every lease: its times were measured on a clock that began anew."""
+    """A reboot ends every lease, because lease times are measured on the boot clock."""
     with RunningDaemon(folder, config=MANY) as daemon:
         push_one(daemon, "before")
         daemon.stop()

@@ -1,4 +1,4 @@
-"""What docs/audit.md says of journald, tried with the real one: whole, numbered, sealed."""
+"""The statements of docs/audit.md about journald, tested with a real journald."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.parts.daemon import RunningDaemon
 from tests.parts.host import IS_ROOT, ROOT, work_directory
 from tests.parts.journald import Journald
 
-# CI is root, or has it by sudo, and fails instead.
+# CI has root, directly or by sudo, so the test is never skipped there.
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="mounting a file system needs root")
 
 PAGE = ROOT / "docs" / "audit.md"
@@ -31,7 +31,7 @@ def _folder() -> Iterator[Path]:
 
 
 def run_daemon(folder: Path, journald: Journald) -> None:
-    """A daemon whose streams this journald reads: a start, some pushes, a stop."""
+    """Run a daemon that logs to this journald: a start, some pushes, a stop."""
     with RunningDaemon(folder, config=MANY, prefix=journald.catching("sixtykeyd")) as daemon:
         with pusher(daemon) as one:
             for _ in range(PUSHES):
@@ -41,13 +41,13 @@ def run_daemon(folder: Path, journald: Journald) -> None:
 
 
 def read(journald: Journald) -> list[str]:
-    """The daemon's lines, as the page reads them."""
+    """The daemon's lines, read by the command of the documentation."""
     done = journald.run("journalctl", "-t", "sixtykeyd", "-o", "cat")
     return done.stdout.splitlines(keepends=True)
 
 
 def find_gaps(lines: list[str]) -> list[str]:
-    """What the script of the page says of these."""
+    """The output of the documentation's script for these lines."""
     (script,) = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -57,7 +57,7 @@ def find_gaps(lines: list[str]) -> list[str]:
 
 
 def test_every_record_arrives_in_journald(folder: Path) -> None:
-    """Each is there, in order; the page's script finds nothing missing, until something is."""
+    """Every record reaches journald in order, and the documented script finds removed ones."""
     with Journald() as journald:
         run_daemon(folder, journald)
         lines = read(journald)
@@ -69,7 +69,7 @@ def test_every_record_arrives_in_journald(folder: Path) -> None:
 
 
 def test_a_run_that_was_killed_has_no_end(folder: Path) -> None:
-    """The page's script tells it from one that was stopped."""
+    """The documented script reports a run that was killed as one without an end."""
     with Journald() as journald:
         run_daemon(folder, journald)
         command = journald.catching("sixtykeyd")
@@ -83,17 +83,17 @@ def test_a_run_that_was_killed_has_no_end(folder: Path) -> None:
 
 
 def test_the_unit_takes_journalds_rate_limit_away() -> None:
-    """What journald dropped by itself would be whatever came, also who was let in."""
+    """The unit turns off journald's rate limit, which could drop the record of a login."""
     assert "\nLogRateLimitIntervalSec=0\n" in UNIT.read_text("utf-8")
 
 
 def test_a_sealed_journal_shows_a_record_that_was_changed(folder: Path) -> None:
-    """--verify with the key passes as long as nothing was touched, and fails after one byte was."""
+    """`journalctl --verify` with the key passes for an intact journal and fails after a change."""
     with Journald("Seal=yes", interval="1s") as journald:
         key = journald.path("run/verify-key").read_text("ascii").strip()
         verify = ("journalctl", "--verify", f"--verify-key={key}")
         run_daemon(folder, journald)
-        # A second later it is sealed, with the next entry.
+        # After one second, the next entry seals it.
         time.sleep(2)
         run_daemon(folder, journald)
         done = journald.run(*verify)

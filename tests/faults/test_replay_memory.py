@@ -1,4 +1,4 @@
-"""A captured request and a daemon that lost its memory: nobody is let in by it."""
+"""A daemon that has lost its replay memory still refuses a captured request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.parts.signed import push, sign
 
 SHORT = {"keys": {"lifetime": 2}}
 USER = "ec2-user"
-# The daemon looks after its journal every 5 s.
+# The daemon checks its journal every 5 s.
 PATIENCE = 20.0
 
 
@@ -41,7 +41,7 @@ def send(daemon: RunningDaemon, data: bytes) -> Answer:
 
 
 def capture(daemon: RunningDaemon) -> bytes:
-    """A signed push that was taken, and over two seconds ago: its key has ended."""
+    """A signed push that was accepted, and whose key has expired."""
     data = sign(push()).raw()
     assert send(daemon, data).code == ""
     time.sleep(2.1)
@@ -50,7 +50,7 @@ def capture(daemon: RunningDaemon) -> bytes:
 
 
 def check_refused(daemon: RunningDaemon, captured: bytes) -> None:
-    """It is refused, and lets nobody in; what is signed in the second after the loss is taken."""
+    """Fail unless a captured request is refused and a request that was signed later is accepted."""
     assert send(daemon, captured).code == "RequestExpired"
     assert served(daemon, USER) == set()
     time.sleep(1.0)
@@ -71,7 +71,7 @@ def _damage(journal: Path) -> None:
 def test_a_captured_request_is_refused_after_the_journal_is_lost(
     lose: Callable[[Path], None], folder: Path
 ) -> None:
-    """And after the next restart too, when the journal is sound again."""
+    """A captured request is refused after the journal is lost, and after the next restart too."""
     with RunningDaemon(folder, config=SHORT) as daemon:
         captured = capture(daemon)
         daemon.kill()
@@ -84,7 +84,7 @@ def test_a_captured_request_is_refused_after_the_journal_is_lost(
 
 
 def test_a_captured_request_is_refused_after_a_restart_without_a_journal(folder: Path) -> None:
-    """`journal: none` forgets every mark, and so takes nothing that was signed before its start."""
+    """With `journal: none`, a request that was signed before the daemon's start is refused."""
     with RunningDaemon(folder, config=merged(SHORT, {"journal": "none"})) as daemon:
         captured = capture(daemon)
         daemon.kill()
@@ -93,7 +93,7 @@ def test_a_captured_request_is_refused_after_a_restart_without_a_journal(folder:
 
 
 def test_a_captured_request_is_refused_after_the_clock_jumped(folder: Path) -> None:
-    """Ahead, until its mark is forgotten, and back again; also after a restart."""
+    """A captured request is refused after the clock jumped ahead and back, and after a restart."""
     shift = Shift(folder)
     with RunningDaemon(folder, config=SHORT, environment=shift.environment) as daemon:
         captured = capture(daemon)
@@ -110,7 +110,10 @@ def test_a_captured_request_is_refused_after_the_clock_jumped(folder: Path) -> N
 
 
 def test_a_journal_removed_under_the_daemon_is_written_anew(folder: Path) -> None:
-    """It is said, and what was acknowledged survives the SIGKILL that follows, its mark too."""
+    """A journal that is removed while the daemon runs is reported and written again.
+
+    After SIGKILL, all acknowledged keys and their marks are still known.
+    """
     with RunningDaemon(folder, config=MANY) as daemon:
         data = sign(push()).raw()
         before = send(daemon, data)
@@ -130,7 +133,7 @@ def test_a_journal_removed_under_the_daemon_is_written_anew(folder: Path) -> Non
 
 
 def push_until_taken(daemon: RunningDaemon, deadline: float) -> Acknowledged:
-    """Push as clients do: again while the journal is being mended, which waits for the disk."""
+    """Retry a push while the journal is being rewritten, as clients do."""
     while True:
         try:
             return push_one(daemon, USER)
@@ -153,7 +156,7 @@ def _remember(journal: Path, count: int) -> None:
 
 
 def _look_up(address: str, found: list[bytes], stop: threading.Event) -> None:
-    """Ask until somebody answers, as a login does that comes while the daemon starts."""
+    """Retry a lookup until it is answered, as for a login while the daemon starts."""
     while not stop.is_set() and not found:
         try:
             with socket.socket(socket.AF_UNIX) as sock:
@@ -165,7 +168,7 @@ def _look_up(address: str, found: list[bytes], stop: threading.Event) -> None:
 
 
 def test_a_login_is_answered_before_100000_marks_are_read(folder: Path) -> None:
-    """The audit has the lookup before the start; when pushes are taken, every mark is known."""
+    """A lookup is answered before all marks are read; pushes are accepted only afterwards."""
     with RunningDaemon(folder, config=MANY) as daemon:
         data = sign(push()).raw()
         first = send(daemon, data)
@@ -183,7 +186,7 @@ def test_a_login_is_answered_before_100000_marks_are_read(folder: Path) -> None:
         assert first.request_id.encode() in found[0]
         assert _events(daemon)[-2:] == ["lookup", "start"]
         assert send(daemon, data).request_id == first.request_id
-        # All of it is known: there is no place for one more.
+        # All marks are known: there is no room for one more.
         assert send(daemon, sign(push()).raw()).code == "ThrottlingException"
 
 

@@ -1,7 +1,7 @@
-"""Two credentials against a third: neither can have its pushes throttled, on a running daemon.
+"""No credential can have another one's pushes throttled, on a running daemon.
 
-The memory against replays is nearly full, at its real limit, as after a quarter of an hour on a
-very busy host: what is left would be gone within a second if it were anybody's.
+The replay memory is nearly full at its real limit, as after a quarter of an hour on a very busy
+host. Without shares, a flood would fill the rest within a second.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ POWERLESS: dict[str, Any] = {
     "allow": {**CREDENTIAL["allow"], "os_users": ["nobody-there"]},
 }
 SECONDS, PUSHES = 4.0, 10
-# What is free in the memory when the attack begins: enough for each push of the third credential.
+# Free places in the replay memory at the attack's start: enough for all honest pushes.
 ROOM = 97
 
 
 def powerless(target: Target, until: float) -> int:
-    """Pushes of a credential that may push for nobody here, each signed by itself."""
+    """Send signed pushes of a credential that has no permission on this host."""
     signer = Signer(key=POWERLESS["access_key_id"])
     signed = [sign(push(InstanceOSUser="root"), signer).raw() for _ in range(1000)]
     return target.repeat(signed, "127.1.0.3", until)
 
 
 def nearly_fill(journal: Path) -> None:
-    """Have the flooder hold half of all marks, and others all but ROOM of the rest."""
+    """Fill half of all marks for the flooder, and all but ROOM of the rest for others."""
     opened = Journal(str(journal))
     now, dated = time.clock_gettime(time.CLOCK_BOOTTIME), time.time()
     found = opened.open(Keys(), now, pytest.fail, pytest.fail)
@@ -81,14 +81,15 @@ def _target(
 def test_no_credential_has_anothers_pushes_throttled(
     target: tuple[RunningDaemon, Target], flood: Flood
 ) -> None:
-    """Refused pushes take no room, and one that has its share gets no more: each other push counts.
+    """A flood of one credential never causes another credential's pushes to be throttled.
 
-    Lookups are answered within the helper's second, and memory does not grow while it lasts.
+    Refused pushes take no room, and a credential that has used its share gets no more. Lookups are
+    answered within the helper's second, and memory does not grow during the flood.
     """
     daemon, reached = target
     before = resident_mib(daemon.pid)
     with Flooding(reached, SECONDS, [flood]) as flooding:
-        # The flood's first answer is no later than that: its process has to start.
+        # The flood's process needs up to this long to start.
         time.sleep(1.5)
         for number in range(PUSHES):
             with reached.connect("127.0.0.1") as raw:

@@ -1,4 +1,4 @@
-"""No descriptors left, no memory left, no file may grow: it goes on, and recovers by itself."""
+"""The daemon survives a lack of descriptors, memory or file space, and recovers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _daemon() -> Iterator[RunningDaemon]:
 
 @contextmanager
 def limited(daemon: RunningDaemon, what: int, value: int) -> Iterator[None]:
-    """The daemon's soft limit inside the block."""
+    """Set a soft limit of the daemon inside the block."""
     before = resource.prlimit(daemon.pid, what)
     resource.prlimit(daemon.pid, what, (value, before[1]))
     try:
@@ -36,16 +36,16 @@ def limited(daemon: RunningDaemon, what: int, value: int) -> Iterator[None]:
 
 
 def test_no_descriptors_left(daemon: RunningDaemon) -> None:
-    """Clients take every descriptor; when they go, or give way, all works as before."""
+    """A daemon without free descriptors accepts a push by closing silent clients, and recovers."""
     watch = Watch(daemon)
     room = len(descriptors(daemon.pid)) + 8
     with limited(daemon, resource.RLIMIT_NOFILE, room), ExitStack() as open_:
         for address in (daemon.push_socket, ("127.0.0.1", daemon.http_port), daemon.lookup_socket):
             for _ in range(60):
-                # The kernel may refuse: nobody accepts when there is no descriptor to accept with.
+                # The kernel may refuse: the daemon cannot accept without a free descriptor.
                 with contextlib.suppress(OSError):
                     open_.enter_context(Raw(address))
-        # Silent clients of the HTTP listeners are made to give way, so this one gets in.
+        # Silent clients of the HTTP listeners are closed to make room, so this one is served.
         watch.acknowledged.append(push_one(daemon, "meanwhile"))
     watch.check()
     assert "Traceback" not in daemon.log()
@@ -57,7 +57,7 @@ def _vm_size(pid: int) -> int:
 
 
 def test_no_memory_for_one_more_lease(daemon: RunningDaemon) -> None:
-    """Pushes for which there is no memory are refused; lookups of what is there go on."""
+    """Pushes are refused when there is no memory for them, and lookups still work."""
     watch, refused = Watch(daemon), 0
     room = LIMITS.memory_reserve_bytes + 4 * 1024 * 1024
     with limited(daemon, resource.RLIMIT_AS, _vm_size(daemon.pid) + room), pusher(daemon) as one:
@@ -76,7 +76,7 @@ def test_no_memory_for_one_more_lease(daemon: RunningDaemon) -> None:
 
 
 def test_no_file_may_grow(daemon: RunningDaemon) -> None:
-    """The kernel refuses every write to journal and log: pushes are refused, lookups are not."""
+    """When no file can be written, pushes are refused and lookups still work."""
     watch = Watch(daemon)
     with limited(daemon, resource.RLIMIT_FSIZE, 0):
         with pytest.raises(Refused, match="Service"):
@@ -86,7 +86,7 @@ def test_no_file_may_grow(daemon: RunningDaemon) -> None:
 
 
 def test_connections_that_come_and_go_leave_nothing(daemon: RunningDaemon) -> None:
-    """A thousand clients that connect and vanish, some in the middle of a word."""
+    """A thousand clients that disconnect early, some in the middle of a request, leak nothing."""
     watch = Watch(daemon)
     for number in range(1000):
         address = (daemon.push_socket, daemon.lookup_socket)[number % 2]

@@ -1,4 +1,4 @@
-"""An acknowledged key survives SIGKILL at any instant: 200 kills under load, counted one by one."""
+"""An acknowledged key survives SIGKILL at any instant: 200 kills under load."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.parts.host import ROOT, work_directory
 
 KILLS = 200
 DAEMONS = 2
-# A tmpfs wherever there is Linux (shm_overview(7)).
+# A tmpfs on every Linux (shm_overview(7)).
 MEMORY = "/dev/shm"
 LIFETIME = 5
 CONFIG = merged(MANY, {"keys": {"lifetime": LIFETIME}, "push": {"http": None}})
 
 
 class Load:
-    """Pushes as fast as they are answered, from several connections, until the daemon is gone."""
+    """Push as fast as possible on several connections until the daemon ends."""
 
     def __init__(self, daemon: RunningDaemon) -> None:
         self._daemon = daemon
@@ -48,14 +48,14 @@ class Load:
             assert refused.code == "ServiceUnavailable"
 
     def end(self) -> list[Acknowledged]:
-        """Wait until every connection has broken; what was acknowledged by then."""
+        """Wait until every connection has ended; return the acknowledged pushes."""
         for thread in self._threads:
             thread.join()
         return self.acknowledged
 
 
 def kill_within_start(daemon: RunningDaemon, chance: random.Random) -> None:
-    """Start a process on the same files, and kill it somewhere between exec and readiness."""
+    """Start a process on the same files, and kill it between exec and readiness."""
     with subprocess.Popen(
         [sys.executable, "-m", "agent", "--config", str(daemon.config_file)],
         cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -65,10 +65,10 @@ def kill_within_start(daemon: RunningDaemon, chance: random.Random) -> None:
 
 
 def kill_again_and_again(folder: Path, journal: Path, kills: int, seed: int) -> int:
-    """Load, kill, start, compare; returns how many pushes were acknowledged in all."""
+    """Push, kill, start and compare, again and again; return the number of acknowledged pushes."""
     chance = random.Random(seed)
     config = merged(CONFIG, {"journal": str(journal)})
-    # Without asyncio's debug mode: here it is the starts that take the time.
+    # Without asyncio's debug mode, which would slow down the many starts.
     daemon = RunningDaemon(folder, config=config, environment={"PYTHONASYNCIODEBUG": ""})
     everything: list[Acknowledged] = []
     with daemon:
@@ -87,14 +87,14 @@ def kill_again_and_again(folder: Path, journal: Path, kills: int, seed: int) -> 
 
 @pytest.mark.timeout(400)
 def test_no_acknowledged_key_is_lost_and_none_outlives_its_time() -> None:
-    """None missing, none after its time, whatever the instant at which the process was killed."""
+    """Whenever the daemon is killed, every live acknowledged key is served, and no expired one."""
     with ExitStack() as stack:
         folder = stack.enter_context(work_directory())
         memory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=MEMORY)))
         pool = stack.enter_context(ThreadPoolExecutor(DAEMONS))
         assert is_in_memory(f"{memory}/leases.db")
         runs = []
-        # One journal where work is done, which may be a disk, and one in memory.
+        # One journal in the work directory, which may be on a disk, and one in memory.
         for seed, place in enumerate((folder, memory)):
             home = folder / str(seed)
             home.mkdir()

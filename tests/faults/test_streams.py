@@ -1,4 +1,4 @@
-"""Stdout and stderr closed, full or without a reader: no decision and no lookup waits for a log."""
+"""No decision or lookup waits for a stdout or stderr that is closed, full or unread."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def _folder() -> Iterator[Path]:
 
 
 def redirected(folder: Path, how: str) -> RunningDaemon:
-    """A daemon whose streams a shell has redirected so."""
+    """A daemon whose streams a shell has redirected like this."""
     return RunningDaemon(folder, config=MANY, prefix=["sh", "-c", f'exec "$@" {how}', "sh"])
 
 
 @pytest.mark.parametrize("how", [">&-", ">&- 2>&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full"])
 def test_streams_that_are_closed_or_full(how: str, folder: Path) -> None:
-    """It starts, decides, and no client ever gets to read a log line in its socket."""
+    """With closed or full streams the daemon works, and no client receives a log line."""
     with redirected(folder, how) as daemon:
         watch = Watch(daemon)
         with pusher(daemon) as one:
@@ -38,7 +38,7 @@ def test_streams_that_are_closed_or_full(how: str, folder: Path) -> None:
 
 
 def test_a_log_that_stands_still(folder: Path) -> None:
-    """A journald that reads nothing: lines wait, nobody else does, and none of them is lost."""
+    """While the log is not read, pushes and lookups go on, and no record is lost."""
     log = SlowLog(folder, 0)
     with log, RunningDaemon(folder, config=MANY, prefix=log.prefix) as daemon:
         watch = Watch(daemon)
@@ -55,7 +55,7 @@ def test_a_log_that_stands_still(folder: Path) -> None:
 
 
 def test_a_log_whose_reader_is_gone(folder: Path) -> None:
-    """EPIPE does not end the daemon: systemd may reopen the log, and logins continue."""
+    """A log whose reader has closed it (EPIPE) does not end the daemon, and logins go on."""
     fifo = folder / "log"
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)

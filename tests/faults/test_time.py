@@ -1,4 +1,4 @@
-"""Lifetimes hold whatever happens to the clocks, the process, and the machine's sleep."""
+"""Lifetimes hold when clocks are set, the process is stopped, or the machine sleeps."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _folder() -> Iterator[Path]:
 
 
 def test_a_process_that_was_stopped_over_the_end_serves_nothing(folder: Path) -> None:
-    """SIGSTOP until the key's time is over: a lookup that waited for it gets nothing."""
+    """A daemon that was stopped (SIGSTOP) until a key expired does not serve it afterwards."""
     with RunningDaemon(folder, config=SHORT) as daemon:
         pushed = push_one(daemon)
         assert served(daemon) == {pushed.request_id}
@@ -48,7 +48,7 @@ def test_a_process_that_was_stopped_over_the_end_serves_nothing(folder: Path) ->
 
 
 class Shift:
-    """A wall clock that can be set for one daemon, by a library that it is started with."""
+    """A wall clock that can be set for one daemon, through a preloaded library."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "shift"
@@ -61,14 +61,14 @@ class Shift:
         self.environment = {"LD_PRELOAD": str(library), "SHIFT_FILE": str(self._file)}
 
     def set(self, seconds: float) -> None:
-        """So many seconds before (after) the host's clock, from now on."""
+        """Set the clock this many seconds off the host's clock."""
         with self._file.open("r+b" if self._file.exists() else "wb") as file:
             file.write(struct.pack("d", seconds))
 
 
 @pytest.mark.parametrize("hours", [5, -30])
 def test_setting_the_wall_clock_changes_no_lifetime(hours: int, folder: Path) -> None:
-    """Forward, a key does not end early; back, it does not live longer; after a restart neither."""
+    """Setting the wall clock neither shortens nor extends a key's life, also after a restart."""
     shift = Shift(folder)
     with RunningDaemon(folder, config=SHORT, environment=shift.environment) as daemon:
         pushed = push_one(daemon)
@@ -91,10 +91,9 @@ def test_setting_the_wall_clock_changes_no_lifetime(hours: int, folder: Path) ->
 @needs_root
 @pytest.mark.parametrize("seconds", [61, -61])
 def test_a_sleep_over_the_end_of_a_key_ends_it(seconds: int, folder: Path) -> None:
-    """A minute passes on CLOCK_BOOTTIME between two processes, as in a suspend; or it runs back.
+    """A key does not outlive a minute's suspend, and one from the future is not served.
 
-    In a time namespace the clock is another, the boot id the same: what seems to be pushed in the
-    future is not believed either.
+    A time namespace changes CLOCK_BOOTTIME by a minute between two daemons of the same boot.
     """
     with RunningDaemon(folder) as daemon:
         assert served(daemon) == set()
