@@ -123,7 +123,7 @@ def test_the_analyzer_finds_nothing(tmp_path: Path, name: str) -> None:
 
 
 def traced(program: Path, folder: Path, stub: StubLookup, *words: str) -> tuple[Ran, list[str]]:
-    """A run under strace, and every system call of it and its children."""
+    """Run the program under strace; return the result and the system calls of the process tree."""
     trace = folder / "trace"
     done = subprocess.run(
         [tool("strace", "strace"), "-f", "-s", "200", "-o", str(trace), str(program),

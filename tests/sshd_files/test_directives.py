@@ -1,4 +1,4 @@
-"""Where sshd's files say what: each directive with its file, line and Match block."""
+"""Where a directive of sshd stands: its file, line and Match block."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from agent.sshd_files.directives import directives
 
 
 def test_directives_know_their_place(tmp_path: Path) -> None:
-    """File and line, Match line, and what an included file says under it."""
+    """Each directive has its file, line and Match block, also from included files."""
     (tmp_path / "more.conf").write_text("Port = 7\nMatch User b\nPort 8\n")
     main = tmp_path / "main"
     main.write_text(f"# c\nMatch User a\nInclude {tmp_path}/*.conf\nPort 9\nMatch all\n Port 10\n")
@@ -22,7 +22,7 @@ def test_directives_know_their_place(tmp_path: Path) -> None:
 
 
 def test_an_include_of_itself_ends(tmp_path: Path) -> None:
-    """As in sshd, after sixteen levels."""
+    """A file that includes itself is read to sixteen levels, as in sshd."""
     main = tmp_path / "main"
     main.write_text(f"Include {main}\nPort 1\n")
     assert len([d for d in directives(str(main)) if d.keyword == "port"]) == 17

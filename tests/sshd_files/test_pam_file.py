@@ -1,4 +1,4 @@
-"""PAM's account phase as libpam reads it, and what is wrong with the line for one-time keys."""
+"""PAM's account phase is read as libpam reads it, and faults of our line are found."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def names(tmp_path: Path, stack: str, socket: str = "/run/sixtykey/lookup.sock")
 
 @pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
 def test_the_first_account_line_does_its_work(tmp_path: Path, stack: str) -> None:
-    """On Debian and on Red Hat; without it, it is missing."""
+    """The line at the head of the account phase has no fault; without it, it is missing."""
     assert names(tmp_path, with_line(stack)) == []
     assert names(tmp_path, stack) == ["pam-line-missing"]
 
@@ -37,7 +37,7 @@ def test_the_first_account_line_does_its_work(tmp_path: Path, stack: str) -> Non
     ],
 )
 def test_other_ways_to_write_it(tmp_path: Path, line: str) -> None:
-    """Whatever libpam takes for the same line, and after lines that do not end the phase."""
+    """Every spelling that libpam accepts is valid, also after lines that do not end the phase."""
     assert names(tmp_path, with_line(DEBIAN, line)) == []
 
 
@@ -55,13 +55,13 @@ def test_other_ways_to_write_it(tmp_path: Path, line: str) -> None:
     ],
 )
 def test_a_line_that_pam_may_never_come_to(tmp_path: Path, before: str) -> None:
-    """One before it may end the phase, or jump over it, also from an included file."""
+    """The line is misplaced if one before it, also an included one, may end or skip the phase."""
     stack = with_line(DEBIAN, f"{before}\n{LINE}")
     assert names(tmp_path, stack) == ["pam-line-misplaced"]
 
 
 def test_a_refusal_that_is_undone(tmp_path: Path) -> None:
-    """`reset` forgets the failures of the lines before it."""
+    """The line is misplaced if a later `reset` can undo its refusal."""
     undoing = f"{LINE}\naccount [default=reset] pam_permit.so"
     assert names(tmp_path, with_line(DEBIAN, undoing)) == ["pam-line-misplaced"]
 
@@ -79,7 +79,7 @@ def test_a_refusal_that_is_undone(tmp_path: Path) -> None:
     ],
 )
 def test_what_only_looks_like_it(tmp_path: Path, line: str) -> None:
-    """A comment, another phase, another module or program, an argument of the line before."""
+    """A comment, or a line of another phase, module or program, does not count as the line."""
     assert names(tmp_path, with_line(DEBIAN, line)) == ["pam-line-missing"]
 
 
@@ -96,26 +96,26 @@ def test_what_only_looks_like_it(tmp_path: Path, line: str) -> None:
     ],
 )
 def test_a_line_that_does_not_refuse(tmp_path: Path, line: str) -> None:
-    """Its refusal does not count, it is skipped, it runs another program, or asks nobody."""
+    """The line is wrong if its refusal does not count, or if it does not run pam-account."""
     assert names(tmp_path, with_line(DEBIAN, line)) == ["pam-line-wrong"]
 
 
 def test_the_daemons_own_socket(tmp_path: Path) -> None:
-    """Where lookup.socket is another one, the line has to name it."""
+    """If lookup.socket is not the default, the line must name it."""
     assert names(tmp_path, with_line(RED_HAT), "/run/other.sock") == ["pam-line-wrong"]
     named = with_line(RED_HAT, f"{LINE} --socket /run/other.sock")
     assert names(tmp_path, named, "/run/other.sock") == []
 
 
 def test_a_doubled_line(tmp_path: Path) -> None:
-    """Twice in the file, or once more in an included one."""
+    """A second line, in the file or in an included one, is reported."""
     assert names(tmp_path, with_line(DEBIAN, f"{LINE}\n{LINE}")) == ["pam-line-doubled"]
     (tmp_path / "etc/pam.d/extra").write_text(f"{LINE}\n")
     assert names(tmp_path, with_line(DEBIAN, f"{LINE}\n@include extra")) == ["pam-line-doubled"]
 
 
 def test_files_that_include_each_other(tmp_path: Path) -> None:
-    """An end is found, and said."""
+    """Files that include each other are an error."""
     service = lay_out(tmp_path, "@include sshd\n")
     with pytest.raises(ValueError, match="include each other"):
         list(account_lines(str(service), str(tmp_path)))

@@ -1,1 +1,1 @@
-"""Tests of agent/sshd_setup, against a real sshd's own reading of its files."""
+"""Tests of agent/sshd_setup; a real sshd reads the resulting files."""

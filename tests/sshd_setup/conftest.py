@@ -1,4 +1,4 @@
-"""Hosts that sshd-setup is tried on."""
+"""Simulated hosts on which sshd-setup is run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def etc(tmp_path: Path) -> Etc:
 
 @pytest.fixture
 def host(etc: Etc) -> Etc:
-    """A host whose sshd uses PAM, with pam-account, and with files of no package of dpkg's."""
+    """A host whose sshd uses PAM, with pam-account; its files belong to no dpkg package."""
     etc.write("UsePAM yes\n")
     program = at(etc.folder, PROGRAM)
     program.parent.mkdir(parents=True)
@@ -38,7 +38,7 @@ def host(etc: Etc) -> Etc:
 
 @pytest.fixture
 def debian(host: Etc) -> tuple[Etc, Dpkg]:
-    """The same where dpkg has brought PAM's file for sshd, as a conffile."""
+    """The same host, where dpkg has installed PAM's file for sshd as a conffile."""
     at(host.folder, SERVICE).unlink()
     dpkg = Dpkg(host.folder)
     dpkg.install("openssh-server", "1", {SERVICE: DEBIAN.format(1)})

@@ -1,4 +1,4 @@
-"""An sshd_config with a host key and a folder for drop-ins, and what is done to it."""
+"""An sshd_config with a host key and a folder for drop-ins, and the command run on it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.parts.host import tool
 
 
 class Etc:
-    """The files of a host's sshd in a folder of their own, which is also the host's root."""
+    """The files of a host's sshd in one folder, which is also the host's root."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -34,6 +34,6 @@ class Etc:
         return main([*arguments, *options, "--root", self.sshd.root])
 
     def files(self) -> set[str]:
-        """The names of all that is there, but for the note that it has been run."""
+        """The names of all files, except the note that sshd-setup has been run."""
         found = (path.relative_to(self.folder) for path in self.folder.rglob("*"))
         return {str(path) for path in found if path.parts[0] != "var"}

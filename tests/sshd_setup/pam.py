@@ -1,4 +1,4 @@
-"""PAM's files on a host that sshd-setup is tried on, and what is looked at in them."""
+"""PAM's files on a host on which sshd-setup is run, and checks of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ACCOUNT += "account\trequisite\tpam_deny.so\naccount\trequired\tpam_permit.so\n"
 
 
 def faults(host: Etc) -> list[str]:
-    """What is wrong with the line."""
+    """The faults of PAM's line by name."""
     lines = list(account_lines(str(at(host.folder, SERVICE)), str(host.folder)))
     return [fault.name for fault in line_faults(lines)]
 

@@ -1,4 +1,4 @@
-"""Files that are changed together are all put back when one of them, or what comes of it, fails."""
+"""Files that are changed together are all restored when a write or the later check fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
 
 
 def test_what_was_changed_stays_and_nothing_lies_about(tmp_path: Path) -> None:
-    """A new file, a changed one with its mode, a removed one; no draft and no copy is left."""
+    """A successful change writes and removes the files, and leaves no draft or copy."""
     changed, gone = tmp_path / "changed", tmp_path / "gone"
     changed.write_text("before")
     changed.chmod(0o640)
@@ -34,7 +34,7 @@ def test_what_was_changed_stays_and_nothing_lies_about(tmp_path: Path) -> None:
 
 
 def test_a_failed_proof_puts_the_very_files_back(tmp_path: Path) -> None:
-    """Not copies of them: inode, mode and content are those of before."""
+    """A failed check restores the original files with their inode, mode and content."""
     changed, gone = tmp_path / "changed", tmp_path / "gone"
     changed.write_text("before")
     gone.write_text("before")
@@ -48,7 +48,7 @@ def test_a_failed_proof_puts_the_very_files_back(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_takes_the_others_back(tmp_path: Path) -> None:
-    """The first is changed already when the second turns out to be a folder."""
+    """If one file cannot be written, the files already changed are restored."""
     first = tmp_path / "first"
     first.write_text("before")
     (tmp_path / "second").mkdir()
@@ -60,7 +60,7 @@ def test_a_file_that_cannot_be_written_takes_the_others_back(tmp_path: Path) -> 
 
 
 def test_what_a_run_that_was_cut_off_left_is_no_obstacle(tmp_path: Path) -> None:
-    """Drafts and kept copies of an earlier run are neither taken for ours nor put back."""
+    """Drafts and copies that an interrupted run has left are neither used nor restored."""
     file = tmp_path / "file"
     file.write_text("before")
     for name in ("file.sixtykey-new", "file.sixtykey-kept"):
@@ -71,7 +71,7 @@ def test_what_a_run_that_was_cut_off_left_is_no_obstacle(tmp_path: Path) -> None
 
 
 def test_nothing_is_readable_by_more_than_before(tmp_path: Path) -> None:
-    """While it is written, too: the draft has the mode and owner of the file that it replaces."""
+    """A changed file keeps the mode and owner of the file that it replaces."""
     file = tmp_path / "file"
     file.write_text("before")
     file.chmod(0o600)

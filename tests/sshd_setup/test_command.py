@@ -1,4 +1,4 @@
-"""The command of sshd-setup: what is taken, left, chained, given back, and what is said of it."""
+"""The sshd-setup command: when it takes, leaves, chains and frees sshd's command slot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="sshd -T reads root's 
 
 
 def test_a_free_slot_is_taken_and_given_back(etc: Etc) -> None:
-    """Our two lines are what sshd reads; afterwards nothing of them is left."""
+    """A free slot is taken by `enable` and freed by `disable`, and sshd reads it so."""
     assert etc.run("enable") == 0
     assert etc.sshd.effective()["authorizedkeyscommand"] == f"{HELPER} %u %f"
     assert etc.sshd.effective()["authorizedkeyscommanduser"] == HELPER_USER
@@ -27,7 +27,7 @@ def test_a_free_slot_is_taken_and_given_back(etc: Etc) -> None:
 
 
 def test_another_user_above_ours_is_told(etc: Etc, capsys: pytest.CaptureFixture[str]) -> None:
-    """As nobody the helper could not ask; success would be a lie, a file left behind too."""
+    """If another AuthorizedKeysCommandUser comes first, `enable` fails and leaves no file."""
     etc.write("AuthorizedKeysCommandUser nobody\n")
     assert etc.run("enable") == 1
     assert "or its user" in capsys.readouterr().err
@@ -35,7 +35,7 @@ def test_another_user_above_ours_is_told(etc: Etc, capsys: pytest.CaptureFixture
 
 
 def test_a_drop_in_of_somebody_else_is_kept(etc: Etc, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of the same name, with a setting that matters: not a byte of it changes."""
+    """A file of the same name that sshd-setup did not write is left unchanged."""
     etc.drop_in.write_text("PermitRootLogin no\n")
     assert etc.run("enable") == 1
     assert "somebody else's" in capsys.readouterr().err
@@ -45,7 +45,7 @@ def test_a_drop_in_of_somebody_else_is_kept(etc: Etc, capsys: pytest.CaptureFixt
 
 
 def test_an_existing_command_is_left_or_chained(etc: Etc) -> None:
-    """Left alone until chaining is asked for; then both are run, as the same user."""
+    """An existing command is left alone, or chained with --chain and restored by `disable`."""
     other = "AuthorizedKeysCommand /usr/bin/true %u\nAuthorizedKeysCommandUser root\n"
     (etc.drop_in.parent / "50-other.conf").write_text(other)
     assert etc.run("enable") == 3
@@ -57,7 +57,7 @@ def test_an_existing_command_is_left_or_chained(etc: Etc) -> None:
 
 
 def test_no_command_at_all_is_somebodys_decision(etc: Etc) -> None:
-    """`none` is neither replaced nor chained."""
+    """`AuthorizedKeysCommand none` is neither replaced nor chained."""
     (etc.drop_in.parent / "05-none.conf").write_text("AuthorizedKeysCommand none\n")
     assert etc.run("enable") == 3
     assert etc.run("enable", "--chain") == 1
@@ -68,7 +68,7 @@ def test_no_command_at_all_is_somebodys_decision(etc: Etc) -> None:
 def test_only_roots_sshd_has_options(
     etc: Etc, owner: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Anybody may call a process sshd; and what root's was given is shown without its escapes."""
+    """Only options of root's sshd count, and they are shown without control characters."""
     process = etc.folder / "proc" / "4711"
     process.mkdir(parents=True)
     line = b"sshd\0-o\0AuthorizedKeysCommand=/x \x1b[2K\rroot, run this\0"
@@ -83,7 +83,7 @@ def test_only_roots_sshd_has_options(
 def test_an_invalid_configuration_is_not_touched(
     etc: Etc, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing can be proven on it, so nothing is written to it."""
+    """With an invalid sshd_config `enable` fails and writes nothing."""
     etc.write("Nonsense yes\n")
     before = etc.files()
     assert etc.run("enable") == 1
@@ -96,7 +96,7 @@ def test_an_invalid_configuration_is_not_touched(
 def test_disable_on_an_invalid_configuration_says_what_is(
     etc: Etc, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Our file goes, sshd is not reloaded, and that is said; a second run has nothing to take."""
+    """With an invalid sshd_config `disable` removes our file and reports the missing reload."""
     assert etc.run("enable") == 0
     etc.write("Nonsense yes\n")
     capsys.readouterr()
@@ -112,7 +112,7 @@ def test_disable_on_an_invalid_configuration_says_what_is(
 def test_disable_that_would_break_sshd_is_taken_back(
     etc: Etc, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Another command had its user from our file: without it sshd would not start again."""
+    """`disable` restores our file when sshd's configuration would be invalid without it."""
     assert etc.run("enable") == 0
     (etc.drop_in.parent / "50-other.conf").write_text("AuthorizedKeysCommand /usr/bin/true %u\n")
     before, files = etc.drop_in.read_text(), etc.files()
@@ -124,7 +124,10 @@ def test_disable_that_would_break_sshd_is_taken_back(
 
 
 def test_an_upgrade_leaves_disabled_what_the_administrator_disabled(etc: Etc) -> None:
-    """Only the first installation takes the slot; one after a removal is a first one again."""
+    """The package takes the slot at its first installation only, not at an upgrade.
+
+    After a removal, the next installation counts as the first one again.
+    """
     assert etc.run("package-installed") == 0
     assert etc.drop_in.exists()
     assert etc.run("disable") == 0
@@ -136,7 +139,7 @@ def test_an_upgrade_leaves_disabled_what_the_administrator_disabled(etc: Etc) ->
 
 
 def test_it_runs_without_any_package_of_python() -> None:
-    """As its launcher starts it, `python3 -I -S`: others may be broken while packages change."""
+    """The command runs under `python3 -I -S`, without any installed Python package."""
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); "
     code += "from agent.sshd_setup.command import main; main(['--help'])"
     done = subprocess.run(

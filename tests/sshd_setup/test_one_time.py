@@ -1,4 +1,4 @@
-"""PAM's line for one-time keys, tried by the real libpam: written, kept, taken away."""
+"""PAM's line for one-time keys is written, kept and removed; the real libpam tries it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="sshd -T reads root's 
 
 
 def test_the_line_comes_and_goes_without_a_byte_left(host: Etc) -> None:
-    """In the file itself, where no package manager asks; a second run changes nothing."""
+    """`enable --one-time` adds the line once; `disable --one-time` restores the file exactly."""
     at(host.folder, SERVICE).chmod(0o600)
     before = snapshot(host)
     assert host.run("enable", "--one-time") == 0
@@ -33,7 +33,7 @@ def test_the_line_comes_and_goes_without_a_byte_left(host: Etc) -> None:
 
 
 def test_disable_and_the_packages_removal_take_it_along(host: Etc) -> None:
-    """With the package gone, a line that is left would let nobody in."""
+    """`disable` and the package's removal also remove PAM's line, which would refuse all logins."""
     before = snapshot(host)
     for action in ("disable", "package-removed"):
         assert host.run("enable", "--one-time") == 0
@@ -43,7 +43,7 @@ def test_disable_and_the_packages_removal_take_it_along(host: Etc) -> None:
 
 
 def test_without_pam_it_is_refused(host: Etc, capsys: pytest.CaptureFixture[str]) -> None:
-    """UsePAM no: sshd would never come to the line; nothing is written."""
+    """With `UsePAM no`, `enable --one-time` fails and writes nothing."""
     host.write("UsePAM no\n")
     before = snapshot(host)
     assert host.run("enable", "--one-time") == 1
@@ -53,7 +53,7 @@ def test_without_pam_it_is_refused(host: Etc, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_dry_run_that_fails_writes_nothing(host: Etc, capsys: pytest.CaptureFixture[str]) -> None:
-    """By libpam itself, on a copy: pam-account that says no, and files that cannot be read."""
+    """If libpam's dry run on a copy fails, nothing is written."""
     before = snapshot(host)
     shutil.copy("/bin/false", at(host.folder, PROGRAM))
     assert host.run("enable", "--one-time") == 1
@@ -67,7 +67,7 @@ def test_a_dry_run_that_fails_writes_nothing(host: Etc, capsys: pytest.CaptureFi
 
 
 def test_a_line_for_another_socket_is_in_order(host: Etc) -> None:
-    """Which socket the daemon has is the configuration's to say."""
+    """A line that names another socket is accepted and left unchanged."""
     service = at(host.folder, SERVICE)
     service.write_text(f"{LINE} --socket /run/other/lookup.sock\n{service.read_text()}")
     before = snapshot(host)
@@ -79,7 +79,7 @@ def test_a_line_for_another_socket_is_in_order(host: Etc) -> None:
 def test_a_wrong_line_of_somebody_is_told(
     host: Etc, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is neither doubled nor mended behind anybody's back."""
+    """A wrong or doubled line is reported and left unchanged."""
     service = at(host.folder, SERVICE)
     service.write_text(f"{line}\n{service.read_text()}")
     before = snapshot(host)
@@ -91,7 +91,10 @@ def test_a_wrong_line_of_somebody_is_told(
 def test_a_line_elsewhere_is_told_when_ours_goes(
     host: Etc, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In an included file: not ours to edit, and without the package it locks everybody out."""
+    """`disable` reports a line in an included file, which it does not edit.
+
+    Without the package that line would refuse all logins.
+    """
     folder = at(host.folder, SERVICE).parent
     (folder / "password-auth").write_text(f"{LINE}\naccount required pam_permit.so\n")
     assert host.run("disable") == 3
@@ -99,7 +102,7 @@ def test_a_line_elsewhere_is_told_when_ours_goes(
 
 
 def test_a_line_over_two_lines_is_taken_out_whole(host: Etc) -> None:
-    """One that a backslash continues: what follows it is not drawn into it."""
+    """A line that is continued with backslashes is removed whole, and the next line is kept."""
     service = at(host.folder, SERVICE)
     rest = service.read_text()
     service.write_text(f"account required \\\n  pam_exec.so \\\n  {PROGRAM}\n{rest}")
@@ -108,7 +111,7 @@ def test_a_line_over_two_lines_is_taken_out_whole(host: Etc) -> None:
 
 
 def test_libpam_says_who_is_let_in(tmp_path: Path) -> None:
-    """The dry run tells yes from no, by the files of the folder that it is given."""
+    """The dry run returns libpam's decision on the files of the given folder."""
     for module, admitted in (("pam_permit.so", True), ("pam_deny.so", False)):
         (tmp_path / "sshd").write_text(f"account required {module}\n")
         assert (pam_trial.outcome(str(tmp_path)) == pam_trial.SUCCESS) is admitted

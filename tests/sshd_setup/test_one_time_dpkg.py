@@ -1,4 +1,4 @@
-"""PAM's line where dpkg has brought PAM's file: diverted, upgraded unasked, given back."""
+"""PAM's line where PAM's file is a conffile of dpkg: diverted, upgraded and restored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="sshd -T reads root's 
 
 
 def test_a_conffile_is_diverted_and_comes_back(debian: tuple[Etc, Dpkg]) -> None:
-    """On Debian: dpkg's file is included by ours, and is the same file again afterwards."""
+    """On Debian our file includes dpkg's diverted conffile, and `disable` restores it exactly."""
     host, dpkg = debian
     before = snapshot(host)
     assert host.run("enable", "--one-time") == 0
@@ -33,7 +33,7 @@ def test_a_conffile_is_diverted_and_comes_back(debian: tuple[Etc, Dpkg]) -> None
 
 
 def test_an_upgrade_asks_nobody_and_is_in_force_at_once(debian: tuple[Etc, Dpkg]) -> None:
-    """The package's new version of its conffile: no prompt, and PAM reads it, ours in front."""
+    """An upgrade of the conffile causes no prompt, and PAM reads the new version and our line."""
     host, dpkg = debian
     assert host.run("enable", "--one-time") == 0
     said = dpkg.install("openssh-server", "2", {SERVICE: DEBIAN.format("new")})
@@ -42,14 +42,14 @@ def test_an_upgrade_asks_nobody_and_is_in_force_at_once(debian: tuple[Etc, Dpkg]
     assert faults(host) == []
     assert host.run("disable") == 0
     assert at(host.folder, SERVICE).read_text() == DEBIAN.format("new")
-    # And dpkg takes it for what it brought: the next version comes without a question, too.
+    # dpkg regards the restored file as unchanged: the next version causes no prompt either.
     said = dpkg.install("openssh-server", "3", {SERVICE: DEBIAN.format("newer")})
     assert "onfiguration file" not in said
     assert at(host.folder, SERVICE).read_text() == DEBIAN.format("newer")
 
 
 def test_a_line_in_the_conffile_itself_would_be_asked_about(debian: tuple[Etc, Dpkg]) -> None:
-    """Why it is diverted: dpkg stops at a conffile that somebody has edited, and waits."""
+    """dpkg stops to ask about an edited conffile, which is why the file is diverted."""
     host, dpkg = debian
     service = at(host.folder, SERVICE)
     service.write_text(f"{LINE}\n{service.read_text()}")
@@ -59,7 +59,7 @@ def test_a_line_in_the_conffile_itself_would_be_asked_about(debian: tuple[Etc, D
 
 
 def test_what_was_edited_before_stays_edited(debian: tuple[Etc, Dpkg]) -> None:
-    """An administrator's own conffile is diverted as it is, and comes back as it is."""
+    """A conffile that an administrator has edited is diverted and restored unchanged."""
     host, _ = debian
     service = at(host.folder, SERVICE)
     service.write_text(service.read_text() + "session optional pam_permit.so # mine\n")
@@ -70,7 +70,7 @@ def test_what_was_edited_before_stays_edited(debian: tuple[Etc, Dpkg]) -> None:
 
 
 def test_what_was_written_into_our_file_is_not_lost(debian: tuple[Etc, Dpkg]) -> None:
-    """Somebody adds a second factor to /etc/pam.d/sshd meanwhile: it stays, around dpkg's lines."""
+    """Lines that others add to our file are kept by `disable`, together with dpkg's lines."""
     host, _ = debian
     assert host.run("enable", "--one-time") == 0
     service = at(host.folder, SERVICE)
@@ -82,7 +82,10 @@ def test_what_was_written_into_our_file_is_not_lost(debian: tuple[Etc, Dpkg]) ->
 
 
 def test_openssh_server_may_be_purged_meanwhile(debian: tuple[Etc, Dpkg]) -> None:
-    """And come back, with our line in force; without any sshd the line is taken out as well."""
+    """openssh-server can be purged and installed again, and our line stays in force.
+
+    The line can also be removed after sshd is gone.
+    """
     host, dpkg = debian
     before = snapshot(host)
     assert host.run("enable", "--one-time") == 0
@@ -93,7 +96,7 @@ def test_openssh_server_may_be_purged_meanwhile(debian: tuple[Etc, Dpkg]) -> Non
     dpkg.purge("openssh-server")
     host.config.unlink()
     assert host.run("package-removed") == 0
-    # dpkg leaves a diverted conffile at a purge; it is PAM's file again, and nobody's.
+    # dpkg leaves a diverted conffile at a purge; it is PAM's file again, of no package.
     assert snapshot(host) == before
     assert dpkg.diversions() == []
 
@@ -102,7 +105,7 @@ def test_openssh_server_may_be_purged_meanwhile(debian: tuple[Etc, Dpkg]) -> Non
     "done", ["the other name", "both files", "all", "back", "back, all but dpkg"]
 )
 def test_a_run_that_was_cut_off_is_mended_by_the_next(debian: tuple[Etc, Dpkg], done: str) -> None:
-    """Wherever the power failed, on the way there or back: enable and disable do the rest."""
+    """After an interruption at any point, `enable` and `disable` complete the change."""
     host, dpkg = debian
     before = snapshot(host)
     service, other = at(host.folder, SERVICE), at(host.folder, f"{SERVICE}.distrib")
@@ -133,7 +136,7 @@ def test_a_run_that_was_cut_off_is_mended_by_the_next(debian: tuple[Etc, Dpkg], 
 def test_a_diversion_of_somebody_else_is_left(
     debian: tuple[Etc, Dpkg], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One file has one diversion; nothing is written, and the slot is not taken either."""
+    """If the file is already diverted by others, `enable` fails and writes nothing."""
     host, dpkg = debian
     dpkg.divert(SERVICE, "/etc/pam.d/sshd.mine")
     before = snapshot(host)
@@ -144,7 +147,7 @@ def test_a_diversion_of_somebody_else_is_left(
 
 
 def test_the_slot_that_cannot_be_taken_takes_pams_line_back(debian: tuple[Etc, Dpkg]) -> None:
-    """All or nothing: another user above ours is in the way, and PAM and dpkg are as before."""
+    """If sshd's slot cannot be taken, PAM's line and the diversion are removed again."""
     host, dpkg = debian
     host.write("UsePAM yes\nAuthorizedKeysCommandUser nobody\n")
     before = snapshot(host)
@@ -154,7 +157,7 @@ def test_the_slot_that_cannot_be_taken_takes_pams_line_back(debian: tuple[Etc, D
 
 
 def test_every_edge_of_the_change_is_put_back(debian: tuple[Etc, Dpkg]) -> None:
-    """Whatever goes wrong while it stands: both files and dpkg's list are as before."""
+    """If an error follows the change, both files and dpkg's diversions are restored."""
     host, dpkg = debian
     before = snapshot(host)
     planned, seen = one_time.enabling(host.sshd), []

@@ -1,4 +1,4 @@
-"""The slot where it is not simply free (no Include, AWS's lines, AWS's unit): taken, given back."""
+"""The slot on hosts without Include, with AWS's lines or with AWS's unit: taken and freed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FOLDER = "usr/lib/systemd/system"
 
 
 def snapshot(etc: Etc) -> dict[str, tuple[int, bytes]]:
-    """Mode and content of every file, but for the note that it has been run."""
+    """Mode and content of every file, except the note that sshd-setup has been run."""
     files = (path for path in etc.folder.rglob("*") if path.is_file() or path.is_dir())
     return {
         str(path.relative_to(etc.folder)): (
@@ -37,21 +37,21 @@ def snapshot(etc: Etc) -> dict[str, tuple[int, bytes]]:
 
 
 def ours(etc: Etc) -> bool:
-    """Whether sshd itself says that it runs our command as our user."""
+    """Whether sshd itself reports our command and our user."""
     said = etc.sshd.effective()
     command, user = said["authorizedkeyscommand"], said["authorizedkeyscommanduser"]
     return (command, user) == (f"{HELPER} %u %f", HELPER_USER)
 
 
 def without_include(etc: Etc, more: str = "") -> None:
-    """As on Amazon Linux 2023, with Windows' line ends here and there and no final newline."""
+    """Write an sshd_config as on Amazon Linux 2023, with some CR LF and no final newline."""
     text = f"# AL2023\r\nHostKey {etc.folder}/host_key\n{more}Match User nobody\n  X11Forwarding no"
     etc.config.write_bytes(text.encode())
     etc.config.chmod(0o600)
 
 
 def ubuntu(etc: Etc, drop_in: str = AWS_DROP_IN) -> None:
-    """Ubuntu's unit with AWS's drop-in."""
+    """Write Ubuntu's unit with AWS's drop-in."""
     folder = etc.folder / FOLDER
     (folder / "ssh.service.d").mkdir(parents=True)
     (folder / "ssh.service").write_text(SERVICE)
@@ -59,7 +59,7 @@ def ubuntu(etc: Etc, drop_in: str = AWS_DROP_IN) -> None:
 
 
 def test_without_include_our_lines_stand_at_the_head(etc: Etc) -> None:
-    """In a marked block, with the file's mode; and not a byte of it is left afterwards."""
+    """Without Include, our lines are put at the head of sshd_config, and removed exactly."""
     without_include(etc)
     before = snapshot(etc)
     assert etc.run("enable") == 0
@@ -73,7 +73,7 @@ def test_without_include_our_lines_stand_at_the_head(etc: Etc) -> None:
 def test_a_package_does_not_edit_anothers_file(
     etc: Etc, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its script leaves sshd_config alone, and says which command would write there."""
+    """The package's script does not edit sshd_config; it names the command that would."""
     without_include(etc)
     before = snapshot(etc)
     assert etc.run("package-installed") == 3
@@ -83,7 +83,7 @@ def test_a_package_does_not_edit_anothers_file(
 
 @pytest.mark.parametrize("included", [True, False])
 def test_awss_lines_give_way_and_come_back(etc: Etc, included: bool) -> None:
-    """They are comments meanwhile, a copy lies beside; disable leaves nothing of all that."""
+    """`enable --replace` comments AWS's lines out and keeps a copy; `disable` restores all."""
     without_include(etc, AWS_LINES + (f"Include {etc.drop_in}\n" if included else ""))
     before = snapshot(etc)
     assert etc.run("enable", "--replace") == 0
@@ -101,7 +101,7 @@ def test_awss_lines_give_way_and_come_back(etc: Etc, included: bool) -> None:
 def test_without_consent_it_says_what_it_would_do(
     etc: Etc, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each step, and not one of them done: for lines in sshd_config, and for a unit."""
+    """Without --replace, every step for sshd_config and a unit is listed, and none is done."""
     without_include(etc, AWS_LINES)
     ubuntu(etc)
     before = snapshot(etc)
@@ -118,7 +118,7 @@ def test_without_consent_it_says_what_it_would_do(
 
 
 def test_a_unit_is_overridden_and_left_again(etc: Etc) -> None:
-    """AWS's -o on Ubuntu: our drop-in starts sshd with all that it had, but for the command."""
+    """A command in Ubuntu's unit is overridden by a drop-in that keeps all other options."""
     ubuntu(etc)
     before = snapshot(etc)
     assert etc.run("enable") == 3
@@ -137,7 +137,7 @@ def test_a_unit_is_overridden_and_left_again(etc: Etc) -> None:
 def test_a_drop_in_that_comes_later_keeps_sshd_as_it_was(
     etc: Etc, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ours would not be in force: that is found, and every file is put back."""
+    """If a later drop-in would override ours, `enable` fails and every file is restored."""
     ubuntu(etc)
     folder = etc.folder / FOLDER / "ssh.service.d"
     (folder / "ec2-instance-connect.conf").rename(folder / "zzz.conf")
@@ -148,7 +148,7 @@ def test_a_drop_in_that_comes_later_keeps_sshd_as_it_was(
 
 
 def test_a_unit_and_files_can_be_chained(etc: Etc) -> None:
-    """Chained with AWS's command: ours runs first, then that one with its own user."""
+    """A command in a unit can be chained: ours runs first, then that one with its own user."""
     ubuntu(etc, AWS_DROP_IN.replace('ec2-instance-connect"', 'root"'))
     assert etc.run("enable", "--chain") == 0
     said = etc.sshd.effective()
@@ -158,7 +158,7 @@ def test_a_unit_and_files_can_be_chained(etc: Etc) -> None:
 
 
 def test_chaining_without_include(etc: Etc) -> None:
-    """AWS's lines stay as they are, below ours, which run both; and count again afterwards."""
+    """With --chain, AWS's lines stay below ours, and are in force again after `disable`."""
     without_include(etc, AWS_LINES.replace("ec2-instance-connect\n", "root\n"))
     before = snapshot(etc)
     assert etc.run("enable", "--chain") == 0
@@ -171,7 +171,7 @@ def test_chaining_without_include(etc: Etc) -> None:
 def test_a_proof_that_fails_puts_everything_back(
     etc: Etc, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A drop-in that sorts before ours has the last word: AWS's lines stand again as they were."""
+    """If a drop-in before ours overrides it, `enable` fails and AWS's lines are restored."""
     (etc.drop_in.parent / "05-other.conf").write_text("AuthorizedKeysCommand /usr/bin/false\n")
     etc.write("")
     etc.config.write_text(etc.config.read_text() + AWS_LINES)
@@ -185,7 +185,7 @@ def test_a_proof_that_fails_puts_everything_back(
 def test_what_is_not_ours_to_take_away(
     etc: Etc, where: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A command for some users only, and options that an administrator wrote: said, and left."""
+    """A command in a Match block, or in an administrator's options, is reported and left."""
     if where == "Match block":
         etc.config.write_text(etc.config.read_text() + f"Match User bob\n{AWS_LINES}")
     else:
@@ -200,7 +200,7 @@ def test_what_is_not_ours_to_take_away(
 
 
 def test_what_others_wrote_meanwhile_stays(etc: Etc) -> None:
-    """Lines added since, also between ours: they are there afterwards, and the copy is kept."""
+    """Lines that others have added since are kept by `disable`, and so is the copy."""
     without_include(etc, AWS_LINES)
     original = etc.config.read_bytes().decode()
     assert etc.run("enable", "--replace") == 0
@@ -226,12 +226,12 @@ def test_what_others_wrote_meanwhile_stays(etc: Etc) -> None:
 def test_options_are_taken_out_of_a_command_line(
     command: str, rest: str, command_of: str, user: str
 ) -> None:
-    """Both, in every spelling that sshd takes; all others stay as they are, quotes too."""
+    """Both options are removed in every spelling of sshd; all others stay as they are."""
     assert units.given(command) == (command_of, user, rest)
 
 
 def test_units_are_read_as_systemd_reads_them(tmp_path: Path) -> None:
-    """An empty ExecStart= forgets, a file in /etc hides its namesake, an alias is no unit."""
+    """Units are read like systemd does: resets, overriding files in /etc, aliases."""
     ubuntu(Etc(tmp_path))
     assert [line.unit for line in units.giving(str(tmp_path))] == ["ssh.service"]
     hiding = tmp_path / "etc/systemd/system/ssh.service.d/ec2-instance-connect.conf"
