@@ -1,1 +1,1 @@
-"""Clients made for EC2, unmodified, against the daemon."""
+"""Unmodified clients of EC2 Instance Connect against the daemon."""

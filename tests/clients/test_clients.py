@@ -1,4 +1,4 @@
-"""Every client pushes over HTTP and over TLS, and shows the error that it was given."""
+"""Every client pushes over HTTP and over TLS, and shows the error that it received."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ CLIENTS: dict[str, Callable[[Target, str, str], Pushed]] = {
     "curl": push_with_curl,
     "javascript": push_with_javascript,
 }
-# A client that is throttled tries again; here its first answer is what is looked at.
+# A throttled client would retry; these tests check its first answer.
 ONCE = {"AWS_MAX_ATTEMPTS": "1"}
 
 
 @dataclass
 class Service:
-    """Two daemons, one of them behind TLS; each takes one key for a user."""
+    """Two daemons, one of them with TLS; each accepts one key for a user."""
 
     plain: RunningDaemon
     encrypted: RunningDaemon
@@ -38,7 +38,7 @@ class Service:
     users: int = 0
 
     def target(self, scheme: str) -> Target:
-        """Where a client finds one of them, and what it has to trust."""
+        """The endpoint of one of them, and the authority to trust."""
         if scheme == "http":
             return replace(Target.of(self.plain), environment=ONCE)
         return replace(
@@ -48,18 +48,18 @@ class Service:
         )
 
     def daemon(self, scheme: str) -> RunningDaemon:
-        """Which one that is."""
+        """The daemon for this scheme."""
         return self.plain if scheme == "http" else self.encrypted
 
     def new_user(self) -> str:
-        """An OS user for whom nobody has pushed."""
+        """An OS user without any pushed key."""
         self.users += 1
         return f"user-{self.users}"
 
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
-    """Both daemons, for all tests here."""
+    """Both daemons, shared by all tests of this file."""
     with contextlib.ExitStack() as stack:
         directories = [stack.enter_context(work_directory()) for _ in range(2)]
         authority = Authority(directories[1])
@@ -76,7 +76,7 @@ def service() -> Iterator[Service]:
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_push(service: Service, client: str, scheme: str) -> None:
-    """Success, and the key that was pushed is the one that sshd gets."""
+    """Every client's push succeeds, and sshd receives the pushed key."""
     user, key, daemon = service.new_user(), fresh_key(), service.daemon(scheme)
     pushed = CLIENTS[client](service.target(scheme), user, key)
     assert pushed.ok, pushed
@@ -97,11 +97,11 @@ REFUSED: dict[str, tuple[dict[str, str], str]] = {
 
 
 def refused_as(service: Service, client: str, scheme: str, code: str) -> None:
-    """The client must show this error."""
+    """Fail unless the client shows this error."""
     changes, user = REFUSED[code]
     target = replace(service.target(scheme), **changes)  # type: ignore[arg-type]
     if code == "ThrottlingException":
-        # The one place that the user has is taken, now if not before.
+        # Make sure that the user has one key already, which is the limit.
         push_with_curl(service.target(scheme), user, fresh_key())
     name = user.format(user=service.new_user())
     pushed = CLIENTS[client](target, name, fresh_key())
@@ -112,19 +112,19 @@ def refused_as(service: Service, client: str, scheme: str, code: str) -> None:
 @pytest.mark.parametrize("code", REFUSED)
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_refusal(service: Service, client: str, code: str) -> None:
-    """The reference's error, in the client's own class or words for it."""
+    """Every client shows the error's name as in AWS's reference, in its own class or words."""
     refused_as(service, client, "http", code)
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_refusal_over_tls(service: Service, client: str) -> None:
-    """The same behind TLS."""
+    """Every client shows the error's name over TLS too."""
     refused_as(service, client, "https", "AuthException")
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_server_that_is_not_trusted(service: Service, client: str) -> None:
-    """Without the bundle no client pushes: what they do with it is verify."""
+    """Without the authority's bundle no client pushes, so every client verifies the certificate."""
     target = replace(service.target("https"), environment=ONCE)
     user = service.new_user()
     pushed = CLIENTS[client](target, user, fresh_key())

@@ -1,1 +1,1 @@
-"""How packages are made."""
+"""Tests of how the packages are built."""

@@ -1,4 +1,4 @@
-"""packaging/install-files: what belongs to which package."""
+"""packaging/install-files puts each file into its package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.parts.host import ROOT, tool
 from tests.parts.project import project_files
 
 SCRIPT = ROOT / "packaging" / "install-files"
-# Where a file is that some package must have.
+# Folders whose files must all be in some package.
 SHIPPED = (
     "packaging/man",
     "packaging/launchers",
@@ -21,7 +21,7 @@ SHIPPED = (
 
 
 def test_no_file_is_forgotten() -> None:
-    """Every manual page, launcher, completion, unit, user and preset is named there."""
+    """The script names every manual page, launcher, completion, unit, user and preset."""
     text = SCRIPT.read_text("utf-8")
     paths = [str(path.relative_to(ROOT)) for path in project_files()]
     names = [path.rpartition("/")[2] for path in paths if path.startswith(SHIPPED)]
@@ -30,7 +30,7 @@ def test_no_file_is_forgotten() -> None:
 
 
 def test_what_sshd_and_pam_run_is_compiled(tmp_path: Path) -> None:
-    """Both by the paths that sshd_config and PAM name; nobody but their owner may change them."""
+    """Both programs that sshd and PAM run are compiled, and only their owner may write them."""
     tool("gcc", "gcc")
     folder = tmp_path / "root"
     command = [str(SCRIPT), "sixtykey", platform.machine(), str(folder), "/units", "/zsh"]
@@ -47,7 +47,7 @@ def test_what_sshd_and_pam_run_is_compiled(tmp_path: Path) -> None:
 
 
 def test_an_unknown_package_is_an_error(tmp_path: Path) -> None:
-    """A name with a slip in it makes no empty package."""
+    """A misspelt package name is an error and creates no folder."""
     command = [str(SCRIPT), "sixtykey-fleets", "x86_64", str(tmp_path / "root"), "/units", "/zsh"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
@@ -56,7 +56,7 @@ def test_an_unknown_package_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_processor_without_a_compiler_is_an_error(tmp_path: Path) -> None:
-    """Nothing is packed in the place of a program that could not be compiled."""
+    """If there is no compiler for the processor, the script fails and installs no helper."""
     command = [str(SCRIPT), "sixtykey", "sparc64", str(tmp_path / "root"), "/units", "/zsh"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode != 0

@@ -1,4 +1,4 @@
-"""packaging/vendor: what is pinned and nothing else, with licences and a bill of materials."""
+"""packaging/vendor unpacks exactly what is pinned, with licences and a bill of materials."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOCK = ROOT / "packaging" / "rpm" / "vendor.lock"
 
 @pytest.fixture(name="registry")
 def _registry(tmp_path: Path) -> Path:
-    """A folder of wheels that pip has instead of a registry: one library."""
+    """A folder of wheels that replaces pip's registry, with one library."""
     folder = tmp_path / "registry"
     folder.mkdir()
     wheel(folder, "pure-1.0.0-py3-none-any", PURE)
@@ -30,7 +30,7 @@ def _registry(tmp_path: Path) -> Path:
 
 @pytest.fixture(name="locked", scope="module")
 def _locked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a lock, and a registry of two libraries, one with a wheel for each Python."""
+    """A folder with a lock and a registry of two libraries, one of them with native wheels."""
     locked = tmp_path_factory.mktemp("locked")
     folder = locked / "registry"
     folder.mkdir()
@@ -46,7 +46,7 @@ def _locked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def wheel(folder: Path, name: str, files: dict[str, str]) -> Path:
-    """A wheel with these files, a licence and its metadata."""
+    """Make a wheel with these files, a licence and metadata."""
     library, version, tag = name.split("-", 2)
     info = f"{library}-{version}.dist-info"
     path = folder / f"{name}.whl"
@@ -62,7 +62,7 @@ def wheel(folder: Path, name: str, files: dict[str, str]) -> Path:
 
 
 def vendor(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run it in the folder that the registry is in."""
+    """Run the script in the folder that contains the registry."""
     environment = {
         **os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder / "registry"),
         "PIP_CONFIG_FILE": "/dev/null",
@@ -81,12 +81,12 @@ def unpack(
 
 
 def files(folder: Path) -> set[str]:
-    """Every file below a folder, by its path there."""
+    """Every file below a folder, by its relative path."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_lock_has_every_wheel_that_is_wanted(locked: Path) -> None:
-    """The hash of each form, for every Python and both processors."""
+    """The lock has the hash of each wheel, for every Python and both processors."""
     hashes = re.findall(r"sha256:(\w+)", (locked / "lock.txt").read_text())
     wheels = (locked / "registry").glob("*.whl")
     assert set(hashes) == {hashlib.sha256(path.read_bytes()).hexdigest() for path in wheels}
@@ -94,7 +94,7 @@ def test_a_lock_has_every_wheel_that_is_wanted(locked: Path) -> None:
 
 
 def test_a_lock_is_written_anew_with_a_changed_version(tmp_path: Path, registry: Path) -> None:
-    """Without words as it is; with NAME==VERSION that one is another."""
+    """`lock` keeps all pinned versions, except one that is given as NAME==VERSION."""
     assert vendor(tmp_path, "lock", "lock.txt", "pure==1.0.0").returncode == 0
     before = (tmp_path / "lock.txt").read_text()
     wheel(registry, "pure-1.0.1-py3-none-any", PURE)
@@ -105,7 +105,10 @@ def test_a_lock_is_written_anew_with_a_changed_version(tmp_path: Path, registry:
 
 
 def test_what_is_unpacked(locked: Path) -> None:
-    """One folder for every Python, of one processor; licences apart; no tests."""
+    """`unpack` gives one folder for all Pythons of a processor, without tests.
+
+    Licences are in a separate folder.
+    """
     done = unpack(locked)
     assert (done.returncode, done.stdout) == (0, "")
     assert files(locked / "out" / "vendor") == {
@@ -119,7 +122,7 @@ def test_what_is_unpacked(locked: Path) -> None:
 
 
 def test_the_bill_of_materials(locked: Path) -> None:
-    """CycloneDX: the package, each library with version, licence and wheels; the same each time."""
+    """The CycloneDX bill lists package, libraries, licences and wheels, and is reproducible."""
     assert unpack(locked, "aarch64", "arm").returncode == 0
     text = (locked / "arm" / "sbom.cdx.json").read_text()
     bill = json.loads(text)
@@ -140,7 +143,7 @@ def test_the_bill_of_materials(locked: Path) -> None:
 
 
 def test_a_wheel_that_was_exchanged_is_refused(tmp_path: Path, registry: Path) -> None:
-    """At the registry, and in the folder of what was fetched the last time: nothing is unpacked."""
+    """A wheel that differs from its pinned hash, fetched or cached, is refused."""
     vendor(tmp_path, "lock", "lock.txt", "pure==1.0.0")
     good = wheel(registry, "pure-1.0.0-py3-none-any", {"pure/__init__.py": ""}).read_bytes()
     wheel(registry, "pure-1.0.0-py3-none-any", {"pure/__init__.py": "import os"})
@@ -162,7 +165,7 @@ def test_a_wheel_that_was_exchanged_is_refused(tmp_path: Path, registry: Path) -
 
 @pytest.mark.usefixtures("registry")
 def test_a_pin_without_a_hash_is_refused(tmp_path: Path) -> None:
-    """A line that somebody wrote by hand does not let anything in unchecked."""
+    """A pin without a hash is refused."""
     (tmp_path / "lock.txt").write_text("pure==1.0.0\n")
     done = unpack(tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
@@ -170,7 +173,10 @@ def test_a_pin_without_a_hash_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_newer_patch_release_is_a_warning(tmp_path: Path, registry: Path) -> None:
-    """By name and both versions, and no failure; a newer minor release is none, nor is silence."""
+    """`newer` warns about a newer patch release, and not about a newer minor release.
+
+    It ends with 0 in any case, also without a registry.
+    """
     vendor(tmp_path, "lock", "lock.txt", "pure==1.0.0")
     wheel(registry, "pure-1.1.0-py3-none-any", {"pure/__init__.py": ""})
     done = vendor(tmp_path, "newer", "lock.txt")
@@ -186,7 +192,7 @@ def test_a_newer_patch_release_is_a_warning(tmp_path: Path, registry: Path) -> N
 
 
 def test_the_rpm_brings_all_that_the_daemon_imports() -> None:
-    """What pyproject.toml demands, and what that demands to be imported, all with hashes."""
+    """The rpm's lock pins all dependencies of pyproject.toml and what they need."""
     pins = set(re.findall(r"^([\w-]+)==", LOCK.read_text("utf-8"), re.MULTILINE))
     pyproject = (ROOT / "pyproject.toml").read_text("utf-8")
     demanded = re.search(r"^dependencies = \[(.*)\]", pyproject, re.MULTILINE)
