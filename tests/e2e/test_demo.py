@@ -30,7 +30,7 @@ STEPS = [
 
 
 def run_demo(lifetime: int, config: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-    """Run the demo as it stands, with a daemon that is configured differently from the promise."""
+    """Run the demo with a daemon whose configuration differs from what the demo promises."""
     program = (
         "import json, sys; from tests.e2e.demo import run;"
         "sys.exit(run(int(sys.argv[1]), json.loads(sys.argv[2])))"
@@ -42,7 +42,7 @@ def run_demo(lifetime: int, config: dict[str, Any]) -> subprocess.CompletedProce
 
 
 def assert_steps(output: str) -> None:
-    """Every step was shown, in order, and something was observed in each."""
+    """Fail unless every step was shown in order, each with an observation."""
     lines = output.splitlines()
     shown = [number for number, line in enumerate(lines) if line in STEPS]
     assert [lines[number] for number in shown] == STEPS, output
@@ -50,7 +50,7 @@ def assert_steps(output: str) -> None:
 
 
 def test_the_demo_ends_well() -> None:
-    """With a daemon that does its job the demo shows every step, cleans up and ends with 0."""
+    """The demo shows every step, cleans up and ends with 0."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.e2e.demo", "--lifetime", "5"],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=110,
@@ -76,7 +76,7 @@ def test_the_demo_ends_well() -> None:
 def test_the_demo_notices_a_broken_promise(
     lifetime: int, config: dict[str, Any], promise: str
 ) -> None:
-    """A daemon that really does something else is found out; the demo says so, and cleans up."""
+    """With a daemon that behaves differently, the demo reports it, cleans up and ends with 1."""
     done = run_demo(lifetime, config)
     assert done.returncode == 1, done.stdout + done.stderr
     assert f"NOT AS PROMISED: {promise}" in done.stdout
@@ -84,7 +84,7 @@ def test_the_demo_notices_a_broken_promise(
 
 
 def test_a_daemon_that_does_not_start_is_said() -> None:
-    """Without a daemon there is no demo: exit code 1, and the daemon's own words."""
+    """If the daemon does not start, the demo shows its error and ends with 1."""
     done = run_demo(6, {"keys": {"lifetime": 61}})
     assert done.returncode == 1
     assert "CANNOT RUN: the daemon is not ready (exit code 2)" in done.stdout
@@ -93,7 +93,7 @@ def test_a_daemon_that_does_not_start_is_said() -> None:
 
 @pytest.fixture
 def someone_elses_checkout() -> Iterator[tuple[str, Path]]:
-    """An ordinary user with a home, and in it the project as a clone would have it."""
+    """An ordinary user, with a clone of the project in the home directory."""
     with work_directory() as home, os_user(str(home)) as user:
         checkout = home / "sixtykey"
         for path in project_files():
@@ -108,7 +108,7 @@ def someone_elses_checkout() -> Iterator[tuple[str, Path]]:
 @pytest.mark.skipif(not IS_ROOT, reason="only root can become an ordinary user")
 @pytest.mark.timeout(400)
 def test_an_ordinary_user_makes_the_demo(someone_elses_checkout: tuple[str, Path]) -> None:
-    """`make demo LIFETIME=5` ends with 0 for an ordinary user in a fresh clone, nothing set up."""
+    """`make demo LIFETIME=5` succeeds for an ordinary user in a fresh clone."""
     user, checkout = someone_elses_checkout
     pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
     done = subprocess.run(

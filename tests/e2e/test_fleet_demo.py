@@ -14,7 +14,7 @@ LAST = "9. Everything that was made is removed"
 
 
 def run_demo(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run it as `make demo-fleet` does, or these words of Python instead."""
+    """Run the demo as `make demo-fleet` does, or Python with these arguments instead."""
     return subprocess.run(
         [sys.executable, *(words or ("-m", "tests.e2e.fleet_demo"))],
         cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False, timeout=280,
@@ -23,7 +23,7 @@ def run_demo(*words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.timeout(300)
 def test_the_fleets_demo_ends_well() -> None:
-    """Every step was as promised, and nothing is left."""
+    """The fleet's demo shows every step, cleans up and ends with 0."""
     done = run_demo()
     assert done.returncode == 0, done.stdout + done.stderr
     assert LAST in done.stdout.splitlines()
@@ -33,7 +33,7 @@ def test_the_fleets_demo_ends_well() -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(not IS_ROOT, reason="without root the demo is on loopback anyway")
 def test_the_fleets_demo_does_without_a_network_of_its_own() -> None:
-    """As somebody who is not root sees it: hosts and servers share loopback."""
+    """Without network namespaces, as for an ordinary user, the demo succeeds on loopback."""
     program = "import sys; from tests.e2e.fleet_demo import run; sys.exit(run(False))"
     done = run_demo("-c", program)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -36,54 +36,54 @@ class Host:
 
     @property
     def target(self) -> Target:
-        """Where the pushers push to."""
+        """The target that the pushers use."""
         return Target.of(self.daemon)
 
     def new_key(self, key_type: str = "ed25519", bits: int = 0) -> KeyPair:
-        """Make a key pair that nobody has seen."""
+        """Make a new key pair."""
         self.keys += 1
         return make_key(self.directory, f"id{self.keys}", key_type, bits=bits or None)
 
     def push(self, user: str, line: str) -> Answer:
-        """Push as an attacker would: signed rightly, and with whatever is in the parameters."""
+        """Push with a valid signature and arbitrary parameters, as an attacker would."""
         call = sign(push(InstanceOSUser=user, SSHPublicKey=line))
         return ask(("127.0.0.1", self.daemon.http_port), call.raw())
 
     def expect(self, login: Login, *, accepted: bool) -> None:
-        """Fail, with all logs, unless sshd decided so; a login that broke was not decided."""
+        """Fail, with all logs, unless sshd accepted or refused the login as expected."""
         decided = login.accepted if accepted else login.refused
         assert decided, f"{login}\nsshd:\n{self.sshd.log()}\ndaemon:\n{self.daemon.log()}"
 
     def accepts(self, user: str, key: KeyPair, client: str = "ssh") -> None:
-        """The login must succeed."""
+        """Fail unless the login succeeds."""
         self.expect(self.sshd.login(user, key, client), accepted=True)
 
     def refuses(self, user: str, key: KeyPair, client: str = "ssh") -> None:
-        """sshd must refuse the key."""
+        """Fail unless sshd refuses the key."""
         self.expect(self.sshd.login(user, key, client), accepted=False)
 
     def offers(self) -> dict[str, list[str]]:
-        """Return what sshd gets to see for every OS user that matters here."""
+        """Return the keys that sshd gets, for every OS user that matters here."""
         users = {self.user, self.other, own_name(), "root", "nobody", "passwd"}
         return {user: ask_helper(self.daemon.lookup_socket, user) for user in users}
 
     def new_offers(self, before: dict[str, list[str]]) -> list[tuple[str, str]]:
-        """Return what sshd gets to see and did not `before`: user and line."""
+        """Return the users and lines that sshd gets now and did not get `before`."""
         return [
             (user, line)
             for user, lines in self.offers().items()
             for line in lines
-            if line not in before[user]  # what was there may have expired meanwhile
+            if line not in before[user]  # keys may have expired since
         ]
 
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
-    """One daemon and one sshd for all tests here: their keys differ, and so do not meet."""
+    """One daemon and one sshd for all tests of this file; each test uses different keys."""
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(work_directory())
         user = stack.enter_context(login_user())
-        # sshd of an ordinary user lets only that user in: the other one is just a name then.
+        # An ordinary user's sshd accepts only that user: then the other one is just a name.
         other = stack.enter_context(os_user()) if IS_ROOT else "somebody-else"
         daemon = stack.enter_context(RunningDaemon(directory))
         sshd = stack.enter_context(RunningSshd(directory, daemon.lookup_socket))
@@ -96,7 +96,7 @@ def host() -> Iterator[Host]:
 def test_a_pushed_key_logs_in(
     host: Host, pusher: str, key_type: str, bits: int, client: str
 ) -> None:
-    """A key is refused before it is pushed, and accepted after, by any client and pusher."""
+    """A key is refused before it is pushed and accepted afterwards, with any client and pusher."""
     key = host.new_key(key_type, bits)
     host.refuses(host.user, key, client)
     assert PUSHERS[pusher](host.target, host.user, key.line).ok
@@ -105,7 +105,7 @@ def test_a_pushed_key_logs_in(
 
 @pytest.mark.parametrize(("key_type", "bits"), [("ed25519", 0), ("rsa", 4096)])
 def test_a_key_file_is_pushed_as_it_is(host: Host, key_type: str, bits: int) -> None:
-    """The AWS CLI sends a key file with its comment and final newline: such a key logs in."""
+    """A key file that the AWS CLI sends with comment and final newline logs in."""
     key = host.new_key(key_type, bits)
     assert PUSHERS["aws"](host.target, host.user, f"file://{key.public}").ok
     host.accepts(host.user, key)
@@ -119,7 +119,7 @@ def test_mssh_pushes_and_logs_in(host: Host) -> None:
 
 
 def test_a_login_is_traced_to_its_push(host: Host) -> None:
-    """The audit names who pushed the key, and the lookup that gave it out names that push."""
+    """The audit names who pushed the key, and the record of the lookup names that push."""
     key = host.new_key()
     pushed = push_with_boto3(host.target, host.user, key.line)
     host.accepts(host.user, key)
@@ -140,7 +140,7 @@ def test_a_login_is_traced_to_its_push(host: Host) -> None:
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_key_is_for_one_user(host: Host, client: str) -> None:
-    """A key that was pushed for one OS user logs in as no other."""
+    """A key that was pushed for one OS user logs in as no other user."""
     key = host.new_key()
     assert push_with_boto3(host.target, host.other, key.line).ok
     host.refuses(host.user, key, client)
@@ -159,7 +159,7 @@ def test_another_key_is_refused(host: Host, client: str) -> None:
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_two_keys_of_one_user_both_log_in(host: Host, client: str) -> None:
-    """A second push for a user takes nothing from the first."""
+    """A second push for a user leaves the first key valid."""
     first, second = host.new_key(), host.new_key("rsa", 2048)
     for key in (first, second):
         assert push_with_boto3(host.target, host.user, key.line).ok
@@ -186,14 +186,14 @@ def test_a_push_that_is_refused_lets_nobody_in(host: Host, pusher: str, code: st
 
 @pytest.mark.parametrize("code", REFUSED)
 def test_mssh_shows_why_it_was_refused(host: Host, code: str) -> None:
-    """mssh says the error's name, and does not get in."""
+    """When its push is refused, mssh shows the error's name and does not log in."""
     target = dataclasses.replace(host.target, **REFUSED[code])
     done = login_with_mssh(target, host.user, host.sshd, "true")
     assert (done.ok, done.code) == (False, code)
 
 
 def test_another_zone_is_not_this_host(host: Host) -> None:
-    """The right instance in the wrong availability zone is not this host."""
+    """A push for this instance in another availability zone is refused."""
     key = host.new_key()
     target = dataclasses.replace(host.target, availability_zone="us-east-2c")
     assert push_with_boto3(target, host.user, key.line).code == "EC2InstanceNotFoundException"
@@ -218,7 +218,7 @@ SMUGGLED_KEYS = {
 
 @pytest.mark.parametrize("text", SMUGGLED_KEYS.values(), ids=list(SMUGGLED_KEYS))
 def test_nothing_is_smuggled_in_with_a_key(host: Host, text: str) -> None:
-    """What is more than one plain key is refused as a whole, and sshd gets to see nothing new."""
+    """A key parameter that is not exactly one plain key is refused, and sshd gets no new line."""
     key, evil = host.new_key(), host.new_key()
     before = host.offers()
     line = text.format(key=key.line, evil=evil.line, base64=key.base64)
@@ -235,7 +235,7 @@ COMMENTS = [
 
 @pytest.mark.parametrize("comment", COMMENTS)
 def test_a_comment_never_reaches_sshd(host: Host, comment: str) -> None:
-    """A second key or an option in the comment is thrown away: one line, of ours, is new."""
+    """The key's comment, whatever it contains, is replaced by the request id."""
     key, evil = host.new_key(), host.new_key()
     before = host.offers()
     line = f"{key.type} {key.base64} {comment.format(evil=evil.line)}"
@@ -255,7 +255,7 @@ SMUGGLED_USERS = [
 
 @pytest.mark.parametrize("name", SMUGGLED_USERS)
 def test_nothing_is_smuggled_in_with_a_user(host: Host, name: str) -> None:
-    """What is no OS user's name is refused, and sshd gets to see nothing new for anyone."""
+    """An invalid OS user name is refused, and sshd gets no new line for any user."""
     key = host.new_key()
     before = host.offers()
     assert host.push(name.format(user=host.user), key.line).code == "InvalidArgsException"

@@ -1,4 +1,4 @@
-"""One-time keys, with a real sshd and PAM: one push admits one login, whatever happens."""
+"""One-time keys with a real sshd and PAM: one push admits one login, even in crashes and races."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from tests.parts.host import IS_ROOT, work_directory
 from tests.parts.one_time import RACERS, Stage, staged
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="PAM's account phase needs sshd to be root")
-# The promise is a hundred rounds: SIXTYKEY_ROUNDS=100, as make once does.
+# `make once` runs a hundred rounds, with SIXTYKEY_ROUNDS=100.
 ROUNDS = int(os.environ.get("SIXTYKEY_ROUNDS", "8"))
 
 
 @pytest.fixture
 def stage() -> Iterator[Stage]:
-    """All of it, and gone again afterwards."""
+    """A new stage, removed after the test."""
     with staged() as made:
         yield made
 
 
 def test_one_push_admits_one_login(stage: Stage) -> None:
-    """The second is refused, and the audit names push, process and reason for both."""
+    """A one-time key admits one login, and the audit explains why the second is refused."""
     request_id = stage.push_by_aws()
     assert stage.log_in().accepted, stage.sshd.log()
     admitted = stage.daemon.await_audit(event="admission", outcome="admitted")
@@ -44,7 +44,7 @@ def test_one_push_admits_one_login(stage: Stage) -> None:
 
 
 def test_the_same_key_pushed_twice_admits_two(stage: Stage) -> None:
-    """Each push is good for a login of its own."""
+    """A key that is pushed twice admits two logins."""
     for _ in range(2):
         stage.push_by_aws()
     assert [stage.log_in().accepted for _ in range(3)] == [True, True, False]
@@ -52,9 +52,9 @@ def test_the_same_key_pushed_twice_admits_two(stage: Stage) -> None:
 
 @pytest.mark.timeout(120 + 10 * ROUNDS)
 def test_crashes_admit_nobody_twice(stage: Stage) -> None:
-    """Eight race, and the daemon is killed in half of the rounds: one gets in, and never two.
+    """Of eight racing logins exactly one is admitted, and at most one if the daemon is killed.
 
-    None at all only after a kill: whoever was handed the key then may have been told nothing.
+    After a kill there may be none: the login that was handed the key may have had no answer.
     """
     chance = random.Random(1)
     found: dict[str, Counter[int]] = {"without a kill": Counter(), "with kills": Counter()}
@@ -68,7 +68,7 @@ def test_crashes_admit_nobody_twice(stage: Stage) -> None:
                 stage.daemon.kill()
                 stage.daemon.start()
             admitted = race.result()
-        # Whoever came too early was refused; whoever comes now finds it used, or uses it.
+        # A login now finds the key used, or uses it if the kills refused all others.
         late = stage.log_in().accepted
         found["with kills" if kills else "without a kill"][admitted + late] += 1
         assert admitted + late <= 1, stage.daemon.log()
@@ -80,13 +80,13 @@ def test_crashes_admit_nobody_twice(stage: Stage) -> None:
 
 
 def kill_and_start(daemon: RunningDaemon) -> None:
-    """A crash, and another daemon."""
+    """Kill the daemon and start it again."""
     daemon.kill()
     daemon.start()
 
 
 def lose_the_journal(daemon: RunningDaemon) -> None:
-    """The same, and the journal is gone."""
+    """Kill the daemon, delete its journal, and start it again."""
     daemon.kill()
     for file in (daemon.directory / "journal").iterdir():
         file.unlink()
@@ -94,7 +94,7 @@ def lose_the_journal(daemon: RunningDaemon) -> None:
 
 
 def stand_still(daemon: RunningDaemon) -> None:
-    """It neither runs nor ends."""
+    """Stop the daemon with SIGSTOP."""
     os.kill(daemon.pid, signal.SIGSTOP)
 
 
@@ -110,9 +110,10 @@ def stand_still(daemon: RunningDaemon) -> None:
 def test_a_daemon_that_goes_between_hand_out_and_question(
     stage: Stage, what: Callable[[RunningDaemon], object], held: bool, after: bool
 ) -> None:
-    """Without its yes no login goes on; the next daemon knows who was handed the key.
+    """No login is admitted without the daemon's yes, and a restarted daemon knows its hand-outs.
 
-    `held`: whether the login that had it was admitted; `after`, whether another one is then.
+    `held`: whether the login that had been handed the key was admitted; `after`: whether another
+    one is admitted afterwards.
     """
     stage.push()
     with stage.held_between():
@@ -127,7 +128,7 @@ def test_a_daemon_that_goes_between_hand_out_and_question(
 
 
 def test_a_restart_forgets_no_use(stage: Stage) -> None:
-    """In order and by SIGKILL; and each refusal is explained, by the audit and by `why`."""
+    """A used key stays used after a restart or a kill, and `why` explains the refusal."""
     stage.push()
     assert stage.log_in().accepted, stage.sshd.log()
     stage.daemon.stop()
@@ -142,7 +143,7 @@ def test_a_restart_forgets_no_use(stage: Stage) -> None:
 
 
 def test_why_tells_of_both_logins(stage: Stage) -> None:
-    """Which was admitted and which refused, with push and process, and until then of the key."""
+    """`why` shows the live one-time key, and then the admitted and the refused login."""
     request_id = stage.push()
     before = run("why", stage.user, "--socket", stage.daemon.push_socket).out
     assert "s left, only for: 1 login" in before
@@ -171,14 +172,14 @@ def test_whoever_loses_a_race_at_the_last_moment_is_refused(stage: Stage) -> Non
 
 
 def test_a_host_that_cannot_ask_pam_refuses_one_time_keys() -> None:
-    """Without the line in PAM's stack a key could be used twice: the daemon does not start."""
+    """With `uses: once` and without PAM's line, the daemon does not start."""
     refused = pytest.raises(RuntimeError, match="cannot be used once only on this host")
     with work_directory() as directory, refused:
         RunningDaemon(directory, config={"keys": {"uses": "once"}}).start()
 
 
 def test_sshd_says_nothing_unusual(stage: Stage) -> None:
-    """Of a login that is admitted, one that finds the key used, and one that loses a race."""
+    """sshd logs no error for admitted and refused logins, except PAM's refusal."""
     stage.push()
     with stage.held_between():
         assert stage.log_in().accepted, stage.sshd.log()

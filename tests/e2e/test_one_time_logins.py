@@ -1,4 +1,4 @@
-"""One-time keys beside everything else that logs in: real sshd, real PAM, OpenSSH's own clients."""
+"""One-time keys beside other logins, with a real sshd, PAM and OpenSSH's clients."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ELSEWHERE = "-b127.0.0.2"
 
 
 def uses(stage: Stage) -> int:
-    """How many logins the audit has as admitted by a one-time key."""
+    """How many logins were admitted by a one-time key, according to the audit."""
     return len(stage.daemon.audit(event="admission", outcome="admitted"))
 
 
 @pytest.mark.parametrize("how", ["away", "standing still"])
 def test_an_ordinary_login_asks_nobody(how: str) -> None:
-    """A key in the user's own file logs in, whatever the daemon does; also after another key."""
+    """A key in the user's own file logs in while the daemon is away, also after another key."""
     with staged() as stage:
         stranger = make_key(stage.daemon.directory, "stranger")
         stage.authorize(stage.key)
@@ -45,7 +45,7 @@ def test_an_ordinary_login_asks_nobody(how: str) -> None:
 
 
 def test_sessions_over_one_connection_are_one_login() -> None:
-    """ControlMaster, one session at a time (MaxSessions): it needs no second push."""
+    """Several sessions over one ControlMaster connection use one push."""
     with staged(["MaxSessions 1"]) as stage:
         stage.push()
         control = stage.daemon.directory / "control"
@@ -68,7 +68,7 @@ def test_sessions_over_one_connection_are_one_login() -> None:
 
 
 def test_sftp_is_one_login(tmp_path: Path) -> None:
-    """Two files over one connection; then the key is used up."""
+    """An sftp connection that fetches two files is one use of the key."""
     with staged() as stage:
         stage.push()
         command = [
@@ -84,7 +84,7 @@ def test_sftp_is_one_login(tmp_path: Path) -> None:
 
 
 def test_a_key_that_the_client_cannot_sign_with_is_not_used() -> None:
-    """It offers one whose private half it lacks, and logs in by the next: that one is used."""
+    """A key that is offered without a signature stays unused; the key that logs in is used."""
     with staged() as stage:
         other = make_key(stage.daemon.directory, "other")
         unused, used = stage.push(other), stage.push()
@@ -98,7 +98,7 @@ def test_a_key_that_the_client_cannot_sign_with_is_not_used() -> None:
 
 
 def test_a_key_pinned_elsewhere_keeps_no_ordinary_login_out() -> None:
-    """Offered first and refused by sshd for its `from=`, it is neither used nor in the way."""
+    """A key that sshd refuses by `from=` stays unused, and an ordinary key logs in after it."""
     with staged(keys={"pin_source": True}) as stage:
         own = make_key(stage.daemon.directory, "own")
         stage.authorize(own)
@@ -110,7 +110,7 @@ def test_a_key_pinned_elsewhere_keeps_no_ordinary_login_out() -> None:
 
 
 def test_a_step_by_one_time_key_is_a_use() -> None:
-    """AuthenticationMethods with two keys: the second step by another one does not hide it."""
+    """A one-time key as one of two AuthenticationMethods is used up."""
     with staged(["AuthenticationMethods publickey,publickey"]) as stage:
         own = make_key(stage.daemon.directory, "own")
         stage.authorize(own)
@@ -122,7 +122,7 @@ def test_a_step_by_one_time_key_is_a_use() -> None:
 
 
 def test_a_credential_may_ask_for_it_where_the_host_does_not() -> None:
-    """Its pushes are good for one login each, others for any number; also after a crash."""
+    """A credential's `uses: once` holds on a host with unlimited keys, also after a crash."""
     with staged(keys={"uses": "once"}, host="unlimited") as stage:
         stage.push_by_aws()
         stage.daemon.kill()
@@ -132,7 +132,7 @@ def test_a_credential_may_ask_for_it_where_the_host_does_not() -> None:
         assert [stage.log_in().accepted for _ in range(2)] == [True, True], stage.sshd.log()
 
 
-# What the helper's user, who reaches the socket, can try without being a child of sshd.
+# Attempts of the helper's user, who can connect to the socket, outside of a child of sshd.
 FORGE = """\
 import os, socket, sys
 folder, path, question = sys.argv[1:]
@@ -155,7 +155,7 @@ for line in (question, "admit 127.0.0.1"):
 
 
 def test_the_lookup_user_forges_and_removes_nothing() -> None:
-    """Neither by the folder nor by the socket: the login that was handed the key is held to it."""
+    """The helper's user can neither create nor remove a mark, nor use a key up."""
     with staged() as stage:
         stage.push()
         folder = stage.daemon.directory / "handed"
@@ -179,7 +179,10 @@ def test_the_lookup_user_forges_and_removes_nothing() -> None:
 
 
 def test_a_step_by_keyboard_interactive_hides_no_use() -> None:
-    """There sshd runs PAM's account phase in a child of the process that was handed the key."""
+    """A one-time key counts as used when keyboard-interactive follows it.
+
+    There sshd runs PAM's account phase in a child of the process that was handed the key.
+    """
     methods = "AuthenticationMethods publickey,keyboard-interactive:pam"
     with staged([methods, "KbdInteractiveAuthentication yes"]) as stage:
         stage.push()

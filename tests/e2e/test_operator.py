@@ -1,4 +1,4 @@
-"""The operator's command beside a real sshd: what it says is what the logins met."""
+"""The operator's command agrees with the logins at a real sshd."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Host:
     other: KeyPair
 
     def sixtykey(self, *words: str) -> Done:
-        """Run the command against the daemon; it must end with 0."""
+        """Run the command against the daemon; fail unless it ends with 0."""
         done = run(*words, "--socket", self.daemon.push_socket)
         assert done.code == 0, done
         return done
@@ -45,7 +45,7 @@ def host() -> Iterator[Host]:
 
 
 def test_push_log_in_why_revoke(host: Host) -> None:
-    """A day's work: pushed by hand, tried with the wrong key, the right one, and after revoking."""
+    """`why` explains a login with a wrong key, with the pushed key, and after its revocation."""
     host.sixtykey("push", host.user, str(host.key.public))
     assert host.sshd.login(host.user, host.other).refused
     said = host.sixtykey("why", host.user).out
@@ -64,7 +64,7 @@ def test_push_log_in_why_revoke(host: Host) -> None:
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can look everywhere")
 def test_check_agrees_with_sshd(host: Host, tmp_path: Path) -> None:
-    """Of the configuration that lets this user in it finds no fault; spoilt, it does."""
+    """`check` finds no fault in a working sshd configuration, and finds a disabled command."""
     config = host.sshd.directory / "sshd_config"
     words = ("check", host.user, "--config", str(host.daemon.config_file), "--sshd-config")
     good = run(*words, str(config))

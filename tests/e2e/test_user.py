@@ -1,4 +1,4 @@
-"""The user's side with real parts: ssh and what runs on it, an agent, the daemon, sshd."""
+"""The user's side with a real ssh, agent, daemon and sshd."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from tests.parts.world import STAGES, Stage, World, good, somebody
 
 @pytest.fixture(scope="module", params=STAGES)
 def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """One host, and one of a fleet: what follows holds for both."""
+    """A single host, and a host of a fleet: every test runs with both."""
     with STAGES[request.param]() as made:
         yield made
 
 
 @pytest.fixture
 def world(stage: Stage) -> Iterator[World]:
-    """Somebody new to it: without a key."""
+    """A new user without a key."""
     with somebody(stage) as made:
         yield made
 
 
 def test_ssh_just_works(world: World) -> None:
-    """The first ssh of a session makes the key, pushes it and is in; nothing else is said."""
+    """The first ssh of a session makes a key, pushes it and logs in, without further output."""
     done = world.user.ssh(world.place, "id -un")
     assert done.code == 0, done
     assert (done.code, done.out, done.err) == (0, f"{world.login}\n", "")
@@ -38,14 +38,14 @@ def test_ssh_just_works(world: World) -> None:
 
 
 def test_each_connection_pushes(world: World) -> None:
-    """A host of which it is not known that its keys serve any number of logins: push each time."""
+    """Each connection pushes when it is not known whether the host's keys have unlimited uses."""
     for _ in range(2):
         good(world.user.ssh(world.place, "true"))
     assert world.pushes() == 2
 
 
 def test_a_live_lease_of_an_unlimited_key_is_not_pushed_again(world: World) -> None:
-    """Where it is known, the second connection pushes nothing; another user's does."""
+    """While a lease with unlimited uses lives, no further push is made for that OS user."""
     settings = world.stage.settings
     unlimited = {**settings["hosts"]["web-*"], "uses": "unlimited", "lifetime": 60}
     world.user.settings({**settings, "hosts": {"web-*": unlimited}})
@@ -57,7 +57,7 @@ def test_a_live_lease_of_an_unlimited_key_is_not_pushed_again(world: World) -> N
 
 
 def test_a_key_that_is_there_costs_no_start_of_ours(world: World) -> None:
-    """Only the proxy is started: whether there is a key is asked of ssh-add."""
+    """If the key exists, ssh starts the proxy only, and not `sixtykey login`."""
     good(world.user.ssh(world.place, "true"))
     world.user.environment["PYTHONPROFILEIMPORTTIME"] = "1"
     said = good(world.user.ssh(world.place, "true")).err
@@ -66,7 +66,7 @@ def test_a_key_that_is_there_costs_no_start_of_ours(world: World) -> None:
 
 
 def test_scp_and_sftp(world: World) -> None:
-    """Files go both ways."""
+    """scp and sftp copy files in both directions."""
     there, here = world.share("there"), world.user.home / "here"
     here.write_text("over scp\n")
     scp = (tool("scp", "openssh-client"), "-q", "-F", str(world.user.config))
@@ -79,7 +79,7 @@ def test_scp_and_sftp(world: World) -> None:
 
 
 def test_rsync(world: World) -> None:
-    """A folder goes there."""
+    """rsync copies a folder to the host."""
     there, here = world.share("there"), world.user.home / "tree"
     (here / "below").mkdir(parents=True)
     (here / "below" / "file").write_text("over rsync\n")
@@ -89,11 +89,11 @@ def test_rsync(world: World) -> None:
 
 
 def test_git_clones(world: World) -> None:
-    """A repository of the host is cloned over ssh."""
+    """git clones a repository of the host over ssh."""
     git = tool("git", "git")
     repository = world.share("repository.git")
     good(world.user.do(git, "init", "-q", "--bare", str(repository)))
-    # git refuses a repository that belongs to somebody else than who serves it.
+    # git refuses to serve a repository of another user.
     subprocess.run(["chown", "-R", world.login, str(repository)], check=os.geteuid() == 0)
     world.user.environment["GIT_SSH_COMMAND"] = world.with_config
     clone = world.user.home / "clone"
@@ -102,7 +102,7 @@ def test_git_clones(world: World) -> None:
 
 
 def test_a_second_session_over_a_master(world: World) -> None:
-    """ControlMaster: the second session makes no connection, and so no push."""
+    """A second session over a ControlMaster connection pushes nothing."""
     control = ("-o", f"ControlPath={world.folder}/control", "-o", "ControlPersist=yes")
     good(world.user.ssh("-M", "-N", "-f", *control, world.place))
     try:
@@ -113,7 +113,7 @@ def test_a_second_session_over_a_master(world: World) -> None:
 
 
 def test_twenty_connections_at_once(world: World) -> None:
-    """The first twenty of a session, all at once: one key, and everybody is in."""
+    """The first twenty connections, started together, all log in with one key."""
     command = [tool("ssh", "openssh-client"), "-F", str(world.user.config), world.place, "id -un"]
     started = [
         subprocess.Popen(command, env=world.user.environment, stdout=subprocess.PIPE, text=True)
@@ -124,7 +124,7 @@ def test_twenty_connections_at_once(world: World) -> None:
 
 
 def test_an_agent_full_of_keys_is_no_obstacle(world: World) -> None:
-    """Only our key is offered: sshd ends a connection after six refused ones."""
+    """Only our key is offered, so an agent with many keys does not exhaust sshd's attempts."""
     for number in range(8):
         key = make_key(world.user.home, f"other{number}")
         good(world.user.do(tool("ssh-add", "openssh-client"), "-q", str(key.private)))
@@ -133,7 +133,7 @@ def test_an_agent_full_of_keys_is_no_obstacle(world: World) -> None:
 
 
 def test_bytes_are_relayed_where_no_socket_is_wanted(world: World) -> None:
-    """Without ProxyUseFdpass every byte goes through: a megabyte each way, and the end of each."""
+    """Without ProxyUseFdpass the proxy relays all bytes and the end of each direction."""
     there = world.share("there")
     data = os.urandom(1 << 20).hex()
     done = subprocess.run(
@@ -148,13 +148,13 @@ def test_bytes_are_relayed_where_no_socket_is_wanted(world: World) -> None:
 
 @pytest.mark.parametrize("shell", ["sh", "bash", "zsh"])
 def test_any_shell_will_do(world: World, shell: str) -> None:
-    """ssh runs what the block says by the user's own shell."""
+    """The ssh_config block works with sh, bash and zsh as the user's shell."""
     world.user.environment["SHELL"] = tool(shell, shell)
     assert good(world.user.ssh(world.place, "id -un")).out == f"{world.login}\n"
 
 
 def test_host_names_cannot_run_commands(world: World) -> None:
-    """A name with what a shell would read gets no ProxyCommand, whatever the version of ssh."""
+    """Shell syntax in a host or user name is not run, in any shell."""
     marker = world.user.home / "marker"
     names = (f"web-'$(touch {marker})'", f"web-\\'$(touch {marker})", "web-$(id)`id`")
     for shell, name in itertools.product(("sh", "bash", "zsh"), names):
@@ -170,9 +170,10 @@ def test_host_names_cannot_run_commands(world: World) -> None:
 
 
 def test_nothing_private_is_on_disk_and_what_is_lets_nobody_in(world: World) -> None:
-    """A stolen laptop: no file below its home has the private key, or a secret that would help.
+    """No file below the home has the private key or the secret, and its files log nobody in.
 
-    The agent and the session's folder in memory are gone with the power; the rest is searched.
+    The agent, and the session's folder in memory, are gone after a power-off, so they are not
+    searched.
     """
     good(world.user.ssh(world.place, "true"))
     blob = (world.user.folder / "id.pub").read_text().split()[1]
@@ -184,9 +185,9 @@ def test_nothing_private_is_on_disk_and_what_is_lets_nobody_in(world: World) -> 
         content = path.read_bytes()
         assert b"PRIVATE KEY" not in content, path
         assert world.user.environment["AWS_SECRET_ACCESS_KEY"].encode() not in content, path
-        # The seed has 32 bytes that nobody knows; what has the public key and more is looked at.
+        # The public key is in no file but id.pub: a private key's file would contain it too.
         assert blob.encode() not in content or path.name == "id.pub", path
-    # The thief's machine: the disk's files, another agent, the host's address.
+    # A thief has the files and the host's address, but not the agent.
     world.user.environment["SSH_AUTH_SOCK"] = ""
     refused = world.user.do(
         tool("ssh", "openssh-client"), "-F", "none", "-p", str(world.sshd.port), "-o",

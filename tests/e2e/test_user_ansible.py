@@ -1,4 +1,4 @@
-"""Ansible with its ssh plugin: a playbook's tool reaches hosts by pushed keys, as it is."""
+"""Ansible with its ssh plugin reaches hosts by pushed keys, without changes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from tests.parts.world import STAGES, Stage, World, good, somebody
 
 @pytest.fixture(scope="module", params=STAGES)
 def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """One host, and one of a fleet."""
+    """A single host, and a host of a fleet."""
     with STAGES[request.param]() as made:
         yield made
 
 
 @pytest.fixture
 def world(stage: Stage) -> Iterator[World]:
-    """Somebody new to it: without a key."""
+    """A new user without a key."""
     with somebody(stage) as made:
         yield made
 
 
 def test_ansible_pings(world: World) -> None:
-    """`ansible -m ping` copies its module over and runs it: several connections, or one shared."""
+    """`ansible -m ping` copies its module to the host and runs it there."""
     home, there = world.user.home, world.share("there")
     (home / "inventory").write_text(
         f"web-1 ansible_user={world.login} ansible_remote_tmp={there} "

@@ -1,4 +1,4 @@
-"""The user's side with EC2 Instance Connect itself, as moto has it: no endpoint is configured."""
+"""The user's side with EC2 Instance Connect, simulated by moto; no endpoint is configured."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.parts.world import good
 
 @dataclass
 class Cloud:
-    """moto with instances, and an sshd that takes what stands in `delivered`: EC2's part."""
+    """moto with instances, and an sshd that accepts the keys in the file `delivered`."""
 
     moto: Moto
     sshd: RunningSshd
@@ -31,7 +31,7 @@ class Cloud:
 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[Cloud]:
-    """An instance that is called web-1, and two that are called twin."""
+    """One instance named web-1, and two named twin."""
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(work_directory())
         login = stack.enter_context(login_user())
@@ -46,7 +46,7 @@ def cloud() -> Iterator[Cloud]:
 
 @pytest.fixture
 def user(cloud: Cloud) -> Iterator[User]:
-    """Somebody with AWS's credentials, who has client.yaml name a region and no endpoint."""
+    """A user with AWS credentials, whose client.yaml names a region and no endpoint."""
     with work_directory() as folder:
         environment = {"AWS_ENDPOINT_URL": cloud.moto.url}
         with User(folder, environment=environment) as made:
@@ -56,24 +56,24 @@ def user(cloud: Cloud) -> Iterator[User]:
 
 
 def deliver(cloud: Cloud, user: User) -> None:
-    """Do what EC2 does with a key that was pushed, and moto does not."""
+    """Deliver the pushed key to sshd, as EC2 does and moto does not."""
     good(user.sixtykey("login"))
     cloud.delivered.write_text((user.folder / "id.pub").read_text())
 
 
 def requests(cloud: Cloud) -> int:
-    """How many requests moto has had."""
+    """The number of requests that moto has received."""
     return cloud.moto.log().count('"POST / HTTP/1.1"')
 
 
 def test_ssh_to_an_instance(cloud: Cloud, user: User) -> None:
-    """Found by its Name, pushed to with its zone, connected to at its address, logged in."""
+    """ssh finds an instance by its Name tag, pushes with its zone, and logs in at its address."""
     deliver(cloud, user)
     assert good(user.ssh(f"{cloud.login}@web-1", "id -un")).out == f"{cloud.login}\n"
 
 
 def test_a_live_lease_and_a_host_that_is_known_cost_no_request(cloud: Cloud, user: User) -> None:
-    """EC2's keys serve as often as one likes for 60 s: a second connection asks AWS nothing."""
+    """While a lease lives, a second connection to a known instance sends AWS no request."""
     deliver(cloud, user)
     good(user.ssh(f"{cloud.login}@web-1", "true"))
     before = requests(cloud)
@@ -87,7 +87,7 @@ def test_a_live_lease_and_a_host_that_is_known_cost_no_request(cloud: Cloud, use
 
 @pytest.mark.parametrize("by", ["id", "address", "tag"])
 def test_an_instance_has_many_names(cloud: Cloud, user: User, by: str) -> None:
-    """By its id, an address, a tag: all are the same instance."""
+    """An instance is found by its id, an address or a tag."""
     name = {"id": cloud.web, "address": "127.0.0.1", "tag": "role=web"}[by]
     good(user.sixtykey("login"))
     said = user.sixtykey("proxy", "--debug", "--push-only", cloud.login, name, "22")
@@ -95,7 +95,7 @@ def test_an_instance_has_many_names(cloud: Cloud, user: User, by: str) -> None:
 
 
 def test_a_name_of_several_instances_is_refused(cloud: Cloud, user: User) -> None:
-    """Which one is meant is not guessed; both are named."""
+    """A name of several instances is refused, with the ids of all."""
     done = user.sixtykey("proxy", cloud.login, "twin", "22")
     assert (done.code, done.out) == (1, "")
     assert "twin means 2 hosts" in done.err
@@ -103,7 +103,7 @@ def test_a_name_of_several_instances_is_refused(cloud: Cloud, user: User) -> Non
 
 
 def test_hosts_lists_instances(cloud: Cloud, user: User) -> None:
-    """With their names, zones and addresses."""
+    """`hosts` lists the instances with their names, zones and addresses."""
     found = good(user.sixtykey("hosts", "--json")).json["Hosts"]
     assert {host["InstanceId"] for host in found} == {cloud.web, *cloud.twins}
     web = next(host for host in found if host["InstanceId"] == cloud.web)
@@ -112,16 +112,16 @@ def test_hosts_lists_instances(cloud: Cloud, user: User) -> None:
 
 
 def test_an_instance_that_is_unknown_is_said_so(cloud: Cloud, user: User) -> None:
-    """The name and the region, and what to do."""
+    """The error for an unknown instance gives its name and the region."""
     done = user.sixtykey("proxy", cloud.login, "web-99", "22")
     assert done.code == 1
     assert f"web-99: EC2 in {REGION} has no such host for you" in done.err
 
 
 def test_a_role_is_assumed_once_and_kept_in_memory(cloud: Cloud, user: User) -> None:
-    """Credentials that end come by botocore, and then from the session's folder, 0600, until then.
+    """An assumed role's credentials are kept in the session's folder in memory, with mode 0600.
 
-    On the disk, where a thief finds it, there is none of them.
+    They are never on the disk, and `logout` removes them.
     """
     (user.home / "aws-config").write_text(
         "[profile work]\nrole_arn = arn:aws:iam::123456789012:role/work\nsource_profile = base\n"
@@ -151,7 +151,7 @@ def test_a_role_is_assumed_once_and_kept_in_memory(cloud: Cloud, user: User) -> 
 
 
 def test_without_such_a_folder_nothing_is_kept(cloud: Cloud, user: User) -> None:
-    """No XDG_RUNTIME_DIR, or one that others can read: botocore is asked each time."""
+    """Without a private XDG_RUNTIME_DIR, the role's credentials are not kept."""
     (user.home / "aws-config").write_text(
         "[profile work]\nrole_arn = arn:aws:iam::123456789012:role/work\nsource_profile = base\n"
     )

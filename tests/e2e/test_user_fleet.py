@@ -1,4 +1,4 @@
-"""What a fleet's gateway gives its users: names, tags, host keys, and words when it says no."""
+"""What users of a fleet's gateway get: host names, tags, host keys and error messages."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from tests.parts.world import TIGHT, Stage, World, a_fleet, good, one_host, some
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    """A gateway and one host, web-1, which is tagged role=web."""
+    """A gateway and one host, web-1, which has the tag role=web."""
     with a_fleet() as made:
         yield made
 
 
 @pytest.fixture
 def world(stage: Stage) -> Iterator[World]:
-    """Somebody new to it: without a key."""
+    """A new user without a key."""
     with somebody(stage) as made:
         yield made
 
 
 def knows_no_host(world: World) -> None:
-    """ssh's own files have no host key; without one ssh has to refuse."""
+    """Empty the user's known_hosts file, so that ssh has to refuse unknown hosts."""
     (world.user.home / "known_hosts").write_text("")
 
 
 def test_host_keys_come_from_the_gateway(world: World) -> None:
-    """A host that is new to ssh is known, since the fleet vouches for its key: nobody is asked."""
+    """ssh accepts a new host without a question, because the gateway supplies its host key."""
     knows_no_host(world)
     assert good(world.user.ssh(world.place, "id -un")).out == f"{world.login}\n"
     told = world.user.sixtykey("known-hosts", f"[web-1]:{world.sshd.port}").out
@@ -50,14 +50,14 @@ def test_a_live_lease_is_not_pushed_again(world: World) -> None:
     assert world.pushes() == 1
     (host,) = good(world.user.sixtykey("hosts", "--json")).json["Hosts"]
     assert (host["Lifetime"], host["Uses"]) == (60, "unlimited")
-    # A credential whose own rules are tighter is told these.
+    # A credential with stricter rules is told those.
     world.user.environment["AWS_ACCESS_KEY_ID"] = TIGHT["access_key_id"]
     (host,) = good(world.user.sixtykey("hosts", "--json")).json["Hosts"]
     assert (host["Lifetime"], host["Uses"]) == (20, "once")
 
 
 def test_a_single_host_is_known_by_sshs_own_rules() -> None:
-    """Where nobody vouches, StrictHostKeyChecking decides, and an unknown host is refused."""
+    """Without a fleet StrictHostKeyChecking decides, and an unknown host is refused."""
     with one_host() as stage, somebody(stage) as world:
         knows_no_host(world)
         refused = world.user.ssh(world.place, "true")
@@ -66,7 +66,7 @@ def test_a_single_host_is_known_by_sshs_own_rules() -> None:
 
 
 def test_another_host_key_than_the_fleets_is_refused(world: World) -> None:
-    """Whoever answers at the address with another key is not let through by ours."""
+    """A server with another host key than the fleet's is refused."""
     knows_no_host(world)
     with work_directory() as folder, RunningSshd(folder, world.daemon.lookup_socket) as other:
         refused = world.user.ssh("-p", str(other.port), world.place, "true")
@@ -76,7 +76,7 @@ def test_another_host_key_than_the_fleets_is_refused(world: World) -> None:
 
 @pytest.mark.parametrize("name", ["web-1", "WEB-1", "i-0f1e2d3c4b5a69788", "role=web", "127.0.0.1"])
 def test_a_host_has_many_names(world: World, name: str) -> None:
-    """By its name, its instance id, a tag of its own, an address that it has told."""
+    """A host is found by its name, instance id, tag or address."""
     block = good(world.user.sixtykey("ssh-config", name)).out
     known = world.user.home / "known"
     line = world.sshd.known_hosts.read_text().split(" ", 1)[1]
@@ -89,7 +89,7 @@ def test_a_host_has_many_names(world: World, name: str) -> None:
 
 
 def test_hosts_lists_what_may_be_pushed_to(world: World) -> None:
-    """Name, instance, zone, addresses, tags; patterns and tags choose; none is an error."""
+    """`hosts` lists the hosts that match names, patterns and tags; no match is an error."""
     listed = good(world.user.sixtykey("hosts")).out.splitlines()
     assert listed[0].split() == ["NAME", "INSTANCE", "ZONE", "ADDRESSES", "TAGS"]
     assert listed[1].split() == [
@@ -104,7 +104,7 @@ def test_hosts_lists_what_may_be_pushed_to(world: World) -> None:
 
 
 def test_completion_knows_the_hosts(world: World) -> None:
-    """bash and zsh offer names that were told before and those of client.yaml, and ask nobody."""
+    """bash and zsh complete known host names and those of client.yaml, without a request."""
     settings = world.stage.settings
     world.user.settings({**settings, "hosts": {"db-9": {}, "web-*": {}}})
     good(world.user.sixtykey("hosts"))
@@ -136,7 +136,7 @@ def test_an_unknown_host_is_said_so(world: World) -> None:
 
 
 def test_a_refusal_says_who_asked_whom_and_what_to_do(world: World) -> None:
-    """Unknown key, wrong secret, a user that may not be pushed for: code, words, and a way on."""
+    """The message of a refused push gives the error's name, the endpoint and a hint."""
     environment = world.user.environment
     good(world.user.sixtykey("login"))
     for change, code, hint in (
@@ -155,7 +155,7 @@ def test_a_refusal_says_who_asked_whom_and_what_to_do(world: World) -> None:
 
 
 def test_a_gateway_that_is_not_trusted_is_not_asked(world: World) -> None:
-    """Without the fleet's authority TLS says no, and the words name the setting."""
+    """Without the fleet's authority the TLS connection fails, and the message names the setting."""
     settings = {key: value for key, value in world.stage.settings.items() if key != "ca"}
     world.user.settings(settings)
     done = world.user.sixtykey("proxy", world.login, "web-1", "22")

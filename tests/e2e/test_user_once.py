@@ -1,4 +1,4 @@
-"""One-time keys and the user's side: each connection pushes, so twenty at once all get in."""
+"""One-time keys and the user's side: each connection makes its own push."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not IS_ROOT, reason="PAM's account phase needs s
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    """A host whose keys are good for one login, and somebody without a key."""
+    """A host whose keys are good for one login, and a user without a key."""
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(work_directory())
         login = stack.enter_context(login_user())
@@ -42,7 +42,7 @@ def world() -> Iterator[World]:
 
 
 def test_twenty_connections_at_once_with_keys_for_one_login_each(world: World) -> None:
-    """Each pushes for itself, within the same second, and each is admitted, once."""
+    """Twenty connections at once push twenty times, and each is admitted once."""
     good(world.user.sixtykey("login"))
     command = [tool("ssh", "openssh-client"), "-F", str(world.user.config), world.place, "id -un"]
     started = [
@@ -52,7 +52,7 @@ def test_twenty_connections_at_once_with_keys_for_one_login_each(world: World) -
     assert [each.communicate(timeout=110)[0] for each in started] == [f"{world.login}\n"] * 20
     assert world.pushes() == 20
     assert len(world.daemon.audit(event="admission", outcome="admitted")) == 20
-    # All twenty are used up: what is left is the key in the agent, which nothing takes.
+    # All twenty are used up: the key in the agent is refused without another push.
     plain = world.user.do(
         tool("ssh", "openssh-client"), "-F", "none", "-p", str(world.sshd.port), "-o",
         f"UserKnownHostsFile={world.sshd.known_hosts}", "-o", "BatchMode=yes",
@@ -63,7 +63,7 @@ def test_twenty_connections_at_once_with_keys_for_one_login_each(world: World) -
 
 
 def test_a_master_takes_one_push_for_all_its_sessions(world: World) -> None:
-    """Sessions over one connection are one login."""
+    """Sessions over one ControlMaster connection use one push."""
     control = ("-o", f"ControlPath={world.folder}/control", "-o", "ControlPersist=yes")
     good(world.user.ssh("-M", "-N", "-f", *control, world.place))
     try:

@@ -1,4 +1,4 @@
-"""Other ways of the user's side: by `sixtykey ssh`, by a jump, without an agent, without us."""
+"""Other ways to connect: `sixtykey ssh`, jump hosts, no agent, and no key at all."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from tests.parts.world import Stage, World, good, one_host, somebody
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    """One host."""
+    """A single host."""
     with one_host() as made:
         yield made
 
 
 @pytest.fixture
 def world(stage: Stage) -> Iterator[World]:
-    """Somebody new to it: without a key."""
+    """A new user without a key."""
     with somebody(stage) as made:
         yield made
 
 
 def test_a_jump_by_client_yaml(world: World) -> None:
-    """With `jump` the way goes by ssh -W over the other host, each with a push of its own."""
+    """With `jump` the connection goes through ssh -W to the other host, with a push for each."""
     world.user.settings({
         "region": world.daemon.region,
         "endpoint": world.daemon.endpoint,
@@ -37,7 +37,7 @@ def test_a_jump_by_client_yaml(world: World) -> None:
         "address": "127.0.0.1",
         "hosts": {"web-1": {}, "web-2": {"jump": f"-F{world.user.config}"}},
     })  # fmt: skip
-    # A jump is a host's name, and nothing that ssh would take for an option.
+    # A jump must be a host's name, and not an option of ssh.
     assert world.user.ssh(f"{world.login}@web-2", "true").code == 255
     # ssh reads ~/.ssh of the password file, so a program named ssh adds -F here.
     programs = world.user.home / "bin"
@@ -75,7 +75,7 @@ def test_ssh_j_as_documented(world: World) -> None:
 
 
 def test_sixtykey_ssh_needs_no_configuration(world: World) -> None:
-    """All of ssh's options, its exit code, and its arguments as they are, --help too."""
+    """`sixtykey ssh` passes all arguments to ssh unchanged, and returns ssh's exit code."""
     port, known = str(world.sshd.port), world.user.home / "known_hosts"
     options = ("-F", "none", "-p", port, "-o", f"UserKnownHostsFile={known}", "-o", "BatchMode=yes")
     done = world.user.sixtykey("ssh", *options, world.place, "echo --help; exit 7")
@@ -86,7 +86,7 @@ def test_sixtykey_ssh_needs_no_configuration(world: World) -> None:
 
 
 def test_sixtykey_ssh_is_told_by_options(world: World) -> None:
-    """What client.yaml would say can be said; the proxy that ssh runs is told too."""
+    """Options replace the settings of client.yaml, also for the proxy that ssh runs."""
     world.user.settings({})
     told = (
         "--endpoint", world.daemon.endpoint, "--region", world.daemon.region,
@@ -100,9 +100,9 @@ def test_sixtykey_ssh_is_told_by_options(world: World) -> None:
 
 
 def test_an_endpoint_is_enough_for_a_single_host(world: World) -> None:
-    """The host tells its instance and zone, and that its keys serve any number of logins.
+    """A single host reports its instance, zone and its keys' uses; client.yaml need not.
 
-    So the second connection, within the live lease, pushes nothing; another OS user's does.
+    So the second connection within a live lease pushes nothing, and one as another OS user does.
     """
     settings = {"endpoint": world.daemon.endpoint, "region": world.daemon.region}
     world.user.settings({**settings, "hosts": {"web-*": {"address": "127.0.0.1"}}})
@@ -114,7 +114,7 @@ def test_an_endpoint_is_enough_for_a_single_host(world: World) -> None:
 
 
 def test_a_host_tells_why(world: World) -> None:
-    """`why USER@HOST`: the push, and whether sshd was given its key, to who pushed it."""
+    """`why USER@HOST` shows whoever pushed the push and whether sshd was given the key."""
     good(world.user.ssh(world.place, "true"))
     said = good(world.user.sixtykey("why", world.place)).out
     print_ = good(world.user.do(tool("ssh-add", "openssh-client"), "-l")).out.split()[1]
@@ -129,7 +129,7 @@ def test_a_host_tells_why(world: World) -> None:
     "name", ["web-*", "a,b", "!web", "@cert-authority", "-oX", "a b", "", "$(id)"]
 )
 def test_names_that_a_file_of_host_keys_would_read_are_refused(world: World, name: str) -> None:
-    """No wildcard, list or mark gets there, and no option to ssh."""
+    """Names that known_hosts or ssh would interpret, as wildcards or options, are refused."""
     for words in ((world.login, name, "22"), (name, "web-1", "22")):
         done = world.user.sixtykey("proxy", "--", *words)
         assert (done.code, done.out) == (1, "")
@@ -138,7 +138,7 @@ def test_names_that_a_file_of_host_keys_would_read_are_refused(world: World, nam
 
 
 def test_without_an_agent_it_works_too(world: World) -> None:
-    """ssh finds the agent that was started for it, by IdentityAgent."""
+    """Without an agent of the user's, sixtykey starts one, which ssh finds by IdentityAgent."""
     with somebody(world.stage, agent=False) as other:
         user = other.user
         for _ in range(2):
@@ -149,7 +149,7 @@ def test_without_an_agent_it_works_too(world: World) -> None:
 
 
 def test_without_a_key_ssh_goes_on_without_us(world: World) -> None:
-    """When none can be made, the block does not match: whoever has another way in uses it."""
+    """If no key can be made, the ssh_config block does not match, and ssh works without it."""
     world.user.environment["SSH_AUTH_SOCK"] = ""
     (world.user.folder / "id.pub").unlink(missing_ok=True)
     world.user.folder.chmod(0o700)
@@ -160,7 +160,10 @@ def test_without_a_key_ssh_goes_on_without_us(world: World) -> None:
 
 
 def test_a_terminal_is_told_what_takes_long(world: World) -> None:
-    """After half a second stderr says what is waited for; stdout stays the connection's."""
+    """After half a second the proxy reports on the terminal what it is waiting for.
+
+    Nothing is written to stdout, which belongs to the connection.
+    """
     import pty
     import socket
 
@@ -190,7 +193,7 @@ def test_a_terminal_is_told_what_takes_long(world: World) -> None:
 
 
 def test_what_takes_our_place_is_not_ended_by_our_timer(world: World) -> None:
-    """By way of a jump and with a terminal: ssh -W goes on after half a second."""
+    """The ssh -W that replaces the proxy is not ended by the proxy's half-second timer."""
     import pty
 
     programs = world.user.home / "bin"
