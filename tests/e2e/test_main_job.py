@@ -177,7 +177,7 @@ REFUSED: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("code", REFUSED)
 @pytest.mark.parametrize("pusher", PUSHERS)
 def test_a_push_that_is_refused_lets_nobody_in(host: Host, pusher: str, code: str) -> None:
-    """A wrong secret, an unknown access key, another instance: the error's name, and no login."""
+    """A push with a wrong secret, access key or instance is refused, and so is the login."""
     key = host.new_key()
     pushed = PUSHERS[pusher](dataclasses.replace(host.target, **REFUSED[code]), host.user, key.line)
     assert (pushed.ok, pushed.code) == (False, code)

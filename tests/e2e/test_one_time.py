@@ -161,7 +161,7 @@ def test_why_tells_of_both_logins(stage: Stage) -> None:
 
 
 def test_whoever_loses_a_race_at_the_last_moment_is_refused(stage: Stage) -> None:
-    """Handed to two: the second to ask is told when it was used, and by whom; so is the audit."""
+    """If two logins are handed the key, the second to ask is refused, and the audit says why."""
     stage.push()
     with stage.held_between():
         assert stage.log_in().accepted, stage.sshd.log()

@@ -42,7 +42,7 @@ def test_host_keys_come_from_the_gateway(world: World) -> None:
 
 
 def test_a_live_lease_is_not_pushed_again(world: World) -> None:
-    """The host tells, through the gateway, that its keys serve any number of logins."""
+    """A live lease with unlimited uses, as the gateway reports it, is not pushed again."""
     settings = world.stage.settings
     world.user.settings({**settings, "hosts": {"web-*": {}}})
     for _ in range(3):
@@ -128,7 +128,7 @@ def test_completion_knows_the_hosts(world: World) -> None:
 
 
 def test_an_unknown_host_is_said_so(world: World) -> None:
-    """The name, who was asked, and where to look; before any connection."""
+    """The error for an unknown host names the host, the endpoint and `sixtykey hosts`."""
     done = world.user.sixtykey("proxy", world.login, "web-77", "22")
     assert (done.code, done.out) == (1, "")
     assert "web-77: https://127.0.0.1:" in done.err

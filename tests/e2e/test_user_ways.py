@@ -62,7 +62,7 @@ def test_a_jump_by_client_yaml(world: World) -> None:
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root's sshd lets two users in")
 def test_ssh_j_as_documented(world: World) -> None:
-    """ssh -J takes no ProxyCommand for the far host: `proxy --push-only` pushes ahead."""
+    """With ssh -J, which ignores the far host's ProxyCommand, `proxy --push-only` pushes first."""
     port = str(world.sshd.port)
     # There is no such name as web-2, and its address is the near host's own loopback.
     far = ("-o", "HostName=127.0.0.1", "-o", f"UserKnownHostsFile={world.sshd.known_hosts}")
@@ -114,7 +114,7 @@ def test_an_endpoint_is_enough_for_a_single_host(world: World) -> None:
 
 
 def test_a_host_tells_why(world: World) -> None:
-    """`why USER@HOST` shows whoever pushed the push and whether sshd was given the key."""
+    """`why USER@HOST` shows a user their own push, and whether sshd was given the key."""
     good(world.user.ssh(world.place, "true"))
     said = good(world.user.sixtykey("why", world.place)).out
     print_ = good(world.user.do(tool("ssh-add", "openssh-client"), "-l")).out.split()[1]

@@ -1,1 +1,1 @@
-"""The real parts that tests, demo and benchmarks are made of: daemon, sshd, keys, AWS clients."""
+"""The real parts of tests, demo and benchmarks: daemon, sshd, keys, AWS clients."""

@@ -1,4 +1,4 @@
-"""Admissions over a journal and a /proc, and who asks there."""
+"""Admissions with a store, a journal and a simulated /proc, in the test's process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HERE, THERE = "192.0.2.7", "198.51.100.9"
 
 
 class Desk:
-    """A store over a journal, a /proc, and who asks there."""
+    """A store over a journal, a simulated /proc, and the admissions that use them."""
 
     def __init__(self, folder: Path) -> None:
         self.host = Host(folder)
@@ -31,7 +31,7 @@ class Desk:
         self.records: list[dict[str, Any]] = []
 
     async def start(self) -> None:
-        """A daemon, over what the last one has left."""
+        """Start a daemon's parts on what the last one has left."""
         self.store = await self.host.boot()
         self.handouts = HandOuts(self.folder, str(self.proc.root))
         self.handouts.open()
@@ -41,7 +41,7 @@ class Desk:
         self.admissions = Admissions(self.store, self.handouts, self.host.clock, audit)
 
     async def push(self, key: Optional[PublicKey] = None, **more: Any) -> Lease:
-        """A one-time key; `more` are further fields of its lease."""
+        """Add a one-time key; `more` are further fields of its lease."""
         lease = self.host.lease(key=key or ed25519_key(), uses=1, **more)
         await self.store.add(lease)
         return lease
@@ -49,19 +49,19 @@ class Desk:
     async def ask(
         self, pid: int = PAM_ACCOUNT, address: str = HERE, *, partial: bool = False, uid: int = 0
     ) -> str:
-        """What pam-account is told."""
+        """Return the answer to pam-account."""
         answer = await self.admissions.answer(Question(address, partial), pid, uid)
         return answer.decode()
 
     def outcomes(self) -> list[tuple[str, str]]:
-        """What the audit has of admissions: outcome and request id."""
+        """The admissions in the audit: outcome and request id."""
         mine = [record for record in self.records if record["event"] == "admission"]
         return [(record["outcome"], record.get("request_id", "")) for record in mine]
 
 
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[Desk]:
-    """A desk that serves, and ends."""
+    """A started desk, ended afterwards."""
     desk = Desk(folder)
     await desk.start()
     try:

@@ -1,4 +1,4 @@
-"""Push with boto3, as a person would write it: parameters from stdin, the answer to stdout."""
+"""Push with boto3, as in a user's script: parameters from stdin, the answer to stdout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 
 def main() -> int:
-    """Make the one call; an error of the service is printed in the words of botocore, exit 1."""
+    """Make the one call; a service error is printed as botocore words it, with exit code 1."""
     client = boto3.client("ec2-instance-connect")
     try:
         answer = client.send_ssh_public_key(**json.load(sys.stdin))

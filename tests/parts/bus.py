@@ -1,4 +1,4 @@
-"""A fleet's home in a directory, and its real nats-servers, of the configuration made there."""
+"""A fleet's home in a directory, and real nats-servers with the configuration made there."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PATIENCE = 30.0
 
 
 def lasting_port() -> int:
-    """A TCP port that nobody uses, and that no client gets as its own meanwhile (ip(7))."""
+    """A TCP port that is not in use, and that no client is given as its local port (ip(7))."""
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     while True:
         port = random.randrange(lowest // 2, lowest)
@@ -44,12 +44,12 @@ def lasting_port() -> int:
 
 
 def gateway_url() -> str:
-    """The URL of a gateway at a port that nobody uses."""
+    """The URL of a gateway at an unused port."""
     return f"https://127.0.0.1:{lasting_port()}"
 
 
 def make_home(directory: Path, count: int = 1, gateways: Sequence[str] = (GATEWAY,)) -> Home:
-    """A fleet's home below `directory`, with this many servers on loopback."""
+    """Make a fleet's home below `directory`, with this many servers on loopback."""
     servers = tuple(Server("127.0.0.1", lasting_port(), lasting_port()) for _ in range(count))
     plan = Plan(
         tuple(gateways),
@@ -62,7 +62,7 @@ def make_home(directory: Path, count: int = 1, gateways: Sequence[str] = (GATEWA
 
 
 class RunningServer:
-    """A nats-server; its folder is where `sixtykey fleet` made it."""
+    """A nats-server in the folder that `sixtykey fleet` made."""
 
     def __init__(self, home: Home, server: Server, directory: Path) -> None:
         made = Path(home.folder) / "home" / "servers" / server.folder
@@ -72,7 +72,7 @@ class RunningServer:
         self.server = server
         self.directory = directory
         self.process: Optional[subprocess.Popen[bytes]] = None
-        # Copied to the server, as the documents say; each here has folders of its own.
+        # Copied to the server's folder, as documented.
         self.folder.mkdir(parents=True)
         self._state.mkdir(parents=True)
         for file in made.iterdir():
@@ -98,17 +98,17 @@ class RunningServer:
             time.sleep(0.02)
 
     def log(self) -> str:
-        """What it has written so far."""
+        """The server's log so far."""
         return self._log.read_text("utf-8", "replace") if self._log.exists() else ""
 
     def kill(self) -> None:
-        """SIGKILL: what a crash looks like."""
+        """Send SIGKILL, as in a crash."""
         assert self.process is not None
         self.process.kill()
         self.process.wait(PATIENCE)
 
     def stop(self) -> None:
-        """SIGTERM."""
+        """Send SIGTERM."""
         assert self.process is not None
         self.process.terminate()
         self.process.wait(PATIENCE)
@@ -122,12 +122,12 @@ class Bus(Part):
         self.servers = [RunningServer(home, server, directory) for server in home.facts.servers]
 
     def begin(self) -> None:
-        """Start them all."""
+        """Start all servers."""
         for server in self.servers:
             server.start()
 
     def finish(self) -> None:
-        """Stop those that run."""
+        """Stop the servers that run."""
         for server in self.servers:
             if server.process is not None and server.process.poll() is None:
                 server.stop()
@@ -153,19 +153,19 @@ class Bus(Part):
         return self.of_creds(path, inbox_prefix=f"_INBOX.{name}")
 
     def system(self) -> Any:
-        """A client with the rights of the system account, as one who controls the servers."""
+        """A client with the rights of the system account, like an operator of the servers."""
         return self.of_creds(os.path.join(self.home.folder, "home", "keys", "system.creds"))
 
 
 class Errors(list[str]):
-    """What the server tells a client that it may not do."""
+    """The permission errors that the server sends to a client."""
 
     async def __call__(self, error: Exception) -> None:
         """The client's error_cb."""
         self.append(str(error))
 
     async def wait_for(self, words: str) -> None:
-        """Until one of them has these words; RuntimeError if none comes."""
+        """Wait until an error contains these words; RuntimeError if none does."""
         end = time.monotonic() + PATIENCE
         while not any(words in each for each in self):
             if time.monotonic() > end:
@@ -177,7 +177,7 @@ class Errors(list[str]):
 async def connected(
     urls: Sequence[str], ca: str, token: str, key: KeyPair, **options: Any
 ) -> AsyncIterator[Client]:
-    """A client of the bus, closed at the end."""
+    """A client of the bus that is closed at the end."""
     errors = options.pop("errors", Errors())
 
     async def tell(error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""Certificates for TLS, made where they are needed and good for a day."""
+"""Certificates for TLS, made by the test and valid for a day."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def _name(common: str) -> x509.Name:
 
 
 class Authority:
-    """A certificate authority whose files are in `directory`, beginning with `name`.
+    """A certificate authority whose files are in `directory`, with names that begin with `name`.
 
-    `lifetime` is its own certificate's.
+    `lifetime` is that of the authority's certificate.
     """
 
     def __init__(self, directory: Path, name: str = "ca", lifetime: timedelta = A_DAY) -> None:
@@ -77,9 +77,9 @@ class Authority:
     def issue(
         self, name: str, *, key: Optional[Key] = None, lifetime: timedelta = A_DAY
     ) -> tuple[Path, Path]:
-        """A certificate for this common name, and its key; it will do for servers and clients.
+        """Issue a certificate and key for this common name, for servers and clients.
 
-        Issued again, the files are replaced. `lifetime` is counted from now, and may be negative.
+        A second call replaces the files. `lifetime` is counted from now, and may be negative.
         """
         key = key or ec.generate_private_key(ec.SECP256R1())
         both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
@@ -102,7 +102,7 @@ class Authority:
         return files
 
     def trusting(self, shown: Optional[tuple[Path, Path]] = None) -> ssl.SSLContext:
-        """A client that trusts this authority, and shows a certificate if it is given one."""
+        """A client's TLS context that trusts this authority, with a client certificate if given."""
         context = ssl.create_default_context(cafile=str(self.file))
         if shown is not None:
             context.load_cert_chain(*shown)

@@ -1,4 +1,4 @@
-"""This host as `sixtykey check` sees it, with a throw-away sshd_config for the real sshd -T."""
+"""This host as `sixtykey check` sees it, with a temporary sshd_config for the real sshd -T."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.parts.command import Done, run
 from tests.parts.daemon import RunningDaemon
 from tests.parts.host import helper_user
 
-# What a test machine may lack without being wrong.
+# Findings that are accepted on a test machine.
 HARMLESS = {"clock-unsynchronised"}
 
 
@@ -32,7 +32,7 @@ class CheckedHost:
         ]
 
     def sshd(self, *lines: str, name: str = "sshd_config") -> Path:
-        """Write a configuration of sshd: these lines, a host key and nothing else."""
+        """Write an sshd configuration of these lines and a host key."""
         path = self.folder / name
         more = [f"HostKey {self.folder}/host_key", "UsePAM no"]
         path.write_text("\n".join([*more, *lines]) + "\n")
@@ -47,7 +47,7 @@ class CheckedHost:
         return run("check", *words, "--config", str(config), "--sshd-config", str(sshd))
 
     def finds(self, *words: str, **more: Any) -> dict[str, dict[str, str]]:
-        """The findings by name; the exit code and the words for people agree with them."""
+        """The findings by name; fail unless the exit code and the text output agree with them."""
         done = self.check("--json", *words, **more)
         found = {finding["Name"]: finding for finding in done.json["Findings"]}
         severities = {finding["Severity"] for finding in found.values()}

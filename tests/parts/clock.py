@@ -19,14 +19,14 @@ class ManualClock:
         return self._wall
 
     def advance(self, seconds: float) -> None:
-        """Let time pass: both clocks go on."""
+        """Advance both clocks."""
         self._boottime += seconds
         self._wall += seconds
 
     def set_wall(self, wall: float) -> None:
-        """Set the wall clock, as an administrator or NTP does: boot time is not touched."""
+        """Set the wall clock, as an administrator or NTP does; boot time is unchanged."""
         self._wall = wall
 
     def suspend(self, seconds: float) -> None:
-        """Sleep: CLOCK_BOOTTIME goes on meanwhile, and the wall clock is right after waking."""
+        """Simulate a suspend: CLOCK_BOOTTIME goes on, and the wall clock is right after waking."""
         self.advance(seconds)

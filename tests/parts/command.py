@@ -1,4 +1,4 @@
-"""The operator's command as people run it: as themselves or as another, with a terminal or not."""
+"""The operator's command, run as this or another user, with a terminal or without."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MAIN = "import sys; sys.path.insert(0, {path!r}); from agent.cli import main; s
 
 
 class Done:
-    """What a command said and how it ended."""
+    """A command's output and exit code."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code = code
@@ -39,7 +39,7 @@ class Done:
 
     @property
     def json(self) -> Any:
-        """Its output, as --json prints it."""
+        """The output parsed as JSON, for --json."""
         return json.loads(self.out)
 
     def __repr__(self) -> str:
@@ -47,7 +47,7 @@ class Done:
 
 
 def run(*words: str, text: str = "", home: Optional[Path] = None) -> Done:
-    """Run `sixtykey WORDS` as we are, without a terminal."""
+    """Run `sixtykey WORDS` as this user, without a terminal."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home or "/nonexistent")}
     done = subprocess.run(
         [sys.executable, "-m", "agent.cli", *words],
@@ -57,12 +57,12 @@ def run(*words: str, text: str = "", home: Optional[Path] = None) -> Done:
 
 
 def run_as(user: str, *words: str, group: Optional[str] = None) -> Done:
-    """Run it as another user (only root can), with the system's Python and a copy all can read."""
+    """Run it as another user (needs root), with the system's Python and a readable copy."""
     entry = pwd.getpwnam(user)
     with work_directory() as folder:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / "agent", folder / "agent", ignore=ignored)
-        # The system's Python may have no PyYAML, and ours may be where nobody else can read.
+        # The system's Python may have no PyYAML, and ours may be unreadable for other users.
         shutil.copytree(Path(yaml.__file__).parent, folder / "yaml", ignore=ignored)
         done = subprocess.run(
             ["/usr/bin/python3", "-I", "-S", "-c", _MAIN.format(path=str(folder)), *words],
@@ -74,7 +74,7 @@ def run_as(user: str, *words: str, group: Optional[str] = None) -> Done:
 
 
 class InTerminal(Part):
-    """The command on a pseudo-terminal of its own; `seen` is all that it has written there."""
+    """The command on a new pseudo-terminal; `seen` is all of its output."""
 
     def __init__(self, *words: str, lines: int = 24, columns: int = 150) -> None:
         self._words = words
@@ -84,7 +84,7 @@ class InTerminal(Part):
         self.process: Optional[subprocess.Popen[bytes]] = None
 
     def begin(self) -> None:
-        """Start it."""
+        """Start the command."""
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", *self._size, 0, 0))
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
@@ -101,7 +101,7 @@ class InTerminal(Part):
         os.close(slave)
 
     def read(self, seconds: float) -> str:
-        """What it writes within that time; it is added to `seen`."""
+        """Read the output of that time, and add it to `seen`."""
         new, end = b"", time.monotonic() + seconds
         while time.monotonic() < end:
             if not select.select([self._master], [], [], 0.05)[0]:
@@ -116,7 +116,7 @@ class InTerminal(Part):
         return text
 
     def wait_for(self, text: str) -> None:
-        """Until it has written that; RuntimeError if it never does."""
+        """Wait until the output contains that; RuntimeError if it never does."""
         end = time.monotonic() + PATIENCE
         while text not in self.seen:
             if time.monotonic() > end:
@@ -124,16 +124,16 @@ class InTerminal(Part):
             self.read(0.1)
 
     def press(self, keys: str) -> None:
-        """Type something; ^C is the character 3."""
+        """Type characters; ^C is the character 3."""
         os.write(self._master, keys.encode())
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send a signal to the command."""
         assert self.process is not None
         self.process.send_signal(number)
 
     def end(self) -> int:
-        """Its exit code, once it has ended."""
+        """Wait for the end; return the exit code."""
         assert self.process is not None
         end = time.monotonic() + PATIENCE
         while self.process.poll() is None and time.monotonic() < end:
@@ -143,7 +143,7 @@ class InTerminal(Part):
         return code
 
     def finish(self) -> None:
-        """End it, whatever it is doing."""
+        """Kill the command if it still runs."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()

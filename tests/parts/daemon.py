@@ -1,4 +1,4 @@
-"""The real daemon as a process of its own, with configuration and sockets in a directory."""
+"""The real daemon in a separate process, with configuration and sockets in a directory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PATIENCE = 30.0
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with `changes` laid over it, mapping by mapping; None leaves a key out."""
+    """Return `base` updated with `changes`, mapping by mapping; None removes a key."""
     result = dict(base)
     for key, value in changes.items():
         below = result.get(key)
@@ -50,10 +50,10 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 class RunningDaemon(Part):
     """`python -m agent`, ready to serve inside the `with` block.
 
-    `config` is laid over the defaults below; `credentials` replaces the one that allows all.
-    `environment` is added to the daemon's own; `prefix` is a command that becomes the one that
-    follows it, as nsenter does. Raises RuntimeError, with what the daemon wrote to
-    stderr, when it does not become ready.
+    `config` updates the defaults below; `credentials` replaces the one that allows everything.
+    `environment` is added to the daemon's; `prefix` is a command that executes the one that follows
+    it, as nsenter does. Raises RuntimeError, with the daemon's stderr, when it does not become
+    ready.
     """
 
     module = "agent"
@@ -86,7 +86,7 @@ class RunningDaemon(Part):
         self.write_credentials([CREDENTIAL] if credentials is None else credentials)
 
     def defaults(self) -> dict[str, Any]:
-        """Return the configuration on which the caller's is laid."""
+        """Return the configuration that the caller's configuration updates."""
         return {
             "instance": {"id": INSTANCE_ID, "availability_zone": ZONE, "region": REGION},
             "lookup": {"socket": self.lookup_socket, "group": helper_group()},
@@ -100,9 +100,9 @@ class RunningDaemon(Part):
         }
 
     def write_credentials(self, credentials: Sequence[Mapping[str, Any]]) -> None:
-        """Write the credentials file, for its owner only; the daemon sees it when it reloads."""
+        """Write the credentials file with mode 0600; the daemon reads it at its next reload."""
         self.credentials_file.touch(mode=0o600)
-        # JSON is YAML, without the aliases that a dumper makes of what is shared.
+        # JSON is YAML without aliases, which a YAML dumper would make for shared objects.
         self.credentials_file.write_text(json.dumps([dict(each) for each in credentials]))
 
     @property
@@ -127,7 +127,7 @@ class RunningDaemon(Part):
                 self._launch()
                 return
             except RuntimeError as error:
-                # Someone else may have taken the port since it was seen to be free.
+                # Another process may have taken the port since it was found free.
                 if attempt == 4 or "in use" not in str(error):
                     raise
 
@@ -174,7 +174,7 @@ class RunningDaemon(Part):
         raise RuntimeError(f"the daemon is not ready (exit code {state}): {self.log()}")
 
     def change(self, config: Mapping[str, Any]) -> None:
-        """Lay this over the defaults from the next start on."""
+        """Update the configuration's defaults for the next start."""
         self._changes = config
 
     def reload(self) -> None:
@@ -188,7 +188,7 @@ class RunningDaemon(Part):
         return self._end(signal.SIGTERM)
 
     def kill(self) -> int:
-        """Send SIGKILL: what a crash looks like."""
+        """Send SIGKILL, as in a crash."""
         return self._end(signal.SIGKILL)
 
     def _end(self, number: signal.Signals) -> int:
@@ -207,7 +207,7 @@ class RunningDaemon(Part):
     def audit(self, **wanted: Any) -> list[dict[str, Any]]:
         """Return the audit records so far, of every run, that have these fields and values."""
         lines = self._audit_file.read_text("utf-8").splitlines(keepends=True)
-        # The last line may still be on its way.
+        # The last line may be incomplete.
         records = [json.loads(line) for line in lines if line.endswith("\n")]
         return [each for each in records if wanted.items() <= each.items()]
 
@@ -226,11 +226,11 @@ class RunningDaemon(Part):
         return self._log_file.read_text("utf-8", errors="replace").strip()
 
     def begin(self) -> None:
-        """Start."""
+        """Start the daemon."""
         self.start()
 
     def finish(self) -> None:
-        """Stop, however the block ended."""
+        """Stop the daemon."""
         if self.process is not None and self.process.poll() is None:
             self.stop()
         elif self._notify is not None:

@@ -1,4 +1,4 @@
-"""An operator's desk in this process: a store, a clock moved by hand, an audit log, and actions."""
+"""The operator's actions in this process: a store, a manual clock and an audit log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IDENTITY = Identity("i-0123456789abcdef0", "us-east-2b", "us-east-2")
 
 
 class Desk:
-    """What an operator has to do with, without a process or a socket."""
+    """The operator's actions and what they need, without a process or a socket."""
 
     def __init__(self, journal: Optional[str] = None) -> None:
         self.clock = ManualClock()
@@ -57,7 +57,7 @@ class Desk:
         self.lines.append(json.loads(line))
 
     async def ask(self, action: str, peer: Peer = ROOT, **members: Any) -> dict[str, Any]:
-        """The answer; the audit record is in `record`, whether it is quiet in `quiet`."""
+        """Return the answer; the audit record is in `record`, and `quiet` is the answer's flag."""
         self.record = Record(action.lower(), "InternalFailure")
         asked = self.operator.actions()[f"Sixtykey.{action}"]
         answer = await asked(peer, json.dumps(members).encode(), self.record)

@@ -1,4 +1,4 @@
-"""A real dpkg with a database of its own, and packages that are made for it."""
+"""A real dpkg with a separate database, and packages that are made for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.parts.host import tool
 
 
 class Dpkg:
-    """dpkg on the host whose files are below `root`. It is never answered: its stdin is empty."""
+    """dpkg for the files below `root`. Its stdin is empty, so its questions get no answer."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -21,9 +21,9 @@ class Dpkg:
             (self._admin / name).touch()
 
     def install(self, package: str, version: str, conffiles: Mapping[str, str]) -> str:
-        """Install a package of these conffiles; what dpkg said.
+        """Install a package with these conffiles; return dpkg's output.
 
-        Raises CalledProcessError: it stopped, as it does where it would ask.
+        Raises CalledProcessError if dpkg fails, as it does where it would ask a question.
         """
         tree = self.root / f"{package}-{version}"
         control = tree / "DEBIAN"
@@ -42,18 +42,18 @@ class Dpkg:
         return self._run("dpkg", f"--root={self.root}", "--force-script-chrootless", "-i", str(deb))
 
     def purge(self, package: str) -> str:
-        """Remove a package with its conffiles; what dpkg said."""
+        """Remove a package with its conffiles; return dpkg's output."""
         return self._run("dpkg", f"--root={self.root}", "--purge", package)
 
     def divert(self, path: str, to: str) -> None:
-        """An administrator's own diversion."""
+        """Add a local diversion, as an administrator would."""
         self._run(
             "dpkg-divert", f"--admindir={self._admin}", "--local", "--no-rename",
             "--divert", to, "--add", path,
         )  # fmt: skip
 
     def diversions(self) -> list[str]:
-        """What is diverted."""
+        """The diverted paths."""
         listed = self._run("dpkg-divert", f"--admindir={self._admin}", "--list")
         return [line.split()[-5] for line in listed.splitlines()]
 

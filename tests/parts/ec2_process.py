@@ -1,4 +1,4 @@
-"""The real sixtykeyd-ec2 as a process of its own, on the configuration of a running daemon."""
+"""The real sixtykeyd-ec2 in a separate process, on the configuration of a running daemon."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.parts.part import Part
 
 
 def ec2_settings(folder: Path, url: str, signer: Ec2Signer) -> dict[str, Any]:
-    """What a daemon's configuration needs so that it asks for what a metadata service has."""
+    """The daemon's settings for asking a metadata service."""
     return {
         "source": {"socket": str(folder / "source.sock"), "group": helper_group()},
         "ec2": {"metadata": url, "roots": str(signer.pem("root"))},
@@ -26,7 +26,7 @@ def ec2_settings(folder: Path, url: str, signer: Ec2Signer) -> dict[str, Any]:
 
 
 class RunningEc2(Part):
-    """`python -m agent.sources.metadata`, connected and well inside the `with` block.
+    """`python -m agent.sources.metadata`, connected and healthy inside the `with` block.
 
     `environment` is added to its own. With `well` False it need not reach the metadata.
     """
@@ -76,12 +76,12 @@ class RunningEc2(Part):
                 self.process.wait()
 
     def log(self) -> str:
-        """What it has written to stderr so far."""
+        """Its stderr so far."""
         return self._log_file.read_text("utf-8", errors="replace").strip()
 
 
 def lookup(daemon: RunningDaemon, line: str) -> bytes:
-    """What the lookup socket answers to a line, as it stands."""
+    """The lookup socket's raw answer to a line."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(PATIENCE)
         sock.connect(daemon.lookup_socket)

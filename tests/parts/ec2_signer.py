@@ -1,7 +1,7 @@
-"""Who signs EC2's key blocks: throw-away certificates, OCSP answers and signatures by openssl.
+"""A signer of EC2's key blocks: test certificates, OCSP answers and signatures by openssl.
 
-The chain is like EC2's own: the signer's certificate, an intermediate authority, and a root that
-signed itself and is signed by an older one too.
+The chain is like EC2's: the signer's certificate, an intermediate authority, and a root that is
+both self-signed and cross-signed by an older root.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _IDENTIFIERS = "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid:always\n
 
 
 def openssl(*arguments: str, given: bytes = b"") -> bytes:
-    """Run the program; its output. Raises RuntimeError with what it complains of."""
+    """Run openssl; return its output. Raises RuntimeError with its error message."""
     command = [tool("openssl", "openssl"), *arguments]
     done = subprocess.run(command, input=given, capture_output=True, check=False, timeout=60)
     if done.returncode != 0:
@@ -69,7 +69,7 @@ class Ec2Signer:
     def issue_signer(
         self, certificate: str, name: str, san: Optional[str] = None, issuer: str = "intermediate"
     ) -> None:
-        """A certificate of the form that EC2's signer has, for `name`; `san` where it differs."""
+        """A signer's certificate for `name` in EC2's form; `san` where it differs."""
         extensions = f"{LEAF}\nsubjectAltName=DNS:{name if san is None else san}"
         key = None if certificate == "signer" else "signer"
         self.issue(certificate, issuer, extensions, subject=f"/CN={name}", key=key)
@@ -127,7 +127,7 @@ class Ec2Signer:
     ) -> bytes:
         """An OCSP answer in DER about a certificate; `status` V, R (revoked) or none for unknown.
 
-        `by` is who signs it: the issuer, if nobody is named. `days` None: it never says until when.
+        `by` signs it, by default the issuer. `days` None: without nextUpdate.
         """
         by = by or issuer
         certificate, authority = str(self.pem(name)), str(self.pem(issuer))
@@ -150,14 +150,14 @@ class Ec2Signer:
         return response.read_bytes()
 
     def answers(self) -> dict[str, bytes]:
-        """EC2's answers, by the names of their certificates: for all of the chain but its end."""
+        """EC2's OCSP answers by certificate name, for all certificates but the chain's last."""
         if not self._answers:
             pairs = (("signer", "intermediate"), ("intermediate", "cross"), ("cross", "old-root"))
             self._answers = {name: self.answer(name, issuer) for name, issuer in pairs}
         return self._answers
 
     def sign(self, content: bytes, *, salt: str = "32", key: str = "signer") -> bytes:
-        """The signature over a block's lines, as EC2 makes it."""
+        """Sign a block's lines as EC2 does."""
         return openssl(
             "dgst", "-sha256", "-sigopt", "rsa_padding_mode:pss", "-sigopt",
             f"rsa_pss_saltlen:{salt}", "-sign", str(self.folder / f"{key}.key"), given=content,
@@ -173,7 +173,7 @@ class Ec2Signer:
         request: Optional[str] = REQUEST,
         more: str = "",
     ) -> bytes:
-        """A signed block, empty line included; its key ends in 60 s if nothing else is said."""
+        """A signed block with its empty line; by default its key expires in 60 s."""
         end = int(time.time() + 60 if expires is None else expires)
         text = f"#Timestamp={end}\n#Instance={instance}\n"
         text += f"#Caller={caller}\n" if caller else ""

@@ -1,4 +1,4 @@
-"""A host of a fleet without a daemon: it is on the bus, and answers as a test says."""
+"""A host of a fleet without a daemon: it is on the bus, and the test sets its answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Answer = Callable[["FleetHost", bytes], Optional[bytes]]
 
 
 def acknowledge(host: FleetHost, sealed: bytes) -> bytes:
-    """What a good host says to a good lease."""
+    """The acknowledgement of a valid lease by a correct host."""
     lease = LeaseMessage.open(sealed, set(host.home.facts.issuers))
     lease.check(host.instance, time.time())
     digest = messages.digest(sealed)
@@ -36,7 +36,7 @@ def acknowledge(host: FleetHost, sealed: bytes) -> bytes:
 class FleetHost(Part):
     """A member of a home's fleet, on its bus inside the `with` block.
 
-    `received` are the messages that came. `answer` may be replaced at any time.
+    `received` are the messages received. `answer` may be replaced at any time.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class FleetHost(Part):
         return messages.seal_reply(answer, self.sealed_certificate)
 
     def begin(self) -> None:
-        """Connect, and wait for it."""
+        """Connect, and wait for the connection."""
         self._thread.start()
         if not self._on_bus.wait(30):
             raise RuntimeError(f"{self.instance} does not reach the bus")

@@ -1,4 +1,4 @@
-"""A whole host of a fleet: the real daemon and the real sixtykeyd-fleet, joined by the command."""
+"""A host of a fleet with the real daemon and the real sixtykeyd-fleet, joined by the command."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.parts.part import Part
 
 
 def join_token(gateway: RunningGateway, *words: str) -> str:
-    """A token of the home of this gateway, for hosts of any name unless the words say otherwise."""
+    """A join token of this gateway's home, by default for hosts of any name."""
     hosts = () if "--hosts" in words else ("--hosts", "*")
     folder = ("--folder", gateway.home.folder)
     done = command.run("fleet", "token", "--json", "--uses", "1000", *hosts, *folder, *words)
@@ -40,7 +40,7 @@ class RunningConnector(Part):
         self._log_file = daemon.directory / "connector.log"
 
     def begin(self, wait: bool = True) -> None:
-        """Start it, and wait until the daemon knows that it is on the bus."""
+        """Start it, and wait until the daemon reports that it is on the bus."""
         before = self._times_well()
         words = [sys.executable, "-m", "agent.fleet.connector", "--config"]
         with self._log_file.open("ab") as log:
@@ -59,7 +59,7 @@ class RunningConnector(Part):
         return self.daemon.log().count("source fleet: connected to the bus")
 
     def kill(self) -> None:
-        """SIGKILL: what a crash looks like."""
+        """Send SIGKILL, as in a crash."""
         assert self.process is not None
         self.process.kill()
         self.process.wait(PATIENCE)
@@ -74,15 +74,15 @@ class RunningConnector(Part):
                 self.kill()
 
     def log(self) -> str:
-        """What it has written to stderr so far."""
+        """Its stderr so far."""
         return self._log_file.read_text("utf-8", errors="replace").strip()
 
 
 class FleetMember(Part):
-    """A daemon and a connector that have joined the fleet of a gateway, inside the `with` block.
+    """A daemon and a connector that have joined a gateway's fleet, inside the `with` block.
 
-    `daemon` and `connector` are the two; `config` is laid over the daemon's configuration; `prefix`
-    is a command that runs the connector.
+    `daemon` and `connector` are the two; `config` updates the daemon's configuration; `prefix` is a
+    command that runs the connector.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class FleetMember(Part):
         self.connector = RunningConnector(self.daemon, prefix)
 
     def command(self, *words: str) -> command.Done:
-        """`sixtykey fleet WORDS` on this host. Raises RuntimeError."""
+        """Run `sixtykey fleet WORDS` on this host. Raises RuntimeError."""
         places = ("--host-folder", str(self.folder), "--config", str(self._joined))
         done = command.run("fleet", *words, *places)
         if done.code:
@@ -118,14 +118,14 @@ class FleetMember(Part):
         return done
 
     def settings(self) -> dict[str, Any]:
-        """What the daemon's configuration needs, as the command has written it."""
+        """The daemon's settings that the command has written."""
         source = {"socket": str(self.directory / "source.sock"), "group": helper_group()}
         written = yaml.safe_load(self._joined.read_text())
         fleet = {**written["fleet"], "host_keys": [str(self.directory / "ssh_host_*_key.pub")]}
         return {**self.identity, "source": source, "fleet": fleet}
 
     def follow(self) -> None:
-        """Start both anew on what `sixtykey fleet` has written, as `renew --restart` does."""
+        """Restart both with what `sixtykey fleet` has written, as `renew --restart` does."""
         self.daemon.stop()
         self.daemon.change(merged(self.settings(), self._config))
         self.daemon.start()

@@ -1,4 +1,4 @@
-"""A network of a fleet's own: a bridge in a namespace, and hosts that reach nothing but the bus."""
+"""A network for a fleet: a bridge in a namespace, and hosts that reach only the bus."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _MARK = "SIXTYKEY_OWN_NETWORK"
 
 
 def own(words: Sequence[str]) -> Optional[int]:
-    """Run this program anew in a network namespace of its own, where root may make one.
+    """Run this program again in a new network namespace, where root may make one.
 
-    Returns its exit code; None where none can be made, or we are in it already (`is_own`).
+    Returns its exit code; None if none can be made, or if this is the new one already (`is_own`).
     """
     unshare = tool("unshare", "util-linux")
     if (
@@ -33,7 +33,7 @@ def own(words: Sequence[str]) -> Optional[int]:
 
 
 def is_own() -> bool:
-    """Whether this runs in a network of its own."""
+    """Whether this runs in a network namespace made by `own`."""
     return bool(os.environ.get(_MARK))
 
 
@@ -42,7 +42,7 @@ def _ip(*words: str) -> None:
 
 
 def make_bridge() -> None:
-    """Loopback, and a bridge with the address of the bus; the namespace's end removes both."""
+    """Set up loopback, and a bridge with the bus's address; both end with the namespace."""
     _ip("link", "set", "lo", "up")
     _ip("link", "add", "bus", "type", "bridge")
     _ip("address", "add", f"{BUS}/24", "dev", "bus")
@@ -50,7 +50,7 @@ def make_bridge() -> None:
 
 
 class HostNetwork(Part):
-    """A host's way out: a namespace with one link to the bridge, inside the `with` block.
+    """A host's network: a namespace with one link to the bridge, inside the `with` block.
 
     `prefix` is the command that runs another one there.
     """
@@ -59,7 +59,7 @@ class HostNetwork(Part):
         self._number = number
         self._link = f"host{number}"
         self.address = f"10.123.0.{10 + number}"
-        # It holds the namespace: as long as it lives, there is one.
+        # This process keeps the namespace alive.
         self._holder = subprocess.Popen(
             [tool("unshare", "util-linux"), "--net", "cat"],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
@@ -67,11 +67,11 @@ class HostNetwork(Part):
 
     @property
     def prefix(self) -> list[str]:
-        """nsenter(1), up to the command."""
+        """The nsenter(1) command before the command to run."""
         return [tool("nsenter", "util-linux"), "-t", str(self._holder.pid), "-n", "--"]
 
     def begin(self) -> None:
-        """Lay the link."""
+        """Make the namespace and its link."""
         while os.readlink(f"/proc/{self._holder.pid}/ns/net") == os.readlink("/proc/self/ns/net"):
             if self._holder.poll() is not None:
                 raise RuntimeError("the host's network namespace is not made")
@@ -85,10 +85,10 @@ class HostNetwork(Part):
             subprocess.run([*self.prefix, tool("ip", "iproute2"), *words], check=True, timeout=30)
 
     def cut(self) -> None:
-        """Take the link down: nothing comes through any more."""
+        """Take the link down, so that no packet passes."""
         _ip("link", "set", self._link, "down")
 
     def finish(self) -> None:
-        """Let the namespace go, and its link with it."""
+        """End the namespace and its link."""
         self._holder.kill()
         self._holder.wait(30)

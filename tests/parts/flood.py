@@ -1,6 +1,6 @@
-"""Floods of the network listener, each as a process of its own: what hostile clients send.
+"""Floods of the network listener by hostile clients, each in a separate process.
 
-    python -m tests.parts.flood KIND PORT SECONDS EACH SOURCE...
+python -m tests.parts.flood KIND PORT SECONDS EACH SOURCE...
 
 opens EACH connections from each SOURCE (a loopback address) and keeps them busy for SECONDS; one
 that ends is opened again. At the end it prints, as JSON, the connections that it opened and the
@@ -33,7 +33,7 @@ AGAIN = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 @dataclass
 class Sent:
-    """What a flood came to: connections opened (one that was refused again counts anew), bytes."""
+    """A flood's counts: connections opened (a refused one counts again when retried) and bytes."""
 
     connections: int = 0
     sent: int = 0
@@ -41,7 +41,7 @@ class Sent:
 
 
 def client_hello() -> bytes:
-    """A ClientHello as OpenSSL makes it."""
+    """A ClientHello made by OpenSSL."""
     outgoing = ssl.MemoryBIO()
     context = ssl.create_default_context()
     client = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
@@ -64,7 +64,7 @@ class Flood:
         self._selector = selectors.DefaultSelector()
 
     def open(self, source: str) -> None:
-        """One connection more."""
+        """Open one more connection."""
         stream: Stream = socket.socket()
         try:
             stream.settimeout(10)
@@ -81,7 +81,7 @@ class Flood:
         self._selector.register(stream, wanted, source)
 
     def turn(self) -> list[str]:
-        """Send and read once wherever it goes; the sources of connections that have ended."""
+        """Send and read once where possible; return the sources of connections that have ended."""
         ended = []
         for key, events in self._selector.select(0.1):
             stream = key.fileobj
@@ -108,14 +108,14 @@ class Flood:
 
 
 class Held(Flood):
-    """Connections that send this once, and then wait for what comes of it."""
+    """Connections that send this once and then wait."""
 
     def __init__(self, port: int, data: bytes, *, tls: bool = False) -> None:
         super().__init__(port, data, tls=tls)
         self._left: dict[object, bytes] = {}
 
     def turn(self) -> list[str]:
-        """Send what is left of it on each; the sources of those that have ended."""
+        """Send the rest of it on each connection; return the sources of those that have ended."""
         ended = []
         for key, events in self._selector.select(0.1):
             stream = key.fileobj
@@ -143,7 +143,7 @@ class Handshakes(Flood):
     """The same ClientHello on connection after connection; each ends when it is answered."""
 
     def turn(self) -> list[str]:
-        """Send it once on each; the sources of those that were answered, or have ended."""
+        """Send it once on each; return the sources of those that were answered or have ended."""
         ended = []
         for key, events in self._selector.select(0.1):
             stream = key.fileobj
@@ -160,11 +160,11 @@ class Handshakes(Flood):
         return ended
 
 
-# A ClientHello that claims 128 KiB, in records of 4 KiB, as far as a handshake may go.
+# A ClientHello that claims 128 KiB, in records of 4 KiB, up to the limit of a handshake.
 _RECORD = b"\x16\x03\x01\x10\x00"
 HALF_HELLO = _RECORD + b"\x01\x02\x00\x00\x03\x03".ljust(4096, b"a")
 HALF_HELLO += (_RECORD.ljust(5 + 4096, b"a") * 3)[: LIMITS.handshake_bytes - len(HALF_HELLO)]
-# The longest head and body, but for the last byte.
+# The longest head and body, without the last byte.
 HALF_REQUEST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 16384\r\n"
 HALF_REQUEST += b"".join(b"X-%d: %s\r\n" % (n, b"a" * 256) for n in range(60)) + b"\r\n"
 HALF_REQUEST += b"a" * 16383
@@ -184,7 +184,7 @@ KINDS: dict[str, Callable[[int], Flood]] = {
 def flooding(
     kind: str, port: int, seconds: float, each: int, sources: Sequence[str]
 ) -> Iterator[subprocess.Popen[str]]:
-    """A flood under way; however the block ends, it has ended then."""
+    """Run a flood inside the block; it has ended afterwards."""
     words = [kind, str(port), str(seconds), str(each), *sources]
     with subprocess.Popen(
         [sys.executable, "-m", "tests.parts.flood", *words],
@@ -197,7 +197,7 @@ def flooding(
 
 
 def result(flood: subprocess.Popen[str]) -> Sent:
-    """Wait for a flood's end; what it came to. Raises RuntimeError when it failed."""
+    """Wait for a flood's end; return its counts. Raises RuntimeError when it failed."""
     out, _ = flood.communicate(timeout=60)
     if flood.returncode:
         raise RuntimeError(f"the flood ended with {flood.returncode}")
@@ -205,7 +205,7 @@ def result(flood: subprocess.Popen[str]) -> Sent:
 
 
 def main(kind: str, port: int, seconds: float, each: int, sources: Sequence[str]) -> None:
-    """Flood."""
+    """Run the flood."""
     flood = KINDS[kind](port)
     for source in (source for _ in range(each) for source in sources):
         flood.open(source)

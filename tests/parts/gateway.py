@@ -1,4 +1,4 @@
-"""The real gateway as a process of its own, with a fleet's home, and hosts that join it by hand."""
+"""The real gateway in a separate process, with a fleet's home, and hosts that join by hand."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class RunningGateway(RunningDaemon):
         self._registry = {"registry": home.facts.registry} if first else {}
 
     def defaults(self) -> dict[str, Any]:
-        """Return the configuration on which the caller's is laid."""
+        """Return the configuration that the caller's configuration updates."""
         return {
             "region": REGION,
             "http": {
@@ -78,7 +78,7 @@ class RunningGateway(RunningDaemon):
         }
 
     def metrics(self) -> str:
-        """What Prometheus is told."""
+        """The metrics for Prometheus."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics") as answer:
             return str(answer.read().decode())
 
@@ -89,11 +89,11 @@ class RunningGateway(RunningDaemon):
 
     @property
     def ca(self) -> str:
-        """The file of the authority that vouches for it."""
+        """The file of the authority that issued its certificate."""
         return os.path.join(self.home.folder, "ca.pem")
 
     def send(self, call: signed.Call) -> Answer:
-        """The answer to a request, over TLS."""
+        """Send a request over TLS; return the answer."""
         return ask(("127.0.0.1", self.http_port), call.raw(), tls=self.tls())
 
     def tls(self) -> ssl.SSLContext:
@@ -103,27 +103,27 @@ class RunningGateway(RunningDaemon):
         return context
 
     def connection(self) -> Raw:
-        """A connection of one's own, for one request after the other."""
+        """A new connection, for one request after the other."""
         return Raw(("127.0.0.1", self.http_port), tls=self.tls())
 
     def push(self, **changes: Any) -> Answer:
-        """Push a fresh key with the credential that may do all."""
+        """Push a new key with the credential that allows everything."""
         return self.send(signed.sign(signed.push(**changes)))
 
     def hosts(self, signer: Optional[signed.Signer] = None, **members: Any) -> Answer:
-        """What Sixtykey.Hosts answers."""
+        """The answer of Sixtykey.Hosts."""
         call = signed.Call(body=json.dumps(members).encode())
         return self.send(
             signed.sign(call.having("X-Amz-Target", "Sixtykey.Hosts"), signer or signed.Signer())
         )
 
     def target(self, instance: str = INSTANCE_ID) -> Target:
-        """Where clients push to for a host, with the credential that it has by default."""
+        """The target of pushes for a host, with the default credential."""
         environment = {"AWS_CA_BUNDLE": self.ca}
         return Target(self.url, instance, ZONE, REGION, environment=environment)
 
     def await_bus(self) -> None:
-        """Wait until it is connected to the bus."""
+        """Wait until the gateway is connected to the bus."""
         end = time.monotonic() + 30
         while "bus: connected" not in self.log():
             if time.monotonic() > end:

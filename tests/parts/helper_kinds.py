@@ -1,4 +1,4 @@
-"""The helper in each of its forms: every test of it runs with all that this host can run."""
+"""The forms of the helper: its tests run with every form that this host can run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _CHANGES = {
 
 
 def changed(suffix: str) -> str:
-    """The helper's source, in Python or in C, as tests run it."""
+    """The helper's source in Python or C, with the changes that tests need."""
     source = (FOLDER / f"authorized_keys{suffix}").read_text("utf-8")
     for before, after in _CHANGES[suffix].items():
         assert source.count(before) == 1, before
@@ -47,7 +47,7 @@ def changed(suffix: str) -> str:
 
 @functools.cache
 def folder() -> Path:
-    """Where this process keeps what it builds, until it ends."""
+    """The folder for this process's builds, removed at its end."""
     made = Path(tempfile.mkdtemp(prefix="sixtykey-helpers-"))
     atexit.register(shutil.rmtree, made)
     # An sshd of root's runs the helper as another user.
@@ -58,7 +58,7 @@ def folder() -> Path:
 def compile_helper(
     program: Path, *flags: str, source: Path = FOLDER / "authorized_keys.c", cc: str = "gcc"
 ) -> Path:
-    """Compile it as the packages do, with more flags. Raises MissingToolError."""
+    """Compile the helper as the packages do, with more flags. Raises MissingToolError."""
     environment: Mapping[str, str] = {**os.environ, "CC": tool(cc, cc), "SOURCE": str(source)}
     command = [str(FOLDER / "build"), str(program), *flags]
     subprocess.run(command, check=True, env=environment, timeout=120)
@@ -67,7 +67,7 @@ def compile_helper(
 
 @functools.cache
 def command_of(kind: str) -> tuple[str, ...]:
-    """How a kind of the helper is run, without its arguments. Raises MissingToolError."""
+    """The command of a kind of the helper, without arguments. Raises MissingToolError."""
     if kind in PYTHONS:
         script = folder() / "authorized-keys.py"
         script.write_text(changed(".py"), "utf-8")

@@ -1,4 +1,4 @@
-"""What every part needs of the host: tools, a work directory, ports, OS users."""
+"""What the parts need from the host: tools, a work directory, ports, OS users."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IS_ROOT = os.geteuid() == 0
 
 
 class MissingToolError(Exception):
-    """A program that a part needs is not on this host; the words say which package has it."""
+    """A program that a part needs is missing; the message names the package that has it."""
 
 
 def tool(name: str, package: str) -> str:
@@ -49,9 +49,9 @@ def work_directory() -> Iterator[Path]:
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody uses now; whoever binds it may still find it taken.
+    """Return an unused TCP port; another process may still take it before it is bound.
 
-    On no address at all: a load test's clients have thousands of them bound all over 127.0.0.0/8.
+    It is unused on every address: a load test's clients bind thousands all over 127.0.0.0/8.
     """
     with socket.socket() as probe:
         probe.bind(("0.0.0.0", 0))
@@ -64,12 +64,12 @@ def own_name() -> str:
 
 
 def helper_user() -> str:
-    """Return whom sshd runs its helper as: root's sshd someone without rights, ours ourselves."""
+    """Return the user of sshd's helper: an unprivileged one under root's sshd, else this user."""
     return "nobody" if IS_ROOT else own_name()
 
 
 def helper_group() -> str:
-    """Return the group by which `helper_user` reaches the lookup socket."""
+    """Return the group through which `helper_user` can connect to the lookup socket."""
     return grp.getgrgid(pwd.getpwnam(helper_user()).pw_gid).gr_name
 
 
@@ -87,9 +87,10 @@ def _account_command(*command: str) -> None:
 
 @contextlib.contextmanager
 def os_user(home: str = "/") -> Iterator[str]:
-    """Make an OS user that may log in with a key only; needs root.
+    """Make an OS user that can log in with a key only; needs root.
 
-    Its password field is `*`: no password fits, and unlike `!` sshd does not take it for locked.
+    The password field is `*`: no password matches, and unlike `!` sshd does not regard it as
+    locked.
     """
     name = f"sixty-{secrets.token_hex(4)}"
     _account_command(
@@ -104,7 +105,7 @@ def os_user(home: str = "/") -> Iterator[str]:
 
 @contextlib.contextmanager
 def login_user() -> Iterator[str]:
-    """Yield an OS user that sshd can log in: root's sshd a fresh one, an ordinary user's itself."""
+    """Yield an OS user that sshd can log in: a new one for root's sshd, else this user."""
     if IS_ROOT:
         with os_user() as name:
             yield name

@@ -1,4 +1,4 @@
-"""systemd-journald, the real one, with a /run and a /var/log of its own; nothing is left of it."""
+"""A real systemd-journald with a separate /run and /var/log, which are removed afterwards."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ exec "$3"
 
 
 class Journald(Part):
-    """A journald with these settings; with an `interval` (as 10s) it seals every so often."""
+    """A journald with these settings; with an `interval` (as 10s) it seals at that interval."""
 
     def __init__(self, *settings: str, interval: str = "") -> None:
         self._settings = "\n".join(settings)
@@ -63,14 +63,14 @@ class Journald(Part):
         self.run("journalctl", "--flush")
 
     def finish(self) -> None:
-        """End it; its files go with its namespace."""
+        """End it; its files are removed with its namespace."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait()
 
     @property
     def inside(self) -> list[str]:
-        """The prefix of a command that runs where this journald is."""
+        """The prefix of a command that runs in journald's namespace."""
         assert self._process is not None
         return [tool("nsenter", "util-linux"), "-t", str(self._process.pid), "-m", "--"]
 
@@ -79,7 +79,7 @@ class Journald(Part):
         return [*self.inside, tool("systemd-cat", "systemd"), "-t", name]
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command where this journald is."""
+        """Run a command in journald's namespace."""
         return subprocess.run(
             [*self.inside, *command], capture_output=True, text=True, check=False, timeout=PATIENCE
         )

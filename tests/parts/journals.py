@@ -1,4 +1,4 @@
-"""One journal's file, opened as often as a test likes: as the store opens it, without a store."""
+"""One journal file that a test opens repeatedly, as the store does, but without a store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOW = 1000.0
 
 
 class Disk:
-    """The file, what was read from it last, and what was said about it."""
+    """The file, what was last read from it, and the messages about it."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "leases.db"
@@ -28,7 +28,7 @@ class Disk:
         self._open: list[Journal] = []
 
     def begin(self, boot: str = BOOT, keys: config.Keys = KEYS) -> Journal:
-        """A journal on the file, of which the leases are read and nothing else is done."""
+        """A journal on the file, with only the leases read."""
         self.close()
         journal = Journal(str(self.path), boot)
         self._open.append(journal)
@@ -36,7 +36,7 @@ class Disk:
         return journal
 
     def open(self, boot: str = BOOT, keys: config.Keys = KEYS) -> Journal:
-        """A journal on the file, as a daemon that starts has it: read whole, and sound."""
+        """A journal on the file as at the daemon's start: read whole, and sound."""
         journal = self.begin(boot, keys)
         self.marks = []
         if not journal.is_open:
@@ -60,25 +60,25 @@ class Disk:
             after = marks[-1][0]
 
     def reopen(self, boot: str = BOOT, keys: config.Keys = KEYS) -> Found:
-        """What a daemon that starts now would take over."""
+        """What a daemon that starts now would read."""
         self.open(boot, keys)
         assert self.found is not None
         return self.found
 
     @property
     def horizon(self) -> Horizon:
-        """The horizon that was read last."""
+        """The horizon that was last read."""
         assert self.found is not None
         return self.found.horizon
 
     def change(self, statement: str, *values: object) -> None:
-        """Change the closed file behind the daemon's back."""
+        """Change the closed file without the daemon."""
         self.close()
         with sqlite3.connect(self.path) as database:
             database.execute(statement, values)
         database.close()
 
     def close(self) -> None:
-        """Close what is open: WAL and all are written back."""
+        """Close the open journal; its WAL is written back."""
         while self._open:
             self._open.pop().close()

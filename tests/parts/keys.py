@@ -21,7 +21,7 @@ def _ssh_keygen(*arguments: str) -> str:
 
 @dataclass(frozen=True)
 class KeyPair:
-    """A private key in a file, and its public half in the file beside it."""
+    """A private key in a file, and its public key in the file beside it."""
 
     private: Path
 
@@ -51,7 +51,7 @@ class KeyPair:
         return base64.b64decode(self.base64, validate=True)
 
     def fingerprint(self, algorithm: str = "sha256") -> str:
-        """Return what ssh-keygen says the fingerprint is: `SHA256:…`, or `MD5:…` for md5."""
+        """Return the fingerprint from ssh-keygen: `SHA256:…`, or `MD5:…` for md5."""
         return _ssh_keygen("-l", "-E", algorithm, "-f", str(self.public)).split(" ")[1]
 
 

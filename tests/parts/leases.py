@@ -1,4 +1,4 @@
-"""Keys and leases for tests of the core: no ssh-keygen, any number, and each its own."""
+"""Keys and leases for tests of the core: any number, all different, without ssh-keygen."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _NUMBERS = itertools.count(1)
 
 
 def ed25519_line(number: int) -> str:
-    """An Ed25519 line that differs with `number`; nobody has its private half."""
+    """An Ed25519 line that differs with `number`; its private key does not exist."""
     raw = number.to_bytes(32, "big")
     blob = struct.pack(">I", 11) + b"ssh-ed25519" + struct.pack(">I", 32) + raw
     return f"ssh-ed25519 {base64.b64encode(blob).decode()}"
 
 
 def ed25519_key(number: Optional[int] = None) -> PublicKey:
-    """The key of `ed25519_line`; without a number, one that was not there before."""
+    """The key of `ed25519_line`; without a number, a new one."""
     text = ed25519_line(next(_NUMBERS) + (1 << 128) if number is None else number)
     return PublicKey.parse(text, types=frozenset({"ssh-ed25519"}), rsa_min_bits=2048)
 
@@ -54,6 +54,6 @@ def mark(number: int, at: float = 1_800_000_000.0) -> ReplayMark:
 
 
 def accepted(lease: Lease) -> AcceptedMark:
-    """What has to be remembered of a lease that has a mark."""
+    """The mark to remember for a lease that has one."""
     assert lease.mark is not None
     return AcceptedMark(lease.mark, lease.request_id, lease.principal)

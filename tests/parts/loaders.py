@@ -1,4 +1,4 @@
-"""PyYAML's parsers: its own, and libyaml's where it was built with that."""
+"""PyYAML's own parser, and libyaml's if PyYAML was built with it."""
 
 from __future__ import annotations
 

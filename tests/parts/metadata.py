@@ -1,9 +1,9 @@
 """A stand-in for EC2's instance metadata: a real HTTP/1.1 server that serves a folder, as IMDSv2.
 
-    python -m tests.parts.metadata FOLDER [--address ADDRESS] [--port PORT]
+python -m tests.parts.metadata FOLDER [--address ADDRESS] [--port PORT]
 
-What it answers is what stands in the folder at that moment, so that whoever writes there makes it
-lie, be slow, or be another host's. Nothing is answered without a token that it gave.
+It serves the folder's current content, so a writer can make it wrong, slow, or that of another
+host. A request without a valid token gets no content.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TOKEN = "X-aws-ec2-metadata-token"
 
 
 class MetadataFolder:
-    """What the metadata says. Every change holds from the next request on."""
+    """The content of the metadata. Every change applies from the next request on."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,7 +45,7 @@ class MetadataFolder:
         self.behave()
 
     def write(self, path: str, content: Union[str, bytes]) -> None:
-        """Let an item be this."""
+        """Set an item."""
         file = self._data / path
         file.parent.mkdir(parents=True, exist_ok=True)
         fresh = file.with_name(f".{file.name}.new")
@@ -53,11 +53,11 @@ class MetadataFolder:
         fresh.rename(file)
 
     def remove(self, path: str) -> None:
-        """Let there be no such item."""
+        """Remove an item."""
         (self._data / path).unlink(missing_ok=True)
 
     def set_keys(self, os_user: str, *blocks: bytes) -> None:
-        """Let these be the blocks of a user's keys; without any there is no such item."""
+        """Set the blocks of a user's keys; without blocks the item is removed."""
         path = f"managed-ssh-keys/active-keys/{os_user}"
         if blocks:
             self.write(path, b"".join(blocks))
@@ -67,7 +67,7 @@ class MetadataFolder:
     def set_signer(
         self, signer: Ec2Signer, *chain: str, answers: Optional[Mapping[str, bytes]] = None
     ) -> None:
-        """Show a signer's chain and OCSP answers: EC2's own, where nothing else is said."""
+        """Show a signer's chain and OCSP answers, by default EC2's own."""
         self.write("managed-ssh-keys/signer-cert", signer.chain(*chain))
         for old in self._data.glob("managed-ssh-keys/signer-ocsp/*"):
             old.unlink()
@@ -85,7 +85,7 @@ class MetadataFolder:
         (self.folder / "behaviour.new").rename(self.folder / "behaviour")
 
     def forget_tokens(self) -> None:
-        """Let no token that was given be good any more."""
+        """Make all issued tokens invalid."""
         self._epoch += 1
         self.behave()
 
@@ -102,16 +102,16 @@ class _Handler(BaseHTTPRequestHandler):
     server: MetadataServer
 
     def log_message(self, *_: object) -> None:
-        """Say nothing on stderr."""
+        """Log nothing to stderr."""
 
     def do_GET(self) -> None:
-        """An item, for a token."""
+        """Return an item, if the token is valid."""
         self._serve(self._item)
 
     do_HEAD = do_GET  # noqa: N815 - http.server calls it so
 
     def do_PUT(self) -> None:
-        """A token."""
+        """Issue a token."""
         self._serve(self._token)
 
     def _serve(self, answer: Any) -> None:
@@ -156,7 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class MetadataServer(Part, ThreadingHTTPServer):
-    """Serves a MetadataFolder inside the `with` block, each connection in a thread of its own."""
+    """Serves a MetadataFolder inside the `with` block, each connection in its own thread."""
 
     daemon_threads = True
     block_on_close = False
@@ -169,7 +169,7 @@ class MetadataServer(Part, ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """The server's URL."""
         host, port = self.server_address[:2]
         return f"http://[{host!s}]:{port}" if ":" in str(host) else f"http://{host!s}:{port}"
 
@@ -178,14 +178,14 @@ class MetadataServer(Part, ThreadingHTTPServer):
         self._thread.start()
 
     def finish(self) -> None:
-        """Stop listening; connections that are open end by themselves."""
+        """Stop listening; open connections end by themselves."""
         self.shutdown()
         self.server_close()
         self._thread.join()
 
 
 class MetadataProcess(Part):
-    """The same in a process of its own, so that it takes no time from whoever measures."""
+    """The same server in a separate process, so that it takes no time from the measuring one."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

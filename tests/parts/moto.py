@@ -1,4 +1,4 @@
-"""AWS as moto has it, a process of its own on loopback: EC2, STS, EC2 Instance Connect."""
+"""AWS simulated by moto in a separate process on loopback: EC2, STS, EC2 Instance Connect."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class Moto(Part):
         )  # fmt: skip
 
     def log(self) -> str:
-        """What it has written so far: a line for each request."""
+        """Its log so far, with a line for each request."""
         return self._log_file.read_text("utf-8", "replace") if self._log_file.exists() else ""
 
     def instance(self, name: str, address: str, **tags: str) -> str:
-        """Run an instance with this name and private address; its id."""
+        """Run an instance with this name and private address; return its id."""
         ec2 = self.client("ec2")
         image = ec2.describe_images()["Images"][0]["ImageId"]
         pairs = [{"Key": key, "Value": value} for key, value in {"Name": name, **tags}.items()]
