@@ -30,17 +30,17 @@ SHORTEST = 5
 
 
 class BrokenPromiseError(Exception):
-    """What was observed is not what was promised; the words say what was promised."""
+    """An observation differs from what was promised; the message says what was promised."""
 
 
 def promise(kept: bool, words: str) -> None:
-    """Raise BrokenPromiseError unless it was kept."""
+    """Raise BrokenPromiseError unless the promise was kept."""
     if not kept:
         raise BrokenPromiseError(words)
 
 
 class Demo:
-    """The steps, in order; each shows what it observed and raises if that was not promised."""
+    """The steps in order; each shows its observations, and raises if a promise was broken."""
 
     def __init__(
         self, screen: Screen, daemon: RunningDaemon, sshd: RunningSshd, user: str, key: KeyPair
@@ -53,7 +53,7 @@ class Demo:
         self.request_id = ""
 
     def login(self) -> Login:
-        """Try to log in with OpenSSH and show what came of it."""
+        """Try to log in with OpenSSH and show the result."""
         login = self.sshd.login(self.user, self.key)
         said = login.output or login.message
         self.screen.saw(
@@ -69,7 +69,7 @@ class Demo:
         return record
 
     def show_hosts(self) -> None:
-        """Say what is running, and as whom."""
+        """Show what is running, and as which user."""
         self.screen.step("A daemon, and a throw-away sshd that asks it for keys")
         self.screen.saw(f"sixtykeyd: process {self.daemon.pid}, ready, {self.daemon.endpoint}")
         self.screen.saw(f"sshd: 127.0.0.1 port {self.sshd.port}, run by {own_name()}")
@@ -78,7 +78,7 @@ class Demo:
         self.screen.saw(f"{self.key.type} {self.key.fingerprint()}")
 
     def refused_before(self) -> None:
-        """Nobody has pushed the key: sshd must refuse it."""
+        """The key has not been pushed: sshd must refuse it."""
         self.screen.step("Nobody has pushed the key: the login is refused")
         promise(self.login().refused, "a key that nobody pushed is refused")
 
@@ -106,14 +106,14 @@ class Demo:
         promise(record["request_id"] == self.request_id, "the login is traced to the push")
 
     def run_down(self, clock: Countdown) -> None:
-        """Show the seconds; the key must be good for all of them, so it is tried halfway too."""
+        """Show the seconds; the key must work until the end, so it is also tried halfway."""
         self.screen.step("The seconds run down; halfway the login is accepted still")
         clock.run(until=clock.seconds / 2)
         promise(self.login().accepted, "the key lives as long as was said")
         clock.run(until=0)
 
     def refused_after(self) -> None:
-        """The key's time is over: sshd must refuse it again."""
+        """The key has expired: sshd must refuse it again."""
         self.screen.step("The key's time is over: the login is refused")
         promise(self.login().refused, "a key whose time is over is refused")
         self.audit(event="lookup", os_user=self.user, outcome="none")
@@ -121,7 +121,7 @@ class Demo:
 
 @contextlib.contextmanager
 def stage(screen: Screen, config: Mapping[str, Any]) -> Iterator[Demo]:
-    """Set up all that the demo needs and, whatever happens, remove it again and show that."""
+    """Set up everything for the demo, and always remove it again and show that."""
     user, directory = "", Path()
     daemon: Optional[RunningDaemon] = None
     try:
@@ -150,7 +150,7 @@ def stage(screen: Screen, config: Mapping[str, Any]) -> Iterator[Demo]:
 def run(lifetime: int, config: Optional[Mapping[str, Any]] = None) -> int:
     """Run the demo for keys of `lifetime` seconds and return its exit code.
 
-    `config` is for the tests: a daemon that is configured to do something else than is promised.
+    `config` is for the tests: a daemon's configuration that breaks a promise.
     """
     screen = Screen(sys.stdout)
     try:

@@ -33,7 +33,7 @@ PATIENCE = 30.0
 
 
 class Host:
-    """One host of the demo: daemon, connector, sshd, and its way out."""
+    """One host of the demo: daemon, connector, sshd, and its network link."""
 
     def __init__(self, member: FleetMember, sshd: RunningSshd, way: Optional[HostNetwork]) -> None:
         self.member = member
@@ -47,12 +47,12 @@ class Host:
 
     @property
     def name(self) -> str:
-        """Its folder's name, by which it joined."""
+        """The name of its folder, with which it joined."""
         return self.member.directory.name
 
 
 class Demo:
-    """The steps, in order; each shows what it observed and raises if that was not promised."""
+    """The steps in order; each shows its observations, and raises if a promise was broken."""
 
     def __init__(
         self, screen: Screen, bus: Bus, gateways: list[RunningGateway], hosts: list[Host], user: str
@@ -65,12 +65,12 @@ class Demo:
         self._keys = 0
 
     def key(self) -> KeyPair:
-        """A new key pair."""
+        """Make a new key pair."""
         self._keys += 1
         return make_key(self.bus.servers[0].directory, f"key-{self._keys}")
 
     def push(self, host: Host, key: KeyPair, gateway: RunningGateway) -> Pushed:
-        """Push with the AWS CLI, and show what it says."""
+        """Push with the AWS CLI, and show its output."""
         file = public_key_file(key.public)
         began = time.monotonic()
         pushed = push_with_aws_cli(gateway.target(host.instance), self.user, file)
@@ -80,7 +80,7 @@ class Demo:
         return pushed
 
     def show_fleet(self) -> None:
-        """Say who is there."""
+        """Show the parts of the fleet."""
         self.screen.step("Who is connected: sixtykey fleet hosts")
         shown = command.run("fleet", "hosts", "--folder", self.gateways[0].home.folder)
         self.screen.saw(shown.out.rstrip() or shown.err)
@@ -88,7 +88,7 @@ class Demo:
         promise(all(host.instance in shown.out for host in self.hosts), "every host is connected")
 
     def push_to_each(self, words: str, gateways: list[RunningGateway], hosts: list[Host]) -> None:
-        """A key for each host, by one gateway after the other: it opens that host, and no other."""
+        """Push a key to each host, through alternating gateways; it opens only that host."""
         self.screen.step(words)
         keys = [self.key() for _ in hosts]
         for number, (host, key) in enumerate(zip(hosts, keys)):
@@ -104,7 +104,7 @@ class Demo:
             promise(len(refused) == len(self.hosts) - 1, "every other sshd refuses it")
 
     def kill_server(self) -> None:
-        """A third of the hosts loses its server."""
+        """Kill a server: a third of the hosts must reconnect."""
         self.screen.step("A server of the bus is killed: its hosts go to the others")
         self.bus.servers[0].kill()
         began = time.monotonic()
@@ -121,13 +121,13 @@ class Demo:
         promise(not left, f"every host is reachable again within {PATIENCE:.0f} s")
 
     def kill_gateway(self) -> None:
-        """Any other one does."""
+        """Kill a gateway: any other one takes the pushes."""
         self.screen.step("A gateway is killed: any other one does")
         self.gateways[0].kill()
         self.screen.saw(f"{self.gateways[0].url} is gone")
 
     def cut_off(self) -> None:
-        """A push to a host that is away is refused at once."""
+        """A push to a disconnected host is refused at once."""
         host = self.hosts[-1]
         self.screen.step(
             f"{host.name} is cut off: a push says so at once, and its own sshd goes on"
@@ -148,7 +148,7 @@ class Demo:
 
 @contextlib.contextmanager
 def stage(screen: Screen, apart: bool) -> Iterator[Demo]:
-    """Set up all that the demo needs and, whatever happens, remove it again."""
+    """Set up everything for the demo, and always remove it again."""
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(work_directory())
         user = stack.enter_context(login_user())
@@ -184,7 +184,7 @@ def stage(screen: Screen, apart: bool) -> Iterator[Demo]:
 
 
 def init(directory: Path, address: str, urls: list[str]) -> Home:
-    """`sixtykey fleet init`, as an administrator types it."""
+    """Run `sixtykey fleet init`, as an administrator does."""
     words = ["init", "--folder", str(directory / "home")]
     for url in urls:
         words += ["--gateway", url]
@@ -201,7 +201,7 @@ def join(
     stack: contextlib.ExitStack, directory: Path, gateway: RunningGateway, number: int, token: str,
     apart: bool,
 ) -> Host:  # fmt: skip
-    """A host that has joined, with its sshd."""
+    """Make a host that joins the fleet, with its sshd."""
     way = stack.enter_context(HostNetwork(number)) if apart else None
     name, instance = f"web-{number}", f"i-0000000000000000{number}"
     member = FleetMember(
@@ -240,7 +240,7 @@ def run(apart: bool) -> int:
 
 
 def main() -> int:
-    """Run the demo, as root in a network of its own."""
+    """Run the demo, as root in a new network namespace."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         code = fleet_network.own(["-m", "tests.e2e.fleet_demo"])

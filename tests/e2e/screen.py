@@ -1,4 +1,4 @@
-"""How the demo looks: numbered steps, what was observed below each, and seconds that run down."""
+"""The demo's output: numbered steps, the observations below each, and a countdown."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ WIDTH = 40
 
 
 def boottime() -> float:
-    """Return the seconds since boot, suspends included: the clock that keys live by."""
+    """Return the seconds since boot, suspends included: the clock of key lifetimes."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Screen:
-    """Writes to a terminal with colours and a moving bar, to anything else plain lines."""
+    """Writes colours and a moving bar to a terminal, and plain lines to anything else."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -27,26 +27,26 @@ class Screen:
         print(shown, file=self._stream, flush=True)
 
     def step(self, words: str) -> None:
-        """Begin a step."""
+        """Start a step."""
         self._steps += 1
         self._write(f"\n{self._steps}. {words}", "1")
 
     def saw(self, words: str) -> None:
-        """Show something that was observed in this step."""
+        """Show an observation of this step."""
         for line in words.splitlines():
             self._write(f"   {line}", "2")
 
     def end(self, words: str) -> None:
-        """Say how it all went."""
+        """Show the overall result."""
         self._write(f"\n{words}", "1")
 
     def countdown(self, seconds: int) -> Countdown:
-        """Start a countdown now; it is shown when it is run."""
+        """Start a countdown now; `run` shows it."""
         return Countdown(self, self._stream, seconds)
 
 
 class Countdown:
-    """Seconds that run down from the moment this is made."""
+    """A countdown that starts when it is made."""
 
     def __init__(self, screen: Screen, stream: TextIO, seconds: int) -> None:
         self._screen = screen

@@ -1,6 +1,6 @@
 """`python -m tests.e2e.screenshots FILE`: run the demo in a terminal, and draw its screen as SVG.
 
-The terminal is an emulated one (pyte): what is drawn is what a person would see at the end.
+The terminal is emulated by pyte, so the picture shows what a person would see at the end.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ font-family="ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace">
 
 
 def run_in_terminal(command: list[str]) -> pyte.Screen:
-    """Run a command in a terminal of COLUMNS and ROWS; what its screen shows at the end.
+    """Run a command in a terminal of COLUMNS and ROWS; return its screen at the end.
 
     Raises subprocess.CalledProcessError: the command failed.
     """
@@ -62,7 +62,7 @@ def run_in_terminal(command: list[str]) -> pyte.Screen:
 
 
 def draw(screen: pyte.Screen, title: str) -> str:
-    """The screen as SVG, without the empty lines at its end."""
+    """Draw the screen as SVG, without the empty lines at its end."""
     last = max(row for row in range(ROWS) if screen.display[row].strip())
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         console = Console(width=COLUMNS, record=True, file=nowhere, force_terminal=True)
@@ -73,7 +73,7 @@ def draw(screen: pyte.Screen, title: str) -> str:
 
 
 def _line(cells: list[pyte.screens.Char]) -> Text:
-    """One line of the screen, without the blanks at its end."""
+    """One line of the screen, without trailing blanks."""
     line = Text()
     for bold, run in groupby(cells, key=lambda cell: cell.bold):
         line.append("".join(cell.data for cell in run), Style(bold=bold))
@@ -82,7 +82,7 @@ def _line(cells: list[pyte.screens.Char]) -> Text:
 
 
 def main(arguments: list[str]) -> int:
-    """The exit status."""
+    """Run and draw; return the exit status."""
     screen = run_in_terminal([sys.executable, "-m", "tests.e2e.demo", "--lifetime", LIFETIME])
     Path(arguments[0]).write_text(draw(screen, f"make demo LIFETIME={LIFETIME}"), "utf-8")
     return 0

@@ -1,6 +1,6 @@
 """Floods of the network listener by hostile clients, each in a separate process.
 
-python -m tests.parts.flood KIND PORT SECONDS EACH SOURCE...
+    python -m tests.parts.flood KIND PORT SECONDS EACH SOURCE...
 
 opens EACH connections from each SOURCE (a loopback address) and keeps them busy for SECONDS; one
 that ends is opened again. At the end it prints, as JSON, the connections that it opened and the

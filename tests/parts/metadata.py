@@ -1,6 +1,6 @@
 """A stand-in for EC2's instance metadata: a real HTTP/1.1 server that serves a folder, as IMDSv2.
 
-python -m tests.parts.metadata FOLDER [--address ADDRESS] [--port PORT]
+    python -m tests.parts.metadata FOLDER [--address ADDRESS] [--port PORT]
 
 It serves the folder's current content, so a writer can make it wrong, slow, or that of another
 host. A request without a valid token gets no content.
@@ -211,7 +211,7 @@ class MetadataProcess(Part):
 
 
 def install_metadata_helper(folder: Path, url: str, roots: Path) -> Path:
-    """Put the helper into `folder` that asks a metadata service by itself; return its path."""
+    """Install the shell helper, which asks a metadata service itself; return its path."""
     text = (ROOT / "tests" / "parts" / "metadata_helper.sh").read_text("utf-8")
     trusted = folder / "roots.pem"
     trusted.write_bytes(roots.read_bytes())

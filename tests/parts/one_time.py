@@ -1,4 +1,4 @@
-"""A daemon whose keys are good for one login, a real sshd with PAM, a user, and who logs in."""
+"""A daemon with one-time keys, a real sshd with PAM, a user, and the user's logins."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PATIENCE = 30.0
 
 @dataclass
 class Stage:
-    """All of it, with a key that nobody has pushed yet."""
+    """The daemon, sshd and user, with a key that has not been pushed yet."""
 
     daemon: RunningDaemon
     sshd: RunningSshd
@@ -35,7 +35,7 @@ class Stage:
     key: KeyPair
 
     def push(self, key: Optional[KeyPair] = None) -> str:
-        """Push the key over the local socket; the request id."""
+        """Push the key over the local socket; return the request id."""
         line = (key or self.key).line
         call = push(SSHPublicKey=line, InstanceOSUser=self.user)
         answer = ask(self.daemon.push_socket, call.raw())
@@ -43,9 +43,9 @@ class Stage:
         return str(answer.request_id)
 
     def push_by_aws(self) -> str:
-        """Push it with AWS's own client; the request id. Never twice in a second.
+        """Push it with AWS's own client, at most once in a second; return the request id.
 
-        SigV4 dates are whole seconds, so the same push has the same signature within one.
+        SigV4 dates are whole seconds, so two pushes of a key in one second have the same signature.
         """
         time.sleep(1.0 - time.time() % 1.0)
         pushed = push_with_boto3(Target.of(self.daemon), self.user, self.key.line)
@@ -53,17 +53,17 @@ class Stage:
         return pushed.request_id
 
     def log_in(self) -> Login:
-        """Try once, with the key alone."""
+        """Try to log in once, with only the key."""
         return login_with_ssh(self.sshd.port, self.user, self.key, self.sshd.known_hosts)
 
     def race(self) -> int:
-        """How many of RACERS logins at the same time are admitted."""
+        """Run RACERS logins at the same time; return how many are admitted."""
         with ThreadPoolExecutor(RACERS) as pool:
             logins = list(pool.map(lambda _: self.log_in(), range(RACERS)))
         return sum(login.accepted for login in logins)
 
     def options(self, *identities: Path) -> list[str]:
-        """What OpenSSH's clients need to come here with these keys, in this order."""
+        """The options of OpenSSH's clients for a login with these keys, in this order."""
         names = [f"-oIdentityFile={path}" for path in identities or [self.key.private]]
         return [
             "-F", "none", *names, "-oBatchMode=yes", "-oIdentitiesOnly=yes",
@@ -72,7 +72,7 @@ class Stage:
         ]  # fmt: skip
 
     def ssh(self, *words: str, identities: Sequence[Path] = ()) -> bool:
-        """Whether ssh, with more options, gets a command run as the user."""
+        """Whether ssh, with more options, runs a command as the user."""
         done = subprocess.run(
             [
                 tool("ssh", "openssh-client"), *words, *self.options(*identities),
@@ -83,14 +83,14 @@ class Stage:
         return done.returncode == 0 and done.stdout.strip() == self.user
 
     def authorize(self, key: KeyPair) -> None:
-        """Put a key into the user's own file."""
+        """Add a key to the user's authorized_keys file."""
         (self.daemon.directory / "authorized_keys").write_text(key.line + "\n")
 
     @contextlib.contextmanager
     def held_between(self) -> Iterator[None]:
-        """For the body, a login stands still between its hand-out and PAM's question; then goes on.
+        """During the body, hold a login between the hand-out of its key and PAM's question.
 
-        Raises AssertionError when it does not come so far.
+        Raises AssertionError when the login does not come that far.
         """
         directory = self.daemon.directory
         reached, go_on = directory / "reached", directory / "go-on"
@@ -112,7 +112,7 @@ class Stage:
                 go_on.touch()
 
     def held(self) -> Login:
-        """What became of the login that was held."""
+        """The result of the login that was held."""
         return self._held.result()
 
 
@@ -122,11 +122,11 @@ def staged(
     keys: Optional[Mapping[str, Any]] = None,
     host: str = "once",
 ) -> Iterator[Stage]:
-    """Lay it all out, and take it away again.
+    """A stage that is removed afterwards.
 
     Args:
         sshd_config: further lines of it.
-        keys: what the credential says of its keys.
+        keys: the key settings of the credential.
         host: `keys.uses` of the configuration.
     """
     with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""More clients that push, unmodified: curl with its own signer, the JavaScript SDK, mssh alone."""
+"""More unmodified clients that push: curl's own signer, the JavaScript SDK, and mssh."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def push_with_curl(target: Target, user: str, key: str) -> Pushed:
 
 @cache
 def javascript_sdk() -> Path:
-    """The folder below build/ that npm has put the SDK in; MissingToolError if it cannot."""
+    """The folder below build/ where npm installs the SDK; MissingToolError if npm cannot."""
     npm, node = tool("npm", "npm"), tool("node", "nodejs")
     folder = ROOT / "build" / "javascript"
     if not (folder / "node_modules" / SDK / "package.json").exists():
@@ -60,9 +60,9 @@ def javascript_sdk() -> Path:
 
 
 def push_with_javascript(target: Target, user: str, key: str) -> Pushed:
-    """Push with the JavaScript SDK; the error must be of the SDK's own class for it, if it has one.
+    """Push with the JavaScript SDK; an error must have the SDK's class for it, if it has one.
 
-    AWS_CA_BUNDLE of the target is what Node calls NODE_EXTRA_CA_CERTS.
+    AWS_CA_BUNDLE of the target is passed as NODE_EXTRA_CA_CERTS.
     """
     environment = target.client_environment()
     if "AWS_CA_BUNDLE" in environment:
@@ -85,7 +85,7 @@ def push_with_javascript(target: Target, user: str, key: str) -> Pushed:
 
 
 def push_with_mssh(target: Target, user: str, key: str) -> Pushed:
-    """Push a key of mssh's own making; its ssh then finds nobody listening, and says so."""
+    """Push a key that mssh makes; its ssh then fails to connect, and reports it."""
     del key
     done = _run(
         [

@@ -1,4 +1,4 @@
-"""An sshd with PAM, whose account phase runs the compiled pam-account: as root, alone with it."""
+"""An sshd with PAM, whose account phase runs only the compiled pam-account; needs root."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.parts.host import ROOT, tool
 from tests.parts.sshd import RunningSshd
 
 PROGRAM = Path("/usr/lib/sixtykey/pam-account")
-# A test may write the program `between`, which comes between the hand-out and the question.
+# A test may write the program `between`, which runs between the hand-out and the question.
 BETWEEN = "between"
 SERVICE = """\
 auth required pam_permit.so
@@ -26,9 +26,9 @@ session required pam_permit.so
 
 @contextlib.contextmanager
 def pam_namespace(directory: Path) -> Iterator[list[str]]:
-    """How to run a command that sees another /etc/pam.d, and pam-account where packages have it.
+    """The prefix of a command that sees another /etc/pam.d, and pam-account where packages have it.
 
-    The mounts are the command's own (mount_namespaces(7)): nobody else on this host sees them.
+    Only the command sees the mounts, by its mount namespace (mount_namespaces(7)).
     """
     services, programs = directory / "pam.d", directory / "lib"
     for folder in (services, programs):
@@ -57,16 +57,16 @@ def pam_namespace(directory: Path) -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def _mount_point(folder: Path) -> Iterator[None]:
-    """The folder is there. It goes if it is empty and no other test uses it.
+    """Make the folder; remove it afterwards if it is empty and no other test uses it.
 
-    To remove it would take away what is mounted there in others' namespaces (rmdir(2)).
+    Removing it would also remove what is mounted there in other namespaces (rmdir(2)).
     """
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             opened = os.open(folder, os.O_RDONLY)
             fcntl.flock(opened, fcntl.LOCK_SH)
-            # Otherwise it was removed, and made again, in between.
+            # Otherwise another test has removed it and made it again.
             if folder.exists() and os.path.samestat(os.fstat(opened), folder.stat()):
                 break
             os.close(opened)
@@ -83,7 +83,7 @@ def _mount_point(folder: Path) -> Iterator[None]:
 def sshd_with_pam(
     directory: Path, prefix: list[str], more: Sequence[str] = ()
 ) -> Iterator[RunningSshd]:
-    """sshd in that namespace, with PAM; ordinary keys stand in `directory`/authorized_keys.
+    """An sshd in that namespace, with PAM; ordinary keys are in `directory`/authorized_keys.
 
     `more` are further lines of sshd_config.
     """

@@ -1,4 +1,4 @@
-"""pam-account as the packages compile it, run by this process as PAM's module runs it by sshd's."""
+"""pam-account compiled as in the packages, and run as PAM's module runs it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.parts.helper_kinds import FOLDER, SANITIZED, compile_helper, folder
 
 SOURCE = FOLDER / "pam_account.c"
 KINDS = ["compiled", "sanitized"]
-# What pam_exec.so gives to its program, of an ordinary login.
+# The variables that pam_exec.so sets for an ordinary login.
 ENVIRONMENT = {
     "PAM_SERVICE": "sshd", "PAM_TYPE": "account", "PAM_USER": "ec2-user", "PAM_TTY": "ssh",
     "PAM_RHOST": "192.0.2.7", "SSH_CONNECTION": "192.0.2.7 40000 192.0.2.1 22",
@@ -25,7 +25,7 @@ ENVIRONMENT = {
 
 @functools.cache
 def program_of(kind: str) -> str:
-    """The path of a kind of it; it logs below its working directory. Raises MissingToolError."""
+    """The path of a kind of it, which logs below its working directory. Raises MissingToolError."""
     text, syslog = SOURCE.read_text("utf-8"), '#define SYSLOG "/dev/log"\n'
     assert text.count(syslog) == 1
     source = folder() / "pam_account.c"
@@ -36,7 +36,7 @@ def program_of(kind: str) -> str:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a run ended; `warnings` are the lines that syslog got."""
+    """The result of a run; `warnings` are the lines sent to syslog."""
 
     status: int
     out: bytes
@@ -44,7 +44,7 @@ class Verdict:
 
 
 class PamAccount:
-    """One kind of it, with `stub.sock` and the folder `handed` in a directory of a test's."""
+    """One kind of it, with `stub.sock` and the folder `handed` in a test's directory."""
 
     def __init__(self, directory: Path, kind: str) -> None:
         self.directory = directory
@@ -55,19 +55,19 @@ class PamAccount:
         self._log.setblocking(False)
 
     def hand_out(self) -> Path:
-        """Say, as the daemon does, that this process was handed a one-time key."""
+        """Mark, as the daemon does, that this process was handed a one-time key."""
         self.handed.mkdir(exist_ok=True)
         file = self.handed / str(read_status(os.getpid()).process)
         file.touch()
         return file
 
     def ask(self, prefix: Sequence[str] = (), **environment: str) -> Verdict:
-        """Run it with our socket, and with more or other variables than sshd's."""
+        """Run it with our socket, and with these changes to sshd's variables."""
         path = str(self.directory / "stub.sock")
         return self.run("--socket", path, prefix=prefix, **environment)
 
     def run(self, *arguments: str, prefix: Sequence[str] = (), **environment: str) -> Verdict:
-        """Run it to its end. `prefix` is a command that becomes the one that follows it."""
+        """Run it to its end. `prefix` is a command that executes the one that follows it."""
         done = subprocess.run(
             [*prefix, self._program, *arguments], env={**ENVIRONMENT, **environment},
             cwd=self.directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""The files of a host whose sshd has its logins admitted by pam-account, below a folder."""
+"""The files of a host whose sshd uses pam-account, below a folder."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ STACKS = {"debian": DEBIAN, "red hat": RED_HAT}
 
 
 def at(root: Path, path: str) -> Path:
-    """Where an absolute path of the host is, below `root`."""
+    """The place of the host's absolute path below `root`."""
     return root / path.lstrip("/")
 
 
 def lay_out(root: Path, stack: str = DEBIAN) -> Path:
-    """Write PAM's files, sshd's and pam-account. Returns the path of PAM's file for sshd."""
+    """Write PAM's files, sshd's and pam-account; return the path of PAM's file for sshd."""
     service, program = at(root, SERVICE), at(root, PROGRAM)
     for folder in (service.parent, program.parent, root / "etc" / "ssh"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,6 +63,6 @@ def lay_out(root: Path, stack: str = DEBIAN) -> Path:
 
 
 def with_line(stack: str, line: str = LINE) -> str:
-    """A stack with this line as the first of its account phase."""
+    """A stack with this line at the head of its account phase."""
     before, account, after = stack.partition("account ")
     return f"{before}{line}\n{account}{after}"

@@ -1,4 +1,4 @@
-"""A part that a test starts and stops: what every one of them has in common."""
+"""A part that a test starts and stops: the base class of all of them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ P = TypeVar("P", bound="Part")
 
 
 class Part:
-    """Begins with a `with` block and ends with it, however it ends.
+    """Begins and ends with a `with` block.
 
-    A part that could not begin whole is finished too, so `finish` takes what was begun.
+    If `begin` fails, `finish` is called too, and has to release whatever was begun.
     """
 
     def begin(self) -> None:
         """Start it."""
 
     def finish(self) -> None:
-        """Stop it, and leave nothing behind."""
+        """Stop it, and release everything."""
 
     def __enter__(self: P) -> P:
         try:

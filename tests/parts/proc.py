@@ -1,4 +1,4 @@
-"""A /proc with sshd's login processes and their children, as far as the daemon reads it."""
+"""A simulated /proc with sshd's login processes and their children."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 from agent.host.process import Process
 
 INIT = Process(1, 1)
-# Two logins; the first one's helper, and its pam-account.
+# Two logins, and the helper and pam-account of the first.
 SSHD, OTHER = Process(700, 4711), Process(701, 4712)
 HELPER, PAM_ACCOUNT = 900, 901
 OTHER_PAM_ACCOUNT = 902
-# Where keyboard-interactive was a step: PAM's child of the first login, and pam-account below it.
+# With keyboard-interactive: PAM's child of the first login, and pam-account below it.
 PAM_CHILD, BELOW_CHILD = Process(703, 4714), 904
 
 
 class Proc:
-    """One sshd process with its helper, and what else a test puts there."""
+    """One sshd process with its helper, and further processes that a test adds."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "proc"
@@ -30,7 +30,7 @@ class Proc:
         self.add(Process(BELOW_CHILD, 5004), "pam-account", parent=PAM_CHILD.pid, uid=0)
 
     def add(self, process: Process, name: str, parent: int, uid: int) -> None:
-        """One more process."""
+        """Add a process."""
         folder = self.root / str(process.pid)
         folder.mkdir(parents=True, exist_ok=True)
         rest = " ".join(["S", str(parent), *(["0"] * 17), str(process.started), "0"])
@@ -38,6 +38,6 @@ class Proc:
         (folder / "status").write_text(f"Name:\t{name}\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n")
 
     def end(self, process: Process) -> None:
-        """It ends."""
+        """Remove a process."""
         for name in ("stat", "status"):
             (self.root / str(process.pid) / name).unlink()

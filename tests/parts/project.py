@@ -1,4 +1,4 @@
-"""What belongs to the project: what git tracks. Run as a program, it prints the Python of it."""
+"""The project's files, which git tracks. Run as a program, it prints the Python files."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _LEFT_BY_TOOLS = re.compile(
 
 
 def project_files(root: Path = ROOT) -> list[Path]:
-    """Return the project's own files: what git tracks there; without git, all but what tools leave.
+    """Return the files that git tracks; without git, all but what tools leave.
 
-    What somebody has lying about in a checkout is not of the project until it is added.
+    Untracked files of a checkout are not part of the project.
     """
     command = ["git", "-c", f"safe.directory={root}", "ls-files", "-z", "--cached"]
     try:
@@ -32,7 +32,7 @@ def project_files(root: Path = ROOT) -> list[Path]:
 
 
 def python_files(root: Path = ROOT) -> list[Path]:
-    """Return those that are Python, by their name or by their first line."""
+    """Return the Python files, by name or by first line."""
     return [path for path in project_files(root) if path.suffix == ".py" or _is_script(path)]
 
 

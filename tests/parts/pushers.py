@@ -1,4 +1,4 @@
-"""The clients that push: boto3, the AWS CLI and mssh, each a process with its own environment."""
+"""The clients that push: boto3, the AWS CLI and mssh, each in a process with its environment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REFUSAL = re.compile(r"An error occurred \((\w+)\)[^:]*: (.*)", re.DOTALL)
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a client made of the answer. `code` is the error's name, empty on success."""
+    """A client's result. `code` is the error's name, empty on success."""
 
     ok: bool
     code: str
@@ -35,7 +35,7 @@ class Pushed:
 
 @dataclass(frozen=True)
 class Target:
-    """Where to push to, and as whom; `environment` is added to the client's."""
+    """Endpoint and credential of a push; `environment` is added to the client's."""
 
     endpoint: str
     instance_id: str
@@ -48,11 +48,11 @@ class Target:
 
     @classmethod
     def of(cls, daemon: RunningDaemon) -> Target:
-        """Return how to reach a running daemon with the credential that it has by default."""
+        """Return the target for a running daemon with the default credential."""
         return cls(daemon.endpoint, daemon.instance_id, daemon.availability_zone, daemon.region)
 
     def client_environment(self) -> dict[str, str]:
-        """Return a whole environment: nothing of the caller's AWS settings or proxies is in it."""
+        """Return a complete environment, without the caller's AWS settings and proxies."""
         token = {"AWS_SESSION_TOKEN": self.session_token} if self.session_token else {}
         return {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -92,7 +92,7 @@ def _refusal(done: subprocess.CompletedProcess[str]) -> Pushed:
 
 
 def parameters(target: Target, user: str, key: str) -> str:
-    """Return the parameters of a push as JSON; `key` is as it is, whatever is in it."""
+    """Return the parameters of a push as JSON; `key` is not checked."""
     members = {
         "InstanceId": target.instance_id,
         "InstanceOSUser": user,
@@ -137,9 +137,9 @@ def push_with_aws_cli(target: Target, user: str, key: str) -> Pushed:
 
 
 def login_with_mssh(target: Target, user: str, sshd: RunningSshd, command: str) -> Pushed:
-    """Push a key of mssh's own making and run a command over ssh with it; `output` is all it said.
+    """Push a key that mssh makes, and run a command over its ssh; `output` is all output.
 
-    Success is the command's: mssh says nothing of the push but what went wrong.
+    The result is that of the command: mssh reports only errors of the push.
     """
     done = _run(
         [
@@ -160,5 +160,5 @@ PUSHERS = {"boto3": push_with_boto3, "aws": push_with_aws_cli}
 
 
 def public_key_file(path: Path) -> str:
-    """Return how the AWS CLI is told to read a parameter from a file."""
+    """Return the AWS CLI's notation for a parameter that is read from a file."""
     return f"file://{path}"

@@ -1,4 +1,4 @@
-"""A client that sends bytes and reads answers: whatever a test wants said, is said just so."""
+"""A client that sends exactly the bytes of a test and reads the answers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """The error's name; empty on success. Fails unless the answer has the reference's shape."""
+        """The error's name; empty on success.
+
+        Fails unless the answer has the form of AWS's reference.
+        """
         request_id = self.headers["x-amzn-requestid"]
         assert self.headers["content-type"] == "application/x-amz-json-1.1"
         if self.status == 200:
@@ -47,12 +50,12 @@ class Answer:
 
     @property
     def request_id(self) -> str:
-        """The request id, as the header says it."""
+        """The request id of the header."""
         return self.headers["x-amzn-requestid"]
 
 
 class Raw(Part):
-    """One connection. `source` is the local address to come from."""
+    """One connection. `source` is the local address to connect from."""
 
     def __init__(
         self,
@@ -80,12 +83,12 @@ class Raw(Part):
         self._inbox = b""
 
     def send(self, data: bytes) -> Raw:
-        """Send all of it."""
+        """Send all bytes."""
         self.sock.sendall(data)
         return self
 
     def _read(self) -> bool:
-        """Read something; whether there was anything."""
+        """Read once; return whether there was data."""
         try:
             data = self.sock.recv(65536)
         except (BrokenPipeError, ConnectionResetError):
@@ -94,7 +97,7 @@ class Raw(Part):
         return bool(data)
 
     def head(self) -> tuple[int, dict[str, str]]:
-        """The next status and headers, without what follows them."""
+        """The next status and headers, without the body."""
         while b"\r\n\r\n" not in self._inbox:
             if not self._read():
                 raise EOFError(f"closed after {self._inbox!r}")
@@ -116,7 +119,7 @@ class Raw(Part):
         return Answer(status, headers, content)
 
     def ends(self) -> bool:
-        """Whether the server closes, with nothing more said; waits for either."""
+        """Wait; return whether the server closes the connection without further data."""
         return not self._inbox and not self._read()
 
     def close(self) -> None:
@@ -124,11 +127,11 @@ class Raw(Part):
         self.sock.close()
 
     def finish(self) -> None:
-        """Close, however the block ended."""
+        """Close the connection."""
         self.close()
 
 
 def ask(address: Address, data: bytes, **options: Any) -> Answer:
-    """Send one request on a connection of its own; its answer."""
+    """Send one request on a new connection; return its answer."""
     with Raw(address, **options) as raw:
         return raw.send(data).answer()

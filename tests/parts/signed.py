@@ -1,4 +1,4 @@
-"""Requests as clients send them, signed by botocore: the oracle that the verifier is held to."""
+"""Requests as clients send them, signed by botocore, the oracle for the verifier."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LOOPBACK = Peer("127.0.0.1")
 
 @dataclass(frozen=True)
 class Signer:
-    """Who signs, for where, when (seconds since the Unix epoch; None: now)."""
+    """Credential, scope and time of a signature (seconds since the Unix epoch; None: now)."""
 
     key: str = CREDENTIAL["access_key_id"]
     secret: str = CREDENTIAL["secret_access_key"]
@@ -40,7 +40,7 @@ class Signer:
 
 @dataclass(frozen=True)
 class Call:
-    """One HTTP request, in the very words that go over the wire; Content-Length is added there."""
+    """One HTTP request as it is sent, except for Content-Length, which `raw` adds."""
 
     method: str = "POST"
     target: str = "/"
@@ -52,16 +52,16 @@ class Call:
     body: bytes = b"{}"
 
     def plus(self, name: str, value: str) -> Call:
-        """One header more, whether or not it is there already."""
+        """A copy with this header added, even if there is one of that name."""
         return replace(self, headers=(*self.headers, (name, value)))
 
     def without(self, name: str) -> Call:
-        """No header of this name."""
+        """A copy without any header of this name."""
         kept = tuple(pair for pair in self.headers if pair[0].lower() != name.lower())
         return replace(self, headers=kept)
 
     def having(self, name: str, value: str) -> Call:
-        """This one header of that name, in the place of any other."""
+        """A copy with this header in place of all others of that name."""
         return self.without(name).plus(name, value)
 
     def value(self, name: str) -> str:
@@ -76,7 +76,7 @@ class Call:
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + self.body
 
     def request(self, peer: Peer = LOOPBACK) -> Request:
-        """What the HTTP shell makes of it."""
+        """The request as the HTTP shell parses it."""
         headers = tuple(
             (name.lower().encode("latin-1"), value.strip(" \t").encode("latin-1"))
             for name, value in self.headers
@@ -87,7 +87,7 @@ class Call:
 
 
 class _At:
-    """Signs at the time that it is told, and hashes the body that it is told."""
+    """Signs at a given time, with a given body hash."""
 
     moment: datetime
     content: bytes
@@ -127,7 +127,7 @@ def _credentials(signer: Signer) -> Credentials:
 
 
 def sign(call: Call, signer: Signer = Signer()) -> Call:
-    """With an Authorization header, as boto3 signs."""
+    """Sign with an Authorization header, as boto3 does."""
     request = _prepared(call, signer, _Header(_credentials(signer), signer.service, signer.region))
     return replace(call, headers=tuple(request.headers.items()))
 
@@ -137,7 +137,7 @@ def sign_by_hand(
     signer: Signer = Signer(),
     signed: tuple[str, ...] = ("host", "x-amz-date", "x-amz-target"),
 ) -> Call:
-    """With an Authorization header that signs these headers, and no others; for the target "/".
+    """Sign exactly these headers with an Authorization header; for the target "/".
 
     Source: AWS General Reference, Signature Version 4 signing process, done step by step.
     """
@@ -165,21 +165,21 @@ def presign(
     signer: Signer = Signer(),
     expires: int = 60,
 ) -> Call:
-    """With the signature in the query string, as botocore presigns."""
+    """Put the signature into the query string, as botocore's presigned URLs have it."""
     auth = _Query(_credentials(signer), signer.service, signer.region, expires=expires)
     parts = urlsplit(_prepared(call, signer, auth).url)
     return replace(call, target=f"{parts.path}?{parts.query}")
 
 
 def fresh_key() -> str:
-    """An Ed25519 public key that nobody has seen, as a line with a comment."""
+    """A new Ed25519 public key, as a line with a comment."""
     public = Ed25519PrivateKey.generate().public_key()
     line = public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
     return f"{line} somebody@somewhere"
 
 
 def members(**changes: Any) -> dict[str, Any]:
-    """SendSSHPublicKey's parameters, with these in the place of the right ones."""
+    """SendSSHPublicKey's parameters, valid except for these changes."""
     return {
         "InstanceId": INSTANCE_ID,
         "InstanceOSUser": "ec2-user",
@@ -190,5 +190,5 @@ def members(**changes: Any) -> dict[str, Any]:
 
 
 def push(**changes: Any) -> Call:
-    """A push of a fresh key, not yet signed."""
+    """A push of a new key, not yet signed."""
     return Call(body=json.dumps(members(**changes)).encode())

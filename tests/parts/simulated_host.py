@@ -1,8 +1,8 @@
 """One simulated host of a fleet: the NATS protocol by hand, one subscription, signed answers.
 
-Its keys follow from its number and the fleet's own, so that a hundred thousand need no file. It
-keeps nothing: what it acknowledges is durable nowhere, so only real hosts show that a push is.
-Source: NATS client protocol, docs.nats.io/reference/reference-protocols/nats-protocol.
+Its keys are derived from its number and the fleet's keys, so that a hundred thousand hosts need no
+files. It stores nothing: only real hosts show that an acknowledged push is durable. Source: NATS
+client protocol, docs.nats.io/reference/reference-protocols/nats-protocol.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def instance_id(number: int) -> str:
 
 @dataclass(frozen=True)
 class Keys:
-    """What the fleet's own keys make of a host's number. `made_at`: since when (s, wall clock)."""
+    """Derives a host's keys from its number and the fleet's keys. `made_at`: s, wall clock."""
 
     issuer: PrivateKey
     signer: KeyPair
@@ -44,31 +44,31 @@ class Keys:
 
     @classmethod
     def load(cls, text: str) -> Keys:
-        """From JSON, as `dump` wrote it."""
+        """Load from JSON that `dump` wrote."""
         known = json.loads(text)
         signer = KeyPair.parse(known["signer"], nkeys.ACCOUNT)
         issuer = PrivateKey.parse(known["issuer"])
         return cls(issuer, signer, known["account"], known["made_at"])
 
     def dump(self) -> str:
-        """As JSON, for another process of this benchmark."""
+        """Return JSON for another process of this benchmark."""
         known = {"issuer": self.issuer.dump(), "signer": self.signer.dump()}
         return json.dumps({**known, "account": self.account, "made_at": self.made_at})
 
     def seed(self, number: int, use: str) -> bytes:
-        """A seed of the host's own."""
+        """The seed of a host's keys."""
         return hashlib.sha256(f"{use} {number}".encode() + self.issuer.seed).digest()
 
     def host(self, number: int) -> PrivateKey:
-        """With what the host signs its answers."""
+        """The key with which the host signs its answers."""
         return PrivateKey(self.seed(number, "host"))
 
     def connector(self, number: int) -> KeyPair:
-        """With what it is on the bus."""
+        """The key of the host's connector on the bus."""
         return KeyPair(nkeys.USER, self.seed(number, "connector"))
 
     def certificate(self, number: int) -> bytes:
-        """The issuer's word for it."""
+        """The host's certificate, signed by the issuer."""
         made = HostCertificate(
             instance_id(number), f"sim-{number}", self.host(number).public,
             self.connector(number).public, {}, self.made_at * 1000, (self.made_at + HOUR) * 1000,
@@ -76,7 +76,7 @@ class Keys:
         return made.seal(self.issuer)
 
     def token(self, number: int) -> tuple[str, KeyPair]:
-        """For the bus."""
+        """The host's token for the bus."""
         pair, now = self.connector(number), int(time.time())
         times = Times(now - 1, now + HOUR)
         token = roles.user(self.signer, self.account, instance_id(number), pair.public, times)
@@ -92,9 +92,9 @@ Acked = Callable[[str, str], None]
 
 
 class SimulatedHost:
-    """A host on one connection; the caller says when there is something to read.
+    """A host on one connection; the caller calls `read` when there is data.
 
-    `up` is true once the server has taken its subscription.
+    `up` is true once the server has accepted its subscription.
     """
 
     __slots__ = ("_acked", "_inbox", "_keys", "_nonce", "_shaken", "number", "sock", "up")
@@ -110,17 +110,17 @@ class SimulatedHost:
         self._shaken = False
 
     def connect(self, address: tuple[str, int], source: str) -> None:
-        """Begin to connect. Raises OSError."""
+        """Start to connect. Raises OSError."""
         self.up, self._nonce, self._shaken, self._inbox = False, None, False, b""
         self.sock = socket.socket()
         self.sock.setblocking(False)
-        # A port is chosen when the other end is known, so that each end has them all (ip(7)).
+        # The local port is chosen at connect, so each server address can use all ports (ip(7)).
         self.sock.setsockopt(socket.IPPROTO_IP, 24, 1)
         self.sock.bind((source, 0))
         self.sock.connect_ex(address)
 
     def read(self, tls: Optional[ssl.SSLContext]) -> None:
-        """Take what has come, and answer it. Raises Lost."""
+        """Read the available data and answer it. Raises Lost."""
         try:
             if isinstance(self.sock, ssl.SSLSocket) and not self._shaken:
                 self._shake(self.sock)
@@ -135,7 +135,7 @@ class SimulatedHost:
             raise Lost from error
 
     def _take(self, data: bytes, tls: Optional[ssl.SSLContext]) -> None:
-        """Go through the whole messages of these bytes, and keep the rest."""
+        """Process the complete messages of these bytes, and keep the rest."""
         at = 0
         while (end := data.find(b"\r\n", at)) >= 0:
             line = data[at:end]
@@ -168,13 +168,13 @@ class SimulatedHost:
         self._shake(secure)
 
     def _shake(self, secure: ssl.SSLSocket) -> None:
-        """Go on with the handshake. Raises OSError, and SSLWantReadError: it is not over yet."""
+        """Continue the handshake. Raises OSError, and SSLWantReadError while it is not complete."""
         secure.do_handshake()
         self._shaken = True
         self._introduce()
 
     def _introduce(self) -> None:
-        """Say who we are, and subscribe to our subject."""
+        """Send CONNECT and subscribe to the host's subject."""
         token, pair = self._keys.token(self.number)
         who = {
             "verbose": False, "pedantic": False, "headers": True, "no_responders": True,
@@ -187,7 +187,7 @@ class SimulatedHost:
         self.sock.send(words.encode())
 
     def _answer(self, line: list[bytes], payload: bytes) -> None:
-        """Acknowledge a lease that is for this host; to anything else be silent."""
+        """Acknowledge a lease for this host; ignore anything else."""
         if len(line) != 5:
             return
         said = ECHO if payload == CALL else self._acknowledge(payload)

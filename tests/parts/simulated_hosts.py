@@ -1,8 +1,8 @@
 """Many simulated hosts in one process: `python -m tests.parts.simulated_hosts`, steered by lines.
 
-On stdin, JSON a line: the first is the settings, the others are questions; each is answered by one
-line on stdout. The sockets are epoll's, and nothing here is asyncio: a host is an object of five
-members and a descriptor.
+stdin has one JSON object a line: first the settings, then requests; each is answered by one line on
+stdout. It uses epoll directly and no asyncio, so that a host is an object of five members and a
+descriptor.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from tests.parts.simulated_host import Keys, Lost, SimulatedHost
 
 
 class SimulatedHosts:
-    """Hosts `first` to `first + count`, each at one of the servers, chosen by chance.
+    """Hosts `first` to `first + count`, each at a randomly chosen server.
 
-    A lost connection is made again as the connector makes it: after a wait by chance, at another
-    server; longer waits when none is to be had.
+    A lost connection is made again as the connector does: after a random wait, at another server,
+    with longer waits while no server accepts it.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -51,7 +51,7 @@ class SimulatedHosts:
         self.connections = 0
 
     def run(self) -> None:
-        """Until stdin ends."""
+        """Run until stdin ends."""
         self._epoll.register(0, select.EPOLLIN)
         os.set_blocking(0, False)
         while True:
@@ -83,7 +83,11 @@ class SimulatedHosts:
             self.connections += 1
 
     def _lose(self, host: SimulatedHost, descriptor: int) -> None:
-        """As agent.fleet.line has it: a wait by chance, or the next server, or a longer wait."""
+        """Schedule the reconnection as agent.fleet.line does.
+
+        The next server is tried at once; a random wait follows a lost connection, and a growing one
+        follows a round without success.
+        """
         del self._by_descriptor[descriptor]
         host.sock.close()
         wait = random.uniform(0, FLEET.reconnect_seconds) if host.number in self._up else 0.0
@@ -95,7 +99,7 @@ class SimulatedHosts:
 
     def _connect_due(self) -> None:
         now = time.monotonic()
-        # Some at a time: those that are connected are to be answered meanwhile.
+        # A few at a time, so that connected hosts are answered meanwhile.
         for _ in range(64):
             if not self._due or self._due[0][0] > now:
                 return
@@ -108,7 +112,7 @@ class SimulatedHosts:
             self._epoll.register(host.sock.fileno(), select.EPOLLIN)
 
     def _hear(self) -> bool:
-        """Answer what is asked on stdin; False at its end."""
+        """Answer the requests on stdin; return False at its end."""
         data = os.read(0, 65_536)
         if not data:
             return False
@@ -133,7 +137,7 @@ class SimulatedHosts:
         return {**told, "acked": acked, "missing": missing}
 
     def _grow(self, count: int, within: float) -> None:
-        """Connect this many hosts; the new ones come within this many seconds."""
+        """Connect this many hosts, the new ones spread over this many seconds."""
         for number in range(self._first + len(self._hosts), self._first + count):
             self._hosts[number] = SimulatedHost(number, self._keys, self._acked.__setitem__)
             self._failures[number], self._left[number] = 0, []
@@ -143,7 +147,7 @@ class SimulatedHosts:
 def main() -> None:
     """Serve until stdin ends."""
     line = b""
-    # Byte by byte: what comes after it is epoll's.
+    # Byte by byte, so that the lines after it are left for epoll.
     while not line.endswith(b"\n"):
         line += os.read(0, 1)
     SimulatedHosts(json.loads(line)).run()

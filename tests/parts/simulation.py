@@ -1,4 +1,4 @@
-"""Simulated hosts of a home's fleet, in as many processes as descriptors and processors want."""
+"""Simulated hosts of a home's fleet, in as many processes as descriptors and CPUs require."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ FIRST = 0x5000_0000
 class Simulation(Part):
     """Processes with simulated hosts, inside the `with` block; at first they have none.
 
-    `address`: where the servers are, host and port. `ca`: the file of the authority, or empty:
-    without TLS. Each process has hosts of its own, and a source address: 127.0.1.1, 127.0.2.1, ….
+    `address`: host and port of the servers. `ca`: the authority's file, or empty for no TLS. Each
+    process has different hosts and a different source address: 127.0.1.1, 127.0.2.1, ….
     """
 
     def __init__(
@@ -61,29 +61,29 @@ class Simulation(Part):
             process.communicate()
 
     def grow(self, count: int, within: float = 0.0) -> None:
-        """Connect this many hosts in all, evenly; the new ones come within this many seconds."""
+        """Connect this many hosts in all, evenly, the new ones spread over this many seconds."""
         share = -(-count // self._wanted)
         self.count = share * self._wanted
         self._ask({"count": share, "within": within})
 
     def instances(self) -> list[str]:
-        """The instance ids of all."""
+        """The instance ids of all hosts."""
         share = self.count // self._wanted
         numbers = (self._number(p, n) for p in range(self._wanted) for n in range(share))
         return [instance_id(number) for number in numbers]
 
     @property
     def up(self) -> int:
-        """How many are connected, their subscription taken."""
+        """The number of hosts that are connected and subscribed."""
         return sum(int(each["up"]) for each in self._ask({}))
 
     def missing(self) -> list[str]:
-        """The instance ids of those that are not connected now."""
+        """The instance ids of the hosts that are not connected now."""
         found = [number for each in self._ask({"missing": True}) for number in each["missing"]]
         return [instance_id(number) for number in found]
 
     def await_all(self, patience: float) -> float:
-        """Wait until all are up; how long it took, in seconds. Raises RuntimeError."""
+        """Wait until all are connected; return the seconds it took. Raises RuntimeError."""
         began = time.monotonic()
         while (up := self.up) < self.count:
             if time.monotonic() > began + patience:
@@ -92,11 +92,11 @@ class Simulation(Part):
         return time.monotonic() - began
 
     def drop(self) -> None:
-        """Have all of them lose their connection now."""
+        """Close the connections of all hosts now."""
         self._ask({"drop": True})
 
     def acknowledged(self) -> dict[str, str]:
-        """Whatever was acknowledged: request ids, and the instance of each."""
+        """The request ids of all acknowledged pushes, and the instance of each."""
         found: dict[str, str] = {}
         for each in self._ask({"acked": True}):
             found.update(each["acked"])

@@ -18,10 +18,10 @@ TIMEOUT = 60.0
 
 @dataclass(frozen=True)
 class Login:
-    """What became of an attempt to log in.
+    """The result of an attempt to log in.
 
-    `accepted`: the command ran as that user. `refused`: sshd said no to the key. Neither: something
-    else broke, and `message` (what the client wrote to stderr) says what.
+    `accepted`: the command ran as that user. `refused`: sshd refused the key. Neither: something
+    else failed, and `message` (the client's stderr) says what.
     """
 
     accepted: bool
@@ -32,7 +32,7 @@ class Login:
 
 
 def login_with_ssh(port: int, user: str, key: KeyPair, known_hosts: Path) -> Login:
-    """Log in to 127.0.0.1 with OpenSSH, this key and nothing else, and run a command."""
+    """Log in to 127.0.0.1 with OpenSSH and only this key, and run a command."""
     options = {
         "BatchMode": "yes",
         "IdentitiesOnly": "yes",
@@ -61,7 +61,7 @@ def login_with_ssh(port: int, user: str, key: KeyPair, known_hosts: Path) -> Log
 
 
 def _load(key: KeyPair) -> paramiko.PKey:
-    # By its type: given a file, paramiko tries each class, and reports the last one's complaint.
+    # By its type: given a file, paramiko tries each class, and reports the last one's error.
     if key.type == "ssh-ed25519":
         return paramiko.Ed25519Key.from_private_key_file(str(key.private))
     if key.type == "ssh-rsa":
@@ -70,7 +70,7 @@ def _load(key: KeyPair) -> paramiko.PKey:
 
 
 def login_with_paramiko(port: int, user: str, key: KeyPair, known_hosts: Path) -> Login:
-    """Log in to 127.0.0.1 with paramiko, this key and nothing else, and run a command."""
+    """Log in to 127.0.0.1 with paramiko and only this key, and run a command."""
     with paramiko.SSHClient() as client:
         client.load_host_keys(str(known_hosts))
         client.set_missing_host_key_policy(paramiko.RejectPolicy())

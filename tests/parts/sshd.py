@@ -1,4 +1,4 @@
-"""A throw-away sshd on loopback that asks the real helper for keys."""
+"""A temporary sshd on loopback that asks the real helper for keys."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ PATIENCE = 20.0
 
 @contextlib.contextmanager
 def helper_command(install: Optional[Install] = None) -> Iterator[str]:
-    """Yield how sshd runs the helper, without its arguments.
+    """Yield the command by which sshd runs the helper, without its arguments.
 
-    sshd runs a command only if nobody but root can change it or a folder above it. So root installs
-    a copy as a package would; an ordinary user names the system's Python, which is root's. Raises
+    sshd runs a command only if root alone can change it and the folders above it. So root installs
+    a copy as a package would; an ordinary user uses the system's Python, which is root's. Raises
     MissingToolError for an ordinary user who wants another helper than that.
     """
     if not IS_ROOT:
@@ -51,7 +51,7 @@ def helper_command(install: Optional[Install] = None) -> Iterator[str]:
 
 
 def install_helper(folder: Path, python: str = "/usr/bin/python3", module: Path = HELPER) -> Path:
-    """Lay the helper out in `folder` as a package does, byte code included; return its path."""
+    """Install the helper in `folder` as a package does, with byte code; return its path."""
     (folder / "agent" / "helper").mkdir(parents=True)
     copy = shutil.copy(module, folder / "agent" / "helper")
     subprocess.run([python, "-m", "py_compile", copy], check=True, timeout=60)
@@ -76,12 +76,12 @@ def sshd_version(sshd: str) -> tuple[int, int]:
 
 
 class RunningSshd(Part):
-    """sshd on 127.0.0.1, listening inside the `with` block, for keys that the daemon gives out.
+    """sshd on 127.0.0.1, listening inside the `with` block, for keys from the daemon.
 
-    `settings` are lines of sshd_config that come before, and so win over, those below; `prefix`
-    is a command that runs sshd. Without
-    `lookup_socket` there is no AuthorizedKeysCommand; `install` puts one in place, by default the
-    helper in Python. Raises RuntimeError with sshd's log when it does not listen.
+    `settings` are lines of sshd_config that precede, and so override, those below; `prefix` is a
+    command that runs sshd. Without `lookup_socket` there is no AuthorizedKeysCommand; `install`
+    installs one, by default the helper in Python. Raises RuntimeError with sshd's log when it does
+    not listen.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class RunningSshd(Part):
             if self._listens():
                 return
             self._end()
-            # Someone else may have taken the port since it was seen to be free.
+            # Another process may have taken the port since it was found free.
             if attempt == 4 or "in use" not in self.log():
                 raise RuntimeError(f"sshd does not listen: {self.log()}")
 
@@ -173,7 +173,7 @@ class RunningSshd(Part):
     def _end(self) -> None:
         if self._process is None:
             return
-        # The group: a connection that is still open has a process of its own.
+        # Signal the process group: each open connection has a separate process.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
         try:
@@ -199,9 +199,9 @@ class RunningSshd(Part):
         return self._log_file.read_text("utf-8", errors="replace")
 
     def begin(self) -> None:
-        """Start."""
+        """Start sshd."""
         self.start()
 
     def finish(self) -> None:
-        """Stop, however the block ended."""
+        """Stop sshd."""
         self.stop()

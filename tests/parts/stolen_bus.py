@@ -1,7 +1,7 @@
-"""A bus whose servers were taken over: somebody with the operator's and the system account's keys.
+"""A bus whose servers are compromised: an attacker has the operator's and system account's keys.
 
-The thief gives the account a signing key of their own, without a scope, by the servers' own way to
-change an account, and so is a user who may do all: hear every subject, and say anything on it.
+The attacker adds an unrestricted signing key to the account, through the servers' own update
+mechanism, and so is a user who may read and publish on every subject.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Heard:
 
 
 class StolenBus(Part):
-    """The thief, who hears all of the bus inside the `with` block.
+    """The attacker, who reads the whole bus inside the `with` block.
 
-    `on_lease` is called with each message to a host, in the thief's own loop; what it returns is
-    said as the host's answer, at once.
+    `on_lease` is called with each message to a host, in the attacker's own event loop; its result
+    is published as the host's answer at once.
     """
 
     def __init__(self, bus: Bus) -> None:
@@ -56,12 +56,12 @@ class StolenBus(Part):
         self._client: Optional[Client] = None
 
     def begin(self) -> None:
-        """Change the account, connect, and listen to everything."""
+        """Change the account, connect, and subscribe to everything."""
         self._thread.start()
         self._run(self._steal())
 
     def finish(self) -> None:
-        """Disconnect. The account stays as it is."""
+        """Disconnect. The account stays changed."""
         if self._client is not None:
             self._run(self._connection.__aexit__(None, None, None))
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -69,11 +69,11 @@ class StolenBus(Part):
         self._loop.close()
 
     def say(self, subject: str, data: bytes, reply: str = "", **headers: str) -> None:
-        """Publish it."""
+        """Publish a message."""
         self._run(self._say(subject, data, reply, headers))
 
     def say_many(self, subject: str, data: bytes, count: int) -> None:
-        """Publish it this many times, as fast as the server accepts it."""
+        """Publish a message this many times, as fast as the server accepts it."""
 
         async def say() -> None:
             assert self._client is not None
@@ -84,7 +84,7 @@ class StolenBus(Part):
         self._run(say())
 
     def ask(self, host: str, message: bytes) -> bytes:
-        """What a host says to a message. Raises nats' TimeoutError and NoRespondersError."""
+        """Return a host's answer to a message. Raises nats' TimeoutError and NoRespondersError."""
         assert self._client is not None
         asked = self._client.request(SUBJECT + host, message, timeout=PATIENCE)
         return bytes(self._run(asked).data)
@@ -102,17 +102,17 @@ class StolenBus(Part):
         self._run(say())
 
     def leases(self) -> list[Heard]:
-        """What went to hosts so far."""
+        """The messages to hosts so far."""
         return [each for each in self.heard if each.subject.startswith(SUBJECT)]
 
     def await_lease(self, request_id: bytes) -> Heard:
-        """The first message to a host with this request id, once it has come by."""
+        """Wait for the first message to a host with this request id."""
         return self._await(
             lambda each: each.subject.startswith(SUBJECT) and request_id in each.data
         )
 
     def await_answer(self, asked: Heard) -> Heard:
-        """The first answer to a message, once it has come by."""
+        """Wait for the first answer to a message."""
         return self._await(lambda each: each.subject == asked.reply)
 
     def _await(self, wanted: Callable[[Heard], bool]) -> Heard:
@@ -139,7 +139,7 @@ class StolenBus(Part):
         await self._client.flush()
 
     def _account(self, signer: KeyPair) -> str:
-        """The account's token with one signing key more."""
+        """The account's token with one more signing key."""
         home = self._bus.home
         operator = KeyPair.parse(home.secret("operator-signer.nk"), nkeys.OPERATOR)
         now = jwt.decode(home.file("account.jwt"), operator.public, "account")
@@ -163,14 +163,14 @@ class StolenBus(Part):
 
 
 def with_body(envelope: bytes, **changes: Any) -> bytes:
-    """The envelope with other members in its body, under the signature that it had."""
+    """The envelope with changed members in its body, under the original signature."""
     members = json.loads(envelope)
     members["body"] = _json({**json.loads(members["body"]), **changes})
     return _json(members).encode()
 
 
 def with_signature(envelope: bytes) -> bytes:
-    """The envelope, one bit of its signature changed."""
+    """The envelope with one bit of its signature changed."""
     members = json.loads(envelope)
     raw = bytearray(base64.b64decode(members["signature"]))
     raw[7] ^= 1

@@ -1,4 +1,4 @@
-"""Stores as daemons have them, one after the other over one journal, with a clock moved by hand."""
+"""A host's stores, one after the other over one journal, with a manual clock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.parts.leases import make_lease
 
 
 class Host:
-    """Daemons' stores, one after the other, over one journal file and one clock."""
+    """Successive daemons' stores over one journal file and one clock."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "run" / "leases.db"
@@ -28,7 +28,7 @@ class Host:
         self._crashes = itertools.count(1)
 
     async def boot(self, keys: Optional[config.Keys] = None, boot_id: str = "one") -> LeaseStore:
-        """End the last store, and start another."""
+        """End the last store and open another."""
         self.end()
         journal = Journal(str(self.path), boot_id)
         store = self.store(journal, keys)
@@ -44,7 +44,7 @@ class Host:
         self.end()
 
     def store(self, journal: Optional[Journal], keys: Optional[config.Keys] = None) -> LeaseStore:
-        """A store that is not opened yet, and a memory of its own."""
+        """A store that is not opened yet, with a new replay memory."""
         self.memory = ReplayMemory(self.clock)
         store = LeaseStore(
             keys or config.Keys(), journal, self.memory, self.clock, self.said.append
@@ -58,7 +58,7 @@ class Host:
             self.stores.pop().close()
 
     def lease(self, os_user: str = "alice", lifetime: float = 60.0, **more: Any) -> Lease:
-        """A lease that is pushed now; `more` are further fields of it."""
+        """A lease pushed now; `more` are further fields of it."""
         return make_lease(os_user, at=self.clock.boottime(), lifetime=lifetime, **more)
 
 

@@ -1,4 +1,4 @@
-"""A lookup socket that answers as no sixtykeyd would, and the helper told to log elsewhere."""
+"""A lookup socket with answers chosen by a test, and the helper changed to log elsewhere."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def sending(data: bytes) -> Behaviour:
 
 
 class StubLookup(Part):
-    """Listens in the `with` block; each connection's request is kept, then `behave` has it.
+    """Listens inside the `with` block; stores each connection's request, then calls `behave`.
 
     `behave` None: it closes without reading. The connection is closed when `behave` returns.
     """
@@ -49,7 +49,7 @@ class StubLookup(Part):
     def _serve(self) -> None:
         while True:
             connection, _ = self._listener.accept()
-            # A helper that gives up breaks the pipe: that is what these tests are about.
+            # A helper that gives up closes the connection, which these tests expect.
             with connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 if self.over.is_set():
                     return
@@ -75,7 +75,7 @@ class StubLookup(Part):
 
 @dataclass(frozen=True)
 class Ran:
-    """What a run of the helper left behind; `warnings` are the datagrams that syslog got."""
+    """The result of a run of the helper; `warnings` are the datagrams sent to syslog."""
 
     status: int
     out: bytes
@@ -84,7 +84,7 @@ class Ran:
 
 
 class Helper:
-    """A kind of the helper, each run a process of its own; it logs to this directory."""
+    """A kind of the helper, each run in a new process; it logs to this directory."""
 
     def __init__(self, directory: Path, kind: str = "python") -> None:
         self.kind = kind
@@ -95,7 +95,7 @@ class Helper:
         self._log.setblocking(False)
 
     def command(self, *arguments: str) -> list[str]:
-        """Return the command line of a run, which has to begin in `directory`."""
+        """Return the command line of a run, whose working directory must be `directory`."""
         return [*self._command, *arguments]
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
@@ -112,9 +112,9 @@ class Helper:
                 yield self._log.recv(4096)
 
     def run(self, *arguments: str, prefix: Sequence[str] = ()) -> Ran:
-        """Run it as sshd does, until nobody holds its stdout any more; TimeoutExpired if never.
+        """Run it as sshd does, until all processes have closed its stdout; TimeoutExpired if never.
 
-        `prefix` is a command that becomes the one that follows it.
+        `prefix` is a command that executes the one that follows it.
         """
         # stderr is no pipe, as it is none under sshd: what a chain leaves behind may hold it.
         with tempfile.TemporaryFile() as err:

@@ -1,4 +1,4 @@
-"""A user's machine: a home of its own, an ssh-agent or none, and the real sixtykey and ssh."""
+"""A user's machine: a home, an ssh-agent or none, and the real sixtykey and ssh."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ PATIENCE = 60.0
 
 
 class User(Part):
-    """A user who wants to log in: `home`, an environment with nothing of ours, and `config` for -F.
+    """A user who wants to log in: `home`, a clean environment, and `config` for ssh -F.
 
-    `agent` starts an ssh-agent. `environment` is added. What is not written below `home` and `run`
-    (the tmpfs of a session, by its name) is not written at all.
+    `agent` starts an ssh-agent. `environment` is added. Files are written only below `home` and
+    `run`, which stands for the tmpfs of a session.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class User(Part):
             time.sleep(0.01)
 
     def finish(self) -> None:
-        """Forget everything, as at the end of a session, and end the agent."""
+        """Remove everything, as at the end of a session, and end the agent."""
         self.sixtykey("logout")
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
@@ -85,11 +85,11 @@ class User(Part):
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.folder / "client.yaml"
         path.write_text(json.dumps(document))
-        # Whatever the umask here: one that others may write is refused.
+        # Independent of the umask: a file that others may write is refused.
         path.chmod(0o600)
 
     def ssh_settings(self, sshd: RunningSshd, *patterns: str) -> None:
-        """The block that `ssh-config` prints, with sshd's port; web-1 is known by its host key."""
+        """Write the block of `ssh-config` with sshd's port; web-1 is known by its host key."""
         block = self.sixtykey("ssh-config", *(patterns or ("web-*",)))
         assert block.code == 0, block
         known = self.home / "known_hosts"
@@ -118,6 +118,6 @@ class User(Part):
         return self.do(tool("ssh", "openssh-client"), "-F", str(self.config), *words)
 
     def agent_keys(self) -> list[str]:
-        """What ssh-add -L prints."""
+        """The keys that ssh-add -L prints."""
         listed = self.do(tool("ssh-add", "openssh-client"), "-L")
         return listed.out.splitlines() if listed.code == 0 else []

@@ -1,4 +1,4 @@
-"""A fleet, whole: servers, gateways, and hosts with the real daemon and the real connector."""
+"""A whole fleet: servers, gateways, and hosts with the real daemon and connector."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ RATE = {"per_credential": 10_000, "total": 10_000}
 class WholeFleet(Part):
     """Servers, gateways and members below `directory`, running inside the `with` block.
 
-    `instances` are the members'. `config` is laid over each daemon's, `environments` are added to
-    the gateways' own, one for each.
+    `instances` are the members' ids. `config` updates each daemon's, `environments` are added to
+    the gateways' environments, one for each.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class WholeFleet(Part):
         self._stack.close()
 
     def push_until_heard(self, gateway: RunningGateway, call: signed.Call) -> Answer:
-        """Send it as a client does, who tries again while the service is not available."""
+        """Push as a client does, with retries while the service is unavailable."""
         end = time.monotonic() + PATIENCE
         while True:
             answer = gateway.send(call)
@@ -79,24 +79,24 @@ class WholeFleet(Part):
 
     @property
     def gateway(self) -> RunningGateway:
-        """The first one."""
+        """The first gateway."""
         return self.gateways[0]
 
     @property
     def member(self) -> FleetMember:
-        """The first one."""
+        """The first member."""
         return self.members[0]
 
 
 def served(member: FleetMember, user: str) -> str:
-    """What the host's lookup socket gives sshd for a user, without the end mark."""
+    """The lookup socket's answer for a user, without the end mark."""
     answer = lookup(member.daemon, f"{user}\n").decode()
     assert answer.endswith("\n"), "cut off"
     return answer[:-1]
 
 
 def live(member: FleetMember) -> list[dict[str, Any]]:
-    """The host's live leases, as its operator sees them."""
+    """The host's live leases, as its operator lists them."""
     call = signed.Call(body=b"{}").having("X-Amz-Target", "Sixtykey.List")
     with Raw(member.daemon.push_socket) as raw:
         found: list[dict[str, Any]] = raw.send(call.raw()).answer().body["Leases"]
@@ -104,7 +104,7 @@ def live(member: FleetMember) -> list[dict[str, Any]]:
 
 
 def push_locally(member: FleetMember, user: str) -> str:
-    """Push by the host's own endpoint and by its push socket; the endpoint's request id."""
+    """Push through the host's endpoint and its push socket; return the endpoint's request id."""
     call = signed.push(InstanceOSUser=user, InstanceId=member.instance)
     with Raw(member.daemon.push_socket) as raw:
         answer = raw.send(call.raw()).answer()
@@ -116,7 +116,7 @@ def push_locally(member: FleetMember, user: str) -> str:
 
 
 def revoke(member: FleetMember, user: str) -> None:
-    """End the user's live keys, as the host's operator does."""
+    """Revoke the user's live keys, as the host's operator does."""
     body = json.dumps({"OSUser": user}).encode()
     call = signed.Call(body=body).having("X-Amz-Target", "Sixtykey.Revoke")
     with Raw(member.daemon.push_socket) as raw:

@@ -1,4 +1,4 @@
-"""A host that takes pushed keys and nothing else, and somebody who wants to log in there."""
+"""A host that accepts only pushed keys, and a user who wants to log in there."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.parts.host import login_user, work_directory
 from tests.parts.sshd import RunningSshd
 from tests.parts.user import User
 
-# A fleet's other credential, whose keys are for one login and 20 s.
+# A second credential of the fleet, whose keys are for one login and 20 s.
 TIGHT = {**CREDENTIAL, "access_key_id": "AKIATIGHT", "keys": {"lifetime": 20, "uses": "once"}}
 
 
 @dataclass
 class Stage:
-    """What stays for the tests of a module: a daemon, its sshd, and a fleet's gateway.
+    """What the tests of a module share: a daemon, its sshd, and a fleet's gateway.
 
     `settings` is client.yaml, as a user of it would write it.
     """
@@ -38,7 +38,7 @@ class Stage:
 
 @dataclass
 class World:
-    """A stage, and somebody new to it. `folder` is for what a test makes."""
+    """A stage and a new user. `folder` is for files of the test."""
 
     folder: Path
     stage: Stage
@@ -57,7 +57,7 @@ class World:
 
     @property
     def login(self) -> str:
-        """The host's OS user that takes logins."""
+        """The host's OS user for logins."""
         return self.stage.login
 
     @property
@@ -67,15 +67,15 @@ class World:
 
     @property
     def with_config(self) -> str:
-        """How programs that run ssh are told to."""
+        """The ssh command for programs that run ssh."""
         return f"ssh -F {self.user.config}"
 
     def pushes(self) -> int:
-        """How many pushes the daemon has taken since this began."""
+        """The number of pushes that the daemon has accepted since this began."""
         return len(self.daemon.audit(event="push", outcome="allowed")) - self.before
 
     def share(self, name: str) -> Path:
-        """A folder that the OS user of the host can write."""
+        """A folder that the host's OS user can write."""
         made = self.folder / name
         made.mkdir()
         made.chmod(0o777)
@@ -102,7 +102,7 @@ def one_host() -> Iterator[Stage]:
 
 @contextlib.contextmanager
 def a_fleet() -> Iterator[Stage]:
-    """A host of a fleet, web-1; client.yaml names the gateway, which tells the rest."""
+    """A host of a fleet, web-1; client.yaml names only the gateway."""
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(work_directory())
         login = stack.enter_context(login_user())
@@ -129,7 +129,7 @@ def a_fleet() -> Iterator[Stage]:
 
 
 def _await_host(gateway: RunningGateway) -> None:
-    """Wait until the gateway tells of the host all that there is to tell."""
+    """Wait until the gateway reports everything about the host."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         for host in gateway.hosts().body.get("Hosts", []):
@@ -149,7 +149,7 @@ STAGES = {"one host": one_host, "a fleet": a_fleet}
 
 @contextlib.contextmanager
 def somebody(stage: Stage, **options: Any) -> Iterator[World]:
-    """Somebody with a home and an agent of his own, who has no key yet."""
+    """A user with a home and an agent, who has no key yet."""
     with work_directory() as folder, User(folder, **options) as user:
         user.settings(stage.settings)
         user.ssh_settings(stage.sshd)
@@ -159,6 +159,6 @@ def somebody(stage: Stage, **options: Any) -> Iterator[World]:
 
 
 def good(done: Done) -> Done:
-    """It must have ended with 0."""
+    """Return the result; fail unless the command ended with 0."""
     assert done.code == 0, done
     return done
