@@ -1,1 +1,1 @@
-"""Figures: each beside its floor or its peer, measured in turns. `python -m tests.benchmarks`."""
+"""Figures, each measured in turns with its floor or its peer. `python -m tests.benchmarks`."""

@@ -1,6 +1,6 @@
 """`python -m tests.benchmarks [NAME...]`: measure, print a table, write build/bench.json.
 
-With names: only figures whose name contains one of them, and no file. Ends with 1 when one failed.
+With names, only figures whose names contain one of them, and no file. Ends with 1 if one failed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RESULTS = ROOT / "build" / "bench.json"
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on, and when (UTC)."""
+    """The machine and the time (UTC) of the measurement."""
     cpu = "unknown"
     for row in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
         if row.startswith("model name"):
@@ -40,7 +40,7 @@ def machine() -> dict[str, Any]:
 
 
 def in_words(figure: Figure) -> str:
-    """What the figure says of itself, or the spread of both sides, where there are two."""
+    """The figure's own description, or the spread of both sides if there are two."""
     if "words" in figure.detail:
         return str(figure.detail["words"])
     ours, peer = figure.detail.get("ours_ms"), figure.detail.get("peer_ms")
@@ -53,7 +53,7 @@ def in_words(figure: Figure) -> str:
 
 
 def main(names: Sequence[str]) -> int:
-    """The exit status."""
+    """Measure; return the exit status."""
     print(json.dumps(machine()))
     print(f"{'figure':<40} {'value':>9} {'unit':<6} {'beside':<34} median (p10 to p90)")
     results: dict[str, dict[str, Any]] = {}

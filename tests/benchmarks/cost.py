@@ -1,4 +1,4 @@
-"""What the daemon itself costs: memory when idle, memory for each key, and the time to start."""
+"""The daemon's cost: memory when idle, memory for each key, and the time to start."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.parts.daemon import RunningDaemon
 from tests.parts.host import work_directory
 
 STARTS = 15
-# As the unit sets it: the daemon has two threads, and no use for an arena for each.
+# As in the unit: the daemon has two threads, and does not need an arena for each.
 AS_INSTALLED = {"MALLOC_ARENA_MAX": "1"}
 LEASES = 10_000
 
 
 @figure
 def start_to_ready_ms() -> Figure:
-    """From exec to READY=1, everything on, an empty journal."""
+    """The time from exec to READY=1, with everything on and an empty journal."""
     taken: list[float] = []
     with work_directory() as folder:
         served = RunningDaemon(folder, environment=PLAIN)
@@ -53,19 +53,19 @@ def _idle(name: str, prefix: Sequence[str], detail: dict[str, str]) -> Figure:
 @figure
 def rss_idle_mib() -> Figure:
     """Resident memory after start, before the first request, on the distribution's packages."""
-    # The part names the interpreter of the suite; this one takes its place.
+    # The part uses the suite's interpreter; this one replaces it.
     prefix = ["sh", "-c", f'shift; exec {SYSTEM_PYTHON} "$@"', "sh"]
     return _idle("rss_idle_mib", prefix, {"python": SYSTEM_PYTHON})
 
 
 @figure
 def rss_idle_mib_of_the_suite() -> Figure:
-    """The same on this interpreter and PyPI's wheels, which bring libraries of their own."""
+    """The same with this interpreter and PyPI's wheels, which bundle libraries."""
     return _idle("rss_idle_mib_of_the_suite", (), {"python": sys.executable})
 
 
 def _memory_kinds(pid: int) -> dict[str, float]:
-    """Anonymous memory, and pages of files (libraries), in MiB (proc(5), status)."""
+    """Anonymous memory and file pages (libraries) in MiB (proc(5), status)."""
     with open(f"/proc/{pid}/status", encoding="ascii") as status:
         fields = dict(line.split(":", 1) for line in status)
     return {name: round(int(fields[name].split()[0]) / 1024, 1) for name in ("RssAnon", "RssFile")}
@@ -73,7 +73,7 @@ def _memory_kinds(pid: int) -> dict[str, float]:
 
 @figure
 def rss_bytes_per_lease() -> Figure:
-    """10,000 live Ed25519 keys of 1,000 users: table, history, all that is kept of them."""
+    """Memory for each of 10,000 live Ed25519 keys of 1,000 users, with table and history."""
     with daemon() as served, pusher(served) as one:
         for number in range(1000):
             one.push(f"warm{number}")

@@ -1,6 +1,7 @@
-"""What a figure is, and the list of them.
+"""The definition of a figure, and the list of all figures.
 
-A new one is a function in a new file of this package: `@figure`, no parameters, returns a Figure.
+To add one, write a function in a new file of this package: `@figure`, no parameters, returns a
+Figure.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import tests.benchmarks
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured number. `unit` is "ratio", "ms", …; `floor_or_peer` is what it stands beside.
+    """One measured number. `unit` is "ratio", "ms", …; `floor_or_peer` is what it is compared with.
 
-    `detail` is whatever else was measured, JSON all through; its `words`, if any, are printed.
+    `detail` is all else that was measured, as JSON; its `words`, if any, are printed.
     """
 
     name: str

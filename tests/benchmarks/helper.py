@@ -1,4 +1,4 @@
-"""The helper with a key found, beside the bare interpreter that it runs on."""
+"""The time of a helper that finds a key, compared with the bare interpreter's."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ USER = "ec2-user"
 
 
 def against_interpreter(name: str, python: str, installed: bool = True) -> Figure:
-    """Ask the real daemon for a key with its fingerprint, against a start of `python` for nothing.
+    """Ask the real daemon for a key by fingerprint, against a start of `python` that does nothing.
 
-    Both with -I -S; the daemon is idle otherwise. `installed`: with byte code, as the package has
+    Both with -I -S; the daemon is otherwise idle. `installed`: with byte code, as the package has
     it; else the source file is compiled in each run.
     """
     with work_directory() as directory, RunningDaemon(directory) as daemon:
@@ -43,13 +43,13 @@ def against_interpreter(name: str, python: str, installed: bool = True) -> Figur
 
 @figure
 def helper_vs_interpreter() -> Figure:
-    """On the interpreter that the installed helper names in its first line, where it is here."""
+    """With the interpreter that the installed helper names in its first line, if it is here."""
     python = SYSTEM_PYTHON if Path(SYSTEM_PYTHON).exists() else sys.executable
     return against_interpreter("helper_vs_interpreter", python)
 
 
 @figure
 def helper_source_vs_interpreter() -> Figure:
-    """The same from its one source file, as the tests of an ordinary user run it."""
+    """The same from the source file, as the tests of an ordinary user run it."""
     python = SYSTEM_PYTHON if Path(SYSTEM_PYTHON).exists() else sys.executable
     return against_interpreter("helper_source_vs_interpreter", python, installed=False)

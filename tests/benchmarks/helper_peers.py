@@ -1,4 +1,4 @@
-"""The helpers beside systemd's userdbctl, and beside a static C program that asks the daemon."""
+"""The helpers compared with systemd's userdbctl, and with a static C program that only asks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.benchmarks.serving import c_client
 from tests.parts.host import ROOT, tool, work_directory
 from tests.parts.keys import make_key
 
-# There is such a user wherever this runs; the shell script looks for it.
+# This user exists on every host; the shell script looks it up.
 USER = "root"
 
 
@@ -22,12 +22,12 @@ def pairs_of(kind: str) -> int:
 
 
 def vs_static_c(name: str, kind: str) -> Figure:
-    """The limit that no helper can beat: a program that only asks."""
+    """Compare a helper with the lower limit: a program that only asks."""
     with work_directory() as directory, helper(kind) as ours:
         key, other = make_key(directory), make_key(directory, "other")
         start = [*ours.start(directory), "--socket", ours.served.lookup_socket]
         line = ours.push(USER, key)
-        # The peer asks the daemon for a key of its own, of another user.
+        # The peer asks the daemon for a different key, of another user.
         expected = pushed(ours.served, "ec2-user", other).encode() + b"\n"
         command = [str(c_client(directory)), ours.served.lookup_socket]
         pairs = compare(
@@ -40,24 +40,24 @@ def vs_static_c(name: str, kind: str) -> Figure:
 
 @figure
 def helper_vs_static_c() -> Figure:
-    """As packages have it."""
+    """The compiled helper of the packages."""
     return vs_static_c("helper_vs_static_c", "compiled")
 
 
 @figure
 def helper_vs_static_c_python() -> Figure:
-    """As it is where nothing was compiled."""
+    """The helper in Python, which is used where nothing is compiled."""
     return vs_static_c("helper_vs_static_c_python", "python")
 
 
 @figure
 def helper_vs_static_c_shell() -> Figure:
-    """A script of the shape of EC2's own."""
+    """A shell script like EC2's own."""
     return vs_static_c("helper_vs_static_c_shell", "shell")
 
 
 def vs_userdbctl(name: str, kind: str) -> Figure:
-    """What Debian 13's sshd runs by default: userdbctl ssh-authorized-keys, for a user it knows."""
+    """Compare with Debian 13's default: userdbctl ssh-authorized-keys, for a user that it knows."""
     subprocess.run([str(ROOT / ".ci" / "need"), "userdbctl=systemd-userdbd"], check=True)
     userdbctl = tool("userdbctl", "systemd-userdbd")
     with work_directory() as directory, helper(kind) as ours:
@@ -77,17 +77,17 @@ def vs_userdbctl(name: str, kind: str) -> Figure:
 
 @figure
 def helper_vs_userdbctl() -> Figure:
-    """As packages have it."""
+    """The compiled helper of the packages."""
     return vs_userdbctl("helper_vs_userdbctl", "compiled")
 
 
 @figure
 def helper_vs_userdbctl_python() -> Figure:
-    """As it is where nothing was compiled."""
+    """The helper in Python, which is used where nothing is compiled."""
     return vs_userdbctl("helper_vs_userdbctl_python", "python")
 
 
 @figure
 def helper_vs_userdbctl_shell() -> Figure:
-    """A script of the shape of EC2's own."""
+    """A shell script like EC2's own."""
     return vs_userdbctl("helper_vs_userdbctl_shell", "shell")

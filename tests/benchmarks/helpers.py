@@ -1,7 +1,7 @@
-"""The helpers that figures compare, each with what it needs to find a key: a daemon, or metadata.
+"""The helpers that figures compare, each with its source of keys: a daemon, or metadata.
 
-`compiled` and `python` are ours. `shell` asks EC2's metadata by itself for each key, program by
-program, as AWS's own host scripts do (tests/parts/metadata_helper.sh), from a server on this host.
+`compiled` and `python` are ours. `shell` asks EC2's metadata for each key with one program after
+another, as AWS's own host scripts do (tests/parts/metadata_helper.sh), from a server on this host.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Helper:
 
 
 def pushed(served: RunningDaemon, user: str, key: KeyPair) -> str:
-    """Push a key to a daemon's local socket; the line that a lookup gives."""
+    """Push a key to a daemon's local socket; return the line that a lookup gives."""
     answer = ask(served.push_socket, push(SSHPublicKey=key.line, InstanceOSUser=user).raw())
     if answer.status != 200:
         raise RuntimeError(f"a push was refused: {answer}")
@@ -58,7 +58,7 @@ def _compiled(folder: Path) -> list[str]:
 
 @contextmanager
 def helper(kind: str) -> Iterator[Helper]:
-    """`compiled`, `python` or `shell`, ready to be asked."""
+    """`compiled`, `python` or `shell`, ready to be used."""
     if kind == "shell":
         with site() as at:
             yield _shell(at)

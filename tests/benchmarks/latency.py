@@ -1,4 +1,4 @@
-"""How long a lookup takes while pushes arrive: the 99th percentile, and a plot against the load."""
+"""The 99th percentile of lookup times while pushes arrive, and a plot against the load."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RATE = {"push": {"rate": {"per_credential": 1_000_000, "total": 1_000_000}}}
 
 
 def timed(path: str, count: int) -> list[float]:
-    """The milliseconds of `count` lookups, about one every millisecond."""
+    """Times of `count` lookups in milliseconds, with about one lookup every millisecond."""
     taken = []
     for _ in range(count):
         start = time.perf_counter()
@@ -40,7 +40,7 @@ def percentile(values: list[float], percent: int) -> float:
 
 @figure
 def lookup_p99_under_flood_ms() -> Figure:
-    """Lookups while signed pushes arrive as fast as they are answered, on three connections."""
+    """Lookups while signed pushes arrive on three connections, as fast as they are answered."""
     points: list[dict[str, float]] = []
     with daemon(**RATE) as served:
         address = ("127.0.0.1", served.http_port)

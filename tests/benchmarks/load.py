@@ -1,4 +1,4 @@
-"""Clients for load: whole rounds of lookups and pushes, as fast as they are answered."""
+"""Clients for load: rounds of lookups and pushes, as fast as they are answered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.parts.raw import Address, Raw
 
 
 def lookups(path: str, lines: Sequence[bytes], count: int) -> float:
-    """Lookups a second, `count` of them one after the other, a connection each.
+    """Lookups a second: `count` of them one after the other, each on a new connection.
 
     Raises RuntimeError for an empty answer.
     """
@@ -25,7 +25,7 @@ def lookups(path: str, lines: Sequence[bytes], count: int) -> float:
 
 
 def one_lookup(path: str, line: bytes) -> bytes:
-    """Ask once, and read to the end."""
+    """Send one lookup and read the answer to its end."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(path)
         sock.sendall(line)
@@ -39,10 +39,10 @@ CONNECTIONS = 4
 
 
 def requests(address: Address, messages: Sequence[bytes]) -> float:
-    """Requests a second over four kept-alive connections, each sent all at once (pipelined).
+    """Requests a second over four kept-alive connections, each with all requests pipelined.
 
-    So the client costs next to nothing, and the server always has a next request to work on.
-    Raises RuntimeError for an answer that is not 200.
+    So the client costs next to nothing, and the server always has a next request to process. Raises
+    RuntimeError for an answer that is not 200.
     """
     shares = [messages[number::CONNECTIONS] for number in range(CONNECTIONS)]
     with ExitStack() as stack:
@@ -62,7 +62,7 @@ def requests(address: Address, messages: Sequence[bytes]) -> float:
 
 @contextmanager
 def flood(address: Address, messages: Sequence[bytes], pause: float = 0.0) -> Iterator[list[int]]:
-    """Send these over and over inside the block; the list's one number counts the answers."""
+    """Send these again and again inside the block; the list's one number counts the answers."""
     ending = threading.Event()
     answered = [0]
 

@@ -1,4 +1,4 @@
-"""Whole logins with a pushed key, beside logins with a key in an AuthorizedKeysFile."""
+"""Whole logins with a pushed key, compared with a key in an AuthorizedKeysFile."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ PAIRS_EACH = {"compiled": 10, "python": 10, "shell": 4}
 
 
 def login(sshd: RunningSshd, user: str, key: KeyPair) -> Work:
-    """A login with OpenSSH that runs a command. The work raises RuntimeError when refused."""
+    """A login with OpenSSH that runs a command.
+
+    The returned function raises RuntimeError if refused.
+    """
 
     def work() -> None:
         done = sshd.login(user, key)
@@ -35,10 +38,10 @@ def login(sshd: RunningSshd, user: str, key: KeyPair) -> Work:
 def sshd_with_both(
     directory: Path, ours: Helper, user: str
 ) -> Iterator[tuple[RunningSshd, KeyPair, KeyPair]]:
-    """One sshd, a key that was pushed, and one that is in its AuthorizedKeysFile.
+    """One sshd, a key that was pushed, and a key in its AuthorizedKeysFile.
 
-    sshd looks into the file first, so for that key it never runs the helper. StrictModes would
-    refuse a file below /tmp.
+    sshd reads the file first, so for that key it does not run the helper. StrictModes would refuse
+    a file below /tmp.
     """
     pushed, filed = make_key(directory, "pushed"), make_key(directory, "filed")
     keys_file = directory / "authorized_keys"
@@ -51,7 +54,7 @@ def sshd_with_both(
 
 
 def vs_authorized_keys_file(name: str, kind: str) -> Figure:
-    """Interleaved logins on the same sshds, one after the other."""
+    """Compare logins with both keys, in turns on the same sshd."""
     mine: list[float] = []
     peer: list[float] = []
     ratios: list[float] = []
@@ -73,17 +76,17 @@ def vs_authorized_keys_file(name: str, kind: str) -> Figure:
 
 @figure
 def login_vs_authorized_keys_file() -> Figure:
-    """With the helper as packages have it."""
+    """With the compiled helper of the packages."""
     return vs_authorized_keys_file("login_vs_authorized_keys_file", "compiled")
 
 
 @figure
 def login_vs_authorized_keys_file_python() -> Figure:
-    """With the helper as it is where nothing was compiled."""
+    """With the helper in Python, which is used where nothing is compiled."""
     return vs_authorized_keys_file("login_vs_authorized_keys_file_python", "python")
 
 
 @figure
 def login_vs_authorized_keys_file_shell() -> Figure:
-    """With a script of the shape of EC2's own."""
+    """With a shell script like EC2's own."""
     return vs_authorized_keys_file("login_vs_authorized_keys_file_shell", "shell")

@@ -1,4 +1,4 @@
-"""Logins a second with twelve clients, beside logins with a key in an AuthorizedKeysFile."""
+"""Logins a second with twelve clients, compared with a key in an AuthorizedKeysFile."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ ROUNDS = {"compiled": 12, "python": 8, "shell": 3}
 
 
 def together(work: Work, each: int, refused: Optional[list[str]] = None) -> float:
-    """Logins a second, twelve at a time.
+    """Logins a second, with twelve clients at a time.
 
-    A refused one goes into `refused` and does not count; without that list it raises RuntimeError.
+    A refused login is added to `refused` and not counted; without that list it raises RuntimeError.
     """
     accepted, start = 0, time.perf_counter()
     with ThreadPoolExecutor(CLIENTS) as pool:
@@ -39,14 +39,14 @@ def together(work: Work, each: int, refused: Optional[list[str]] = None) -> floa
 
 
 def vs_authorized_keys_file(name: str, kind: str) -> Figure:
-    """The helper is run twice for each login, and costs a processor its time."""
+    """Compare both keys; the helper runs twice for each login and takes processor time."""
     with (
         work_directory() as folder,
         login_user() as user,
         helper(kind) as ours,
         sshd_with_both(folder, ours, user) as (sshd, pushed, filed),
     ):
-        # The script gives each of its questions a second, and a crowd of it takes longer.
+        # The script has a timeout of one second for each request, and many at once take longer.
         refused: Optional[list[str]] = [] if kind == "shell" else None
 
         def by_helper() -> float:
@@ -62,17 +62,17 @@ def vs_authorized_keys_file(name: str, kind: str) -> Figure:
 
 @figure
 def logins_per_second_vs_authorized_keys_file() -> Figure:
-    """With the helper as packages have it."""
+    """With the compiled helper of the packages."""
     return vs_authorized_keys_file("logins_per_second_vs_authorized_keys_file", "compiled")
 
 
 @figure
 def logins_per_second_vs_authorized_keys_file_python() -> Figure:
-    """With the helper as it is where nothing was compiled."""
+    """With the helper in Python, which is used where nothing is compiled."""
     return vs_authorized_keys_file("logins_per_second_vs_authorized_keys_file_python", "python")
 
 
 @figure
 def logins_per_second_vs_authorized_keys_file_shell() -> Figure:
-    """With a script of the shape of EC2's own."""
+    """With a shell script like EC2's own."""
     return vs_authorized_keys_file("logins_per_second_vs_authorized_keys_file_shell", "shell")

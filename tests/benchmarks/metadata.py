@@ -1,4 +1,4 @@
-"""Keys out of EC2's metadata, beside a shell helper that asks the same service by itself."""
+"""Keys from EC2's metadata, compared with a shell helper that asks the same service itself."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ class Site:
         self.daemon = served
 
     def install_shell(self, folder: Path) -> Path:
-        """The helper that asks the metadata by itself."""
+        """Install the helper that asks the metadata itself."""
         return install_metadata_helper(folder, self.url, self.signer.pem("root"))
 
     def push(self, os_user: str, key: str) -> None:
-        """What EC2's own API would do: one block, whose minute begins now."""
+        """Push as EC2's own API does: one block, which is valid for a minute from now."""
         self.data.set_keys(os_user, self.signer.block(key))
 
 
 @contextmanager
 def site() -> Iterator[Site]:
-    """A metadata service that answers in a millisecond, with nothing pushed yet."""
+    """A metadata service that answers in a millisecond, without any pushed key."""
     with work_directory() as folder:
         signer, data = Ec2Signer(folder / "signer"), MetadataFolder(folder / "metadata")
         data.set_signer(signer)
@@ -66,7 +66,7 @@ def site() -> Iterator[Site]:
 
 
 def login(sshd: RunningSshd, user: str, key: KeyPair) -> float:
-    """Milliseconds of a login. Raises RuntimeError when it is refused."""
+    """The milliseconds of a login. Raises RuntimeError when it is refused."""
     start = time.perf_counter()
     done = sshd.login(user, key)
     if not done.accepted:
@@ -75,12 +75,11 @@ def login(sshd: RunningSshd, user: str, key: KeyPair) -> float:
 
 
 def logins(at: Site, folder: Path, user: str) -> dict[str, list[float]]:
-    """Milliseconds of logins: with a key just pushed, and with one in a file of the same sshd.
+    """Milliseconds of logins with a pushed key, with a key in a file, and by the shell helper.
 
-    Then with a key just pushed for the shell helper to find, on an sshd of its own.
-
-    sshd rounds each step up to a delay that depends on its host key (OpenSSH, auth2.c): whoever
-    calls this calls it several times.
+    The first two use the same sshd; the shell helper has a separate sshd and a newly pushed key.
+    sshd rounds each step up to a delay that depends on its host key (OpenSSH, auth2.c), so the
+    caller repeats this.
     """
     filed = make_key(folder, "filed")
     (folder / "authorized_keys").write_text(filed.line + "\n")
@@ -108,7 +107,7 @@ def logins(at: Site, folder: Path, user: str) -> dict[str, list[float]]:
 
 @figure
 def metadata_login_vs_authorized_keys_file() -> Figure:
-    """Every login with a push that nobody has seen before; the signer is known after the first."""
+    """Each login uses a new push; the signer is known after the first."""
     taken: dict[str, list[float]] = {"ours": [], "filed": [], "shell": []}
     with (
         work_directory() as folder,
@@ -126,7 +125,7 @@ def metadata_login_vs_authorized_keys_file() -> Figure:
     )
     shell, filed = Spread.of(taken["shell"]), statistics.median(taken["filed"])
     above = statistics.median(taken["ours"]) - filed
-    # Where nothing is above at all, a tenth of a millisecond stands for it.
+    # A floor of zero is replaced by a tenth of a millisecond.
     times = (shell.median - filed) / max(above, 0.1)
     detail = {
         **pairs.detail(),
@@ -144,7 +143,7 @@ def metadata_login_vs_authorized_keys_file() -> Figure:
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Milliseconds that it takes."""
+    """The milliseconds that it takes."""
     start = time.perf_counter()
     work()
     return (time.perf_counter() - start) * 1000
@@ -158,7 +157,7 @@ def ask(at: Site, os_user: str, key: Optional[str] = None) -> None:
 
 
 def run_shell(helper: Path, os_user: str, key: Optional[str] = None) -> None:
-    """The shell helper for a user that there is; raises RuntimeError unless it prints this."""
+    """Run the shell helper for an existing user; raises RuntimeError unless it prints this."""
     done = subprocess.run(
         [str(helper), "--socket", "x", os_user], capture_output=True, text=True, check=False
     )
@@ -167,14 +166,14 @@ def run_shell(helper: Path, os_user: str, key: Optional[str] = None) -> None:
 
 
 def cached(at: Site, number: int) -> float:
-    """Milliseconds of the lookup that finds a push for the first time, the signer being known."""
+    """Milliseconds of a lookup that finds a new push, with a known signer."""
     user, key = f"user{number}", ed25519_line(number)
     at.push(user, key)
     return timed(partial(ask, at, user, key))
 
 
 def first(at: Site, number: int) -> float:
-    """Milliseconds of the first lookup of a new sixtykeyd-ec2 that finds a push."""
+    """Milliseconds of a new sixtykeyd-ec2's first lookup that finds a push."""
     chain = (at.data.folder / "latest/meta-data/managed-ssh-keys/signer-cert").read_bytes()
     at.data.remove("managed-ssh-keys/signer-cert")
     with RunningEc2(at.daemon, environment=PLAIN):
@@ -184,7 +183,7 @@ def first(at: Site, number: int) -> float:
 
 
 def answers(at: Site) -> Spread:
-    """Milliseconds that the service itself takes for one answer, on a kept connection."""
+    """Milliseconds of the service's own answer, on a kept-alive connection."""
     connection = http.client.HTTPConnection(urlsplit(at.url).netloc)
     path, name = "/latest/meta-data/managed-ssh-keys/active-keys/nobody-yet/", "X-aws-ec2-metadata"
     connection.request("PUT", "/latest/api/token", headers={f"{name}-token-ttl-seconds": "60"})

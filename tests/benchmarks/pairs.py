@@ -17,7 +17,7 @@ WARM_UP = 3
 
 @dataclass(frozen=True)
 class Spread:
-    """Median, 10th and 90th percentile of some measurements, in their unit."""
+    """Median, 10th and 90th percentile of measurements, in their unit."""
 
     p10: float
     median: float
@@ -32,7 +32,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Pairs:
-    """What `pairs` runs of each took. `ratio` is that of the medians: ours over the peer's."""
+    """The times of `pairs` runs of each. `ratio` is that of the medians: ours over the peer's."""
 
     pairs: int
     ours_ms: Spread
@@ -42,7 +42,7 @@ class Pairs:
 
     @classmethod
     def of(cls, ours: Sequence[float], peer: Sequence[float]) -> Pairs:
-        """From seconds. Raises ValueError for too few pairs to say anything."""
+        """Make it from seconds. Raises ValueError for too few pairs."""
         if not len(ours) == len(peer) >= FEWEST:
             raise ValueError(f"{len(ours)} and {len(peer)} runs; {FEWEST} pairs are the fewest")
         return cls(
@@ -54,21 +54,21 @@ class Pairs:
         )
 
     def detail(self) -> dict[str, Any]:
-        """All of it, for JSON."""
+        """All values, for JSON."""
         return asdict(self)
 
 
 def seconds(work: Work) -> float:
-    """How long it takes once."""
+    """The seconds of one run."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def alternate(ours: Work, peer: Work, pairs: int) -> tuple[list[float], list[float]]:
-    """Seconds of `pairs` runs of each, after a few that do not count; the first changes each time.
+    """Seconds of `pairs` runs of each after some warm-up runs; the first changes each time.
 
-    Whatever they raise is raised: a run that failed is no measurement.
+    Exceptions of a run are raised: a run that failed is no measurement.
     """
     taken: tuple[list[float], list[float]] = ([], [])
     for number in range(-WARM_UP, pairs):
@@ -85,9 +85,9 @@ def compare(ours: Work, peer: Work, pairs: int) -> Pairs:
 
 
 def process(command: list[str], expected: bytes) -> Work:
-    """A whole process: from spawning it, without a shell, to its end, its stdout read on the way.
+    """Run a whole process without a shell, from spawning it to its end, and read its stdout.
 
-    The work raises RuntimeError when it prints anything else or does not end with status 0.
+    The returned function raises RuntimeError if the output differs or the status is not 0.
     """
     environment = {"PATH": "/usr/bin:/bin"}
 

@@ -1,4 +1,4 @@
-"""What PAM's line for one-time keys costs a login that has nothing to do with them."""
+"""The cost of PAM's line for one-time keys for an ordinary login."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HOST_KEYS, PAIRS_EACH = 4, 20
 
 
 def with_stack(service: Path, stack: str, work: Work) -> Work:
-    """The work, under these lines of PAM's, which sshd reads at each login."""
+    """Run the work with these lines of PAM's, which sshd reads at each login."""
 
     def run() -> None:
         service.write_text(stack)
@@ -26,7 +26,7 @@ def with_stack(service: Path, stack: str, work: Work) -> Work:
 
 @figure
 def login_with_pam_account_vs_without() -> Figure:
-    """A key of the user's own file, on one sshd whose PAM has the line and has it not, in turns."""
+    """Logins with the user's own file on one sshd, with and without the line in turns."""
     mine: list[float] = []
     peer: list[float] = []
     with work_directory() as directory, login_user() as user:

@@ -1,4 +1,4 @@
-"""A small plot as SVG, by hand: a library for one picture would weigh more than all else here."""
+"""A small plot as SVG, without a library, which one picture does not justify."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ SERIES = (("p50_ms", "#1b7837", "median"), ("p99_ms", "#762a83", "99th percentil
 
 
 def nice(value: float) -> float:
-    """The next of 1, 2, 5, 10, 20, … that is not less."""
+    """The smallest of 1, 2, 5, 10, 20, … that is not less."""
     power = 10.0 ** math.floor(math.log10(max(value, 1e-3)))
     return next(step * power for step in (1, 2, 5, 10) if step * power >= value * 0.9999)
 
 
 def draw(points: Sequence[Mapping[str, float]]) -> str:
-    """Milliseconds of a lookup (up) against pushes a second (right)."""
+    """Plot the milliseconds of a lookup (y) against pushes a second (x)."""
     most_x = nice(max(point["pushes_per_second"] for point in points))
     most_y = nice(max(point["p99_ms"] for point in points))
 

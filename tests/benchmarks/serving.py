@@ -1,4 +1,4 @@
-"""What is served while a figure is measured: the daemon, and floors that do nothing but answer."""
+"""The servers of the figures: the daemon, and floors that only answer."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tests.parts.daemon import RunningDaemon, merged
 from tests.parts.host import ROOT, work_directory
 from tests.parts.leases import ed25519_key
 
-# Not asyncio's debug mode, in which tests run their daemons.
+# Without asyncio's debug mode, which the tests' daemons use.
 PLAIN = {"PYTHONASYNCIODEBUG": ""}
 
 
 @contextmanager
 def daemon(**config: Any) -> Iterator[RunningDaemon]:
-    """A daemon with room for any load, and everything on: SigV4, journal, audit.
+    """A daemon with limits for any load, and everything on: SigV4, journal, audit.
 
-    The journal is on tmpfs, as it is where the packages put it.
+    The journal is on tmpfs, as in the packages.
     """
     with work_directory() as folder, tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
         config = merged({"journal": f"{memory}/leases.db"}, config)
@@ -37,7 +37,7 @@ def daemon(**config: Any) -> Iterator[RunningDaemon]:
 
 @contextmanager
 def floor(kind: str) -> Iterator[str]:
-    """A server of this file in a process of its own; yields its Unix socket, or its port."""
+    """A server of this file in a separate process; yields its Unix socket, or its port."""
     with work_directory() as folder:
         path = folder / "floor.sock"
         with subprocess.Popen(
@@ -55,7 +55,7 @@ def floor(kind: str) -> Iterator[str]:
 
 
 class _Constant(asyncio.Protocol):
-    """An asyncio protocol that answers the same line to whatever it is asked, and closes."""
+    """An asyncio protocol that answers every request with the same line, and closes."""
 
     answer = ed25519_key(1).line("00000000-0000-4000-8000-000000000000").encode() + END_MARK
     transport: asyncio.Transport
@@ -76,7 +76,7 @@ async def _lookups(path: str) -> None:
 
 
 async def _pushes(_: str) -> None:
-    """The daemon's own HTTP shell on TCP, answering a constant."""
+    """The daemon's own HTTP shell on TCP, with a constant answer."""
     from agent.host import listeners
     from agent.sources.api.http_server import HttpServer
     from agent.sources.api.message import Request, success

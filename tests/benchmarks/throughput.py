@@ -1,4 +1,4 @@
-"""Lookups and pushes a second, beside floors that do nothing but answer."""
+"""Lookups and pushes a second, compared with floors that only answer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _USERS = itertools.count()
 
 
 def rates(name: str, beside: str, ours: Round, peer: Round, rounds: int = ROUNDS) -> Figure:
-    """Rounds in turns; the value is our median rate over the peer's."""
+    """Run rounds in turns; the value is our median rate over the peer's."""
     ours(), peer()
     taken: tuple[list[float], list[float]] = ([], [])
     for number in range(rounds):
@@ -46,7 +46,7 @@ def rates(name: str, beside: str, ours: Round, peer: Round, rounds: int = ROUNDS
 
 
 def signed_pushes(count: int, user: str = "user") -> list[bytes]:
-    """So many signed pushes of fresh keys for a hundred users, ready to be sent."""
+    """Signed pushes of new keys for a hundred users, ready to be sent."""
     first = time.time_ns()
     return [
         sign(push(InstanceOSUser=f"{user}{n % 100}", SSHPublicKey=ed25519_line(first + n))).raw()
@@ -55,7 +55,7 @@ def signed_pushes(count: int, user: str = "user") -> list[bytes]:
 
 
 def fresh_keys(served: RunningDaemon, count: int) -> list[bytes]:
-    """Push this many keys, each for its own user; returns sshd's questions for them."""
+    """Push this many keys, each for a different user; return sshd's lookups for them."""
     keys = {f"user{next(_USERS)}": ed25519_key() for _ in range(count)}
     with Raw(served.push_socket) as raw:
         for user, key in keys.items():
@@ -67,10 +67,10 @@ def fresh_keys(served: RunningDaemon, count: int) -> list[bytes]:
 
 @figure
 def lookups_vs_floor() -> Figure:
-    """A key found by its fingerprint, as sshd asks, beside an asyncio protocol's constant.
+    """Lookups by fingerprint, as sshd makes them, against an asyncio protocol's constant answer.
 
-    Each key is asked for once, so each answer has a record of its own in the audit: what is asked
-    again and again is only counted there, and costs less.
+    Each key is looked up once, so that each answer has its own audit record: repeated lookups are
+    only counted there, and cost less.
     """
     with daemon() as served, floor("lookups") as constant:
 
@@ -88,7 +88,7 @@ def lookups_vs_floor() -> Figure:
 
 @figure
 def lookup_10000_vs_10() -> Figure:
-    """The cost of a lookup among 10,000 live keys of 1,000 users, against 10 of 10."""
+    """A lookup among 10,000 live keys of 1,000 users, against one among 10 keys of 10 users."""
     with daemon() as many, daemon() as few:
         with pusher(few) as one:
             for number in range(10):
@@ -96,7 +96,7 @@ def lookup_10000_vs_10() -> Figure:
         with pusher(many) as one:
             for number in range(10_000):
                 one.push(f"user{number}" if number < 10 else f"other{number % 1_000}")
-        # Those who have one key only, in both.
+        # Users with a single key, in both cases.
         lines = [f"user{number}\n".encode() for number in range(10)]
         return rates(
             "lookup_10000_vs_10",
@@ -108,7 +108,7 @@ def lookup_10000_vs_10() -> Figure:
 
 @figure
 def pushes_vs_floor() -> Figure:
-    """Signed pushes with everything on, beside the same HTTP shell answering a constant."""
+    """Signed pushes with everything on, against the same HTTP shell with a constant answer."""
     with daemon() as served, floor("pushes") as constant:
         address = ("127.0.0.1", served.http_port)
         return rates(
@@ -134,7 +134,7 @@ def _await_moto(port: int, process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def moto() -> Iterator[int]:
-    """moto's server; yields its port."""
+    """A moto server; yields its port."""
     port = free_port()
     with work_directory() as folder, (folder / "log").open("wb") as log:
         command = [sys.executable, "-m", "moto.server", "-p", str(port)]
@@ -148,7 +148,7 @@ def moto() -> Iterator[int]:
 
 
 def each_alone(address: tuple[str, int], messages: list[bytes]) -> float:
-    """Requests a second, four at a time and a connection each: moto keeps none alive."""
+    """Requests a second, four at a time, each on a new connection: moto keeps none alive."""
     start = time.perf_counter()
     for first in range(0, len(messages), 4):
         with ExitStack() as stack:
@@ -164,9 +164,10 @@ def each_alone(address: tuple[str, int], messages: list[bytes]) -> float:
 
 @figure
 def pushes_vs_moto() -> Figure:
-    """The same signed requests to moto, which answers without looking at them.
+    """The same signed requests to moto, which answers without checking them.
 
-    Each as its clients meet it: ours on kept-alive connections, moto's on one for each request.
+    Both as their clients use them: ours on kept-alive connections, moto on a new one for each
+    request.
     """
     with daemon() as served, moto() as port:
         return rates(

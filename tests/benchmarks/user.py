@@ -1,4 +1,4 @@
-"""The user's side: a whole ssh by way of the proxy beside a plain one, and the proxy's start."""
+"""The user's side: a whole ssh through the proxy against a plain one, and the proxy's start."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HOST_KEYS, PAIRS_EACH, STARTS = 6, 10, 60
 
 
 def _run(user: User, *command: str) -> Work:
-    """A command that must end with 0."""
+    """Run a command that must end with 0."""
 
     def work() -> None:
         done = subprocess.run(
@@ -39,7 +39,7 @@ def _run(user: User, *command: str) -> Work:
 
 @contextmanager
 def _stage(folder: Path, daemon: RunningDaemon, login: str) -> Iterator[tuple[Stage, KeyPair]]:
-    """An sshd with a key of its own in AuthorizedKeysFile, which asks the daemon for others."""
+    """An sshd with a key in AuthorizedKeysFile, which asks the daemon for other keys."""
     filed = make_key(folder, "filed")
     keys_file = folder / "authorized_keys"
     keys_file.write_text(filed.line + "\n")
@@ -58,7 +58,7 @@ def _stage(folder: Path, daemon: RunningDaemon, login: str) -> Iterator[tuple[St
 
 
 def _plain_ssh(stage: Stage, filed: KeyPair) -> list[str]:
-    """ssh with a key that is in place at both ends."""
+    """ssh with a key that is installed on both sides."""
     return [
         tool("ssh", "openssh-client"), "-F", "none", "-p", str(stage.sshd.port), "-i",
         str(filed.private), "-oIdentitiesOnly=yes", "-oIdentityAgent=none", "-oBatchMode=yes",
@@ -68,7 +68,7 @@ def _plain_ssh(stage: Stage, filed: KeyPair) -> list[str]:
 
 @figure
 def ssh_through_proxy_vs_ssh() -> Figure:
-    """A connection that finds, pushes and hands over, beside one whose key is in place."""
+    """A connection through the proxy, with a push, against one with an installed key."""
     ours: list[float] = []
     peer: list[float] = []
     ratios: list[float] = []
@@ -96,7 +96,7 @@ def ssh_through_proxy_vs_ssh() -> Figure:
 
 @figure
 def proxy_start_ms() -> Figure:
-    """All that the proxy does before it connects, with a lease that lives: no push, no network."""
+    """The proxy's time before it connects, with a live lease: no push, no network."""
     with (
         work_directory() as directory,
         RunningDaemon(directory, environment=PLAIN) as daemon,
