@@ -1,7 +1,7 @@
-"""python -m tests.fuzz [--seconds N] [TARGET...]: every target in a process of its own.
+"""python -m tests.fuzz [--seconds N] [TARGET...]: run every target in a separate process.
 
 libFuzzer ends a process that raises, hangs (10 s for one input) or takes too much memory, and
-leaves the input in build/fuzz/, from which it goes on the next time.
+leaves the input in build/fuzz/, with which the next run starts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ GROWTH = 64 * 1024
 
 
 def main() -> int:
-    """Fuzz; the exit code is the number of targets in which something was found."""
+    """Fuzz; the exit code is the number of targets with a finding."""
     parser = argparse.ArgumentParser(prog="tests.fuzz")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--here", action="store_true", help="the one target, in this process")
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def options_of(name: str, seconds: int, longest: int, seeds: Sequence[bytes]) -> list[str]:
-    """libFuzzer's own command line, with a corpus that begins with these seeds."""
+    """libFuzzer's command line, with a corpus that starts with these seeds."""
     corpus = PLACE / name
     corpus.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(seeds):
@@ -84,7 +84,7 @@ def fuzz(name: str, seconds: int) -> None:
 
 
 def watched(target: Callable[[bytes], None]) -> Callable[[bytes], None]:
-    """The target, and an assertion on the memory of the process."""
+    """The target, with an assertion on the memory of the process."""
     count = settled = 0
 
     def one(data: bytes) -> None:

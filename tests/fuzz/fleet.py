@@ -1,4 +1,4 @@
-"""What is fuzzed of a fleet: documents as they come, and bodies that a trusted key has signed."""
+"""Fuzz targets of a fleet: received documents, and bodies that a trusted key has signed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _REQUEST = HostRequest.seal(membership.JOIN, _HOST, "web-1", HostKeys(_KEY, _USE
 
 
 def _membership(envelope: bytes) -> Membership:
-    """As the answer to whatever request it names: only its form is looked at here."""
+    """Parse it as the answer to the request that it names, so that only its form is checked."""
     body = documents.unseal(envelope, {membership.MEMBERSHIP}, {_KEY.public}).content
     named = body.get("request")
     if named != hashlib.sha256(b"").hexdigest():
@@ -76,7 +76,7 @@ _KINDS = list(_OPEN)
 
 
 def envelopes(data: bytes) -> None:
-    """Bytes from the bus, as every document: taken is only what was signed, in its one spelling."""
+    """Bytes from the bus, as every document: only signed ones in canonical form are accepted."""
     for opened in _OPEN.values():
         try:
             opened(data)
@@ -95,7 +95,7 @@ def envelopes(data: bytes) -> None:
 
 
 def bodies(data: bytes) -> None:
-    """A body that a trusted key signed: the first byte says as what; it comes back as it was."""
+    """A body that a trusted key signed, of the kind of the first byte: it round-trips unchanged."""
     kind, body = _KINDS[data[:1].ljust(1, b"\0")[0] % len(_KINDS)], data[1:]
     try:
         envelope = documents.seal_body(kind, body.decode("ascii", "ignore").encode(), _KEY)
@@ -111,7 +111,7 @@ def bodies(data: bytes) -> None:
 
 
 def tokens(data: bytes) -> None:
-    """The bus's tokens, and .creds files."""
+    """The bus's tokens and .creds files."""
     text = data.decode("utf-8", "replace")
     try:
         jwt.decode(text, KeyPair(nkeys.ACCOUNT, bytes(range(2, 34))).public, "user")
@@ -131,7 +131,7 @@ def tokens(data: bytes) -> None:
 
 
 def _seed(envelope: bytes) -> bytes:
-    """A good body, with the byte that says which kind it is."""
+    """A valid body after the byte of its kind."""
     members = json.loads(envelope)
     body: str = members["body"]
     return bytes([_KINDS.index(members["kind"])]) + body.encode()

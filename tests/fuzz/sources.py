@@ -1,4 +1,4 @@
-"""What is fuzzed of the sources: EC2's blocks, certificates and OCSP answers, the source socket."""
+"""Fuzz targets of the sources: EC2's blocks, certificates, OCSP answers, the source socket."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BLOCK = (
 
 
 def _certificate() -> x509.Certificate:
-    """One that signed itself."""
+    """A self-signed certificate."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).serial_number(1)
     builder = builder.public_key(_KEY.public_key()).not_valid_before(_BEGIN)
@@ -54,7 +54,7 @@ def _answer() -> bytes:
 
 
 def blocks(data: bytes) -> None:
-    """The text that EC2 shows: what is a block was there, byte for byte."""
+    """The text of EC2's blocks: each parsed block is contained in it byte for byte."""
     for complete in (True, False):
         for each in texts.read(data, complete):
             assert len(each.digest) == 64
@@ -68,7 +68,7 @@ def blocks(data: bytes) -> None:
 
 
 def certificate(data: bytes) -> None:
-    """A certificate in DER, as the signer's and as a root: nothing but its own bytes passes."""
+    """A DER certificate, as the signer's and as a root: only the original bytes are accepted."""
     pem = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(data) + b"-----END CERTIFICATE-----"
     try:
         found = certificates.load(pem)
@@ -85,7 +85,7 @@ _SIGNED = answers.load_der_ocsp_response(_GOOD_ANSWER).tbs_response_bytes
 
 
 def ocsp_answer(data: bytes) -> None:
-    """An OCSP answer in DER: without the issuer's key nobody makes another one."""
+    """A DER OCSP answer: without the issuer's key no other one is accepted."""
     try:
         ocsp.check([_ROOT, _ROOT], [data], _NOW)
     except Refused as refused:
@@ -95,7 +95,7 @@ def ocsp_answer(data: bytes) -> None:
 
 
 def source_line(data: bytes) -> None:
-    """A line on the source socket, from either side: what passes is said alike again."""
+    """A line on the source socket, from either side: an accepted one is written back the same."""
     for parse in (from_source, from_daemon):
         try:
             message = parse(data + b"\n")

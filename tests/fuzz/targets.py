@@ -1,6 +1,6 @@
-"""What is fuzzed: each target takes bytes, and may raise nothing but what it declares.
+"""The fuzz targets: each takes bytes, and may raise only the exceptions that it declares.
 
-A target checks what must hold of whatever was let through, and catches what may be refused.
+A target checks the invariants of accepted input, and catches the errors of refused input.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _ED25519 = base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0 " + bytes(range(32)))
 
 
 def wire(data: bytes) -> None:
-    """The HTTP shell: bytes in pieces; the first byte says how large these are."""
+    """The HTTP shell, with bytes in pieces; the first byte is the size of the pieces."""
     step, data = 1 + data[:1].ljust(1, b"\0")[0], data[1:]
     http = Wire()
     while data:
@@ -65,7 +65,7 @@ def wire(data: bytes) -> None:
 
 
 def signature(data: bytes) -> None:
-    """Target, headers and body in lines: routed, read, and made into a canonical request."""
+    """Target, headers and body in lines, which are routed, read and made a canonical request."""
     target, *lines = data.split(b"\n")
     pairs = [line.partition(b":") for line in lines[:64]]
     headers = tuple((name.strip().lower(), value.strip()) for name, _, value in pairs)
@@ -94,7 +94,7 @@ def body(data: bytes) -> None:
 
 
 def key(data: bytes) -> None:
-    """The key parser: the bytes as a line, and as a blob of each type."""
+    """The key parser, with the bytes as a line, and as a blob of each type."""
     blob = base64.b64encode(data).decode()
     for line in (data.decode("utf-8", "surrogateescape"), *(f"{t} {blob}" for t in KEY_TYPES)):
         try:
@@ -108,7 +108,7 @@ def key(data: bytes) -> None:
 
 
 def lookup_line(data: bytes) -> None:
-    """The lookup line."""
+    """The line of a lookup request."""
     try:
         os_user, _ = lookup.parse(data)
     except lookup.Malformed:
@@ -118,7 +118,7 @@ def lookup_line(data: bytes) -> None:
 
 
 def configuration(data: bytes) -> None:
-    """The configuration file, and the credentials file."""
+    """The configuration file and the credentials file."""
     for parse in (config_file.parse, credentials.parse):
         try:
             parse(data, "file")
@@ -126,7 +126,7 @@ def configuration(data: bytes) -> None:
             assert problems.problems
 
 
-# Each with inputs to begin from: what is right, so that little changes get far.
+# Each with valid inputs as seeds, so that small changes reach deep code.
 TARGETS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
     "wire": (
         wire,
