@@ -52,7 +52,7 @@ def _idle(name: str, prefix: Sequence[str], detail: dict[str, str]) -> Figure:
 
 @figure
 def rss_idle_mib() -> Figure:
-    """Resident memory after start, before the first request, on the distribution's packages."""
+    """Resident memory after the start and before any request, with a distribution's packages."""
     # The part uses the suite's interpreter; this one replaces it.
     prefix = ["sh", "-c", f'shift; exec {SYSTEM_PYTHON} "$@"', "sh"]
     return _idle("rss_idle_mib", prefix, {"python": SYSTEM_PYTHON})

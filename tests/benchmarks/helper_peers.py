@@ -17,7 +17,7 @@ USER = "root"
 
 
 def pairs_of(kind: str) -> int:
-    """The shell script takes a hundred times as long."""
+    """The number of pairs: fewer for the shell script, which takes a hundred times as long."""
     return FEWEST if kind == "shell" else PAIRS
 
 

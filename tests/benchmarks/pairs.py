@@ -1,4 +1,4 @@
-"""Interleaved pairs: two things timed in turns, so that the machine's moods meet both alike."""
+"""Interleaved pairs: two things are timed in turns, so the machine's load affects both alike."""
 
 from __future__ import annotations
 

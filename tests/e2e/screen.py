@@ -55,7 +55,7 @@ class Countdown:
         self._end = boottime() + seconds
 
     def run(self, until: float) -> None:
-        """Show the seconds until so many are left: a moving bar, or a line now and then."""
+        """Show the countdown until this many seconds are left: a bar, or occasional lines."""
         every = 0.1 if self._screen.is_terminal else max(1.0, self.seconds / 6)
         while (left := self._end - boottime()) > until:
             self._show(left)

@@ -90,7 +90,7 @@ class StolenBus(Part):
         return bytes(self._run(asked).data)
 
     def says_no_responders(self, inbox: str) -> None:
-        """Say what a server says when nobody listens: a frame that no client could publish."""
+        """Publish the server's frame for "nobody listens", which no client can send."""
 
         async def say() -> None:
             assert self._client is not None

@@ -1,1 +1,1 @@
-"""A fleet's figures, on a machine of its own: `make bench-fleet`."""
+"""A fleet's figures, measured on one machine: `make bench-fleet`."""

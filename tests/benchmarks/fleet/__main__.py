@@ -1,6 +1,6 @@
 """`python -m tests.benchmarks.fleet [--hosts N]`: measure, print, write build/bench-fleet.json.
 
-Ends with 1 when a measurement failed; a target that is missed is printed, and is no failure.
+Ends with 1 when a measurement failed; a missed target is printed, and is not a failure.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from tests.parts.host import ROOT
 
 RESULTS, PLOT = ROOT / "build" / "bench-fleet.json", ROOT / "build" / "fleet-latency.svg"
 SIZES = (100, 1_000, 10_000, 100_000)
-# With TLS a connection costs both ends several times the memory: so many suffice to tell.
+# With TLS a connection takes several times the memory on both ends: this many are enough.
 WITH_TLS = 12_000
 
 
 def main() -> int:
-    """The exit status."""
+    """Measure; return the exit status."""
     parser = argparse.ArgumentParser(prog="tests.benchmarks.fleet")
     parser.add_argument("--hosts", type=int, default=SIZES[-1], help="the most (default 100,000)")
     hosts = parser.parse_args().hosts
@@ -40,10 +40,10 @@ def main() -> int:
 
 
 def large(hosts: int) -> dict[str, Any]:
-    """Everything but memory with TLS, of one cluster that grows; servers and hosts without TLS."""
+    """All figures but memory with TLS, of one growing cluster; servers and hosts without TLS."""
     found: dict[str, Any] = {"latency": [], "servers": servers_for(hosts), "hosts": hosts}
     with Cluster(found["servers"], tls=False) as cluster:
-        # The cluster grows from few hosts to all, and its memory is looked at on the way.
+        # The cluster grows from few hosts to all, and its memory is measured in between.
         before = 0.0
         for size in [each for each in SIZES if each < hosts] + [hosts]:
             took = cluster.grow(size)
@@ -66,7 +66,7 @@ def large(hosts: int) -> dict[str, Any]:
 
 
 def attempt(measure: Callable[[Cluster], dict[str, Any]], cluster: Cluster) -> dict[str, Any]:
-    """What it found; that it failed is told, and costs nobody the other figures."""
+    """Return the measurement; a failure is reported, and the other figures are still measured."""
     try:
         return measure(cluster)
     except RuntimeError as error:
@@ -86,7 +86,7 @@ def secure(hosts: int) -> dict[str, Any]:
 
 
 def judge(results: dict[str, Any]) -> None:
-    """Each target of the fleet's, and whether it is met here."""
+    """Each of the fleet's targets, and whether it is met here."""
     last, never = results["latency"][-1], float("inf")
     rate = results["rates"].get("gateway_per_core", 0.0)
     took = results["killed_server"].get("all_answered_s", never)
@@ -100,7 +100,7 @@ def judge(results: dict[str, Any]) -> None:
 
 
 def say(**found: Any) -> None:
-    """A line, as soon as it is known."""
+    """Print a line at once."""
     print(json.dumps(found), flush=True)
 
 

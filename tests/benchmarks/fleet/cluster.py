@@ -1,4 +1,4 @@
-"""A fleet as large as the machine takes: servers, a gateway, real hosts, and simulated ones."""
+"""A fleet as large as the machine allows: servers, a gateway, real and simulated hosts."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from tests.parts.host import work_directory
 from tests.parts.part import Part
 from tests.parts.simulation import Simulation
 
-# What a process here may have open, and what a server needs beside its clients.
+# The descriptors that a process may open here, and those a server needs besides its clients.
 DESCRIPTORS, OWN = 20_000, 200
 REAL = ("i-00000000000000001", "i-00000000000000002")
 _TLS = re.compile(r"^tls \{.*?^\}\n", re.MULTILINE | re.DOTALL)
-# Not asyncio's debug mode, in which tests run their daemons.
+# Without asyncio's debug mode, which the tests' daemons use.
 PLAIN = {"PYTHONASYNCIODEBUG": ""}
 
 
 def servers_for(hosts: int) -> int:
-    """How many servers it takes so that one of them may fail, by their descriptors."""
+    """The number of servers of which one may fail, by their descriptors."""
     return max(3, -(-hosts // (DESCRIPTORS - OWN)) + 1)
 
 
 class Cluster(Part):
     """All of it, running inside the `with` block; there are no simulated hosts at first.
 
-    `tls`: between servers and their clients. Without it the same machine takes more of them.
+    `tls`: between servers and their clients. Without it the machine allows more clients.
     """
 
     def __init__(self, servers: int, *, tls: bool, members: bool = True) -> None:
@@ -71,7 +71,7 @@ class Cluster(Part):
 
     def _join(self, number: int, instance: str) -> None:
         memory = self._stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm"))
-        # The journal is on tmpfs, as it is where the packages put it.
+        # The journal is on tmpfs, as in the packages.
         own: dict[str, Any] = {"journal": f"{memory}/leases.db", "fleet": {"servers": self.urls}}
         folder = self.directory / f"host-{number}"
         member = FleetMember(
@@ -84,7 +84,7 @@ class Cluster(Part):
         self._stack.close()
 
     def grow(self, count: int, patience: float = 600.0) -> float:
-        """Connect this many simulated hosts; returns how long it took (s)."""
+        """Connect this many simulated hosts; return the seconds it took."""
         new = count - self.simulation.count
         self.simulation.grow(count, within=new / 1500)
         return self.simulation.await_all(patience)

@@ -19,7 +19,7 @@ CONNECTIONS = 16
 
 
 def signed_pushes(instances: Sequence[str], count: int) -> list[bytes]:
-    """So many signed pushes of fresh keys, each to one of the instances by chance."""
+    """Signed pushes of new keys, each to a randomly chosen instance."""
     first = time.time_ns()
     return [
         sign(
@@ -35,7 +35,7 @@ def signed_pushes(instances: Sequence[str], count: int) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Rate:
-    """Pushes a second by the clock, and by a second of the gateway's processor time."""
+    """Pushes for each second of time, and for each second of the gateway's processor time."""
 
     by_clock: float
     by_core: float
@@ -48,7 +48,7 @@ def processor_seconds(pid: int) -> float:
 
 
 def throughput(gateway: RunningGateway, messages: Sequence[bytes]) -> Rate:
-    """Over kept-alive connections that each have the next request there already.
+    """Push over kept-alive connections on which the next request is always ready.
 
     Raises RuntimeError for an answer that is not 200.
     """
@@ -70,7 +70,7 @@ def throughput(gateway: RunningGateway, messages: Sequence[bytes]) -> Rate:
 
 
 class Course:
-    """One kept-alive connection to a gateway or to a host, and how long its pushes took."""
+    """One kept-alive connection to a gateway or a host, and the times of its pushes."""
 
     def __init__(self, raw: Raw) -> None:
         self._raw = raw
@@ -87,7 +87,7 @@ class Course:
         return cls(stack.enter_context(Raw(("127.0.0.1", port))))
 
     def push(self, message: bytes) -> None:
-        """Push, and note how long the answer took. Raises RuntimeError unless it is 200."""
+        """Push, and record the time of the answer. Raises RuntimeError unless it is 200."""
         began = time.perf_counter()
         self._raw.send(message)
         _check(self._raw)

@@ -1,4 +1,4 @@
-"""What is measured of a cluster, each beside its peer in the same run."""
+"""The measurements of a cluster, each with its peer in the same run."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ PATIENCE = 240.0
 
 
 def latency(cluster: Cluster, pushes: int = PUSHES) -> dict[str, float]:
-    """Push to durable in turns: through the gateway, and straight to the same host.
+    """Times from push to durable, in turns through the gateway and directly to the same host.
 
-    One after the other, to the two real hosts by chance, while all the others are connected.
+    The pushes go to two real hosts at random, one after the other, while all others are connected.
     """
     each = {instance: signed_pushes([instance], pushes) for instance in REAL}
     pushes -= pushes % len(REAL)
@@ -55,10 +55,10 @@ def latency(cluster: Cluster, pushes: int = PUSHES) -> dict[str, float]:
 
 
 def rates(cluster: Cluster, pushes: int = LOAD, rounds: int = 4) -> dict[str, Any]:
-    """Pushes a second through the gateway to simulated hosts, and straight to one real host.
+    """Pushes a second through the gateway to simulated hosts, and directly to one real host.
 
-    The first push to a host costs the gateway more: it has to verify its certificate. So there are
-    hosts that it knows, and hosts that are new to it.
+    The first push to a host costs the gateway more, because it verifies the host's certificate. So
+    hosts that it knows and hosts that are new to it are measured separately.
     """
     instances, each = cluster.simulation.instances(), pushes // rounds
     random.shuffle(instances)
@@ -84,11 +84,11 @@ def rates(cluster: Cluster, pushes: int = LOAD, rounds: int = 4) -> dict[str, An
 
 
 def killed_server(cluster: Cluster) -> dict[str, float]:
-    """Kill a server with its share of hosts: how long until each of these answers again."""
+    """Kill a server with its share of hosts; measure until each of these answers again."""
     began = time.monotonic()
     cluster.bus.servers[-1].kill()
     lost: list[str] = []
-    # All of them hear of it in the same moment, and none is back before most have.
+    # All of them notice at the same moment, and none is back before most have noticed.
     while len(found := cluster.simulation.missing()) > len(lost) or not found:
         lost = found
         if time.monotonic() > began + PATIENCE:
@@ -97,7 +97,7 @@ def killed_server(cluster: Cluster) -> dict[str, float]:
 
 
 def everybody_at_once(cluster: Cluster) -> dict[str, float]:
-    """Kill all servers, and start them again: how long until all hosts answer again."""
+    """Kill and restart all servers; measure until all hosts answer again."""
     for server in cluster.bus.servers:
         if server.process is not None and server.process.poll() is None:
             server.kill()
@@ -107,9 +107,9 @@ def everybody_at_once(cluster: Cluster) -> dict[str, float]:
 
 
 def _until_reached(cluster: Cluster, began: float, hosts: Sequence[str]) -> dict[str, float]:
-    """From `began`: until all are connected, and until these have answered a question each.
+    """The seconds from `began` until all are connected, and until each of these has answered.
 
-    To ask them takes its time too, and is in the second figure.
+    The second figure includes the time of asking them.
     """
     cluster.simulation.await_all(PATIENCE)
     connected = time.monotonic() - began
@@ -119,7 +119,7 @@ def _until_reached(cluster: Cluster, began: float, hosts: Sequence[str]) -> dict
 
 
 def memory(cluster: Cluster, hosts: int) -> float:
-    """The servers' memory for each connection, in kB, between few and many hosts."""
+    """The servers' memory for each connection in kB, from the growth between few and many hosts."""
     cluster.grow(100 * len(cluster.bus.servers))
     cluster.settle()
     before, few = cluster.resident_mib(), cluster.simulation.count

@@ -1,4 +1,4 @@
-"""Latency of a push against the number of hosts, as an SVG by hand."""
+"""A plot of a push's latency against the number of hosts, as SVG without a library."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SERIES = (
 
 
 def draw(points: Sequence[Mapping[str, float]]) -> str:
-    """Milliseconds from push to durable (up) against connected hosts (right, by tens)."""
+    """Plot the milliseconds from push to durable (y) against connected hosts (x, logarithmic)."""
     low = math.floor(math.log10(min(point["hosts"] for point in points)))
     high = max(low + 1, math.ceil(math.log10(max(point["hosts"] for point in points)) - 1e-9))
     most = nice(max(point[name] for point in points for name, _, _ in SERIES))

@@ -1,4 +1,4 @@
-"""Whether every host is reached: each is asked over the bus, and those missing again."""
+"""Check that every host is reached: each is asked over the bus, and missing ones again."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from agent.fleet.messages import SUBJECT
 from tests.benchmarks.fleet.cluster import Cluster
 from tests.parts.simulated_host import CALL, ECHO
 
-# Questions on their way at the same time, and how long (s) for the last answer of a round.
+# Questions in flight at a time, and the time (s) to wait for the last answer of a round.
 AT_ONCE, ROUND = 500, 2.0
 
 
 def sweep(cluster: Cluster, instances: Sequence[str], patience: float) -> float:
-    """Ask all, until each has answered; how long it took (s). Raises RuntimeError."""
+    """Ask all hosts until each has answered; return the seconds. Raises RuntimeError."""
     began = time.monotonic()
     missing = asyncio.run(_sweep(cluster, instances, began + patience))
     if missing:
@@ -52,7 +52,7 @@ async def _sweep(cluster: Cluster, instances: Sequence[str], end: float) -> set[
 async def _connect(cluster: Cluster) -> Client:
     folder = cluster.home.folder
     token, key = jwt.read_creds(Path(folder, "gateway.creds").read_text())
-    # Like each process here: servers that are down are passed over.
+    # As in each process here, servers that are down are skipped.
     return await nats.connect(
         [server.url.replace("tls:", "nats:") for server in cluster.home.facts.servers],
         user_jwt_cb=lambda: bytearray(token.encode()),
@@ -65,7 +65,7 @@ async def _connect(cluster: Cluster) -> Client:
 
 
 async def _ignore(_: Exception) -> None:
-    """What is lost is asked for again."""
+    """Ignore an error: a lost question is asked again."""
 
 
 async def _ask_all(client: Client, cluster: Cluster, left: set[str], end: float) -> None:

@@ -1,1 +1,1 @@
-"""make e2e: the packages, installed on booted Debian hosts, with a real systemd and a real sshd."""
+"""make e2e: the packages, installed on booted Debian hosts with a real systemd and sshd."""

@@ -1,4 +1,4 @@
-"""Boot the hosts, try every promise of the packages there: python -m tests.e2e.hosts [NAME...]."""
+"""Boot the hosts, and test the packages there: python -m tests.e2e.hosts [NAME...]."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.e2e.hosts.machine import Machine
 from tests.e2e.hosts.network import Client
 from tests.e2e.hosts.report import Report
 
-# So many hosts run at a time: most of their steps wait for something.
+# The number of hosts that run at a time: most of their steps wait for something.
 AT_ONCE = 2
 
 
@@ -80,7 +80,7 @@ def debian(host: Host) -> None:
 
 
 class Kind(NamedTuple):
-    """A release of Debian, and what is done to a host of it; `firewall` as Machine has it."""
+    """A release of Debian, and the steps on a host of it; `firewall` as in Machine."""
 
     release: str
     package: str
@@ -106,13 +106,13 @@ PATTERNS = {
 
 
 def build(work: Path, kind: str) -> tuple[Path, Path]:
-    """An older version's package, built here, and this version's, of `make packages`."""
+    """Build an older version's package here, and use this version's, of `make packages`."""
     former = older.build(kind, work) / PATTERNS[kind].format(older.VERSION)
     return former, Path("dist") / PATTERNS[kind].format(__version__)
 
 
 def try_host(number: int, name: str, packages: tuple[Path, Path], work: Path) -> Report:
-    """Boot one host, run all of its steps, show its logs if one fails."""
+    """Boot one host and run all of its steps; show its logs if one fails."""
     kind, report, begin = HOSTS[name], Report(name), time.monotonic()
     former, current = packages
     root = roots.unpack(kind.release, work / name)
@@ -137,7 +137,7 @@ def try_host(number: int, name: str, packages: tuple[Path, Path], work: Path) ->
 
 
 def main() -> int:
-    """Every host, or those that are named. Exit code 1 when a step failed."""
+    """Run every host, or the named ones. Exit code 1 when a step failed."""
     names = sys.argv[1:] or [*HOSTS, *EMULATED]
     with tempfile.TemporaryDirectory(prefix="sixtykey-e2e-") as directory:
         work = Path(directory)

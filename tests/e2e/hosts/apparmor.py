@@ -1,7 +1,7 @@
-"""Step: the AppArmor profile allows what the daemon does, and hardly more.
+"""Step: the AppArmor profile allows what the daemon does, and little more.
 
-A kernel without AppArmor cannot enforce it: there the profile is compiled by the host's own parser,
-with its own abstractions, and its rules are held against what a daemon really touched.
+A kernel without AppArmor cannot enforce it: there the host's own parser compiles the profile, and
+its rules are compared with the accesses of a real daemon.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PROFILE = "/etc/apparmor.d/usr.sbin.sixtykeyd"
 _RULE = re.compile(r"^rule: (\S+)  ->  .* \(0x([0-9a-f]+)/", re.MULTILINE)
 _BITS = {"x": 1, "w": 2, "r": 4, "k": 0x20, "m": 0x40}
 _OTHERS = 14
-# What a daemon that was taken over would like.
+# Accesses that a compromised daemon would try.
 FORBIDDEN = [
     ("/etc/shadow", "r"), ("/etc/sixtykey/credentials.yaml", "w"), ("/root/.ssh/id_ed25519", "r"),
     ("/home/alice/.ssh/authorized_keys", "w"), ("/etc/ssh/ssh_host_ed25519_key", "r"),
@@ -30,14 +30,14 @@ FORBIDDEN = [
 
 
 class Rule(NamedTuple):
-    """A compiled file rule: which paths, and its permissions for files of others."""
+    """A compiled file rule: its paths, and its permissions for other users' files."""
 
     paths: re.Pattern[str]
     permissions: int
 
 
 def profile(host: Host) -> None:
-    """Compile, compare, and look whether it is in force."""
+    """Compile the profile, compare it, and check whether it is enforced."""
     with host.report.step("AppArmor: the profile compiles, and fits what the daemon does") as seen:
         said = host.machine.run("apparmor_parser", "-Q", "-K", "-D", "rule-exprs", PROFILE)
         rules = [
@@ -57,7 +57,7 @@ def profile(host: Host) -> None:
 
 
 def allowed(rules: Iterable[Rule], path: str, wanted: str) -> bool:
-    """Whether the rules together allow it. The start itself is systemd's, not the profile's."""
+    """Whether the rules allow the access. The start itself is systemd's, not the profile's."""
     if (path, wanted) == (trace.PROGRAM, "x"):
         return True
     granted = 0
@@ -68,7 +68,7 @@ def allowed(rules: Iterable[Rule], path: str, wanted: str) -> bool:
 
 
 def in_force(host: Host) -> str:
-    """Where the host's kernel can, the daemon is confined; else that is said."""
+    """The daemon is confined if the host's kernel can do so; else that is reported."""
     if host.machine.run("aa-enabled", "--quiet", check=False).returncode:
         return "no AppArmor in this kernel: not enforced here"
     label = host.machine.shell(f"cat /proc/{host.main_pid()}/attr/current")

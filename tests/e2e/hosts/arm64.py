@@ -1,7 +1,7 @@
-"""Steps: the packages for arm64, whose programs and libraries run here under qemu's user mode.
+"""Steps: the arm64 packages' programs and libraries run here under qemu's user mode.
 
-No host of that processor is booted: a daemon, an operator's push and sshd's helper,
-all from the package, work with each other in a directory.
+No arm64 host is booted: the package's daemon, command and helper work with each other in a
+directory.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ELF_ARM64 = b"\x7fELF\x02\x01\x01"
 
 
 def try_packages(work: Path) -> Report:
-    """Each of them, in a root of its own."""
+    """Try each package in a separate root."""
     report = Report("arm64")
     for number, (package, unpack) in enumerate(UNPACK.items()):
         root = roots.unpack("arm64", work / f"arm64-{number}")
@@ -53,7 +53,7 @@ def try_packages(work: Path) -> Report:
 
 
 def command(root: Path, program: str) -> list[str]:
-    """How a program of the root is run here: scripts by the root's own Python."""
+    """The command by which a program of the root runs here: scripts by the root's Python."""
     path = root / program
     start = [QEMU, "-L", str(root)]
     return [*start, str(path)] if is_program(path) else [*start, f"{root}/usr/bin/python3", "-I",
@@ -67,7 +67,7 @@ def is_program(path: Path) -> bool:
 
 
 def compiled(root: Path, seen: list[str]) -> None:
-    """Both programs are there for the processor, and the helper in Python beside them."""
+    """Both programs are compiled for arm64, and the Python helper is beside them."""
     library = root / "usr/lib/sixtykey"
     for name in ("authorized-keys", "pam-account"):
         path = library / name
@@ -78,7 +78,7 @@ def compiled(root: Path, seen: list[str]) -> None:
     expect((library / "agent/helper/authorized_keys.py").exists(), "no helper in Python")
     sources = [str(p) for p in library.rglob("*.c")]
     expect(not sources, f"sources are shipped: {sources}")
-    # Without a daemon, a login goes on: PAM's program says yes, the helper says nothing.
+    # Without a daemon, pam-account admits the login and the helper prints nothing.
     for program, words in (("authorized-keys", ["--socket", "/nowhere", "root"]),
                            ("pam-account", ["--socket", "/nowhere/lookup.sock"])):  # fmt: skip
         done = run(command(root, f"usr/lib/sixtykey/{program}"), *words)
@@ -86,7 +86,7 @@ def compiled(root: Path, seen: list[str]) -> None:
 
 
 def pushed_and_answered(root: Path, here: Path, seen: list[str]) -> None:
-    """The package's daemon, its command and its helper, with real sockets."""
+    """The package's daemon, command and helper work together on real sockets."""
     key = make_key(here, "pushed")
     helper = [*command(root, "usr/lib/sixtykey/authorized-keys"), "--socket",
               f"{here}/lookup.sock"]  # fmt: skip
@@ -125,7 +125,7 @@ def daemon(root: Path, here: Path) -> Iterator[None]:
 
 
 def run(program: list[str], *words: str) -> subprocess.CompletedProcess[str]:
-    """Run it to its end."""
+    """Run the command to its end."""
     return subprocess.run(
         [*program, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         timeout=_PATIENCE,

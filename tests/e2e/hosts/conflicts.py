@@ -1,4 +1,4 @@
-"""Steps: an AuthorizedKeysCommand that is there already is found, told, and never overridden."""
+"""Steps: an existing AuthorizedKeysCommand is found, reported, and never overridden."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DROP_IN = "/etc/ssh/sshd_config.d/10-sixtykey.conf"
 
 
 def userdbd(host: Host) -> None:
-    """Debian 13's systemd-userdbd: left as it is; chained on demand; restored at the end."""
+    """Debian 13's systemd-userdbd is left alone, chained on request, and restored at the end."""
     key, record = host.client.key("pushed"), host.client.key("record")
     with host.report.step("systemd-userdbd's command is found and left, with what to do") as seen:
         said = installing.install(host, host.current)
@@ -44,7 +44,7 @@ def userdbd(host: Host) -> None:
 
 
 def give_record(host: Host, line: str) -> None:
-    """A user of systemd-userdbd with a key there: JSON, as systemd.io/USER_RECORD says."""
+    """Make a user of systemd-userdbd with a key: JSON, as in systemd.io/USER_RECORD."""
     host.machine.shell("install -d -o 2001 -g 2001 /home/dora")
     user = {"userName": "dora", "uid": 2001, "gid": 2001, "homeDirectory": "/home/dora"}
     record = {**user, "shell": "/bin/sh", "disposition": "regular"}
@@ -125,7 +125,7 @@ def places(host: Host) -> None:
 
 
 def disabled_while_invalid(host: Host) -> None:
-    """Nothing can be reloaded then: what is said must be what is, for whoever believes it."""
+    """With an invalid configuration sshd cannot be reloaded, and `disable` reports that."""
     with host.report.step("disable with an invalid sshd_config says that sshd still asks") as seen:
         key = host.client.key("still")
         host.machine.run(SETUP, "enable")
@@ -144,7 +144,7 @@ def disabled_while_invalid(host: Host) -> None:
 
 
 def chained(host: Host, seen: list[str]) -> None:
-    """Both commands answer, each for its own."""
+    """Both commands' keys log in."""
     host.machine.run(SETUP, "enable", "--chain")
     pushed = host.client.key("chained")
     status, body = host.push("alice", pushed)
@@ -155,10 +155,10 @@ def chained(host: Host, seen: list[str]) -> None:
 
 
 def restore(host: Host) -> None:
-    """Give sshd its files back.
+    """Restore sshd's files.
 
-    A reloading sshd executes itself anew and reads its files some time after systemctl has ended;
-    one that finds them gone, or broken by the next step, ends.
+    A reloading sshd executes itself again, and reads its files some time after systemctl has ended.
+    If they are missing by then, or broken by the next step, it ends.
     """
     host.machine.shell(
         f"{SETUP} disable || true; sleep 1; cp -a /root/default /etc/default/ssh; "

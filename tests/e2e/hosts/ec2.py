@@ -1,4 +1,4 @@
-"""Steps: a host as EC2 has them. What its metadata shows logs in; its faults keep nobody out."""
+"""Steps on a host like EC2's: keys from its metadata log in, and its faults stop no other login."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNIT = "sixtykeyd-ec2.service"
 
 
 def ec2(host: Host) -> None:
-    """The package on a Debian image of EC2's, up to what its metadata may do."""
+    """The package on a Debian image of EC2's, with all behaviours of the metadata."""
     with host.report.step("apt install on an instance of EC2's") as seen:
         host.prepare()
         told = {"platform": "ec2", "cloud_name": "aws", "instance_id": INSTANCE_ID}
@@ -46,7 +46,7 @@ def ec2(host: Host) -> None:
 
 
 def steps(host: Host) -> None:
-    """What holds on every host of EC2's, once the package is on it."""
+    """The steps that hold on every EC2 host with the package installed."""
     with Imds(host) as imds:
         switch_on(host, imds)
         sandbox(host)
@@ -60,7 +60,7 @@ def steps(host: Host) -> None:
 
 
 def switch_on(host: Host, imds: Imds) -> None:
-    """By the guide's own lines; the test's root is the system's, as Amazon's are."""
+    """Enable it by the guide's lines; the test's root certificate is installed in the system."""
     with host.report.step("docs/ec2.md: sixtykeyd-ec2 is switched on, and asked") as seen:
         text = GUIDE.read_text("utf-8")
         (settings,) = re.findall(r"^   ```yaml\n(.*?)^   ```", text, re.DOTALL | re.MULTILINE)
@@ -77,7 +77,7 @@ def switch_on(host: Host, imds: Imds) -> None:
 
 
 def sandbox(host: Host) -> None:
-    """Its user, its rights, and what the kernel lets it reach."""
+    """The user and rights of the service, and the addresses that it can reach."""
     with host.report.step("sixtykeyd-ec2: exposure at most 1.5, no root, no capability") as seen:
         said = host.machine.shell(f"systemd-analyze security {UNIT} --no-pager | tail -1")
         exposure = re.search(r"([0-9.]+) \w+", said)
@@ -136,7 +136,7 @@ def login(host: Host, imds: Imds) -> None:
 
 
 def ordinary(host: Host, imds: Imds) -> None:
-    """What a login costs the metadata of somebody for whom nothing was pushed."""
+    """The metadata requests at a login of a user without pushed keys."""
     with host.report.step("a user without keys costs one small request, by a token it has") as seen:
         before = len(imds.data.requests())
         expect(host.client.login("bob", host.client.key("stranger")) == "", "a stranger")
@@ -196,12 +196,12 @@ def misbehaviour(host: Host, imds: Imds) -> None:
 
 
 def is_told(host: Host, lie: str) -> bool:
-    """Whether this is why the metadata is not asked."""
+    """Whether this is the reported reason why the metadata is not asked."""
     return lie in str(problem(host))
 
 
 def gone(host: Host, imds: Imds, check: Callable[[], None]) -> None:
-    """No service there, no network to it, and a source that hangs or was killed."""
+    """The service or the network is missing, or the source process hangs or was killed."""
     for how, begin, end in (
         ("away", imds.vanish, imds.serve),
         ("behind a cut cable", imds.disconnect, imds.connect),
@@ -228,7 +228,7 @@ def logs_in(host: Host, key: Path) -> bool:
 
 
 def signal(host: Host, name: str) -> Callable[[], None]:
-    """What sends a signal to sixtykeyd-ec2."""
+    """The command that sends a signal to sixtykeyd-ec2."""
 
     def send() -> None:
         host.machine.run("systemctl", "kill", "-s", name, UNIT)
@@ -237,7 +237,7 @@ def signal(host: Host, name: str) -> Callable[[], None]:
 
 
 def over_ipv6(host: Host, imds: Imds) -> None:
-    """The same by the other address."""
+    """The same over the IPv6 address."""
     with host.report.step("the metadata's IPv6 address does as well") as seen:
         path = "/etc/sixtykey/config.yaml"
         host.machine.run("sed", "-i", f"s/{ADDRESSES[0]}/[{ADDRESSES[1]}]/", path)

@@ -1,4 +1,4 @@
-"""Steps: somebody keeps a helper like AWS's own, which asks the metadata by itself; both work."""
+"""Steps: a helper like AWS's, which asks the metadata itself, works beside ours."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SETUP = "/usr/lib/sixtykey/sshd-setup"
 
 
 def beside_theirs(host: Host, imds: Imds) -> None:
-    """Ours runs theirs by `--chain`; theirs, which knows no such thing, runs before ours."""
+    """Ours runs theirs by `--chain`; theirs, which cannot chain, runs before ours."""
     text = (ROOT / "tests" / "parts" / "metadata_helper.sh").read_text("utf-8")
     roots = "/etc/ssl/certs/ca-certificates.crt"
     text = text.replace("@URL@", f"http://{ADDRESSES[0]}").replace("@ROOTS@", roots)
     host.machine.write(THEIRS, text, 0o755)
     lines = f'#!/bin/sh\n{THEIRS} "$@" || true\nexec /usr/lib/sixtykey/authorized-keys "$@"\n'
     host.machine.write(THEIRS_FIRST, lines, 0o755)
-    # Then only theirs can find what EC2's own API pushed.
+    # Then only theirs can find a key that EC2's own API pushed.
     host.machine.run("systemctl", "stop", UNIT)
     with host.report.step("a helper like AWS's after ours: keys of both log in") as seen:
         take_slot(host, THEIRS)
@@ -37,7 +37,7 @@ def beside_theirs(host: Host, imds: Imds) -> None:
 
 
 def take_slot(host: Host, command: str) -> None:
-    """Have sshd run another command in our place."""
+    """Have sshd run another command instead of ours."""
     words = f"AuthorizedKeysCommand {command} %u %f\nAuthorizedKeysCommandUser sixtykey-lookup\n"
     host.machine.shell(f"{SETUP} disable >&2 || true")
     host.machine.write(OTHER, words)
@@ -46,7 +46,7 @@ def take_slot(host: Host, command: str) -> None:
 
 
 def try_both(host: Host, imds: Imds) -> str:
-    """A key pushed here, one in the metadata, and the first while theirs fails."""
+    """A pushed key and one in the metadata log in, and the pushed one also while theirs fails."""
     here, theirs = host.client.key("here"), host.client.key("theirs")
     status, body = host.push("alice", here)
     expect(status == 200, f"{status} {body}")

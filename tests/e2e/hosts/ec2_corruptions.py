@@ -1,4 +1,4 @@
-"""Steps: every single corruption of what EC2 shows lets nobody in, and `why` tells its reason."""
+"""Steps: each single corruption of EC2's data is refused, and `why` gives the reason."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ CHAIN = ("leaf", "intermediate", "cross", "old-root")
 
 
 def other_signature(imds: Imds, key: str) -> bytes:
-    """One bit of the signature is another."""
+    """One bit of the signature is changed."""
     good = imds.signer.block(key)
     at = good.index(key.encode()) + len(key) + 20
     return good[:at] + (b"A" if good[at : at + 1] != b"A" else b"B") + good[at + 1 :]
 
 
 def signed_by_another(imds: Imds, key: str) -> bytes:
-    """The signature is by the intermediate's key, which EC2 does not sign with."""
+    """The signature is by the intermediate's key, with which EC2 does not sign."""
     lines = imds.signer.block(key).partition(key.encode())[0] + key.encode() + b"\n"
     return lines + wrapped(imds.signer.sign(lines, key="intermediate")) + b"\n"
 
 
 def other_order(block: bytes) -> bytes:
-    """The first two of its lines have changed places."""
+    """The first two lines are exchanged."""
     first, second, rest = block.split(b"\n", 2)
     return b"\n".join((second, first, rest))
 
 
 def key_first(block: bytes, key: str) -> bytes:
-    """The key stands above its lines."""
+    """The key is above the block's lines."""
     return key.encode() + b"\n" + block.replace(key.encode() + b"\n", b"")
 
 
 def rubbish() -> bytes:
-    """A little more than is read."""
+    """Slightly more data than is read."""
     each = b"#Timestamp=1\n" + b"A" * 8000 + b"\n\n"
     return each * (MEBIBYTE // len(each) + 1)
 
 
-# What is wrong with a block, made of a good one; and what `sixtykey why` says of it.
+# Faults of a block, made from a good one, and the reasons that `sixtykey why` gives.
 BLOCKS: dict[str, tuple[Callable[[Imds, str], bytes], str]] = {
     "signature": (other_signature, "signature does not verify"),
     "signature by another key": (signed_by_another, "does not verify"),
@@ -71,7 +71,7 @@ BLOCKS: dict[str, tuple[Callable[[Imds, str], bytes], str]] = {
     ),
     "no empty line": (lambda imds, key: imds.signer.block(key)[:-1], "no empty line at its end"),
 }  # fmt: skip
-# These stand at the end of everything.
+# These are put after all other blocks.
 LAST: dict[str, tuple[Callable[[Imds, str], bytes], str]] = {
     "no final newline": (lambda imds, key: imds.signer.block(key).rstrip(b"\n"), "no line feed"),
     "1 MB of blocks": (
@@ -82,14 +82,14 @@ LAST: dict[str, tuple[Callable[[Imds, str], bytes], str]] = {
 
 
 def decisions(host: Host) -> dict[str, Any]:
-    """What `sixtykey why` tells about alice: request ids, with what was decided."""
+    """The decisions about alice that `sixtykey why` shows, by request id."""
     done = host.machine.run("sixtykey", "why", "--json", "alice", check=False)
     told = json.loads(done.stdout or '{"Decisions": []}')
     return {each["request_id"]: each for each in told["Decisions"] if "request_id" in each}
 
 
 def expect_told(host: Host, before: dict[str, Any], reason: str) -> str:
-    """`sixtykey why` gives this reason, and has not given it before. In its words."""
+    """Fail unless `sixtykey why` gives this reason, and did not give it before."""
     new = [each for number, each in decisions(host).items() if number not in before]
     told = [str(each["words"]) for each in new if reason in str(each.get("reason"))]
     expect(len(told) >= 1, f"why does not tell {reason!r}, but {new}")
@@ -115,14 +115,14 @@ def blocks(host: Host, imds: Imds) -> None:
 
 
 def show_name(imds: Imds, name: str, san: Any = None, chain: tuple[str, ...] = CHAIN) -> None:
-    """A signer of this name, with everything else that belongs to it."""
+    """Show a signer of this name, with a valid chain and answers."""
     imds.signer.issue_signer("leaf", name, san)
     answers = {**imds.signer.answers(), "leaf": imds.signer.answer("leaf", "intermediate")}
     imds.data.set_signer(imds.signer, *chain, answers=answers)
 
 
 def show_impostor(imds: Imds) -> None:
-    """A signer of the right name, by an authority of somebody's own."""
+    """Show a signer of the right name, by another authority."""
     signer = imds.signer
     signer.issue("impostor", "impostor", AUTHORITY, subject="/CN=Root 1")
     signer.issue_signer("leaf", NAME, issuer="impostor")
@@ -131,7 +131,7 @@ def show_impostor(imds: Imds) -> None:
 
 
 def show_answer(imds: Imds, answer: Any) -> None:
-    """EC2's own signer, with this OCSP answer about it, or with none."""
+    """Show EC2's signer with this OCSP answer about it, or with none."""
     answers = {name: each for name, each in imds.signer.answers().items() if name != "signer"}
     if answer is not None:
         answers["signer"] = answer
@@ -139,12 +139,12 @@ def show_answer(imds: Imds, answer: Any) -> None:
 
 
 def answer_for_another(imds: Imds) -> bytes:
-    """A good answer about another certificate of the same issuer."""
+    """A valid answer about another certificate of the same issuer."""
     imds.signer.issue_signer("other", NAME)
     return imds.signer.answer("other", "intermediate")
 
 
-# What is wrong with who signs; and what `sixtykey why` says of it.
+# Faults of the signer, and the reasons that `sixtykey why` gives.
 SIGNERS: dict[str, tuple[Callable[[Imds], None], str]] = {
     "CN": (lambda imds: show_name(imds, NAME.replace("us-east-2", "us-east-1")), "is for"),
     "SAN": (lambda imds: show_name(imds, NAME, "www.evil.example"), "alternative name"),
@@ -172,7 +172,7 @@ SIGNERS: dict[str, tuple[Callable[[Imds], None], str]] = {
 
 
 def signers(host: Host, imds: Imds) -> None:
-    """Whoever signs is looked at before anything counts; each time by a process that has not."""
+    """The signer is verified before its blocks; each case uses a new process without a cache."""
     stale = imds.signer.answer("signer", "intermediate", days=None, options=["-nmin", "1"])
     made = time.time()
     with host.report.step("another certificate of the signer's does as well") as seen:
@@ -193,7 +193,7 @@ def signers(host: Host, imds: Imds) -> None:
 
 
 def try_signer(host: Host, imds: Imds, reason: str, restart: bool = True) -> str:
-    """A block by this signer: taken without a reason, else refused for it; what `why` told."""
+    """A block by this signer is accepted if no reason is given, else refused with that reason."""
     if restart:
         host.machine.run("systemctl", "restart", "sixtykeyd-ec2.service")
     wait_well(host)

@@ -1,4 +1,4 @@
-"""Steps: `sixtykey check` finds nothing on a good host, and each fault that is planted, by name."""
+"""Steps: `sixtykey check` finds nothing on a good host, and each planted fault by name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LIB, ETC, SSH = "/usr/lib/sixtykey", "/etc/sixtykey", "/etc/ssh/sshd_config.d"
 
 
 class Fault(NamedTuple):
-    """What is planted by which command, taken away by which, and found for whom."""
+    """A fault: the command that plants it, the one that removes it, and for whom it is found."""
 
     name: str
     plant: str
@@ -71,7 +71,7 @@ FAULTS = [
 
 
 def found(host: Host, user: str) -> tuple[int, set[str]]:
-    """The exit code and the names of what `check` finds wrong for a user."""
+    """The exit code and the names of the faults that `check` finds for a user."""
     done = host.machine.run("sixtykey", "check", "--json", user, check=False)
     expect(done.returncode in {0, 1}, f"exit {done.returncode}: {done.stdout}{done.stderr}")
     findings = json.loads(done.stdout)["Findings"]
@@ -79,7 +79,7 @@ def found(host: Host, user: str) -> tuple[int, set[str]]:
 
 
 def check(host: Host) -> None:
-    """A good host, then one fault after the other."""
+    """Check a good host, and then one fault after the other."""
     with host.report.step("sixtykey check finds nothing on a good host") as seen:
         code, names = found(host, "alice")
         expect(code == 0 and not names, f"exit {code}: {names}")

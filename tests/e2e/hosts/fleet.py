@@ -1,4 +1,4 @@
-"""Steps: the packages of a fleet, installed on a host, and gone again."""
+"""Steps: the packages of a fleet are installed on a host and removed again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.e2e.hosts.report import expect
 
 
 class Extra(NamedTuple):
-    """A package beside sixtykey's own, and what it has."""
+    """A package besides sixtykey's own, and its contents."""
 
     name: str
     program: str
@@ -28,16 +28,16 @@ EXTRAS = (
           ("sixtykey-gateway.service", "sixtykey-bus.service"),
           ("sixtykey-gateway", "sixtykey-bus")),
 )  # fmt: skip
-# What is the most that `systemd-analyze security` may say; they have a network.
+# The highest allowed exposure by `systemd-analyze security`; these services use the network.
 EXPOSURE = 1.5
-# How each kind of package is called, put in, and taken out.
+# How each kind of package is named, installed and removed.
 FILES = {"deb": "{}_{}_all.deb", "rpm": "{}-{}-1.noarch.rpm"}
 INSTALL = {"deb": "apt-get install -y {}", "rpm": "rpm -i {}"}
 REMOVE = {"deb": "apt-get purge -y {}", "rpm": "rpm -e {}"}
 
 
 def packages(host: Host, kind: str) -> None:
-    """Both on one host, as where a gateway is a host of its fleet itself."""
+    """Both packages on one host, as where a gateway is also a host of its fleet."""
     files = [FILES[kind].format(extra.name, __version__) for extra in EXTRAS]
     for file in files:
         shutil.copy(Path("dist") / file, host.machine.root / "root")
@@ -64,7 +64,7 @@ def packages(host: Host, kind: str) -> None:
 
 
 def idle(host: Host, extra: Extra) -> None:
-    """Its users are there, and its units are neither enabled nor started."""
+    """Its users exist, and its units are neither enabled nor started."""
     host.machine.run("getent", "passwd", *extra.users)
     for command, expected in (("is-enabled", "disabled"), ("is-active", "inactive")):
         said = host.machine.run("systemctl", command, *extra.units, check=False).stdout
@@ -72,7 +72,7 @@ def idle(host: Host, extra: Extra) -> None:
 
 
 def exposure(host: Host, units: tuple[str, ...]) -> str:
-    """What systemd says of the services that stay. Raises StepError: more than EXPOSURE."""
+    """The exposure levels by systemd-analyze. Raises StepError: more than EXPOSURE."""
     said = ""
     for unit in (unit for unit in units if unit.endswith(".service")):
         line = host.machine.shell(f"systemd-analyze security {unit} --no-pager | tail -1")
@@ -83,7 +83,7 @@ def exposure(host: Host, units: tuple[str, ...]) -> str:
 
 
 def speaks(host: Host, extra: Extra) -> None:
-    """Without a configuration: exit code 2 and words, not a missing module."""
+    """Without a configuration the exit code is 2, with a message and no import error."""
     done = host.machine.run(extra.program, "--config", "/nonexistent.yaml", check=False)
     expect(done.returncode == 2 and "/nonexistent.yaml" in done.stderr, f"{done}")
     expect("Traceback" not in done.stderr, done.stderr)

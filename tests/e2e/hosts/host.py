@@ -1,4 +1,4 @@
-"""One host under test: its machine, a client beside it, the report, and what the steps share."""
+"""One host under test: its machine, a client beside it, the report, and shared actions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Secret(NamedTuple):
 
 @dataclass
 class Host:
-    """What every step is given. `packages`: the older build and this one, by name on the host."""
+    """The context of every step. `packages`: the older build and this one, by name on the host."""
 
     machine: Machine
     client: Client
@@ -45,7 +45,7 @@ class Host:
     files_before: set[str] = field(default_factory=set)
 
     def prepare(self) -> None:
-        """People and scripts that have nothing to do with sixtykey."""
+        """Make users and scripts that do not belong to sixtykey."""
         target = self.machine.root / SCRIPTS.lstrip("/")
         shutil.copytree(INSIDE, target)
         for user in ("alice", "bob", "carol"):
@@ -53,7 +53,7 @@ class Host:
             self.machine.run("useradd", "-m", "-s", "/bin/bash", "-p", "*", user)
 
     def authorize(self, user: str, key: Path) -> None:
-        """Put a key into the user's own authorized_keys."""
+        """Add a key to the user's authorized_keys."""
         line = key.with_suffix(".pub").read_text()
         self.machine.shell(
             f"install -d -m 700 -o {user} -g {user} /home/{user}/.ssh; "
@@ -62,7 +62,7 @@ class Host:
         )
 
     def python(self, script: str, *arguments: str, user: str = "") -> str:
-        """Run Python on the host, with the modules of `inside`; what it prints."""
+        """Run Python on the host, with the modules of `inside`; return its output."""
         code = f"import sys; sys.path.insert(0, {SCRIPTS!r})\n{script}"
         return self.machine.run("python3", "-c", code, *arguments, user=user).stdout.strip()
 
@@ -103,22 +103,22 @@ class Host:
         return int(shown.stdout)
 
     def wait_active(self, seconds: float = 20.0) -> None:
-        """Until the service serves."""
+        """Wait until the service is ready."""
         end = time.monotonic() + seconds
         while self.active() != "active":
             expect(time.monotonic() < end, f"sixtykeyd is {self.active()}")
             time.sleep(0.05)
 
     def active(self) -> str:
-        """The service's state, in systemd's word."""
+        """The service's state, as systemd names it."""
         return self.machine.run("systemctl", "is-active", "sixtykeyd", check=False).stdout.strip()
 
     def sshd(self) -> str:
-        """What sshd's configuration amounts to."""
+        """sshd's effective configuration."""
         return self.machine.run("sshd", "-T").stdout
 
     def files(self) -> set[str]:
-        """Every file of the host that a package could leave."""
+        """Every file of the host that a package could leave behind."""
         found = self.machine.shell(
             "find /etc /lib/systemd /run /usr /var/lib /var/log -xdev "
             "! -path '/var/lib/dpkg/*' ! -path '*/__pycache__*' ! -path '/run/systemd/*' "

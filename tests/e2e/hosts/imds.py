@@ -1,7 +1,7 @@
-"""EC2's instance metadata beside a host: HTTP at its two addresses, in a network of its own.
+"""EC2's instance metadata beside a host: HTTP at its two addresses, in a separate network.
 
 The host has a cable (veth) to it, as an instance has; certificates, OCSP answers and signatures are
-openssl's, by an authority that is thrown away afterwards.
+made by openssl with a temporary authority.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PATIENCE = 90.0
 
 
 class Imds(Part):
-    """The metadata service that one host has. `data` is what it says, `signer` who signs there."""
+    """The metadata service of one host. `data` is its content, `signer` signs its blocks."""
 
     def __init__(self, host: Host) -> None:
         self.signer = Ec2Signer(host.work / "signer")
@@ -40,7 +40,7 @@ class Imds(Part):
         self._servers: list[subprocess.Popen[bytes]] = []
 
     def begin(self) -> None:
-        """Lay the cable, and serve."""
+        """Make the veth, and serve."""
         _ip("netns", "add", self._namespace)
         _ip("link", "add", self._there, "netns", self._namespace, "type", "veth",
             "peer", "name", "imds0", "netns", str(self._pid))  # fmt: skip
@@ -57,12 +57,12 @@ class Imds(Part):
         self.serve()
 
     def finish(self) -> None:
-        """Stop, and take the network away."""
+        """Stop, and remove the network."""
         self.vanish()
         subprocess.run(["ip", "netns", "del", self._namespace], check=False)
 
     def serve(self) -> None:
-        """Answer at every address."""
+        """Serve at every address."""
         for address in (*ADDRESSES, STRANGER):
             command = ["ip", "netns", "exec", self._namespace, sys.executable, "-m"]
             command += ["tests.parts.metadata", str(self.data.folder), "--address", address]
@@ -73,18 +73,18 @@ class Imds(Part):
                 raise RuntimeError(f"no metadata service at {address}")
 
     def vanish(self) -> None:
-        """Nothing listens any more: whoever connects is refused."""
+        """Stop listening, so that connections are refused."""
         for server in self._servers:
             server.kill()
             server.communicate()
         self._servers.clear()
 
     def disconnect(self) -> None:
-        """Let nothing that the host sends arrive, or come back."""
+        """Drop all packets in both directions."""
         self._ip("link", "set", self._there, "down")
 
     def connect(self) -> None:
-        """Put the cable in."""
+        """Connect the link."""
         self._ip("link", "set", self._there, "up")
         # The kernel forgets an IPv6 address with the link.
         self._ip("addr", "replace", f"{ADDRESSES[1]}/64", "dev", self._there, "nodad")
@@ -103,13 +103,13 @@ def line(key: Path) -> str:
 
 
 def problem(host: Host) -> Any:
-    """Why lookups do not wait for the metadata; None when they do."""
+    """The reason why lookups do not wait for the metadata; None when they do."""
     status = json.loads(host.machine.run("sixtykey", "status", "--json").stdout)
     return status["Sources"]["ec2"]["Problem"]
 
 
 def wait_until(holds: Callable[[], bool], what: Callable[[], Any]) -> None:
-    """Until something holds. Raises StepError with what there is in its place."""
+    """Wait until a condition holds. Raises StepError with the last observation."""
     end = time.monotonic() + PATIENCE
     while not holds():
         expect(time.monotonic() < end, str(what()))
@@ -117,5 +117,5 @@ def wait_until(holds: Callable[[], bool], what: Callable[[], Any]) -> None:
 
 
 def wait_well(host: Host) -> None:
-    """Until the metadata is asked."""
+    """Wait until the metadata is asked."""
     wait_until(lambda: problem(host) is None, lambda: problem(host))

@@ -1,4 +1,4 @@
-"""Steps: before the package, the package, and what it made."""
+"""Steps: before the package, its installation, and its result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.e2e.hosts.report import expect
 
 
 def before(host: Host) -> None:
-    """What must be as it was when the package is gone again."""
+    """Record the state that must be restored after the package's removal."""
     with host.report.step("the host before: booted, sshd as the distribution has it") as seen:
         host.prepare()
         host.sshd_before = host.sshd()
@@ -23,7 +23,7 @@ def before(host: Host) -> None:
 
 
 def install(host: Host, package: str) -> str:
-    """Install a package by apt, without a network; what it said."""
+    """Install a package by apt without a network; return the output."""
     done = host.machine.run("apt-get", "install", "-y", f"/root/{package}")
     return done.stdout + done.stderr
 
@@ -38,7 +38,7 @@ def fresh_install(host: Host, package: str) -> None:
 
 
 def service(host: Host) -> None:
-    """Service, sockets, users, exposure, capabilities."""
+    """Check service, sockets, users, exposure and capabilities."""
     with host.report.step("service active, sockets right, users and groups there") as seen:
         host.wait_active()
         modes = host.machine.shell("find /run/sixtykey -printf '%M %u %g %p\\n'") + "\n"
@@ -79,7 +79,7 @@ def service(host: Host) -> None:
 
 
 def compiled(host: Host) -> None:
-    """Which helper sshd runs, in the words of the operator's command."""
+    """Which helper sshd runs, according to the operator's command."""
     with host.report.step("sixtykey check tells that sshd runs the compiled helper") as seen:
         said = host.machine.run("sixtykey", "check", "--json", check=False).stdout
         told = [fact["What"] for fact in json.loads(said)["Facts"] if fact["Name"] == "helper-form"]
@@ -107,7 +107,7 @@ systemctl daemon-reload
 
 
 def sandbox(host: Host) -> None:
-    """A daemon that was taken over, in the very sandbox of the unit."""
+    """What a compromised daemon can do inside the unit's sandbox."""
     with host.report.step("the daemon's sandbox: no connection, no file of others") as seen:
         done = host.machine.shell(PROBE)
         expect(done == "", f"possible in the sandbox: {done}")
@@ -117,7 +117,7 @@ def sandbox(host: Host) -> None:
 
 
 def sockets(host: Host) -> None:
-    """The folder of the sockets is nobody's but root's."""
+    """Only root can change the folder of the sockets."""
     with host.report.step(
         "the daemon's user can neither make nor exchange anything beside the sockets"
     ) as seen:
@@ -131,7 +131,7 @@ def sockets(host: Host) -> None:
 
 
 def secrets(host: Host) -> None:
-    """What an ordinary user of the host can read."""
+    """Which files an ordinary user of the host can read."""
     with host.report.step(
         "an ordinary user reads neither sockets, journal nor credentials"
     ) as seen:
