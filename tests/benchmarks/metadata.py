@@ -200,7 +200,10 @@ def answers(at: Site) -> Spread:
 
 @figure
 def metadata_lookup_ms() -> Figure:
-    """A user without keys, as at every ordinary login; beside it pushes, and the shell helper."""
+    """Lookups for a user without keys, as at ordinary logins, and with pushes.
+
+    The shell helper's times stand beside them.
+    """
     with site() as at, work_directory() as folder:
         itself = answers(at)
         today = Spread.of([timed(partial(ask, at, "nobody-yet")) for _ in range(LOOKUPS)])

@@ -95,7 +95,7 @@ class Cluster(Part):
         return sum(resident_mib(each.pid) for each in processes if each is not None)
 
     def settle(self) -> None:
-        """Let servers tell each other, and collect their garbage, before something is measured."""
+        """Wait until the servers have exchanged state and collected garbage."""
         time.sleep(5.0)
 
 

@@ -155,7 +155,7 @@ HOSTILE: dict[str, dict[str, Any]] = {
 
 
 def misbehaviour(host: Host, imds: Imds) -> None:
-    """Whatever the metadata does, ordinary keys log in; and when it is well again, its own do."""
+    """Ordinary keys log in whatever the metadata does, and its keys do once it has recovered."""
     pushed, filed, stranger = (host.client.key(name) for name in ("here", "filed", "stranger"))
     host.authorize("bob", filed)
 

@@ -21,9 +21,9 @@ from tests.parts.metadata import MetadataFolder
 from tests.parts.part import Part
 
 ADDRESSES = ("169.254.169.254", "fd00:ec2::254")
-# On the same cable and as quick to answer, but not where EC2 has its metadata.
+# On the same link and as quick to answer, but not an address of EC2's metadata.
 STRANGER = "169.254.169.253"
-# Seconds: while it cannot be asked the metadata is looked at once a minute.
+# Seconds: while it cannot be reached, the metadata is tried once a minute.
 PATIENCE = 90.0
 
 
@@ -80,11 +80,11 @@ class Imds(Part):
         self._servers.clear()
 
     def disconnect(self) -> None:
-        """Drop all packets in both directions."""
+        """Take the link down."""
         self._ip("link", "set", self._there, "down")
 
     def connect(self) -> None:
-        """Connect the link."""
+        """Bring the link up again."""
         self._ip("link", "set", self._there, "up")
         # The kernel forgets an IPv6 address with the link.
         self._ip("addr", "replace", f"{ADDRESSES[1]}/64", "dev", self._there, "nodad")

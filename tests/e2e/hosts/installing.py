@@ -107,7 +107,7 @@ systemctl daemon-reload
 
 
 def sandbox(host: Host) -> None:
-    """What a compromised daemon can do inside the unit's sandbox."""
+    """A compromised daemon has no connection and no access to other files in the unit's sandbox."""
     with host.report.step("the daemon's sandbox: no connection, no file of others") as seen:
         done = host.machine.shell(PROBE)
         expect(done == "", f"possible in the sandbox: {done}")
@@ -131,7 +131,7 @@ def sockets(host: Host) -> None:
 
 
 def secrets(host: Host) -> None:
-    """Which files an ordinary user of the host can read."""
+    """An ordinary user of the host cannot read sockets, journal and credentials."""
     with host.report.step(
         "an ordinary user reads neither sockets, journal nor credentials"
     ) as seen:

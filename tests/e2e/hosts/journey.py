@@ -1,4 +1,4 @@
-"""Steps: what it is for. A key is pushed, logs in, and does not any more."""
+"""Steps: the main purpose. A pushed key logs in, and is refused after its lifetime."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LIFETIME = 6
 
 
 def local_push(host: Host) -> None:
-    """Over the local socket, by a member of the group."""
+    """A member of the group pushes over the local socket."""
     with host.report.step("push over the local socket by a group member, login by OpenSSH") as seen:
         host.machine.run("usermod", "-a", "-G", "sixtykey-push", "carol")
         key = host.client.key("local")
@@ -30,7 +30,7 @@ def local_push(host: Host) -> None:
 
 
 def configure(host: Host, lifetime: int) -> None:
-    """A certificate, and a network listener that uses it."""
+    """Make a certificate, and a network listener that uses it."""
     address = host.client.host
     host.machine.shell(
         "install -d -m 750 -g sixtykey /etc/sixtykey/tls && cd /etc/sixtykey/tls && "
@@ -51,7 +51,7 @@ def configure(host: Host, lifetime: int) -> None:
 
 
 def credential(host: Host) -> Secret:
-    """An access key made by the operator's command, and what it left."""
+    """The operator's command makes an access key and its files."""
     done = host.machine.run(
         "sixtykey", "credentials", "add", "--user", "alice", "--source", "10.60.0.0/16", "--json"
     )
@@ -62,7 +62,7 @@ def credential(host: Host) -> Secret:
 
 
 def https_push(host: Host) -> None:
-    """From another machine, by the AWS CLI; then the key's end."""
+    """The AWS CLI pushes from another machine, and the key expires."""
     with host.report.step(
         "push over HTTPS by the AWS CLI from outside, login, end of life"
     ) as seen:
@@ -90,7 +90,7 @@ def https_push(host: Host) -> None:
 
 
 def https_off(host: Host) -> None:
-    """Renewed certificates by reload; then the listener is closed."""
+    """A reload renews the certificate; then the listener is closed."""
     secret, key = credential(host), host.client.key("renewed")
     with host.report.step("the network listener goes when it is no longer wanted") as seen:
         configure(host, 60)
@@ -105,7 +105,7 @@ def https_off(host: Host) -> None:
 
 
 def stopped(host: Host) -> None:
-    """A daemon that is away: logins by the users' own keys go on."""
+    """While the daemon is stopped, users' own keys log in."""
     with host.report.step(
         "daemon stopped: own keys log in, as fast, and sshd's log is clean"
     ) as seen:

@@ -1,7 +1,7 @@
-"""A booted host: systemd-nspawn around a root directory, commands inside, and its logs.
+"""A booted host: systemd-nspawn on a root directory, commands inside, and its logs.
 
 As reference/practice.md found: with --register=no it needs no machined, and Debian 13's systemd
-has to be told that the old cgroup hierarchy of the machine around it will do.
+needs a setting to accept the legacy cgroup hierarchy of the surrounding machine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FIREWALL = ["--capability=CAP_BPF", "--system-call-filter=bpf"]
 class Machine(Part):
     """One host, from its root directory to power off.
 
-    With `firewall` its systemd can restrict the addresses that a unit reaches.
+    With `firewall` its systemd can restrict the addresses that a unit can reach.
     """
 
     def __init__(self, name: str, root: Path, firewall: bool = False) -> None:
@@ -62,7 +62,7 @@ class Machine(Part):
         self.boot_seconds = time.monotonic() - began
 
     def finish(self) -> None:
-        """Power it off; one that has not booted is killed by then."""
+        """Power it off; kill it if it has not booted."""
         if self._process is not None and self._process.poll() is None:
             with contextlib.suppress(subprocess.SubprocessError):
                 self.run("systemctl", "poweroff", check=False)
@@ -78,7 +78,7 @@ class Machine(Part):
             self._process.wait(10)
 
     def _running(self) -> str:
-        """What systemd there says of itself; empty when there is none yet."""
+        """The state that its systemd reports; empty when it does not run yet."""
         assert self._process is not None
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
@@ -114,7 +114,7 @@ class Machine(Part):
         return done
 
     def shell(self, script: str, **options: Any) -> str:
-        """What a shell script prints on the host."""
+        """The output of a shell script on the host."""
         return self.run("sh", "-euc", script, **options).stdout.strip()
 
     def start(self, *command: str, user: str = "") -> subprocess.Popen[str]:
@@ -132,7 +132,7 @@ class Machine(Part):
         target.chmod(mode)
 
     def logs(self) -> str:
-        """What a person would look at: units that failed, and the end of the services' logs."""
+        """What to look at after a failure: failed units, and the end of the services' logs."""
         return self.run(
             "sh", "-c",
             "systemctl --failed --no-pager; systemctl status --no-pager 'sixtykeyd*'; "

@@ -1,4 +1,4 @@
-"""The hosts of a booted fleet: machines with a cable to the gateway's, and pushes to them."""
+"""The hosts of a booted fleet: machines with a link to the gateway's, and pushes to them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Member:
 
 @contextlib.contextmanager
 def member(host: Host, number: int) -> Iterator[Member]:
-    """One more machine, with a cable to the gateway's, and the packages in /root."""
+    """Add a machine, with a link to the gateway's, and the packages in /root."""
     name = f"{host.machine.name}-web-{number}"
     root = roots.unpack("bookworm", host.work / name)
     shutil.copy(host.machine.root / "root" / host.current, root / "root")
@@ -54,7 +54,7 @@ def member(host: Host, number: int) -> Iterator[Member]:
 
 
 def package(name: str) -> Path:
-    """The package of this version that `make packages` has built."""
+    """The package of this version, built by `make packages`."""
     return Path("dist") / f"{name}_{__version__}_all.deb"
 
 
@@ -71,12 +71,12 @@ def cable(one: Machine, other: Machine, number: int) -> None:
 
 
 def names(machine: Machine, address: str) -> None:
-    """Where gateway and bus are, for a network without DNS."""
+    """Write the names of gateway and bus into /etc/hosts, for a network without DNS."""
     machine.shell(f"echo '{address} {GATEWAY} {BUS}' >> /etc/hosts")
 
 
 def block(machine: Machine, text: str, **environ: str) -> str:
-    """What a block prints, run by root in /root; StepError when any line of it fails."""
+    """Run a block as root in /root; return its output. StepError when a line fails."""
     given = "".join(f"export {name}='{value}'\n" for name, value in environ.items())
     done = machine.run("sh", "-euc", f"cd /root\n{given}{text}", check=False)
     expect(done.returncode == 0, f"exit {done.returncode}:\n{done.stdout}{done.stderr}")
@@ -84,7 +84,7 @@ def block(machine: Machine, text: str, **environ: str) -> str:
 
 
 def await_log(machine: Machine, unit: str, words: str) -> None:
-    """Until a unit's log has these words."""
+    """Wait until a unit's log contains these words."""
     end = time.monotonic() + PATIENCE
     while True:
         log = machine.run("journalctl", "--no-pager", "-u", unit, "-o", "cat").stdout
@@ -97,7 +97,7 @@ def await_log(machine: Machine, unit: str, words: str) -> None:
 def push(
     host: Host, each: Member, key: Path, secret: tuple[str, str], client: str = "aws"
 ) -> subprocess.CompletedProcess[str]:
-    """Push through the gateway over TLS, from a machine beside it, by the AWS CLI or boto3."""
+    """Push through the gateway over TLS from the client's machine, by the AWS CLI or boto3."""
     instance, zone, region = each.instance
     environ = {
         "AWS_ACCESS_KEY_ID": secret[0], "AWS_SECRET_ACCESS_KEY": secret[1],

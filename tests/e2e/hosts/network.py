@@ -1,4 +1,4 @@
-"""A client beside a host: a network namespace of its own, and a cable (veth) between the two."""
+"""A client beside a host: a separate network namespace, and a veth between the two."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.parts.part import Part
 
 
 class Client(Part):
-    """Where the AWS CLI and ssh run, as on another machine. A context manager."""
+    """The network of the AWS CLI and ssh, as on another machine. A context manager."""
 
     def __init__(self, machine: Machine, number: int, work: Path) -> None:
         self.machine = machine
@@ -26,7 +26,7 @@ class Client(Part):
         self.work = work
 
     def begin(self) -> None:
-        """Make the namespace, and connect it with the machine's."""
+        """Make the namespace, and connect it to the machine's."""
         self._ip("netns", "add", self.namespace)
         inside = ("nsenter", "-t", str(self.machine.pid), "-n", "ip")
         self._ip("link", "add", self.here, "netns", self.namespace, "type", "veth",
@@ -38,7 +38,7 @@ class Client(Part):
         subprocess.run([*inside, "link", "set", self.there, "up"], check=True)
 
     def finish(self) -> None:
-        """Remove the namespace, and with it the connection."""
+        """Remove the namespace and its link."""
         self._ip("netns", "del", self.namespace)
 
     def run(
@@ -52,7 +52,7 @@ class Client(Part):
         )  # fmt: skip
 
     def ssh(self, user: str, key: Path, *command: str) -> list[str]:
-        """The command line of OpenSSH's client for a login by this key and nothing else."""
+        """OpenSSH's command line for a login with only this key."""
         return [
             "ssh", "-F", "/dev/null", "-i", str(key), "-l", user,
             "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "BatchMode=yes",
@@ -61,14 +61,14 @@ class Client(Part):
         ]  # fmt: skip
 
     def login(self, user: str, key: Path) -> str:
-        """Who one is after a login; empty when it is refused."""
+        """The user name after a login; empty when it is refused."""
         done = self.run(*self.ssh(user, key, "id -un"))
         if done.returncode not in {0, 255}:
             raise AssertionError(f"ssh: exit {done.returncode}: {done.stdout}{done.stderr}")
         return done.stdout.strip()
 
     def key(self, name: str) -> Path:
-        """A new key pair; the path of its private half."""
+        """Make a key pair; return the path of the private key."""
         path = self.work / name
         path.unlink(missing_ok=True)
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(path)]

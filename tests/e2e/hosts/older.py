@@ -1,7 +1,7 @@
-"""The older build that hosts are upgraded from: today's source with 0.1.0's places.
+"""The older build for upgrade tests: today's source with the paths of 0.1.0.
 
 0.1.0 had its journal beside the sockets, in a folder of the daemon's user, and did not notice when
-its files were moved: today's code would write them anew, in the place that the new daemon leaves.
+its files were moved. Today's code would write them again at the place that the new daemon leaves.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _EDITS = [
 
 
 def build(kind: str, work: Path) -> Path:
-    """Build the older deb or rpm from what is committed; the folder that it is in."""
+    """Build the older deb or rpm from the committed source; return its folder."""
     tree = work / f"older-{kind}"
     subprocess.run(["git", "clone", "-q", "--depth", "1", f"file://{ROOT}", tree], check=True)
     for name, today, then in _EDITS:
@@ -54,6 +54,6 @@ def build(kind: str, work: Path) -> Path:
 
 
 def deb_architecture() -> str:
-    """What Debian calls this machine's processor."""
+    """Debian's name of this machine's processor."""
     command = ["dpkg", "--print-architecture"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

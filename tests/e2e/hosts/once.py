@@ -1,4 +1,4 @@
-"""Steps: a push admits one login, whoever races, whatever crashes; and its marks are nobody's."""
+"""Steps: a push admits one login in races and crashes, and nobody else can change its marks."""
 
 from __future__ import annotations
 
@@ -61,19 +61,19 @@ def one_time_keys(host: Host) -> Iterator[None]:
 
 
 def pushed(host: Host, key: Path) -> None:
-    """Push it for alice."""
+    """Push the key for alice."""
     status, body = host.push("alice", key)
     expect(status == 200, f"{status} {body}")
 
 
 def race(host: Host, key: Path) -> int:
-    """How many of RACERS logins at the same time get in."""
+    """The number of admitted logins of RACERS at the same time."""
     with ThreadPoolExecutor(RACERS) as pool:
         return sum(pool.map(lambda _: host.client.login("alice", key) == "alice", range(RACERS)))
 
 
 def raced(host: Host) -> None:
-    """Exactly one, every time; and the service's log knows of each."""
+    """Exactly one login is admitted in each race, and the service's log has a record of each."""
     with host.report.step(f"one push, {RACERS} racing logins: one is admitted, every time") as seen:
         since = host.machine.shell("date '+%Y-%m-%d %H:%M:%S'")
         admitted = []
@@ -90,7 +90,7 @@ def raced(host: Host) -> None:
 
 
 def ordinary(host: Host, since: str) -> str:
-    """What sshd says of the others is what it says of any login that PAM refuses."""
+    """sshd logs the refused logins like any login that PAM refuses."""
     log = host.machine.run(
         "journalctl", "--no-pager", "-t", "sshd", "-t", "sshd-session", "--since", since
     ).stdout
@@ -105,7 +105,7 @@ def ordinary(host: Host, since: str) -> str:
 
 
 def crashed(host: Host) -> None:
-    """The daemon is killed, or restarted, in the middle of a race: never two."""
+    """When the daemon is killed or restarted during a race, at most one login is admitted."""
     with host.report.step(
         f"the same while the daemon is killed (-9) or restarted, {ROUNDS} times: never two"
     ) as seen:
@@ -139,7 +139,7 @@ def fingerprint(key: Path) -> str:
 
 
 def forged(host: Host) -> None:
-    """Neither the helper's user nor anybody else makes or removes a mark, or uses a key up."""
+    """Neither the helper's user nor another user can make or remove a mark, or use a key up."""
     with host.report.step(
         "the lookup user makes no mark, removes none, and uses no key up"
     ) as seen:

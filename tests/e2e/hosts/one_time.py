@@ -33,7 +33,7 @@ dpkg-deb --build --root-owner-group later later.deb
 
 
 def pam(host: Host) -> str:
-    """All of PAM's files, byte for byte, and what dpkg diverts."""
+    """All of PAM's files, byte for byte, and dpkg's diversions."""
     return host.machine.shell(
         "find /etc/pam.d -type f -printf '%M %u %g %p\\n' -exec md5sum {} + | sort; "
         "dpkg-divert --list '*pam.d*'"
@@ -41,7 +41,7 @@ def pam(host: Host) -> str:
 
 
 def one_time(host: Host) -> None:
-    """From a host without PAM's line to one that is removed with it."""
+    """From a host without PAM's line to the removal of package and line."""
     host.pam_before = pam(host)
     config = host.machine.run("cat", CONFIG).stdout
     refused_without_line(host)
@@ -60,7 +60,7 @@ def one_time(host: Host) -> None:
 
 
 def briefly(host: Host) -> None:
-    """Where openssh-server is not to be upgraded: the line comes, does its work, and goes."""
+    """On a host without an openssh-server upgrade, the line is added, works, and is removed."""
     before, config = pam(host), host.machine.run("cat", CONFIG).stdout
     host.machine.write(CONFIG, "keys:\n  uses: once\n")
     enabled(host)
@@ -75,7 +75,7 @@ def briefly(host: Host) -> None:
 
 
 def refused_without_line(host: Host) -> None:
-    """Without PAM nobody would ask whether a key was used before."""
+    """Without PAM's line the daemon refuses `uses: once`."""
     with host.report.step("keys.uses: once without PAM's line, and with UsePAM no: refused") as s:
         host.machine.write(CONFIG, "keys:\n  uses: once\n")
         host.machine.run("systemctl", "restart", "sixtykeyd.service", check=False)
@@ -93,7 +93,7 @@ def refused_without_line(host: Host) -> None:
 
 
 def enabled(host: Host) -> None:
-    """The line, in front of the phase; nothing else of PAM's has changed."""
+    """The line is at the head of the phase, and nothing else of PAM's has changed."""
     with host.report.step("sshd-setup enable --one-time: PAM asks, and check finds nothing") as s:
         s.append(host.machine.run(SETUP, "enable", "--one-time").stderr)
         s.append(host.machine.run("cat", "/etc/pam.d/sshd").stdout)
@@ -104,7 +104,7 @@ def enabled(host: Host) -> None:
 
 
 def one_login(host: Host) -> None:
-    """The first gets in, the second does not, and sshd's log says nothing unusual."""
+    """The first login is admitted, the second is not, and sshd's log has nothing unusual."""
     with host.report.step("one push, one login; the second is refused, the log is clean") as s:
         since = host.machine.shell("date '+%Y-%m-%d %H:%M:%S'")
         once(host)
@@ -147,7 +147,7 @@ PLANTED = {
 
 
 def planted(host: Host) -> None:
-    """Each fault by its name."""
+    """Each planted fault is found by its name."""
     with host.report.step(f"sixtykey check finds each of {len(PLANTED)} faults of PAM's") as seen:
         host.machine.shell("cp -a /etc/pam.d/sshd /root/sshd.pam; cp -a /etc/ssh/sshd_config /root")
         missed = []
@@ -165,7 +165,7 @@ def planted(host: Host) -> None:
 
 
 def upgraded(host: Host) -> None:
-    """dpkg's stdin is empty: a question would end it with an error."""
+    """An upgrade of openssh-server asks no question: with an empty stdin one would be an error."""
     with host.report.step("openssh-server upgraded and reconfigured: nothing is asked") as seen:
         host.machine.shell(LATER)
         done = host.machine.run("dpkg", "-i", "/root/later.deb", check=False)
@@ -183,7 +183,7 @@ def upgraded(host: Host) -> None:
 
 
 def disabled(host: Host) -> None:
-    """PAM is as the distribution has it now; a daemon with `once` does not start any more."""
+    """PAM is as the distribution has it now; a daemon with `uses: once` does not start."""
     with host.report.step("disable --one-time: PAM's files as before, byte for byte") as seen:
         done = host.machine.run(SETUP, "disable", "--one-time", check=False)
         seen.append(done.stderr)

@@ -1,4 +1,4 @@
-"""The commands of docs/administrator.md, as they stand there, on a host without sixtykey."""
+"""The commands of docs/administrator.md, run unchanged on a host without sixtykey."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ PAGE = Path(__file__).resolve().parents[3] / "docs" / "administrator.md"
 
 
 def blocks() -> list[str]:
-    """Every ```sh block of the page, in its order."""
+    """Every ```sh block of the page, in order."""
     return re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 
 
 def readme(host: Host) -> None:
-    """Install, push, open it to the network, connect sshd, uninstall: block by block."""
+    """Run block by block: install, push, network listener, sshd, uninstall."""
     install, push, network, chain, uninstall = blocks()
     with host.report.step("administrator.md: install, and push on the host itself") as seen:
         host.prepare()
@@ -49,14 +49,14 @@ def readme(host: Host) -> None:
 
 
 def run(host: Host, block: str) -> str:
-    """What a block prints, run by root in /root; StepError when any line of it fails."""
+    """Run a block as root in /root; return its output. StepError when a line fails."""
     done = host.machine.run("sh", "-euc", f"cd /root\n{block}", check=False)
     expect(done.returncode == 0, f"exit {done.returncode}:\n{done.stdout}{done.stderr}")
     return done.stdout + done.stderr
 
 
 def pem(host: Host) -> None:
-    """A certificate and its key where the page has them."""
+    """Put a certificate and its key where the page expects them."""
     host.machine.shell(
         "cd /root && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
         f"-subj /CN=host -addext subjectAltName=IP:{host.client.host} "

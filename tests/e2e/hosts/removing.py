@@ -1,4 +1,4 @@
-"""Steps: the package goes, and the host is as it was."""
+"""Steps: the package is removed, and the host is as before."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.e2e.hosts.report import expect
 
 
 class Session:
-    """An ssh session that was there before, and must be there after all that is done to sshd."""
+    """An ssh session that must survive everything that is done to sshd."""
 
     def __init__(self, host: Host) -> None:
         key = host.client.key("session")
@@ -36,7 +36,7 @@ class Session:
         expect(self._process.stdout.readline() == line, "the session has dropped")
 
     def close(self) -> None:
-        """End it."""
+        """End the session."""
         self._process.kill()
         self._process.communicate()
 

@@ -1,4 +1,4 @@
-"""What was observed, line by line, and what failed."""
+"""The observations, line by line, and the failures."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from contextlib import contextmanager
 
 
 class StepError(AssertionError):
-    """A step was not as promised; the words say what was seen instead."""
+    """A step failed; the message says what was observed instead."""
 
 
 def expect(condition: bool, seen: str) -> None:
-    """Raise StepError with what was seen, unless the condition holds."""
+    """Raise StepError with the observation unless the condition holds."""
     if not condition:
         raise StepError(seen[-3000:])
 
 
 class Report:
-    """Prints each step of one host with what was observed there, and counts."""
+    """Prints each step of one host with its observations, and counts."""
 
     def __init__(self, host: str) -> None:
         self.host = host

@@ -15,7 +15,7 @@ from tests.e2e.hosts.report import expect
 
 @contextmanager
 def load(host: Host, account: dict[str, Any]) -> Iterator[None]:
-    """Pushes and lookups on the host while the body runs; then `account` says what came of them."""
+    """Push and look up on the host during the body; then `account` has the result."""
     with ALONE:
         yield from _load(host, account)
 
@@ -37,7 +37,7 @@ def _load(host: Host, account: dict[str, Any]) -> Iterator[None]:
 
 
 def judge(account: dict[str, Any], seen: list[str]) -> None:
-    """Everything acknowledged was given, and every lookup answered."""
+    """Fail unless every acknowledged key was given and every lookup answered."""
     seen.append(
         f"{account['acknowledged']} pushes acknowledged, {account['unanswered']} unanswered, "
         f"{account['asked']} lookups, slowest {account['slowest']} s, wrong {len(account['wrong'])}"
@@ -47,7 +47,7 @@ def judge(account: dict[str, Any], seen: list[str]) -> None:
 
 
 def restart(host: Host) -> None:
-    """In order, and without warning."""
+    """Restart the daemon, by systemctl and by SIGKILL."""
     with host.report.step("systemctl restart under load, 5 times") as seen:
         account: dict[str, Any] = {}
         with load(host, account):
@@ -64,7 +64,7 @@ def restart(host: Host) -> None:
 
 
 def upgrade(host: Host) -> None:
-    """From an older build of the package: first it alone, then this one over it, under load."""
+    """Install an older build of the package, and upgrade it to this one under load."""
     with host.report.step("upgrade of the package under load, configuration kept") as seen:
         said = installing.install(host, host.older)
         expect("sshd asks it for keys" in said, said)
@@ -86,7 +86,7 @@ def upgrade(host: Host) -> None:
 
 
 def journal_moved(host: Host, seen: list[str]) -> None:
-    """From beside the sockets, where 0.1.0 had it, to a folder of its own."""
+    """The journal moves from beside the sockets, where 0.1.0 had it, to a separate folder."""
     found = host.machine.shell("find /run/sixtykey -printf '%u %p\\n'").splitlines()
     expect("root /run/sixtykey" in found, f"{found}")
     expect("sixtykey /run/sixtykey/journal/leases.db" in found, f"{found}")
@@ -99,7 +99,7 @@ LIBRARY = "/usr/lib/sixtykey/agent/daemon.py"
 
 
 def crashes(host: Host) -> None:
-    """What fails at every start is tried ever more slowly; what has served is back at once."""
+    """A daemon that fails at every start is retried more slowly; one that has served, at once."""
     with host.report.step(
         "a daemon that crashes at each start backs off, and is back by itself once mended"
     ) as seen:
@@ -134,7 +134,7 @@ def crashes(host: Host) -> None:
 
 
 def killed(host: Host) -> None:
-    """SIGKILL to a daemon that serves, until the next one does."""
+    """Kill a serving daemon, and wait until the next one serves."""
     before = host.main_pid()
     host.machine.run("kill", "-9", str(before))
     end = time.monotonic() + 20
@@ -144,7 +144,7 @@ def killed(host: Host) -> None:
 
 
 def restarts_of(host: Host) -> int:
-    """How often systemd has started the service again."""
+    """The number of restarts of the service by systemd."""
     shown = host.machine.run("systemctl", "show", "-p", "NRestarts", "--value", "sixtykeyd")
     return int(shown.stdout)
 

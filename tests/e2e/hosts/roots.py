@@ -1,6 +1,6 @@
 """Root directories of Debian hosts, made by mmdebstrap and kept as archives for the next run.
 
-The mirror is the one that this machine's own apt uses (mmdebstrap reads it from there).
+The mirror is that of this machine's apt, whose settings mmdebstrap reads.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LIBRARIES = ",python3-paramiko,python3-cachetools,python3-yaml,python3-h11,pytho
 
 
 class Image(NamedTuple):
-    """What mmdebstrap makes a root of: a release, its packages, and how."""
+    """The contents of a root: a release, its packages, and options of mmdebstrap."""
 
     release: str
     packages: str
@@ -45,7 +45,7 @@ IMAGES = {
 
 
 def archive(image: str) -> Path:
-    """The archive of a root; made when it is not there yet (half a minute)."""
+    """The archive of a root, which is made if it is missing (half a minute)."""
     release, packages, options = IMAGES[image]
     key = hashlib.sha256(packages.encode()).hexdigest()[:12]
     path = CACHE / f"{image}-{key}.tar"
@@ -72,7 +72,7 @@ def archive(image: str) -> Path:
 
 
 def unpack(image: str, where: Path) -> Path:
-    """A fresh root at `where`."""
+    """Unpack a new root at `where`."""
     where.mkdir(parents=True)
     subprocess.run(["tar", "-C", str(where), "-xf", str(archive(image))], check=True)
     return where

@@ -1,8 +1,8 @@
-"""Steps: the rpm on a host without any of its libraries, installed before it boots and afterwards.
+"""Steps: the rpm on a host without any of its libraries, installed before and after boot.
 
-The host is Debian 11, which stands in for Amazon Linux 2023 and Enterprise Linux 9 by its Python
-and its OpenSSH. Its packages are not in rpm's database: a small rpm, built here, provides what
-those distributions call them, in the host's versions. So dependencies are not left unasked.
+The host is Debian 11, which stands in for Amazon Linux 2023 and Enterprise Linux 9 with its Python
+and its OpenSSH. Its packages are not in rpm's database: a small rpm, built here, provides their
+names in those distributions, with the host's versions. So rpm still checks the dependencies.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ For a test.
 
 
 def names(root: Path) -> Path:
-    """Build the rpm that provides what the root has; it is in the root then."""
+    """Build the rpm that provides the root's packages, into the root."""
     versions = {
         name: subprocess.run(
             ["dpkg-query", f"--admindir={root}/var/lib/dpkg", "-W",
@@ -61,7 +61,7 @@ def names(root: Path) -> Path:
 
 
 def into_root(root: Path, package: str) -> None:
-    """Install the package into a root that is not booted, as whoever makes images does."""
+    """Install the package into a root that is not booted, as for an image."""
     there = names(root).relative_to(root)
     subprocess.run(
         ["chroot", str(root), "rpm", "-i", f"/{there}", f"/root/{package}"],
@@ -70,7 +70,7 @@ def into_root(root: Path, package: str) -> None:
 
 
 def rpm(host: Host) -> None:
-    """From the installation in a root to the last erasure."""
+    """From the installation in a root to the last removal."""
     host.prepare()
     session = removing.Session(host)
     try:
@@ -105,7 +105,7 @@ def rpm(host: Host) -> None:
 
 
 def install_and_upgrade(host: Host) -> None:
-    """An older build, then this one over it, under load."""
+    """Install an older build, and upgrade it to this one under load."""
     with host.report.step("rpm -U under load from an older build, configuration kept") as seen:
         host.sshd_before = host.sshd()
         host.machine.run("rpm", "-i", f"/root/{host.older}")
@@ -127,7 +127,7 @@ def install_and_upgrade(host: Host) -> None:
 
 
 def erase(host: Host, session: removing.Session) -> None:
-    """Nothing of it runs or is asked any more."""
+    """After the removal nothing of it runs or is asked."""
     with host.report.step("rpm -e: sshd as before, own keys log in, sessions stay") as seen:
         host.machine.run("rpm", "-e", "sixtykey")
         expect("authorizedkeyscommand none" in host.sshd(), "sshd still has a command")

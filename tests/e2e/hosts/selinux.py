@@ -1,8 +1,8 @@
-"""Step: the SELinux module that the rpm installs, put into a whole policy, and asked.
+"""Step: the rpm's SELinux module is compiled into a complete policy, which is then queried.
 
-No host here runs SELinux: what is tried is that a real policy takes the module, allows with it what
-systemd, sshd and the daemon do, and gives nobody more. The policy is Debian's reference policy;
-what Fedora's and Enterprise Linux's have besides is added as a stand-in.
+No host here runs SELinux. The step tests that a real policy accepts the module, allows with it what
+systemd, sshd and the daemon do, and gives no other domain more rights. The policy is Debian's
+reference policy, with stand-ins for the additions of Fedora and Enterprise Linux.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ typeattribute unconfined_service_t domain;
 typeattribute machineid_t file_type;
 typeattribute passwd_file_t file_type;
 """
-# All that sshd's domains get by the module: target, class, permissions.
+# All rights that sshd's domains get from the module: target, class, permissions.
 SSHD = {
     ("sixtykey_helper_exec_t", "file"):
         {"getattr", "open", "read", "execute", "execute_no_trans", "map", "ioctl", "lock"},
@@ -51,7 +51,7 @@ SYSTEMD = {
     ("sixtykey_runtime_t", "sock_file"): {"create", "unlink"},
     ("init_t", "process"): {"setsockcreate"},
 }
-# And what the daemon does with what it is handed.
+# What the daemon does with the sockets that it is handed.
 DAEMON = {
     ("sixtykeyd_exec_t", "file"): {"entrypoint"},
     ("sixtykeyd_t", "unix_stream_socket"): {"accept", "read", "write", "shutdown", "getopt"},
@@ -80,7 +80,7 @@ LABELS = {
     "/run/sixtykey/handed/4711-815": "sixtykey_handed_t",
     "/run/sixtykeyd/starts": "sixtykeyd_journal_t",
 }
-# A daemon that was taken over: no other program, no capability, no connection, no secret of others.
+# A compromised daemon gets no other program, capability or connection, and no other secret.
 FORBIDDEN = [
     ("bin_t", "file", "execute_no_trans"), ("shell_exec_t", "file", "execute"),
     ("shadow_t", "file", "read"), ("sshd_key_t", "file", "read"), ("user_home_t", "file", "read"),
@@ -95,7 +95,7 @@ FORBIDDEN = [
 
 
 def module(host: Host) -> None:
-    """Install into a policy of its own; ask."""
+    """Install the module into a separate policy, and query it."""
     with host.report.step(
         "SELinux: a real policy takes the module, and allows what is done"
     ) as seen:
@@ -125,7 +125,7 @@ def module(host: Host) -> None:
 
 
 def sshd(before: Policy, after: Policy) -> None:
-    """Exactly what is listed is new for sshd's domains; and the journal is not in it."""
+    """sshd's domains get exactly the listed rights, and none to the journal."""
     for domain in ("sshd_t", "sshd_session_t"):
         old, new = before.rules(domain), after.rules(domain)
         gained = {target: new[target] - old.get(target, set()) for target in new}
@@ -142,7 +142,7 @@ def sshd(before: Policy, after: Policy) -> None:
 
 
 def daemon(policy: Policy) -> None:
-    """Systemd starts it in its domain and makes its sockets; it does its work, and no more."""
+    """systemd starts the daemon in its domain and makes its sockets; it can do its work only."""
     transition = policy.search("-T", "-s", "init_t", "-t", "sixtykeyd_exec_t", "-c", "process")
     expect("sixtykeyd_t" in transition, f"systemd starts it in no domain of its own: {transition}")
     for source, needed in (("init_t", SYSTEMD), ("sixtykeyd_t", DAEMON)):
@@ -156,14 +156,14 @@ def daemon(policy: Policy) -> None:
 
 
 def labels(store: Store) -> None:
-    """Each file gets its type, also where the policy calls /run by its older name."""
+    """Each file gets its type, also where the policy has /run under its older name."""
     for alias in ("", "/run /var/run\n"):
         found = {path: store.label(path, alias) for path in LABELS}
         expect(found == LABELS, f"with {alias!r}: {found}")
 
 
 def files(store: Store, policy: Policy, touched: set[Access]) -> None:
-    """Whatever the daemon touched, it may touch."""
+    """The policy allows every file access of a real daemon."""
     rules = policy.rules("sixtykeyd_t")
     wishes = {"r": {"read", "open"}, "w": {"write"}, "m": {"execute", "map"}, "k": {"lock"}}
     denied = set()
@@ -179,7 +179,7 @@ def files(store: Store, policy: Policy, touched: set[Access]) -> None:
 
 
 def _kernels(path: str) -> str:
-    """The types of what the kernel itself names (genfscon)."""
+    """The types of files that the kernel itself labels (genfscon)."""
     named = {
         r"/proc/sys/kernel/.*": "sysctl_kernel_t",
         r"/proc/sys/vm/overcommit_memory": "sysctl_vm_overcommit_t",

@@ -1,4 +1,4 @@
-"""A SELinux policy that no kernel runs: built by the distribution's own tools, and asked."""
+"""A SELinux policy, not loaded by any kernel: built and queried with the distribution's tools."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ json.dump([(*key, sorted(value)) for key, value in found.items()], sys.stdout)
 
 
 class Store:
-    """Debian's policy in a folder, with the modules that are installed there. About a minute."""
+    """Debian's policy in a folder, with the installed modules. Building takes about a minute."""
 
     def __init__(self, work: Path) -> None:
         self.work = work
@@ -43,12 +43,12 @@ class Store:
         return sorted((self.work / "root/usr/share/selinux/default").glob("*.pp.bz2"))
 
     def install(self, *modules: Path) -> None:
-        """Link modules into the policy, as semodule does on a host, without loading it."""
+        """Link modules into the policy, as semodule does, without loading it."""
         store = ("-p", str(self.work / "root"), "-s", "default", "-X", "200", "-n")
         run(self.work, "semodule", *store, "-i", *map(str, modules))
 
     def policy(self, name: str) -> Policy:
-        """The policy as it is now."""
+        """The current policy."""
         built = next((self._made / "policy").glob("policy.*"))
         return Policy(Path(shutil.copy(built, self.work / f"{name}.policy")))
 
@@ -71,11 +71,11 @@ class Policy:
         self._known: dict[str, Rules] = {}
 
     def search(self, *query: str) -> str:
-        """What sesearch(1) prints for a query."""
+        """The output of sesearch(1) for a query."""
         return run(self._path.parent, "sesearch", *query, self._path.name).strip()
 
     def rules(self, source: str) -> Rules:
-        """What a domain is allowed whatever the booleans are, attributes written out."""
+        """The rights of a domain under any setting of the booleans, with attributes expanded."""
         if source not in self._known:
             said = run(self._path.parent, "/usr/bin/python3", "-c", _RULES, self._path.name, source)
             rules = json.loads(said)
@@ -84,7 +84,7 @@ class Policy:
 
 
 def run(work: Path, *command: str) -> str:
-    """Run a tool of this machine in a directory; what it prints."""
+    """Run a tool of this machine in a directory; return its output."""
     path = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
     done = subprocess.run(command, cwd=work, env=path, capture_output=True, text=True, check=False)
     expect(done.returncode == 0, f"{command[:6]}: {done.stdout}{done.stderr}"[-2000:])

@@ -1,4 +1,4 @@
-"""Steps: sshd's slot is AWS's. It is taken with consent, proven, and given back.
+"""Steps: sshd's slot is AWS's. It is taken with consent, verified, and given back.
 
 Amazon Linux 2023 has AWS's two lines in an sshd_config without Include; Ubuntu has them as `-o` in
 a drop-in of ssh.service, which systemd also starts for ssh.socket.
@@ -46,7 +46,7 @@ CONSIDERED = (
 
 
 def amazon(host: Host) -> None:
-    """On a host that has the package: sshd_config like Amazon Linux's, and back."""
+    """On a host with the package: an sshd_config like Amazon Linux's, and back."""
     key = helper(host, AMAZON)
     kept = "/root/sshd_config.kept"
     host.machine.shell(f"{SETUP} disable; cp -a /etc/ssh/sshd_config {kept}")
@@ -58,7 +58,7 @@ def amazon(host: Host) -> None:
 
 
 def ubuntu(host: Host) -> None:
-    """A host with Ubuntu's unit, before the package comes: by the service, then by its socket."""
+    """A host with Ubuntu's unit, before the installation: by the service, then by its socket."""
     host.prepare()
     key = helper(host, UBUNTU)
     host.machine.write(UNIT_DROP_IN, UNIT)
@@ -91,7 +91,7 @@ def ubuntu(host: Host) -> None:
 
 
 def helper(host: Host, folder: str) -> Path:
-    """AWS's helper, as far as sshd sees it, and its user; the key that it has for bob."""
+    """Install a stand-in for AWS's helper, its user, and its key for bob."""
     key = host.client.key("aws")
     line = key.with_suffix(".pub").read_text().strip()
     host.machine.shell(f"useradd -r -M -s /usr/sbin/nologin {USER}")
@@ -101,7 +101,7 @@ def helper(host: Host, folder: str) -> Path:
 
 
 def state(host: Host) -> str:
-    """Every file that has a say in how sshd runs, with its content, mode and owner."""
+    """Every file that affects how sshd runs, with its content, mode and owner."""
     return host.machine.shell(
         f"find {CONSIDERED} -printf '%M %u %g %p %l\\n' | sort; "
         f"find {CONSIDERED} -type f -exec md5sum {{}} + | sort -k 2"
@@ -118,7 +118,7 @@ def logins(host: Host, aws: Path) -> tuple[bool, bool]:
 
 
 def taken_and_given_back(host: Host, aws: Path, where: str, named: list[str]) -> None:
-    """Refused, replaced, given back, chained, given back."""
+    """The slot is refused, replaced, given back, chained, and given back."""
     before = state(host)
     with host.report.step(f"AWS's command {where}: left, with what would be done") as seen:
         done = host.machine.run(SETUP, "enable", check=False)
@@ -142,7 +142,7 @@ def taken_and_given_back(host: Host, aws: Path, where: str, named: list[str]) ->
 
 
 def given_back(host: Host, aws: Path, where: str, before: str) -> None:
-    """Every byte as it was, and AWS's the one that sshd runs."""
+    """Every file is as before, and sshd runs AWS's command."""
     with host.report.step(f"{where}: disabled, and every byte is as it was"):
         host.machine.shell(f"{SETUP} disable; sleep 1")
         expect(state(host) == before, f"{before}\n{state(host)}")
@@ -150,7 +150,7 @@ def given_back(host: Host, aws: Path, where: str, before: str) -> None:
 
 
 def refused(host: Host, aws: Path) -> None:
-    """What keeps ours from running is found by the proof; then sshd runs as before."""
+    """If our command would not be in force, the check fails and sshd runs as before."""
     later = "/etc/systemd/system/ssh.service.d/zzz.conf"
     with host.report.step("a drop-in that comes after ours: everything is put back") as seen:
         host.machine.write(later, UNIT)
@@ -181,7 +181,7 @@ def refused(host: Host, aws: Path) -> None:
 
 
 def running(host: Host) -> str:
-    """The command line of the sshd that listens, where it runs, and what its files say."""
+    """The listening sshd's command line and service, and its effective configuration."""
     return host.machine.shell(
         "pid=$(systemctl show -p MainPID --value ssh.service); "
         "if [ $pid != 0 ]; then tr '\\0' ' ' < /proc/$pid/cmdline; echo; fi; "

@@ -1,7 +1,7 @@
-"""What the daemon touches in its life, as the kernel sees it: strace(1) on the host's own systemd.
+"""The daemon's file accesses over its life, recorded by strace(1) on the host's systemd.
 
-A policy that no kernel here can enforce is held against this: each file that was opened, mapped to
-be run, locked, made or removed by a daemon in its very sandbox.
+A policy that no kernel here can enforce is compared with them: each file that a daemon in its real
+sandbox opened, mapped for execution, locked, made or removed.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _FILE = re.compile(r"\d+<(/[^>]*)>")
 
 
 class Access(NamedTuple):
-    """A path as the kernel resolved it (a folder's ends in /), and what was wanted of it.
+    """A path as the kernel resolved it (a folder's ends in /), and the requested access.
 
-    `wanted`: letters as AppArmor has them; r read, w write, m map to run, k lock, x run.
+    `wanted`: letters as in AppArmor; r read, w write, m map to run, k lock, x run.
     """
 
     path: str
@@ -33,9 +33,9 @@ class Access(NamedTuple):
 
 
 def record(host: Host, work: Path) -> set[Access]:
-    """A start, a push, a login, a lookup, a reload, the tending of the journal, and an end.
+    """Record a start, push, login, lookup, reload, journal maintenance and end.
 
-    Where keys are good for one login, the mark of who was handed one is among what is written.
+    With one-time keys, the mark of a hand-out is among the files written.
     """
     log = work / f"trace-{host.report.host}"
     tracer = subprocess.Popen(
@@ -66,7 +66,7 @@ def record(host: Host, work: Path) -> set[Access]:
 
 
 def accesses(lines: Iterable[str]) -> Iterator[Access]:
-    """What the daemon's processes did successfully, of a log of strace -f -y."""
+    """The successful accesses of the daemon's processes in a log of strace -f -y."""
     ours: set[str] = set()
     for process, call in _whole(lines):
         parts = _CALL.match(call)
@@ -85,7 +85,7 @@ def accesses(lines: Iterable[str]) -> Iterator[Access]:
 
 
 def _whole(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Process and call; one that was interrupted by another process's is put together again."""
+    """Process and call, with interrupted lines of a call joined."""
     begun: dict[str, str] = {}
     for line in lines:
         process, _, call = line.partition(" ")

@@ -1,7 +1,7 @@
 """Step: the unit tests pass on the host, with the distribution's Python and libraries.
 
 pytest, hypothesis and the oracles (botocore and others, no library that sixtykey uses) come from
-PyPI: they are what is measured with, not what is measured.
+PyPI, because they are tools of the tests and not tested themselves.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ LEFT_OUT = (
 
 
 def install_tools(host: Host) -> None:
-    """Put the tools into a directory of the host, for the Python of the host."""
+    """Install the tools into a directory of the host, for the host's Python."""
     version = host.python("print('%d.%d' % sys.version_info[:2])")
     target = host.machine.root / "opt/tools"
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target)]
@@ -52,7 +52,7 @@ def install_tools(host: Host) -> None:
 
 
 def run(host: Host) -> None:
-    """As root, and as in CI: nothing is skipped."""
+    """Run as root and as in CI: no test is skipped."""
     with host.report.step("unit tests, with the distribution's own packages") as seen:
         source = host.machine.root / "opt/source"
         for path in project_files():

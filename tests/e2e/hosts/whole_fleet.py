@@ -1,4 +1,4 @@
-"""A fleet on booted hosts, by the commands of docs/fleet.md: a gateway, a server, two hosts."""
+"""A fleet on booted hosts by the commands of docs/fleet.md: a gateway, a server, two hosts."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ PAGE = Path(__file__).resolve().parents[3] / "docs" / "fleet.md"
 
 
 def blocks(language: str) -> list[str]:
-    """Every block of the page in this language, in its order."""
+    """Every block of the page in this language, in order."""
     pattern = rf"^```{language}\n(.*?)^```$"
     return re.findall(pattern, PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 
 
 def whole_fleet(host: Host) -> None:
-    """Set up by the page's blocks, pushed to by boto3 and the AWS CLI, left and removed again."""
+    """Set up by the page's blocks, push with boto3 and the AWS CLI, leave, and remove."""
     home, server, gateway, token, joining = blocks("sh")
     with contextlib.ExitStack() as stack:
         members = [stack.enter_context(member(host, number)) for number in (1, 2)]
@@ -53,7 +53,7 @@ def whole_fleet(host: Host) -> None:
 
 
 def set_up(host: Host, home: str, server: str, gateway: str) -> None:
-    """The first gateway, and a server of the bus beside it."""
+    """Set up the first gateway, and a server of the bus beside it."""
     with host.report.step("docs/fleet.md: a fleet is made, its server and gateway run") as seen:
         machine = host.machine
         machine.shell(f"rm /root/{host.older}")
@@ -77,7 +77,7 @@ def make_token(host: Host, text: str) -> str:
 
 
 def join(host: Host, each: Member, text: str, word: str) -> None:
-    """By the page's commands."""
+    """Join by the page's commands."""
     with host.report.step("docs/fleet.md: a host joins") as seen:
         each.machine.shell(f"echo {each.name} > /etc/hostname; hostname {each.name}")
         seen.append(block(each.machine, text, TOKEN=word).splitlines()[-1])
@@ -85,7 +85,7 @@ def join(host: Host, each: Member, text: str, word: str) -> None:
 
 
 def join_by_cloud_init(host: Host, each: Member, word: str) -> None:
-    """By the runcmd of the page's cloud-config, one command after the other as cloud-init does."""
+    """Join by the runcmd of the page's cloud-config, run as cloud-init does."""
     with host.report.step("docs/fleet.md: a host joins by cloud-init's runcmd") as seen:
         text = blocks("yaml")[0]
         config = yaml.safe_load(text.replace("TOKEN", word))
@@ -98,7 +98,7 @@ def join_by_cloud_init(host: Host, each: Member, word: str) -> None:
 
 
 def join_by_ansible(host: Host, each: Member, word: str, secret: tuple[str, str]) -> None:
-    """By the page's playbook, over ssh as root: once it changes the host, and then no more."""
+    """Join by the page's playbook, over ssh as root; a second run changes nothing."""
     with host.report.step("docs/fleet.md: a host joins by Ansible's playbook") as seen:
         key = host.client.key("ansible")
         public = Path(f"{key}.pub").read_text()
@@ -125,7 +125,7 @@ def join_by_ansible(host: Host, each: Member, word: str, secret: tuple[str, str]
 
 
 def await_host(host: Host, each: Member) -> None:
-    """Until the fleet lists it."""
+    """Wait until the fleet lists the host."""
     end = time.monotonic() + PATIENCE
     while each.instance[0] not in host.machine.run("sixtykey", "fleet", "hosts").stdout:
         expect(time.monotonic() < end, f"{each.name} is not listed")
@@ -133,7 +133,7 @@ def await_host(host: Host, each: Member) -> None:
 
 
 def credential(host: Host) -> tuple[str, str]:
-    """An access key for hosts that are tagged role=web."""
+    """Make an access key for hosts with the tag role=web."""
     words = ("credentials", "add", "--gateway", "--user", "deploy", "--tag", "role=web", "--json")
     made = json.loads(host.machine.run("sixtykey", *words).stdout)
     mode = host.machine.shell("stat -c '%a %U:%G' /etc/sixtykey/gateway/credentials.yaml")
@@ -162,7 +162,7 @@ def pushes(host: Host, members: list[Member], secret: tuple[str, str]) -> None:
 
 
 def sandbox(host: Host, each: Member) -> None:
-    """What the connector and the gateway may read, and as whom they run."""
+    """What the connector and the gateway can read, and their users."""
     with host.report.step("connector and gateway cannot read what is not theirs") as seen:
         pid = each.machine.shell("systemctl show -p MainPID --value sixtykeyd-fleet")
         for path, readable in (
@@ -189,7 +189,7 @@ def sandbox(host: Host, each: Member) -> None:
 
 
 def leave(host: Host, members: list[Member], secret: tuple[str, str]) -> None:
-    """One host leaves, the other is removed: no push reaches them, and local ones go on."""
+    """One host leaves and the other is removed: no push reaches them, and local pushes work."""
     with host.report.step("fleet leave and fleet remove: single hosts again") as seen:
         first, second = members
         first.machine.shell(

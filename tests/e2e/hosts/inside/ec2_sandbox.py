@@ -1,7 +1,7 @@
-"""Run on a host inside sixtykeyd-ec2's own sandbox: what it could do if it were taken over.
+"""Run on a host inside sixtykeyd-ec2's own sandbox: what it could do if it were compromised.
 
-Prints a word for each thing that can be done; nothing but the metadata's addresses should be there.
-The arguments are addresses and ports, as 10.60.1.1=8080, at which something answers.
+Prints a word for each thing that can be done; only the metadata's addresses should be there. The
+arguments are addresses and ports, as 10.60.1.1=8080, at which something answers.
 """
 
 import os
@@ -11,7 +11,7 @@ from typing import Any, Callable
 
 
 def connect(address: str, port: int) -> None:
-    """Reach something by TCP."""
+    """Try to connect by TCP."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family) as sock:
         sock.settimeout(3)
@@ -19,25 +19,25 @@ def connect(address: str, port: int) -> None:
 
 
 def send(address: str) -> None:
-    """Send a datagram, as to a server of names."""
+    """Try to send a datagram, as to a name server."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.sendto(b"anything", (address, 53))
 
 
 def listen() -> None:
-    """Be reached."""
+    """Try to listen."""
     with socket.socket() as sock:
         sock.bind(("0.0.0.0", 4711))
 
 
 def write(path: str) -> None:
-    """Make a file, and take it away again."""
+    """Try to make a file, and remove it again."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT))
     os.unlink(path)
 
 
 def try_address(text: str) -> Callable[[], None]:
-    """What connects to an argument."""
+    """Try to connect to the address of an argument."""
     address, _, port = text.rpartition("=")
     return lambda: connect(address, int(port))
 

@@ -1,7 +1,7 @@
-"""Run on a host as the daemon's user, outside of its sandbox: exchange a socket for something else.
+"""Run on a host as the daemon's user, outside of its sandbox: replace a socket by another file.
 
-systemd makes its sockets, and gives them their owner and mode, by path. Whoever can put a link
-there in between chooses the file that is given away. Prints a word for each thing that it could do.
+systemd makes its sockets, and sets their owner and mode, by path. A user who can put a link there
+in between chooses the file that is changed. Prints a word for each thing that it could do.
 """
 
 import os

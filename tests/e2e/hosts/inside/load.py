@@ -1,7 +1,7 @@
-"""Run on a host: pushes and lookups without pause until standard input closes; then the account.
+"""Run on a host: push and look up without pause until standard input closes; then report.
 
 Usage: load.py INSTANCE ZONE. Prints one JSON object: what was acknowledged, what was asked, what of
-it was wrong (an acknowledged key that a lookup did not give, a lookup without an answer in its
+it was wrong (an acknowledged key that a lookup did not give, a lookup without an answer within its
 second), and the slowest answer in seconds.
 """
 
@@ -15,14 +15,14 @@ from push import new_key, push  # type: ignore[import-not-found]
 
 HELPER = "/usr/lib/sixtykey/authorized-keys"
 
-# Below the limit of pushes a second, and below what a user may have at once. The lookups leave some
-# of the machine to the daemon.
+# Below the limits of pushes a second and of keys for a user. The lookups leave the daemon some
+# processor time.
 PUSHERS, LOOKERS, PAUSE, USERS = 3, 6, 0.2, 60
 LOOK_PAUSE = 0.05
 
 
 class Load:
-    """What the threads share."""
+    """The state that the threads share."""
 
     def __init__(self, instance: str, zone: str) -> None:
         self.instance, self.zone = instance, zone
@@ -34,7 +34,7 @@ class Load:
         self.wrong: list[str] = []
 
     def push(self, number: int) -> None:
-        """Push new keys; one that gets no answer was not acknowledged."""
+        """Push new keys; a push without an answer was not acknowledged."""
         count = 0
         while not self.ended.is_set():
             count += 1
@@ -54,7 +54,7 @@ class Load:
             time.sleep(PAUSE)
 
     def look(self, number: int) -> None:
-        """Ask for keys that were acknowledged."""
+        """Look up acknowledged keys."""
         count = number
         while not self.ended.is_set():
             with self.lock:
@@ -67,7 +67,7 @@ class Load:
             time.sleep(LOOK_PAUSE)
 
     def check(self, user: str, text: str, fingerprint: str, at: float) -> None:
-        """One lookup of one acknowledged key, as sshd would make it."""
+        """Look up one acknowledged key, as sshd would."""
         begin = time.monotonic()
         answer = subprocess.run(
             [HELPER, user, fingerprint], stdout=subprocess.PIPE, text=True, check=True
@@ -81,7 +81,7 @@ class Load:
 
 
 def main() -> None:
-    """Load until standard input closes, then look for every key once more."""
+    """Run the load until standard input closes, then look up every key once more."""
     load = Load(*sys.argv[1:3])
     threads = [threading.Thread(target=load.push, args=(n,)) for n in range(PUSHERS)]
     threads += [threading.Thread(target=load.look, args=(n,)) for n in range(LOOKERS)]

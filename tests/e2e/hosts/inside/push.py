@@ -1,6 +1,6 @@
 """Run on a host by its own Python: push keys to the local socket, ask the lookup socket.
 
-load.py and the steps use it; standard library only.
+load.py and the steps use it; it needs only the standard library.
 """
 
 import base64
@@ -15,7 +15,7 @@ PUSH, LOOKUP = "/run/sixtykey/push.sock", "/run/sixtykey/lookup.sock"
 
 
 def new_key() -> "tuple[str, str, str]":
-    """A public key that nobody has the other half of: (line, base64 part, fingerprint)."""
+    """A public key without a private key: (line, base64 part, fingerprint)."""
     blob = b"".join(struct.pack(">I", len(p)) + p for p in (b"ssh-ed25519", os.urandom(32)))
     text = base64.b64encode(blob).decode()
     digest = base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
@@ -25,7 +25,7 @@ def new_key() -> "tuple[str, str, str]":
 def push(
     instance: str, zone: str, user: str, key: str, timeout: float = 10.0
 ) -> "tuple[int, dict[str, Any]]":
-    """One push: (HTTP status, body). Raises OSError when there was no whole answer."""
+    """Push a key: (HTTP status, body). Raises OSError when there was no whole answer."""
     body = {"InstanceId": instance, "AvailabilityZone": zone, "InstanceOSUser": user}
     data = json.dumps({**body, "SSHPublicKey": key}).encode()
     head = (
@@ -43,7 +43,7 @@ def push(
 
 
 def lookup(user: str, fingerprint: str = "", timeout: float = 1.0) -> str:
-    """What the daemon answers sshd's helper, which waits for a second at most."""
+    """The daemon's answer to sshd's helper, which waits for a second at most."""
     request = f"{user} {fingerprint}\n" if fingerprint else f"{user}\n"
     answer = exchange(LOOKUP, request.encode(), timeout).decode()
     if not answer.endswith("\n"):
@@ -52,7 +52,7 @@ def lookup(user: str, fingerprint: str = "", timeout: float = 1.0) -> str:
 
 
 def exchange(path: str, request: bytes, timeout: float) -> bytes:
-    """Send all of it, read to the end. Raises OSError."""
+    """Send all of it, and read to the end. Raises OSError."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(timeout)
         sock.connect(path)

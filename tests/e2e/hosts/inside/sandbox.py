@@ -1,4 +1,4 @@
-"""Run on a host inside the service's own sandbox: what a daemon that was taken over could do.
+"""Run on a host inside the service's own sandbox: what a compromised daemon could do.
 
 Prints one word for each thing that it could do and must not; nothing when all are refused.
 """
