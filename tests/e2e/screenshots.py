@@ -22,7 +22,7 @@ from rich.text import Text
 
 COLUMNS, ROWS = 110, 75
 LIFETIME = "10"
-# No font is fetched from elsewhere: whoever looks at it has a monospaced one.
+# No font is fetched: every viewer has a monospaced one.
 FORMAT = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" \
 font-family="ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace">

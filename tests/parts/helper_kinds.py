@@ -50,7 +50,7 @@ def folder() -> Path:
     """The folder for this process's builds, removed at its end."""
     made = Path(tempfile.mkdtemp(prefix="sixtykey-helpers-"))
     atexit.register(shutil.rmtree, made)
-    # An sshd of root's runs the helper as another user.
+    # Root's sshd runs the helper as another user.
     made.chmod(0o755)
     return made
 

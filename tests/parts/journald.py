@@ -51,7 +51,7 @@ class Journald(Part):
         command += ["sh", "-c", _BEGIN, "sh", self._settings, self._interval, _JOURNALD]
         self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + PATIENCE
-        # The mark first: before it there may be the host's own journald.
+        # The mark comes first, because the host's own journald may have been there before.
         mark, socket = (
             self.path(f"run/{n}") for n in ("journald-of-a-test", "systemd/journal/stdout")
         )
@@ -59,7 +59,7 @@ class Journald(Part):
             if time.monotonic() > deadline or self._process.poll() is not None:
                 raise RuntimeError(f"journald does not listen (exit {self._process.poll()})")
             time.sleep(0.02)
-        # From /run, where it begins, to /var/log, where it is sealed.
+        # Move the journal from /run, where it starts, to /var/log, where it is sealed.
         self.run("journalctl", "--flush")
 
     def finish(self) -> None:

@@ -56,7 +56,7 @@ class Target:
         token = {"AWS_SESSION_TOKEN": self.session_token} if self.session_token else {}
         return {
             "PATH": os.environ.get("PATH", os.defpath),
-            # Where boto3 is, on a host whose own Python runs the tests.
+            # The place of boto3 on a host whose own Python runs the tests.
             "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
             "LC_ALL": "C.UTF-8",
             "HOME": "/nonexistent",

@@ -42,7 +42,7 @@ class SimulatedHosts:
         self._hosts: dict[int, SimulatedHost] = {}
         self._by_descriptor: dict[int, SimulatedHost] = {}
         self._failures: dict[int, int] = {}
-        # The servers that it has not tried yet in this round.
+        # For each host, the servers that it has not tried yet in this round.
         self._left: dict[int, list[tuple[str, int]]] = {}
         self._due: list[tuple[float, int]] = []
         self._up: set[int] = set()

@@ -129,7 +129,7 @@ class StolenBus(Part):
         signer, me = KeyPair.generate(nkeys.ACCOUNT), KeyPair.generate(nkeys.USER)
         account = self._bus.home.facts.account.identity
         system = self._bus.home.system_access()
-        # What is done here, and undone by nobody: hosts and gateways of this bus go on.
+        # The change is not undone; hosts and gateways of this bus keep working.
         await buses.update_account(system, self._account(signer), len(self._bus.servers))
         nats = {"issuer_account": account, **ALL}
         claims = Claims(me.public, "thief", Times(int(time.time()) - 1), nats)
@@ -144,7 +144,7 @@ class StolenBus(Part):
         operator = KeyPair.parse(home.secret("operator-signer.nk"), nkeys.OPERATOR)
         now = jwt.decode(home.file("account.jwt"), operator.public, "account")
         nats = {**now.nats, "signing_keys": [*now.nats["signing_keys"], signer.public]}
-        # Servers keep the newest.
+        # Servers keep the newest token.
         at = Times(max(int(time.time()), now.times.issued_at + 1))
         return jwt.encode(Claims(now.subject, now.name, at, nats), operator, "account")
 

@@ -118,12 +118,12 @@ def a_fleet() -> Iterator[Stage]:
         member = stack.enter_context(FleetMember(folder / "host", gateway, token=token))
         daemon = member.daemon
         sshd = stack.enter_context(_sshd(folder, daemon))
-        # What the daemon tells of sshd is where FleetMember says that its keys are.
+        # The daemon reports sshd's host keys from where FleetMember configures them.
         public = (folder / "host_key.pub").read_text()
         (member.directory / "ssh_host_ed25519_key.pub").write_text(public)
         _await_host(gateway)
         settings = {"region": daemon.region, "endpoint": url, "ca": gateway.ca}
-        # Each connection pushes, as it does with a host of which nothing is known.
+        # Each connection pushes, as with a host whose `uses` are unknown.
         hosts = {"web-*": {"uses": "once"}}
         yield Stage(daemon, sshd, login, {**settings, "hosts": hosts}, gateway)
 

@@ -30,7 +30,7 @@ lookup: {{socket: {work}/lookup.sock, group: root}}
 push: {{socket: {work}/push.sock, group: root}}
 source: {{socket: {work}/source.sock, group: root}}
 """
-# Under qemu, and beside other hosts' steps.
+# Seconds: it runs under qemu, in parallel with other hosts' steps.
 _PATIENCE = 60.0
 ELF_ARM64 = b"\x7fELF\x02\x01\x01"
 

@@ -163,7 +163,7 @@ def misbehaviour(host: Host, imds: Imds) -> None:
         status, body = host.push("carol", pushed)
         expect(status == 200, f"{status} {body}")
         expect(host.client.login("carol", pushed) == "carol", "a key that was pushed here")
-        # For this one the metadata is asked, if anybody asks it now.
+        # A lookup for this user asks the metadata, if it is asked at all.
         expect(host.client.login("bob", stranger) == "", "a stranger's key")
         expect(host.client.login("bob", filed) == "bob", "a key in a file")
 

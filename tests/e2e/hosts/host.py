@@ -19,7 +19,7 @@ from tests.e2e.hosts.report import Report, expect
 INSIDE = Path(__file__).parent / "inside"
 # Where the scripts of `inside` are on the host.
 SCRIPTS = "/opt/sixtykey-e2e"
-# Held by the host that needs the processors: lookups have a second, also while a daemon restarts.
+# Held by the host that needs the processors: lookups have one second, even during a restart.
 ALONE = threading.Lock()
 
 

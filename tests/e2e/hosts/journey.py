@@ -10,7 +10,7 @@ import time
 from tests.e2e.hosts.host import Host, Secret
 from tests.e2e.hosts.report import expect
 
-# Seconds: enough for a login on a machine that has much to do.
+# Seconds: enough for a login on a busy machine.
 LIFETIME = 6
 
 

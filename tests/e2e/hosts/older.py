@@ -39,7 +39,7 @@ def build(kind: str, work: Path) -> Path:
         if today not in text:
             raise ValueError(f"{name} has no {today!r}: write down how 0.1.0 had it")
         (tree / name).write_text(text.replace(today, then), "utf-8")
-    # What this version's build has fetched already.
+    # The libraries that this version's build has fetched already.
     wheels = ROOT / "build/wheels"
     if wheels.exists():
         (tree / "build").mkdir()

@@ -20,7 +20,7 @@ CONFIG, SERVICE = "/etc/sixtykey/config.yaml", "/etc/pam.d/sshd"
 LINE = "account required pam_exec.so quiet /usr/lib/sixtykey/pam-account"
 NO_PENALTIES = "/etc/ssh/sshd_config.d/00-no-penalties.conf"
 HANDED = "/run/sixtykey/handed"
-# As the helper's user, and as nobody in particular: make a mark, take one away, ask like PAM.
+# Attempts as the helper's user and as an ordinary one: make a mark, remove one, ask like PAM.
 FORGE = f"""\
 set -u
 touch {HANDED}/1-1 && echo made
@@ -36,12 +36,12 @@ print(push.exchange(push.LOOKUP, sys.argv[1].encode() + b"\\n", 5).decode().stri
 
 @contextlib.contextmanager
 def one_time_keys(host: Host) -> Iterator[None]:
-    """PAM's line where the host has none yet, `uses: once`, and an sshd that bears with racers."""
+    """Set up PAM's line, `uses: once`, and an sshd that accepts many logins at once."""
     machine = host.machine
     machine.shell(f"cp -a {CONFIG} {SERVICE} /root/")
     if LINE not in machine.run("cat", SERVICE).stdout:
         machine.shell(f"sed -i '1i {LINE}' {SERVICE}")
-    # OpenSSH 9.8 shuts out an address from which several logins were refused.
+    # OpenSSH 9.8 blocks an address from which several logins were refused.
     machine.shell(
         "if sshd -T | grep -qi ^persourcepenalties; then "
         f"echo 'PerSourcePenalties no' > {NO_PENALTIES}; systemctl reload ssh; fi"
@@ -155,7 +155,7 @@ def forged(host: Host) -> None:
         expect("only root may ask" in done, done)
         done = host.python(ASK, f"alice {fingerprint(key)}", user="sixtykey-lookup")
         expect(done == "", f"a key was given to no sshd: {done}")
-        # Root, but not PAM's: no child of sshd's.
+        # As root, but not from PAM: the process is no child of sshd.
         done = host.python(ASK, "admit 127.0.0.1")
         expect("yes" not in done, done)
         host.machine.run("rm", f"{HANDED}/probe")

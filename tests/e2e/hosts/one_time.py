@@ -1,4 +1,4 @@
-"""Steps: one login for a push. PAM's line comes, outlives upgrades of openssh-server, and goes."""
+"""Steps: PAM's line is added, survives an upgrade of openssh-server, and is removed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def one_time(host: Host) -> None:
     host.machine.write(CONFIG, config)
     host.machine.run("systemctl", "restart", "sixtykeyd.service")
     host.wait_active()
-    # It goes with the package: see removing.
+    # The package's removal removes it: see removing.
     host.pam_before = pam(host)
     host.machine.run(SETUP, "enable", "--one-time")
     another_line(host)
@@ -198,7 +198,10 @@ def disabled(host: Host) -> None:
 
 
 def another_line(host: Host) -> None:
-    """A line that an administrator put elsewhere would lock everybody out: the package stays."""
+    """The package cannot be removed while another of PAM's files runs pam-account.
+
+    Without the package that line would refuse all logins.
+    """
     with host.report.step("apt remove refuses while PAM's files still run pam-account") as seen:
         host.machine.shell(
             f"cp -a /etc/pam.d/common-account /root; sed -i '1i {LINE}' /etc/pam.d/common-account"

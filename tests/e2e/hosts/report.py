@@ -48,6 +48,6 @@ class Report:
         seconds = time.monotonic() - begin
         lines = [f"{outcome:6} {what} ({seconds:.1f} s)"]
         lines += [f"         {line}" for text in observed for line in text.rstrip().splitlines()]
-        # At once: other hosts print too.
+        # In one call, because other hosts print too.
         sys.stdout.write("".join(f"[{self.host}] {line}\n" for line in lines))
         sys.stdout.flush()

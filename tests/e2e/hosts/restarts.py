@@ -108,7 +108,7 @@ def crashes(host: Host) -> None:
         host.machine.run("kill", "-9", str(host.main_pid()))
         time.sleep(6)
         tried = restarts_of(host) - before
-        # Without a pause of its own it would be some twenty times.
+        # Without growing pauses there would be about twenty restarts.
         expect(2 <= tried <= 9, f"started {tried} times in 6 s")
         host.machine.shell(f"mv /root/daemon.py {LIBRARY}")
         host.wait_active()

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 CACHE = Path("build/e2e")
 
-# What a host has before sixtykey comes: the distribution's own sshd, and what steps look with.
+# Packages before sixtykey's installation: the distribution's sshd, and the tools of the steps.
 BASE = (
     "systemd,systemd-sysv,dbus,openssh-server,openssh-client,python3,iproute2,procps,curl,openssl,"
     # The roots that sixtykeyd-ec2 trusts by default; Debian's images on EC2 have them too.
@@ -37,7 +37,7 @@ IMAGES = {
     # Debian 11 stands in for Amazon Linux 2023 and Enterprise Linux 9: Python 3.9, OpenSSH 8.4,
     # none of the libraries that sixtykey uses.
     "bullseye": Image("bullseye", BASE),
-    # Not booted, and no package's script is run: only programs of it, under qemu.
+    # Not booted, and no package script is run: only its programs run, under qemu.
     "arm64": Image(
         "bookworm", f"python3{LIBRARIES}", ("--variant=extract", "--architectures=arm64")
     ),
@@ -59,7 +59,7 @@ def archive(image: str) -> Path:
             "--quiet",
             *options,
             f"--include={packages}",
-            # As this machine's apt may be told: a mirror that is a snapshot has old dates.
+            # As in some settings of this machine's apt: a snapshot mirror has old dates.
             '--aptopt=Acquire::Check-Valid-Until "false"',
             release,
             str(draft),

@@ -25,7 +25,7 @@ from tests.e2e.hosts import (
 from tests.e2e.hosts.host import Host
 from tests.e2e.hosts.report import expect
 
-# What a package is called by rpm distributions, and by Debian.
+# The names of a package in rpm distributions and in Debian.
 NAMES = {"python3": "python3", "glibc": "libc6", "systemd": "systemd", "util-linux": "util-linux"}
 SPEC = """\
 Name: names-of-this-host

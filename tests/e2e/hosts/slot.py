@@ -14,7 +14,7 @@ from tests.e2e.hosts.host import Host
 from tests.e2e.hosts.report import expect
 
 USER = "ec2-instance-connect"
-# Where AWS's packages have their helper.
+# The path of the helper in AWS's packages.
 AMAZON, UBUNTU = "/opt/aws/bin", "/usr/share/ec2-instance-connect"
 PROGRAM = "eic_run_authorized_keys"
 LINES = f"""\
@@ -163,7 +163,7 @@ def refused(host: Host, aws: Path) -> None:
         seen.append(done.stderr.splitlines()[0])
         host.machine.shell(f"rm -r {Path(later).parent}; systemctl daemon-reload")
     with host.report.step("an sshd that does not start with ours: it runs as before"):
-        # Started by hand it is in order; as a service it is kept from starting.
+        # It is valid when started by hand, but does not start as a service.
         host.machine.write(
             "/etc/systemd/system/ssh.service.d/other.conf",
             f"[Service]\nExecStartPre=/usr/bin/test ! -e {DROP_IN}\n",
@@ -181,7 +181,7 @@ def refused(host: Host, aws: Path) -> None:
 
 
 def running(host: Host) -> str:
-    """The listening sshd's command line and service, and its effective configuration."""
+    """The command line of ssh.service's process, if it runs, and sshd's effective configuration."""
     return host.machine.shell(
         "pid=$(systemctl show -p MainPID --value ssh.service); "
         "if [ $pid != 0 ]; then tr '\\0' ' ' < /proc/$pid/cmdline; echo; fi; "

@@ -21,7 +21,7 @@ TOOLS = [
     "pytest>=8", "pytest-timeout", "pytest-xdist", "hypothesis", "freezegun", "boto3",
     "prometheus-client",
 ]  # fmt: skip
-# Whole programs have their own steps here; the rest needs git, or a machine for itself.
+# Whole programs have other steps here; the rest needs git, or an idle machine.
 LEFT_OUT = (
     *("tests/e2e", "tests/clients", "tests/commands", "tests/benchmarks", "tests/faults"),
     # A fleet needs a nats-server.

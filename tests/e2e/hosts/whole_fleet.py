@@ -201,7 +201,7 @@ def leave(host: Host, members: list[Member], secret: tuple[str, str]) -> None:
             key = host.client.key(f"gone-{each.name}")
             end = time.monotonic() + PATIENCE
             while "NotFound" not in (said := push(host, each, key, secret).stderr):
-                # By tags: a host that is away has none, so it is nobody's to push to.
+                # The credential selects by tags, and a host that is away has none.
                 if "AuthException" in said:
                     break
                 expect(time.monotonic() < end, said)
