@@ -25,7 +25,7 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 
 @dataclass(frozen=True)
 class Helper:
-    """One of them.
+    """A helper to compare.
 
     Attributes:
         install: puts it into a folder; returns its path.

@@ -1,4 +1,4 @@
-"""The demo keeps its own promises: it ends 0 when all is well, and 1 when the daemon is not."""
+"""The demo ends with 0 when all promises are kept, and with 1 when the daemon breaks one."""
 
 from __future__ import annotations
 

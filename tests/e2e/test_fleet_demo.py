@@ -1,4 +1,4 @@
-"""`make demo-fleet` keeps its promises, in a network of its own and on loopback alone."""
+"""`make demo-fleet` keeps its promises, in a separate network and on loopback alone."""
 
 from __future__ import annotations
 

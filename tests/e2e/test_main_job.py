@@ -1,4 +1,4 @@
-"""The main job, with nothing but real parts: AWS clients push, sshd and its clients decide."""
+"""The main job with only real parts: AWS clients push, and sshd's clients log in."""
 
 from __future__ import annotations
 

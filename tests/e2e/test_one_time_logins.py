@@ -25,7 +25,10 @@ def uses(stage: Stage) -> int:
 
 @pytest.mark.parametrize("how", ["away", "standing still"])
 def test_an_ordinary_login_asks_nobody(how: str) -> None:
-    """A key in the user's own file logs in while the daemon is away, also after another key."""
+    """A key in the user's own file logs in while the daemon is away or stopped.
+
+    That also holds after another key has been offered.
+    """
     with staged() as stage:
         stranger = make_key(stage.daemon.directory, "stranger")
         stage.authorize(stage.key)

@@ -1,4 +1,4 @@
-"""What only the compiled helper has: its size, its flags, and what the kernel sees of it."""
+"""The compiled helper's size, compiler flags and system calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end mark: an answer without one is discarded, at any point of an interruption."""
+"""An answer without the end mark is discarded, wherever it was interrupted."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def test_on_any_command_line(
 
 
 def test_on_the_longest_answer(both: Both, keys: dict[str, KeyPair]) -> None:
-    """At the bound, a byte below it and a byte above, one decision."""
+    """Both helpers decide alike on an answer at the size limit, a byte below and a byte above."""
     room = (1 << 20) - 1
     count = room // len(line(keys["ed25519"]))
     some = line(keys["ed25519"]) * (count - 1)

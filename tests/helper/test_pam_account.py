@@ -227,7 +227,10 @@ def test_without_sshs_own_variable_pams_counts(pam: PamAccount, host: str, quest
 
 @pytest.mark.parametrize("arguments", [("--socket",), ("--help", "me"), ("x",), ("--sock", "/x")])
 def test_a_wrong_command_line_keeps_nobody_out(pam: PamAccount, arguments: tuple[str, ...]) -> None:
-    """A wrong command line logs a warning, and the usual socket is used."""
+    """With a wrong command line the usual socket and marks are used, so the login is admitted.
+
+    A warning says that the line in PAM's file is wrong.
+    """
     pam.hand_out()
     done = pam.run(*arguments)
     assert (done.status, len(done.warnings)) == (0, 1)

@@ -97,7 +97,7 @@ class RunningGateway(RunningDaemon):
         return ask(("127.0.0.1", self.http_port), call.raw(), tls=self.tls())
 
     def tls(self) -> ssl.SSLContext:
-        """For TLS with it; its name is 127.0.0.1, and a raw client asks for localhost."""
+        """The client's TLS context; its name is 127.0.0.1, and a raw client asks for localhost."""
         context = ssl.create_default_context(cafile=self.ca)
         context.check_hostname = False
         return context

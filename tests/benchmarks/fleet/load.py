@@ -78,12 +78,12 @@ class Course:
 
     @classmethod
     def through(cls, stack: ExitStack, gateway: RunningGateway) -> Course:
-        """To a gateway."""
+        """A connection to a gateway."""
         return cls(stack.enter_context(gateway.connection()))
 
     @classmethod
     def direct(cls, stack: ExitStack, port: int) -> Course:
-        """To a host's own listener."""
+        """A connection to a host's own listener."""
         return cls(stack.enter_context(Raw(("127.0.0.1", port))))
 
     def push(self, message: bytes) -> None:

@@ -83,7 +83,7 @@ USER = "echo 'AuthorizedKeysCommandUser nobody' > $D/70-user.conf\n"
 
 
 def places(host: Host) -> None:
-    """Every place where a command can stand, and an sshd_config without Include."""
+    """An existing command is found in every place where it can be, also without Include."""
     key = host.client.key("elsewhere")
     line = key.with_suffix(".pub").read_text()
     host.machine.write(

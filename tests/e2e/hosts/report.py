@@ -28,10 +28,10 @@ class Report:
 
     @contextmanager
     def step(self, what: str) -> Iterator[list[str]]:
-        """One promise. What is appended to the list is printed as observed.
+        """Run one step; what is appended to the list is printed as observed.
 
         Raises:
-            StepError, and whatever else went wrong, after printing it.
+            StepError, and any other error, after printing it.
         """
         observed: list[str] = []
         begin = time.monotonic()

@@ -150,7 +150,10 @@ def restarts_of(host: Host) -> int:
 
 
 def broken_configuration(host: Host) -> None:
-    """What is wrong is said and not tried for ever; mended, one restart brings everything back."""
+    """A broken configuration is reported and not retried for ever.
+
+    Once it is fixed, one restart brings everything back.
+    """
     with host.report.step(
         "a wrong configuration: said, not tried for ever, mended by restart"
     ) as seen:
