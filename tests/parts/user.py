@@ -74,7 +74,7 @@ class User(Part):
             time.sleep(0.01)
 
     def finish(self) -> None:
-        """Remove everything, as at the end of a session, and end the agent."""
+        """Log out, as at the end of a session, and end the agent."""
         self.sixtykey("logout")
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)

@@ -72,7 +72,7 @@ def idle(host: Host, extra: Extra) -> None:
 
 
 def exposure(host: Host, units: tuple[str, ...]) -> str:
-    """The exposure levels by systemd-analyze. Raises StepError: more than EXPOSURE."""
+    """The exposure of each service by systemd-analyze. Raises StepError: more than EXPOSURE."""
     said = ""
     for unit in (unit for unit in units if unit.endswith(".service")):
         line = host.machine.shell(f"systemd-analyze security {unit} --no-pager | tail -1")

@@ -79,7 +79,7 @@ def service(host: Host) -> None:
 
 
 def compiled(host: Host) -> None:
-    """Which helper sshd runs, according to the operator's command."""
+    """sshd runs the compiled helper, according to `sixtykey check`."""
     with host.report.step("sixtykey check tells that sshd runs the compiled helper") as seen:
         said = host.machine.run("sixtykey", "check", "--json", check=False).stdout
         told = [fact["What"] for fact in json.loads(said)["Facts"] if fact["Name"] == "helper-form"]

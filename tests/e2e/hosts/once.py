@@ -36,7 +36,7 @@ print(push.exchange(push.LOOKUP, sys.argv[1].encode() + b"\\n", 5).decode().stri
 
 @contextlib.contextmanager
 def one_time_keys(host: Host) -> Iterator[None]:
-    """Set up PAM's line, `uses: once`, and an sshd that accepts many logins at once."""
+    """Set up PAM's line, `uses: once`, and an sshd that does not block after refused logins."""
     machine = host.machine
     machine.shell(f"cp -a {CONFIG} {SERVICE} /root/")
     if LINE not in machine.run("cat", SERVICE).stdout:
