@@ -96,6 +96,7 @@ HOSTS = {
     "fleet": Kind("bookworm", "deb", whole_fleet.whole_fleet),
     "readme": Kind("bookworm", "deb", readme.readme),
     "ec2": Kind("bookworm", "deb", ec2.ec2, firewall=True),
+    "ec2-rpm": Kind("bullseye", "rpm", ec2.ec2_rpm, firewall=True),
     "ubuntu": Kind("bookworm", "deb", slot.ubuntu),
 }
 EMULATED = {"arm64": arm64.try_packages}

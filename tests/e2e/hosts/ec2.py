@@ -29,20 +29,42 @@ UNIT = "sixtykeyd-ec2.service"
 
 
 def ec2(host: Host) -> None:
-    """The package on a Debian image of EC2's, with all behaviours of the metadata."""
+    """The deb on a Debian image of EC2's, up to what its metadata may do."""
     with host.report.step("apt install on an instance of EC2's") as seen:
         host.prepare()
-        told = {"platform": "ec2", "cloud_name": "aws", "instance_id": INSTANCE_ID}
-        told.update(availability_zone=ZONE, region=REGION)
-        host.machine.shell(
-            "mkdir /run/cloud-init && cat > /run/cloud-init/instance-data.json",
-            text=json.dumps({"v1": told}),
-        )
+        tell_instance(host)
         installing.install(host, host.current)
         host.wait_active()
-        expect(host.identity() == (INSTANCE_ID, ZONE, REGION), " ".join(host.identity()))
-        seen.append(" ".join(host.identity()))
+        seen.append(check_identity(host))
     steps(host)
+
+
+def ec2_rpm(host: Host) -> None:
+    """The rpm, with Debian 11 in the place of Amazon Linux 2023 (its Python and OpenSSH)."""
+    with host.report.step("the rpm, self-contained, on an instance of EC2's") as seen:
+        host.prepare()
+        host.wait_active()
+        tell_instance(host)
+        host.machine.run("systemctl", "restart", "sixtykeyd.service")
+        host.wait_active()
+        seen.append(check_identity(host))
+    steps(host)
+
+
+def tell_instance(host: Host) -> None:
+    """Write the instance data that cloud-init leaves on EC2."""
+    data = {"platform": "ec2", "cloud_name": "aws", "instance_id": INSTANCE_ID}
+    data.update(availability_zone=ZONE, region=REGION)
+    host.machine.shell(
+        "mkdir /run/cloud-init && cat > /run/cloud-init/instance-data.json",
+        text=json.dumps({"v1": data}),
+    )
+
+
+def check_identity(host: Host) -> str:
+    """The identity that the daemon has taken from there. Raises StepError if it is another."""
+    expect(host.identity() == (INSTANCE_ID, ZONE, REGION), " ".join(host.identity()))
+    return " ".join(host.identity())
 
 
 def steps(host: Host) -> None:
