@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from tests.e2e.hosts.machine import Machine
 from tests.parts.part import Part
+
+# An sshd that reloads executes itself anew, and listens again after a moment.
+SSHD_SECONDS = 5.0
 
 
 class Client(Part):
@@ -62,7 +66,11 @@ class Client(Part):
 
     def login(self, user: str, key: Path) -> str:
         """The user name after a login; empty when it is refused."""
+        end = time.monotonic() + SSHD_SECONDS
         done = self.run(*self.ssh(user, key, "id -un"))
+        while "Connection refused" in done.stderr and time.monotonic() < end:
+            time.sleep(0.1)
+            done = self.run(*self.ssh(user, key, "id -un"))
         if done.returncode not in {0, 255}:
             raise AssertionError(f"ssh: exit {done.returncode}: {done.stdout}{done.stderr}")
         return done.stdout.strip()
