@@ -37,8 +37,8 @@ LEFT_OUT = (
         f"tests/helper/test_{name}.py"
         for name in ("compiled_helper", "login", "pam_account", "upgrade")
     ),
-    # Every shell that a user may have.
-    "tests/client/test_hostile_endpoint.py",
+    # Every shell that a user may have; and the parts of a fleet.
+    *("tests/client/test_hostile_endpoint.py", "tests/client/test_ssh_config.py"),
 )
 
 
