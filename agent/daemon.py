@@ -21,7 +21,7 @@ from agent.config.document import Problems
 from agent.config.identity import Identity
 from agent.config.limits import LIMITS
 from agent.config.settings import Config
-from agent.fleet.voice import Voice
+from agent.fleet.host_signer import HostSigner
 from agent.host import attempts, listeners
 from agent.host.clock import SystemClock
 from agent.host.memory import give_back
@@ -77,11 +77,11 @@ class Daemon:
         self._intake = Intake(self._context, self._store, memory)
         self._authenticator = Authenticator(load_credentials(config), identity.region, clock)
         self._tls = load_tls(config.push)
-        voice = None if config.fleet is None else Voice(config.fleet)
+        signer = None if config.fleet is None else HostSigner(config.fleet)
         self._ec2 = None if config.ec2 is None else Ec2Role(self._context, self._intake)
         self._roles: dict[str, Source] = {} if self._ec2 is None else {"ec2": self._ec2}
-        if voice is not None:
-            self._roles["fleet"] = FleetRole(self._context, self._intake, voice, __version__)
+        if signer is not None:
+            self._roles["fleet"] = FleetRole(self._context, self._intake, signer, __version__)
         folder = os.path.join(os.path.dirname(config.lookup.socket), handouts.FOLDER)
         self._handouts = handouts.HandOuts(folder)
         self._stopping = asyncio.Event()
@@ -151,14 +151,14 @@ class Daemon:
         operator = Operator(
             self._context, self._store, reloader.reload, _addresses(sockets, self._tls), sources
         )
-        desk = LocalDoor(self._context, self._intake, throttle, operator.actions())
-        local = HttpServer(desk.answer, self._count_refused)
+        local_door = LocalDoor(self._context, self._intake, throttle, operator.actions())
+        local = HttpServer(local_door.answer, self._count_refused)
         self._handle_signals(reloader)
         local.start(sockets["push"])
         if "https" not in sockets:
-            return [desk], [local]
+            return [local_door], [local]
         network.start(sockets["https"])
-        return [desk, door], [local, network]
+        return [local_door, door], [local, network]
 
     def _announce(self, sockets: Mapping[str, socket.socket]) -> None:
         instance, where = self._context.identity.instance_id, "no network listener"

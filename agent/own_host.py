@@ -22,7 +22,7 @@ HOSTS, EXPLAIN = "Sixtykey.Hosts", "Sixtykey.Explain"
 # What a gateway's action takes; here there is nothing to choose from.
 _PAGING = frozenset({"Names", "MaxResults", "NextToken"})
 # Of a decision: not where somebody else's login came from, and no process of the host's.
-_TOLD = (
+_SHOWN_MEMBERS = (
     "event", "outcome", "reason", "age", "times", "fingerprint", "request_id", "principal",
     "os_user", "instance",
 )  # fmt: skip
@@ -68,7 +68,7 @@ class HostDoor(NetworkDoor):
         own = [each for each in decisions if each.get("principal") == credential.access_key_id]
         return {
             "Decisions": [
-                {name: each[name] for name in _TOLD if name in each}
+                {name: each[name] for name in _SHOWN_MEMBERS if name in each}
                 for each in decisions
                 if each in own or _follows(each, own)
             ],

@@ -41,7 +41,7 @@ def refused(daemon: RunningDaemon) -> tuple[int, str]:
     return daemon.process.returncode, daemon.log()
 
 
-def test_help_says_what_can_be_said_to_it() -> None:
+def test_help_names_every_option() -> None:
     """--help names the options, the default configuration, and the exit codes."""
     done = agent("--help")
     assert done.returncode == 0

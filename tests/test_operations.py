@@ -45,7 +45,7 @@ def at_desk(course: Callable[[Desk], Awaitable[None]], journal: Optional[Path] =
     asyncio.run(run_it())
 
 
-def test_list_tells_live_leases_and_who_ends_first() -> None:
+def test_list_shows_live_leases_and_the_next_to_end() -> None:
     """List gives each live lease with its fields, the one that ends first on top."""
 
     async def course(desk: Desk) -> None:
@@ -68,7 +68,7 @@ def test_list_tells_live_leases_and_who_ends_first() -> None:
     at_desk(course)
 
 
-def test_list_tells_what_a_key_is_good_for() -> None:
+def test_list_shows_the_limits_of_a_key() -> None:
     """List gives the remaining uses, the pinned source and the options of a lease."""
 
     async def course(desk: Desk) -> None:
@@ -132,7 +132,7 @@ def test_a_revoked_key_stays_gone_after_a_restart(tmp_path: Path) -> None:
     at_desk(course, tmp_path / "leases.db")
 
 
-def test_a_journal_that_cannot_forget_is_said(tmp_path: Path) -> None:
+def test_a_revocation_that_cannot_be_recorded_is_reported(tmp_path: Path) -> None:
     """When the journal is unusable, revoke ends the key and warns that it may come back."""
 
     async def course(desk: Desk) -> None:
@@ -245,7 +245,7 @@ def over_tcp(port: int, target: str) -> str:
     return str(json.loads(answer.partition(b"\r\n\r\n")[2])["__type"])
 
 
-def test_none_of_them_exists_on_the_network(directory: Path) -> None:
+def test_no_operators_action_exists_on_the_network(directory: Path) -> None:
     """Over the network, every operator's action is unknown and /metrics is refused."""
     with RunningDaemon(directory) as daemon:
         for action in ("List", "Status", "Why", "Revoke", "Reload", "Identity", "Metrics"):

@@ -56,7 +56,7 @@ def hosts(daemon: RunningDaemon, key: str = CREDENTIAL["access_key_id"], **body:
     return ask(("127.0.0.1", daemon.http_port), signed.raw())
 
 
-def test_who_may_push_is_told_what_a_push_must_name(daemon: RunningDaemon) -> None:
+def test_a_principal_gets_what_a_push_must_name(daemon: RunningDaemon) -> None:
     """A credential that may push gets the host's instance, zone, lifetime and uses."""
     answer = hosts(daemon, Names=["whatever"])
     assert answer.status == 200
@@ -68,7 +68,7 @@ def test_who_may_push_is_told_what_a_push_must_name(daemon: RunningDaemon) -> No
     assert record["principal"] == CREDENTIAL["access_key_id"]
 
 
-def test_a_credentials_own_rules_are_told(strict: RunningDaemon) -> None:
+def test_a_credentials_own_rules_are_listed(strict: RunningDaemon) -> None:
     """A credential with a shorter lifetime or one-time keys is told those rules."""
     (host,) = hosts(strict, "AKIATIGHT").body["Hosts"]
     assert host["Lifetime"] == 20
@@ -99,7 +99,7 @@ def test_strangers_are_refused(strict: RunningDaemon) -> None:
     assert answer.code == "MissingAuthenticationToken"
 
 
-def test_a_body_that_is_none_is_refused(daemon: RunningDaemon) -> None:
+def test_a_malformed_body_is_refused(daemon: RunningDaemon) -> None:
     """A body that is not a JSON object with known members is refused."""
     for body in (b"{", b"[]", b'{"Instance": 1}', b"[" * 3000):
         call = Call(body=body).having("X-Amz-Target", "Sixtykey.Hosts")
@@ -107,7 +107,7 @@ def test_a_body_that_is_none_is_refused(daemon: RunningDaemon) -> None:
         assert answer.code == "ValidationError"
 
 
-def test_a_signature_for_the_list_is_none_for_a_push(daemon: RunningDaemon) -> None:
+def test_a_signature_for_the_list_is_not_valid_for_a_push(daemon: RunningDaemon) -> None:
     """A request signed for the list of hosts is refused as a push."""
     call = sign(Call().having("X-Amz-Target", "Sixtykey.Hosts"))
     forged = call.having("X-Amz-Target", "AWSEC2InstanceConnectService.SendSSHPublicKey")
@@ -120,7 +120,7 @@ def why(daemon: RunningDaemon, key: str, **body: Any) -> Answer:
     return ask(("127.0.0.1", daemon.http_port), sign(call, replace(Signer(), key=key)).raw())
 
 
-def test_each_is_told_of_his_own_pushes_alone(strict: RunningDaemon) -> None:
+def test_a_principal_sees_only_its_own_pushes(strict: RunningDaemon) -> None:
     """Of two credentials that push for one user, each sees only its own pushes and lookups."""
     keys = {name: fresh_key() for name in (CREDENTIAL["access_key_id"], "AKIATIGHT")}
     prints = {}
@@ -142,7 +142,7 @@ def test_each_is_told_of_his_own_pushes_alone(strict: RunningDaemon) -> None:
         assert nobodys not in text
 
 
-def test_why_is_for_whom_one_may_push_for(strict: RunningDaemon) -> None:
+def test_why_answers_only_for_users_that_one_may_push_for(strict: RunningDaemon) -> None:
     """An explanation is refused to a credential that may not push, or without a user."""
     assert why(strict, "AKIAOTHERS", OSUser="shared").code == "AuthException"
     assert why(strict, "AKIAELSEWHERE", OSUser="shared").code == "NotAuthorized"

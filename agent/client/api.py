@@ -7,7 +7,7 @@ import time
 
 from agent import __version__
 from agent.client import https, limits, quickjson, utc
-from agent.client.refusals import refused
+from agent.client.refusals import explain_refusal
 from agent.client.sigv4 import sign
 from agent.client.vocabulary import AWS
 from agent.commands.trouble import AWAY, Trouble
@@ -23,7 +23,7 @@ PUSH = "AWSEC2InstanceConnectService.SendSSHPublicKey"
 HOSTS = "Sixtykey.Hosts"
 EXPLAIN = "Sixtykey.Explain"
 _SERVICE = "ec2-instance-connect"
-_AGAIN = frozenset({"ThrottlingException", "Throttling", "TooManyRequestsException"})
+_THROTTLED = frozenset({"ThrottlingException", "Throttling", "TooManyRequestsException"})
 
 
 def url_of(settings: Settings, region: str) -> str:
@@ -60,12 +60,14 @@ class Api:
             if answer.status == 200 and document is not None:
                 return document
             code = _code(answer, document)
-            if attempt == limits.PUSH_ATTEMPTS or not (answer.status >= 500 or code in _AGAIN):
+            if attempt == limits.PUSH_ATTEMPTS or not (answer.status >= 500 or code in _THROTTLED):
                 message = str((document or {}).get("Message") or (document or {}).get("message"))
                 # One line: a second one could pass for words of ours.
                 message = " ".join(message.split())[: limits.MESSAGE_CHARACTERS]
-                raise refused(code, message, _clock_apart(answer), self.credential, self.url)
-            time.sleep(_pause(answer) or pause)
+                raise explain_refusal(
+                    code, message, _clock_offset(answer), self.credential, self.url
+                )
+            time.sleep(_retry_after(answer) or pause)
             pause = min(pause * 2, limits.PUSH_PAUSE_MOST_SECONDS)
         raise AssertionError("unreachable")
 
@@ -99,14 +101,14 @@ def _code(answer: https.Answer, document: Optional[dict[str, Any]]) -> str:
     return code if code.isidentifier() and len(code) < 80 else f"HTTP{answer.status}"
 
 
-def _pause(answer: https.Answer) -> float:
+def _retry_after(answer: https.Answer) -> float:
     """The wait that the answer asks for, in seconds; 0 when it asks for none."""
     told = answer.headers.get("x-amz-retry-after", "")
     good = told.isascii() and told.isdigit() and len(told) < 10
     return min(int(told) / 1000, limits.PUSH_PAUSE_MOST_SECONDS) if good else 0.0
 
 
-def _clock_apart(answer: https.Answer) -> Optional[float]:
+def _clock_offset(answer: https.Answer) -> Optional[float]:
     """How far this clock is ahead of the answer's, in seconds (RFC 9110, section 6.6.1)."""
     try:
         return time.time() - utc.of_http(answer.headers.get("date", ""))

@@ -23,13 +23,13 @@ _LOGIN_HINT = "aws sso login, or aws configure, or credentials in client.yaml's 
 
 def find(settings: Settings, now: float) -> Credential:
     """The credential to push with. Raises Trouble. `now` is in seconds since 1970."""
-    found = _environment(settings) or _plain(settings) or _kept(settings, now)
+    found = _environment(settings) or _plain_key(settings) or _read_cache(settings, now)
     if found is not None:
         return found
     from agent.client import aws
 
     found = aws.credential(settings)
-    _keep(settings, found, now)
+    _write_cache(settings, found, now)
     return found
 
 
@@ -60,7 +60,7 @@ def _environment(settings: Settings) -> Optional[Credential]:
     return Credential(key, secret, token, origin="environment, AWS_ACCESS_KEY_ID")
 
 
-def _plain(settings: Settings) -> Optional[Credential]:
+def _plain_key(settings: Settings) -> Optional[Credential]:
     """The access key in AWS's files, unless they configure something with higher priority."""
     files = _Files(settings)
     # botocore's chain of providers uses these before a plain access key.
@@ -118,10 +118,10 @@ def section_of(text: str, heading: str) -> dict[str, str]:
     return found if times == 1 else {}
 
 
-def _file(settings: Settings) -> Optional[str]:
+def _cache_file(settings: Settings) -> Optional[str]:
     import hashlib
 
-    folder = folders.memory(settings.environ)
+    folder = folders.runtime_folder(settings.environ)
     files = _Files(settings)
     # Another role, token file or place to ask (AWS_...), or another text, may mean somebody else.
     variables = [f"{each}={settings.environ[each]}" for each in sorted(settings.environ)
@@ -132,8 +132,8 @@ def _file(settings: Settings) -> Optional[str]:
     return None if folder is None else os.path.join(folder, f"credential-{digest}.json")
 
 
-def _kept(settings: Settings, now: float) -> Optional[Credential]:
-    path = _file(settings)
+def _read_cache(settings: Settings, now: float) -> Optional[Credential]:
+    path = _cache_file(settings)
     text = None if path is None else folders.read(path, limits.FILE_BYTES)
     if not text:
         return None
@@ -151,8 +151,8 @@ def _kept(settings: Settings, now: float) -> Optional[Credential]:
     return credential
 
 
-def _keep(settings: Settings, found: Credential, now: float) -> None:
-    path = _file(settings)
+def _write_cache(settings: Settings, found: Credential, now: float) -> None:
+    path = _cache_file(settings)
     if path is None or found.ends is None:
         return
     kept = {
@@ -169,7 +169,7 @@ def _keep(settings: Settings, found: Credential, now: float) -> None:
 
 def forget(settings: Settings) -> None:
     """Remove the cached credential."""
-    folder = folders.memory(settings.environ)
+    folder = folders.runtime_folder(settings.environ)
     for name in os.listdir(folder) if folder else ():
         if name.startswith("credential-") and folder:
             os.unlink(os.path.join(folder, name))

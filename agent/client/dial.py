@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     # Family, and the address as connect(2) takes it.
     Place = tuple[int, Any]
 
-_UNDER_WAY = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
+_IN_PROGRESS = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
 
 
 def dial(names: Sequence[str], port: int, seconds: float, what: str) -> _socket.socket:
@@ -34,15 +34,15 @@ def dial(names: Sequence[str], port: int, seconds: float, what: str) -> _socket.
         seconds: the time limit for all attempts.
         what: the host's name in error messages.
     """
-    places = in_turns(_resolve(names, port))
+    places = alternate_families(_resolve(names, port))
     race = _Race(places, time.monotonic() + seconds)
     try:
         won = race.run()
     finally:
-        race.end()
+        race.close()
     if won is None:
         raise Trouble(
-            AWAY, "NoConnection", f"cannot connect to {what}: {race.words()}",
+            AWAY, "NoConnection", f"cannot connect to {what}: {race.describe_failures()}",
             "is the address right, and is the port open from here?",
         )  # fmt: skip
     won.setblocking(True)
@@ -67,7 +67,7 @@ def _resolve(names: Sequence[str], port: int) -> list[Place]:
     return found[: limits.ADDRESSES]
 
 
-def in_turns(places: Sequence[Place]) -> list[Place]:
+def alternate_families(places: Sequence[Place]) -> list[Place]:
     """Alternate the address families, beginning with the first one's (RFC 8305, section 4)."""
     first = [place for place in places if place[0] == places[0][0]]
     others = [place for place in places if place[0] != places[0][0]]
@@ -111,7 +111,7 @@ class _Race:
         status = sock.connect_ex(address)
         if status == 0:
             self._won = sock
-        elif status in _UNDER_WAY:
+        elif status in _IN_PROGRESS:
             self._running[sock.fileno()] = sock
             self._poll.register(sock.fileno(), select.POLLOUT)
         else:
@@ -130,11 +130,11 @@ class _Race:
                 self._failures.append(os.strerror(status))
             sock.close()
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Close the attempts that have not won."""
         for sock in self._running.values():
             sock.close()
 
-    def words(self) -> str:
+    def describe_failures(self) -> str:
         """Why no attempt won."""
         return ", ".join(dict.fromkeys(self._failures)) or "no answer"

@@ -1,6 +1,6 @@
 """The client's folders: for settings and the public key, and for caches.
 
-No private key is ever written. Temporary credentials are kept in memory only: see `memory`.
+No private key is ever written. Temporary credentials are kept in memory only: see `runtime_folder`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _home(environ: Environment) -> str:
     return home
 
 
-def memory(environ: Environment) -> Optional[str]:
+def runtime_folder(environ: Environment) -> Optional[str]:
     """A folder that is never on a disk, or None.
 
     XDG_RUNTIME_DIR is on tmpfs, private to its owner, and removed when the last session ends.
@@ -49,15 +49,15 @@ def memory(environ: Environment) -> Optional[str]:
         return None
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         return None
-    return private(os.path.join(base, NAME))
+    return make_private(os.path.join(base, NAME))
 
 
-def passing(environ: Environment) -> str:
+def cache_folder(environ: Environment) -> str:
     """A folder for caches without secrets: in memory if possible."""
-    return memory(environ) or private(settings_folder(environ))
+    return runtime_folder(environ) or make_private(settings_folder(environ))
 
 
-def private(path: str) -> str:
+def make_private(path: str) -> str:
     """Make the folder if it is missing, private to its owner. Raises Trouble: another owner's."""
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
@@ -75,7 +75,7 @@ def private(path: str) -> str:
     return path
 
 
-class turn:  # noqa: N801 - it reads as a word: with turn(...)
+class FileLock:
     """A lock between processes, as a `with` block; `path` is the lock's file (flock(2))."""
 
     def __init__(self, path: str) -> None:

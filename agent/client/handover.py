@@ -52,13 +52,13 @@ def relay(connection: _socket.socket) -> None:
         os.set_blocking(each, False)
     try:
         while number in reading or held[number]:
-            _turn(held, to, reading, connection)
+            _relay_once(held, to, reading, connection)
     finally:
         for each in (_IN, _OUT):
             os.set_blocking(each, True)
 
 
-def _turn(
+def _relay_once(
     held: dict[int, bytes], to: dict[int, int], reading: set[int], connection: _socket.socket
 ) -> None:
     """Wait until a descriptor is ready, and read or write once."""

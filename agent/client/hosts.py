@@ -45,7 +45,7 @@ class Host:
             return self.tags.get(tag) == value
         return name in self.addresses or name.lower() in (self.name.lower(), self.instance)
 
-    def fits(self, pattern: str) -> bool:
+    def matches(self, pattern: str) -> bool:
         """Whether a pattern matches its name or instance id, or names one of its tags."""
         names = [self.name, self.instance]
         return self.is_called(pattern) or any(matches(pattern, name) for name in names if name)

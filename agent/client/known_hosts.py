@@ -27,35 +27,35 @@ def name_of(host: str, port: int) -> str:
     return host if port == 22 else f"[{host}]:{port}"
 
 
-def begin(environ: Environment) -> None:
+def create(environ: Environment) -> None:
     """Make the file if it is missing: ssh fails when KnownHostsCommand fails. Raises Trouble."""
     path = file_of(environ)
-    folders.private(os.path.dirname(path))
+    folders.make_private(os.path.dirname(path))
     if not os.path.exists(path):
         folders.write(path, "")
 
 
-def tell(environ: Environment, host: str, port: int, keys: Sequence[str]) -> None:
+def replace_keys(environ: Environment, host: str, port: int, keys: Sequence[str]) -> None:
     """Replace the host's keys by these, as TYPE BASE64; may be empty. Raises Trouble."""
     path, name = file_of(environ), name_of(host, port).lower()
-    folder = folders.private(os.path.dirname(path))
+    folder = folders.make_private(os.path.dirname(path))
     ours = [f"{name} {key}" for key in keys]
-    if _of(_lines(path), name) == ours and os.path.exists(path):
+    if _lines_of(_read_lines(path), name) == ours and os.path.exists(path):
         return
-    with folders.turn(os.path.join(folder, "known_hosts.lock")):
-        lines = _lines(path)
-        others = [line for line in lines if line not in _of(lines, name)]
+    with folders.FileLock(os.path.join(folder, "known_hosts.lock")):
+        lines = _read_lines(path)
+        others = [line for line in lines if line not in _lines_of(lines, name)]
         folders.write(path, "".join(f"{line}\n" for line in [*others, *ours]))
 
 
-def of(environ: Environment, name: str) -> list[str]:
+def find_lines(environ: Environment, name: str) -> list[str]:
     """The lines for a host, by the name under which ssh looks for it."""
-    return _of(_lines(file_of(environ)), name.lower())
+    return _lines_of(_read_lines(file_of(environ)), name.lower())
 
 
-def _lines(path: str) -> list[str]:
+def _read_lines(path: str) -> list[str]:
     return (folders.read(path, limits.ANSWER_BYTES) or "").splitlines()
 
 
-def _of(lines: Sequence[str], name: str) -> list[str]:
+def _lines_of(lines: Sequence[str], name: str) -> list[str]:
     return [line for line in lines if line.startswith(f"{name} ")]

@@ -31,7 +31,7 @@ class Lease:
         import hashlib
 
         digest = hashlib.sha256("\0".join(which).encode()).hexdigest()[:32]
-        self._path = os.path.join(folders.passing(environ), f"lease-{digest}")
+        self._path = os.path.join(folders.cache_folder(environ), f"lease-{digest}")
 
     def is_live(self, seconds: int) -> bool:
         """Whether a lease of this lifetime was pushed, and has enough time left for a login."""
@@ -58,7 +58,7 @@ class Lease:
 
 def forget_all(environ: Environment) -> None:
     """Remove every record."""
-    folder = folders.passing(environ)
+    folder = folders.cache_folder(environ)
     for name in os.listdir(folder):
         if name.startswith("lease-"):
             os.unlink(os.path.join(folder, name))

@@ -24,13 +24,13 @@ def socket_path(environ: Environment) -> str:
 
 def start(environ: Environment) -> SshAgent:
     """Return the running agent, or start one. The caller holds the lock. Raises Trouble."""
-    folder, path = folders.private(folders.settings_folder(environ)), socket_path(environ)
+    folder, path = folders.make_private(folders.settings_folder(environ)), socket_path(environ)
     if len(os.fsencode(path)) > _PATH_MOST:
         raise Trouble(
             REFUSED, "NoAgent", f"no ssh-agent runs, and {path} is too long for one of our own",
             "start one: eval $(ssh-agent)",
         )  # fmt: skip
-    return ssh_agent.answering(path) or _start(folder, path)
+    return ssh_agent.find(path) or _start(folder, path)
 
 
 def _start(folder: str, path: str) -> SshAgent:
@@ -51,7 +51,7 @@ def _start(folder: str, path: str) -> SshAgent:
         raise NoAgent(f"no ssh-agent runs, and none can be started: {error}") from None
     end = time.monotonic() + limits.AGENT_SECONDS
     while child.poll() is None and time.monotonic() < end:
-        agent = ssh_agent.answering(path)
+        agent = ssh_agent.find(path)
         if agent is not None:
             folders.write(os.path.join(folder, "agent.pid"), f"{child.pid}\n")
             # It outlives this process, so do not wait for it.
@@ -66,7 +66,7 @@ def stop(environ: Environment) -> None:
     path = socket_path(environ)
     record = os.path.join(os.path.dirname(path), "agent.pid")
     number = (folders.read(record, 32) or "").strip()
-    if ssh_agent.answering(path) is not None and number.isdigit() and int(number) > 1:
+    if ssh_agent.find(path) is not None and number.isdigit() and int(number) > 1:
         import signal
 
         try:

@@ -23,33 +23,33 @@ class Progress:
     """The present step. If stderr is a terminal, a long step is shown there."""
 
     def __init__(self, debug: bool = False) -> None:
-        self._debug = debug
-        self._doing = ""
+        self._debugging = debug
+        self._step = ""
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
 
-    def now(self, doing: str) -> None:
+    def begin(self, step: str) -> None:
         """Begin another step."""
-        if self._debug:
-            self.tell(doing)
-        self._doing = doing
-        if self._terminal and not self._debug:
-            signal.signal(signal.SIGALRM, self._late)
+        if self._debugging:
+            self.show(step)
+        self._step = step
+        if self._terminal and not self._debugging:
+            signal.signal(signal.SIGALRM, self._show_step)
             signal.setitimer(signal.ITIMER_REAL, limits.PROGRESS_SECONDS)
 
-    def done(self) -> None:
+    def stop(self) -> None:
         """End the last step: stop the timer."""
-        if self._terminal and not self._debug:
+        if self._terminal and not self._debugging:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
-    def tell(self, words: str) -> None:
+    def show(self, words: str) -> None:
         """Print a line now."""
         sys.stderr.write(f"sixtykey: {plain(words)}\n")
         sys.stderr.flush()
 
-    def note(self, words: str) -> None:
+    def debug(self, words: str) -> None:
         """Print a line, with --debug only."""
-        if self._debug:
-            self.tell(words)
+        if self._debugging:
+            self.show(words)
 
-    def _late(self, _: int, __: Any) -> None:
-        self.tell(f"{self._doing} ...")
+    def _show_step(self, _: int, __: Any) -> None:
+        self.show(f"{self._step} ...")

@@ -51,27 +51,27 @@ class Connection:
         self._environ = environ
         self.settings: Settings = settings.load(environ, given, self.name)
         for line in self.settings.describe():
-            progress.note(line)
-        self._progress.now("looking for credentials")
+            progress.debug(line)
+        self._progress.begin("looking for credentials")
         self.region = credentials.region(self.settings)
         credential = credentials.find(self.settings, time.time())
-        progress.note(f"credential {credential.access_key_id} ({credential.origin})")
+        progress.debug(f"credential {credential.access_key_id} ({credential.origin})")
         self.api = Api(self.settings, credential, self.region)
         self.host: Host = self._find()
 
     def _find(self, *, fresh: bool = False) -> Host:
-        self._progress.now(f"looking for {self.name}")
+        self._progress.begin(f"looking for {self.name}")
         host = targets.find(self.settings, self.api, self.region, self.name, fresh=fresh)
-        self._progress.note(f"{self.name} is {host.instance} at {', '.join(host.addresses)}")
+        self._progress.debug(f"{self.name} is {host.instance} at {', '.join(host.addresses)}")
         return host
 
     def key(self) -> SessionKey:
         """The key that ssh has already loaded. This ssh could not use a new one."""
-        self._progress.now("asking ssh-agent")
-        key = session_key.loaded(self._environ)
-        if key is None or key.left(time.time()) < limits.KEY_SPARE_SECONDS:
+        self._progress.begin("asking ssh-agent")
+        key = session_key.find_loaded(self._environ)
+        if key is None or key.seconds_left(time.time()) < limits.KEY_SPARE_SECONDS:
             key = self._ensure(limits.KEY_SPARE_SECONDS)
-            self._progress.tell("a new key was made just now; if ssh does not offer it, try again")
+            self._progress.show("a new key was made just now; if ssh does not offer it, try again")
         return key
 
     def _ensure(self, fresh: float) -> SessionKey:
@@ -85,9 +85,9 @@ class Connection:
         lease = leases.Lease(self._environ, *which, key.fingerprint)
         lasting = host.uses == "unlimited" and host.lifetime > 0
         if lasting and lease.is_live(host.lifetime):
-            self._progress.note("a live lease of before serves")
+            self._progress.debug("a live lease of before serves")
             return
-        self._progress.now(f"pushing the key to {self.name} ({host.instance})")
+        self._progress.begin(f"pushing the key to {self.name} ({host.instance})")
         began = leases.boottime(), time.time()
         try:
             self.api.ask(PUSH, self._members(key))
@@ -98,7 +98,7 @@ class Connection:
             if self.host.instance == before.instance:
                 raise
             self.api.ask(PUSH, self._members(key))
-        self._progress.note(f"pushed {key.fingerprint}")
+        self._progress.debug(f"pushed {key.fingerprint}")
         if lasting:
             lease.record_push(*began)
 
@@ -111,19 +111,19 @@ class Connection:
         }
         return {name: value for name, value in members.items() if value}
 
-    def tell_host_keys(self) -> None:
+    def record_host_keys(self) -> None:
         """Give ssh the host keys that the gateway certifies."""
-        known_hosts.tell(self._environ, self.name, self.port, self.host.host_keys)
+        known_hosts.replace_keys(self._environ, self.name, self.port, self.host.host_keys)
 
     def hand_over(self) -> None:
         """Connect, and give ssh the connection. Returns when ssh no longer needs this process."""
         jump = self.settings.get("jump")
         if jump:
             # An interval timer survives execve(2): stop it first (setitimer(2)).
-            self._progress.done()
+            self._progress.stop()
             _jump(jump, self.host.addresses[0], self.port)
             return
-        self._progress.now(f"connecting to {self.name}")
+        self._progress.begin(f"connecting to {self.name}")
         what = f"{self.name} port {self.port} ({', '.join(self.host.addresses)})"
         try:
             sock = dial.dial(self.host.addresses, self.port, limits.DIAL_SECONDS, what)
@@ -132,7 +132,7 @@ class Connection:
             if self.host.addresses == before:
                 raise
             sock = dial.dial(self.host.addresses, self.port, limits.DIAL_SECONDS, what)
-        self._progress.done()
+        self._progress.stop()
         if handover.wants_socket():
             handover.give(sock.fileno())
             sock.close()
@@ -142,7 +142,7 @@ class Connection:
     def renew(self, key: SessionKey) -> None:
         """Make the next key early, for later connections."""
         margin = session_key.margin(self.settings.key_seconds)
-        if key.left(time.time()) < margin:
+        if key.seconds_left(time.time()) < margin:
             self._ensure(margin)
 
 

@@ -44,29 +44,28 @@ _FORBIDDEN = frozenset({
     "AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "AuthException",
     "NotAuthorized", "InvalidClientTokenId", "UnrecognizedClientException", "OptInRequired",
 })  # fmt: skip
-_AWAY = frozenset({"ThrottlingException", "ServiceUnavailable", "ServiceException"})
+_TEMPORARY = frozenset({"ThrottlingException", "ServiceUnavailable", "ServiceException"})
 # Report a difference of clocks above this (seconds). An answer itself takes some of it.
-_APART = 60.0
+_CLOCK_OFFSET = 60.0
 
 
-def refused(
-    code: str, message: str, apart: Optional[float], credential: Credential, url: str
+def explain_refusal(
+    code: str, message: str, clock_offset: Optional[float], credential: Credential, url: str
 ) -> Trouble:
-    """The Trouble for an API error; `apart` is how far this clock is ahead, in seconds."""
+    """The Trouble for an API error; `clock_offset` is how far this clock is ahead, in seconds."""
     hint = _HINTS.get(code, "")
     if code in ("RequestExpired", "AuthException", "SignatureDoesNotMatch"):
-        hint = _of_clocks(apart) or hint
-    exit_code = FORBIDDEN if code in _FORBIDDEN else AWAY if code in _AWAY else REFUSED
+        hint = _clock_hint(clock_offset) or hint
+    exit_code = FORBIDDEN if code in _FORBIDDEN else AWAY if code in _TEMPORARY else REFUSED
     said = "" if message in ("", "None") else f": {message}"
     words = f"the push was refused, {code}{said}"
     who = f"asked: {url} as {credential.access_key_id} ({credential.origin})"
     return Trouble(exit_code, code, words, f"{hint}\n  {who}" if hint else who)
 
 
-def _of_clocks(apart: Optional[float]) -> str:
-    if apart is None or abs(apart) < _APART:
+def _clock_hint(clock_offset: Optional[float]) -> str:
+    if clock_offset is None or abs(clock_offset) < _CLOCK_OFFSET:
         return ""
-    side = "ahead of" if apart > 0 else "behind"
-    return (
-        f"this machine's clock is {abs(apart):.0f} s {side} the other's: {_HINTS['RequestExpired']}"
-    )
+    side = "ahead of" if clock_offset > 0 else "behind"
+    apart = f"{abs(clock_offset):.0f} s {side} the other's"
+    return f"this machine's clock is {apart}: {_HINTS['RequestExpired']}"

@@ -54,7 +54,7 @@ class SessionKey:
         digest = binascii.b2a_base64(hashlib.sha256(self.blob).digest(), newline=False)
         return "SHA256:" + digest.decode().rstrip("=")
 
-    def left(self, now: float) -> float:
+    def seconds_left(self, now: float) -> float:
         """Seconds until its end."""
         return self.ends - now
 
@@ -81,7 +81,7 @@ def agents(environ: Environment) -> list[SshAgent]:
     if os.path.basename(os.path.realpath(users)) == "S.gpg-agent.ssh":
         users = ""
     paths = [users, private_agent.socket_path(environ)]
-    return [found for found in map(ssh_agent.answering, dict.fromkeys(paths)) if found]
+    return [found for found in map(ssh_agent.find, dict.fromkeys(paths)) if found]
 
 
 def keys_of(agent: SshAgent) -> list[SessionKey]:
@@ -91,7 +91,7 @@ def keys_of(agent: SshAgent) -> list[SessionKey]:
     return sorted(ours, key=lambda key: -key.ends)
 
 
-def loaded(environ: Environment) -> Optional[SessionKey]:
+def find_loaded(environ: Environment) -> Optional[SessionKey]:
     """The key in the .pub file, which ssh has already read, if an agent still holds it."""
     line = folders.read(public_file(environ), limits.FILE_BYTES)
     for agent in agents(environ) if line else ():
@@ -106,11 +106,16 @@ def ensure(environ: Environment, lifetime: int, confirm: bool, fresh: float) -> 
 
     Raises Trouble: there is no agent, or it refuses the key.
     """
-    folder = folders.private(folders.settings_folder(environ))
-    with folders.turn(os.path.join(folder, "key.lock")):
+    folder = folders.make_private(folders.settings_folder(environ))
+    with folders.FileLock(os.path.join(folder, "key.lock")):
         # Parallel connections share one key: look again under the lock.
         found = agents(environ)
-        held = [key for agent in found for key in keys_of(agent) if key.left(time.time()) > fresh]
+        held = [
+            key
+            for agent in found
+            for key in keys_of(agent)
+            if key.seconds_left(time.time()) > fresh
+        ]
         key = held[0] if held else _make_somewhere(environ, found, lifetime, confirm)
         path = public_file(environ)
         if folders.read(path, limits.FILE_BYTES) != key.line + "\n":

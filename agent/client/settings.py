@@ -117,7 +117,7 @@ def _document(path: str, environ: Environment, must: bool) -> dict[str, Any]:
             f"chmod go-w {path}; chown it to you, or to root",
         )  # fmt: skip
     stamp = f"{path} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_size} {found.st_ino}"
-    copy = os.path.join(folders.passing(environ), "client.json")
+    copy = os.path.join(folders.cache_folder(environ), "client.json")
     kept = folders.read(copy, limits.FILE_BYTES)
     try:
         known = quickjson.loads(kept) if kept else {}

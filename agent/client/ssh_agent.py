@@ -48,8 +48,8 @@ class SshAgent:
         count, rest = int.from_bytes(answer[1:5], "big"), answer[5:]
         found = []
         for _ in range(count):
-            blob, rest = self._take(rest)
-            comment, rest = self._take(rest)
+            blob, rest = self._split_string(rest)
+            comment, rest = self._split_string(rest)
             found.append((blob, comment.decode("utf-8", "replace")))
         return found
 
@@ -75,7 +75,7 @@ class SshAgent:
         """Remove a key; returns whether the agent had it. Raises NoAgent."""
         return self._ask(bytes([_REMOVE_IDENTITY]) + string(blob))[0] == _SUCCESS
 
-    def _take(self, rest: bytes) -> tuple[bytes, bytes]:
+    def _split_string(self, rest: bytes) -> tuple[bytes, bytes]:
         length = int.from_bytes(rest[:4], "big")
         if len(rest) < 4 + length:
             raise NoAgent(f"the ssh-agent at {self.path} says what is no answer")
@@ -109,7 +109,7 @@ def _read(sock: _socket.socket, length: int) -> bytes:
     return parts
 
 
-def answering(path: str) -> Optional[SshAgent]:
+def find(path: str) -> Optional[SshAgent]:
     """The agent at this socket, or None when none answers."""
     if not path.startswith("/") or not os.path.exists(path):
         return None

@@ -137,7 +137,7 @@ def install(environ: Environment, patterns: list[str]) -> tuple[str, bool]:
     """
     config, included = _places(environ)
     text = block(environ, patterns)
-    folders.private(os.path.dirname(config))
+    folders.make_private(os.path.dirname(config))
     folders.write(included, text)
     before = _read(config)
     if _INCLUDE in before.splitlines():

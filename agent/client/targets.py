@@ -31,14 +31,14 @@ def find(settings: Settings, api: Api, region: str, name: str, *, fresh: bool = 
             configured, settings.get("zone") or "", name, settings.addresses() or [name],
             uses=settings.get("uses") or "", lifetime=int(settings.get("lifetime") or 0),
         )  # fmt: skip
-    known = None if fresh else _kept(settings, api, name)
+    known = None if fresh else _read_cache(settings, api, name)
     if known is not None:
         return _with_settings(known, settings, name)
-    found = [host for host in listed(settings, api, region, name) if host.is_called(name)]
+    found = [host for host in list_hosts(settings, api, region, name) if host.is_called(name)]
     by_name = [host for host in found if name.lower() in (host.instance, host.name.lower())]
     found = by_name or found
     if len(found) == 1:
-        _keep(settings, api, name, found[0])
+        _write_cache(settings, api, name, found[0])
         return _with_settings(found[0], settings, name)
     if not found:
         raise Trouble(
@@ -66,7 +66,7 @@ def _where(settings: Settings, region: str) -> str:
     return f"EC2 in {region}" if settings.endpoint == AWS else settings.endpoint
 
 
-def listed(settings: Settings, api: Api, region: str, name: str = "") -> list[Host]:
+def list_hosts(settings: Settings, api: Api, region: str, name: str = "") -> list[Host]:
     """Ask for the hosts: all of them, or those that this name may mean. Raises Trouble."""
     if settings.endpoint == AWS:
         from agent.client import aws
@@ -98,17 +98,17 @@ def _pages(api: Api, question: dict[str, Any]) -> list[Host]:
         raise Trouble(AWAY, "NoAnswer", f"{api.url} lists no hosts: {error}") from None
 
 
-def _file(settings: Settings, api: Api, name: str) -> str:
+def _cache_file(settings: Settings, api: Api, name: str) -> str:
     import hashlib
 
     which = (api.url, api.credential.access_key_id, settings.get("network") or "", name)
     digest = hashlib.sha256("\0".join(which).encode()).hexdigest()[:32]
-    return os.path.join(folders.passing(settings.environ), f"host-{digest}.json")
+    return os.path.join(folders.cache_folder(settings.environ), f"host-{digest}.json")
 
 
-def _kept(settings: Settings, api: Api, name: str) -> Optional[Host]:
+def _read_cache(settings: Settings, api: Api, name: str) -> Optional[Host]:
     """The cached host, if it is recent."""
-    text = folders.read(_file(settings, api, name), limits.FILE_BYTES)
+    text = folders.read(_cache_file(settings, api, name), limits.FILE_BYTES)
     try:
         document = quickjson.loads(text or "")
         if not 0 <= boottime() - float(document["asked"]) < limits.HOSTS_SECONDS:
@@ -118,26 +118,26 @@ def _kept(settings: Settings, api: Api, name: str) -> Optional[Host]:
         return None
 
 
-def _keep(settings: Settings, api: Api, name: str, host: Host) -> None:
+def _write_cache(settings: Settings, api: Api, name: str, host: Host) -> None:
     document = {"asked": boottime(), "host": host.document()}
-    folders.write(_file(settings, api, name), quickjson.dumps(document))
+    folders.write(_cache_file(settings, api, name), quickjson.dumps(document))
 
 
 def forget_all(settings: Settings) -> None:
     """Remove the cached hosts and names."""
-    folder = folders.passing(settings.environ)
+    folder = folders.cache_folder(settings.environ)
     for name in os.listdir(folder):
         if name.startswith(("host-", "names")):
             os.unlink(os.path.join(folder, name))
 
 
-def keep_names(environ: Environment, names: list[str]) -> None:
+def cache_names(environ: Environment, names: list[str]) -> None:
     """Keep the names of hosts, for completion."""
-    path = os.path.join(folders.passing(environ), "names")
+    path = os.path.join(folders.cache_folder(environ), "names")
     folders.write(path, "".join(f"{name}\n" for name in names))
 
 
-def kept_names(environ: Environment) -> list[str]:
+def read_cached_names(environ: Environment) -> list[str]:
     """The names that were kept last."""
-    path = os.path.join(folders.passing(environ), "names")
+    path = os.path.join(folders.cache_folder(environ), "names")
     return (folders.read(path, limits.ANSWER_BYTES) or "").splitlines()

@@ -50,7 +50,7 @@ def run(options: Options, words: Sequence[str]) -> int:
         raise Usage(f"too much: {' '.join(words[1:])}")
     third_party()
     user = words[0] if words else None
-    looked = list(look(options, user))
+    looked = list(examine(options, user))
     found = [finding for finding in looked if finding.severity != "fact"]
     facts = [finding for finding in looked if finding.severity == "fact"]
     counted = {"fault", "note"} if options.on("--strict") else {"fault"}
@@ -67,7 +67,7 @@ def run(options: Options, words: Sequence[str]) -> int:
     return BLIND if any(finding.severity == "unknown" for finding in found) else DONE
 
 
-def look(options: Options, user: Optional[str]) -> Iterable[Finding]:
+def examine(options: Options, user: Optional[str]) -> Iterable[Finding]:
     """Every finding, the daemon's first, then sshd's, then the host's."""
     from agent.commands.checks import account, files, finding, host, one_time, sshd
 

@@ -144,7 +144,7 @@ def _list(options: Options, words: Sequence[str], config: Config) -> int:
         raise Trouble(
             REFUSED, "Credentials", "; ".join(problems.problems), "sixtykey check"
         ) from None
-    shown = [_shown(credential) for credential in known]
+    shown = [_as_dict(credential) for credential in known]
     if options.on("--json"):
         print(json.dumps({"Credentials": shown}, indent=2))
     elif not shown:
@@ -172,7 +172,7 @@ def _row(shown: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _shown(credential: Credential) -> dict[str, Any]:
+def _as_dict(credential: Credential) -> dict[str, Any]:
     state = "enabled"
     if credential.expires is not None:
         when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(credential.expires))

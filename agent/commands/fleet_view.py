@@ -20,7 +20,7 @@ from agent.config.fleet_limits import FLEET
 from agent.fleet import authority, bus, jwt, listing, roles, roster
 from agent.fleet.access import Access
 from agent.fleet.caller import BusCaller, NoAnswer
-from agent.fleet.directory import Directory, named
+from agent.fleet.directory import Directory, filter_by_name
 from agent.fleet.home import ACCOUNT, CA, CERTIFICATE, CREDS, Home, gateway_name
 from agent.fleet.line import Line
 from agent.fleet.registry import SqliteRegistry
@@ -109,7 +109,7 @@ async def _all(directory: Directory, names: Sequence[str]) -> list[dict[str, Any
             break
     # Hosts that are connected but do not answer: only operators see them, clients do not.
     there = {host["InstanceId"] for host in found}
-    silent = named((await directory.connected()).values(), names)
+    silent = filter_by_name((await directory.connected()).values(), names)
     return found + [_silent(each) for each in silent if each.host not in there]
 
 
@@ -178,7 +178,7 @@ async def _servers(view: View, home: Home) -> list[dict[str, Any]]:
 
 async def _server(view: View, url: str, count: int) -> tuple[Optional[str], list[Connection]]:
     try:
-        client = await bus.once(view.access(url), inbox=True)
+        client = await bus.connect_once(view.access(url), inbox=True)
     except (bus.Unreachable, OSError, ValueError) as error:
         return str(error), []
     try:

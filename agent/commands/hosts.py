@@ -43,7 +43,7 @@ def run(options: Options, words: Sequence[str]) -> int:
     if options.on("--kept"):
         _print_names(found, [])
         return DONE
-    hosts = [host for host in _ask(found) if not words or any(host.fits(word) for word in words)]
+    hosts = [host for host in _ask(found) if not words or any(host.matches(word) for word in words)]
     hosts.sort(key=lambda host: (host.name, host.instance))
     if options.on("--json"):
         import json
@@ -64,8 +64,8 @@ def _ask(found: Settings) -> list[Host]:
 
     region = credentials.region(found)
     api = Api(found, credentials.find(found, time.time()), region)
-    hosts = targets.listed(found, api, region)
-    targets.keep_names(found.environ, [host.name or host.instance for host in hosts])
+    hosts = targets.list_hosts(found, api, region)
+    targets.cache_names(found.environ, [host.name or host.instance for host in hosts])
     return hosts
 
 
@@ -76,7 +76,7 @@ def _print_names(found: Settings, hosts: Sequence[Host]) -> None:
     names = {name for name in found.patterns if not set("*?") & set(name)}
     names.update(host.name or host.instance for host in hosts)
     if not hosts:
-        names.update(targets.kept_names(found.environ))
+        names.update(targets.read_cached_names(found.environ))
     # bash and zsh expand what they complete from: $(...) in a name that a gateway or a tag of EC2
     # tells would be run. No such name could be connected to.
     for name in sorted(filter(is_name, names)):

@@ -30,6 +30,6 @@ def run(options: Options, words: Sequence[str]) -> int:
     _ = options
     name = one_word(words, "HOST")
     platform.check()
-    for line in known_hosts.of(os.environ, name):
+    for line in known_hosts.find_lines(os.environ, name):
         print(line)
     return DONE

@@ -94,12 +94,12 @@ def _watch(daemon: Daemon, body: dict[str, Any]) -> int:
                         elapsed, trouble = 0.0, ""
                     except Trouble as away:
                         trouble = away.words
-                screen.draw(_drawn(leases, elapsed) + ([trouble] if trouble else []))
+                screen.draw(_watch_lines(leases, elapsed) + ([trouble] if trouble else []))
                 time.sleep(DRAW)
     except KeyboardInterrupt:
         return DONE
 
 
-def _drawn(leases: list[dict[str, Any]], elapsed: float) -> list[str]:
+def _watch_lines(leases: list[dict[str, Any]], elapsed: float) -> list[str]:
     live = [lease for lease in leases if lease["SecondsLeft"] > elapsed]
     return _lines(live, [bar(e["SecondsLeft"] - elapsed, e["Lifetime"]) for e in live])

@@ -48,10 +48,10 @@ def run(options: Options, words: Sequence[str]) -> int:
         session_key.forget(environ)
     key = session_key.ensure(environ, lifetime, confirm, session_key.margin(lifetime))
     # A connection without a proxy (ssh -J) has ssh read it too.
-    known_hosts.begin(environ)
+    known_hosts.create(environ)
     if options.on("--quiet"):
         return DONE
-    minutes = max(1, round(key.left(time.time()) / 60))
+    minutes = max(1, round(key.seconds_left(time.time()) / 60))
     print(f"key         {key.fingerprint}, in the ssh-agent at {plain(key.agent.path)}")
     print(f"for         {minutes} min")
     print(f"public key  {plain(session_key.public_file(environ))}")

@@ -48,7 +48,7 @@ def run(options: Options, words: Sequence[str]) -> int:
     connection = Connection(os.environ, options.given(), names, progress)
     key = connection.key()
     connection.push(key)
-    connection.tell_host_keys()
+    connection.record_host_keys()
     if not options.on("--push-only"):
         connection.hand_over()
     connection.renew(key)

@@ -52,7 +52,7 @@ def run(options: Options, words: Sequence[str]) -> int:
     key = session_key.ensure(
         environ, lifetime, found.key_confirm, session_key.margin(lifetime)
     )  # fmt: skip
-    known_hosts.begin(environ)
+    known_hosts.create(environ)
     command = ["ssh", *ssh_config.options(environ)]
     if key.agent.path == private_agent.socket_path(environ):
         command.append(f"-oIdentityAgent={key.agent.path}")

@@ -65,7 +65,7 @@ def _lines(status: Mapping[str, Any]) -> list[tuple[str, str]]:
         *((name, where) for name, where in status["Listeners"].items()),
         ("journal", f"NOT USABLE: {journal['Problem']}" if journal["Problem"] else kept),
         *((name, _source(name, how)) for name, how in status.get("Sources", {}).items()),
-        ("live keys", _counted(status["Leases"]["Total"], users)),
+        ("live keys", _total_and_parts(status["Leases"]["Total"], users)),
         ("pushes", _counters(counters, "push")),
         ("lookups", _counters(counters, "lookup")),
     ]
@@ -88,8 +88,8 @@ def _source(name: str, how: Mapping[str, Any]) -> str:
 
 def _counters(counters: Mapping[str, Any], event: str) -> str:
     by_outcome = counters.get(event, {})
-    return _counted(sum(by_outcome.values()), sorted(by_outcome.items()))
+    return _total_and_parts(sum(by_outcome.values()), sorted(by_outcome.items()))
 
 
-def _counted(total: int, parts: Sequence[tuple[str, int]]) -> str:
+def _total_and_parts(total: int, parts: Sequence[tuple[str, int]]) -> str:
     return f"{total}" + (f": {', '.join(f'{name} {n}' for name, n in parts)}" if parts else "")

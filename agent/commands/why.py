@@ -95,7 +95,7 @@ def _print(user: str, answer: dict[str, Any], findings: Sequence[Finding]) -> No
         since = duration(answer["Uptime"])
         print(f"nothing was pushed for {plain(user)} and sshd asked for nothing, as far as the ")
         print(f"daemon remembers, which has run for {since}; the audit log may know more")
-    if not_asked := _not_asked(user, answer):
+    if not_asked := _describe_silent_sshd(user, answer):
         print(f"! {plain(not_asked)}")
     for line in (
         *explanations.describe_problems(answer["Problems"]),
@@ -106,12 +106,12 @@ def _print(user: str, answer: dict[str, Any], findings: Sequence[Finding]) -> No
     for record, (what, hint) in told:
         print(f"{explanations.stamp(record)}: {plain(what)}")
         # Print each advice once, at the newest record, and none that a later success made obsolete.
-        if hint and hint not in hinted and not _overtaken(record, decisions):
+        if hint and hint not in hinted and not _is_obsolete(record, decisions):
             print(f"    -> {plain(hint)}")
         hinted.add(hint)
 
 
-def _overtaken(record: dict[str, Any], decisions: Sequence[dict[str, Any]]) -> bool:
+def _is_obsolete(record: dict[str, Any], decisions: Sequence[dict[str, Any]]) -> bool:
     """Whether later records make advice about this one obsolete.
 
     A client offers several keys and retries: a failure before a success explains nothing, and a
@@ -123,7 +123,7 @@ def _overtaken(record: dict[str, Any], decisions: Sequence[dict[str, Any]]) -> b
     return any(r["outcome"] == "given" for r in later)
 
 
-def _not_asked(user: str, answer: dict[str, Any]) -> str:
+def _describe_silent_sshd(user: str, answer: dict[str, Any]) -> str:
     """A line that sshd has not asked since the last push, if so: then the client is to blame."""
     pushes = [
         r["age"] for r in answer["Decisions"] if (r["event"], r["outcome"]) == ("push", "allowed")

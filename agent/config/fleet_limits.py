@@ -55,17 +55,17 @@ class FleetLimits:
     connect_seconds: float = 10.0
     claims_seconds: float = 3.0
     # Connections on one page of a server's list, and how long the server may take for it.
-    listed: int = 1000
+    page_connections: int = 1000
     # The most pages of a list: a server takes 100,000 connections, and a server that is taken over
     # could send pages for ever.
-    lists: int = 100
+    list_pages: int = 100
     listing_seconds: float = 2.0
     # How long the list of connected hosts, and a host's description, are cached: commands that
     # watch the list or complete names ask repeatedly.
     roster_seconds: float = 2.0
-    told_seconds: float = 60.0
+    description_seconds: float = 60.0
     # Hosts that are asked in parallel for their description; and the most on one page of a list.
-    asked_at_once: int = 64
+    parallel_requests: int = 64
     page: int = 1000
     # How often the hosts are counted, if there is a listener for metrics.
     count_seconds: float = 30.0

@@ -62,7 +62,7 @@ def _read(access: Access) -> tuple[str, KeyPair]:
         raise Error(f"{access.creds}: {error}") from None
 
 
-async def once(access: Access, inbox: bool = False) -> Client:
+async def connect_once(access: Access, inbox: bool = False) -> Client:
     """Make a connection for one task, without reconnection. Raises Unreachable.
 
     `inbox`: receive answers in the inbox that a gateway's token permits, named after the gateway.
@@ -101,24 +101,24 @@ async def update_account(access: Access, token: str, wanted: int) -> Sequence[st
     Raises:
         Unreachable: no server was reached, or one refused the token.
     """
-    client = await once(access)
+    client = await connect_once(access)
     try:
         inbox = client.new_inbox()
         answers = await client.subscribe(inbox)
         await client.publish(CLAIMS_UPDATE, token.encode("ascii"), reply=inbox)
-        taken: list[str] = []
-        while len(taken) < wanted:
+        accepted: list[str] = []
+        while len(accepted) < wanted:
             try:
                 message = await answers.next_msg(timeout=FLEET.claims_seconds)
             except Error:
                 break
-            taken.append(_taken(message.data))
-        return sorted(taken)
+            accepted.append(_accepting_server(message.data))
+        return sorted(accepted)
     finally:
         await client.close()
 
 
-def _taken(answer: bytes) -> str:
+def _accepting_server(answer: bytes) -> str:
     """The name of the server that accepted the token. Raises Unreachable."""
     try:
         content = json.loads(answer)

@@ -32,8 +32,8 @@ class KnownHost:
 
     certificate: HostCertificate
     description: Description
-    asked: float
-    of: Optional[Connection]
+    asked_at: float
+    connection: Optional[Connection]
 
 
 class Directory:
@@ -55,21 +55,21 @@ class Directory:
         self._clock = clock
         self._cache: dict[str, KnownHost] = {}
         self._connections: Mapping[str, Connection] = {}
-        self._looked = float("-inf")
+        self._listed_at = float("-inf")
         # Made at first use: before Python 3.10 a lock belongs to the event loop that made it.
-        self._looking: Optional[asyncio.Lock] = None
+        self._listing: Optional[asyncio.Lock] = None
 
     async def connected(self) -> Mapping[str, Connection]:
         """Every host that is connected, by instance id. Raises NoAnswer."""
-        if self._looking is None:
-            self._looking = asyncio.Lock()
-        async with self._looking:
-            if self._clock.boottime() - self._looked >= FLEET.roster_seconds:
+        if self._listing is None:
+            self._listing = asyncio.Lock()
+        async with self._listing:
+            if self._clock.boottime() - self._listed_at >= FLEET.roster_seconds:
                 client = self._line.client
                 if client is None:
                     raise NoAnswer("the bus is not reachable")
                 self._connections = await roster.connections(client, self._servers())
-                self._looked = self._clock.boottime()
+                self._listed_at = self._clock.boottime()
                 for gone in self._cache.keys() - self._connections.keys():
                     del self._cache[gone]
         return self._connections
@@ -84,9 +84,11 @@ class Directory:
         except NobodyThere:
             return {}
 
-    async def describe(self, asked: Iterable[Connection]) -> Sequence[tuple[Connection, KnownHost]]:
+    async def describe(
+        self, connections: Iterable[Connection]
+    ) -> Sequence[tuple[Connection, KnownHost]]:
         """Describe each of these hosts; those that do not answer are left out."""
-        turns = asyncio.Semaphore(FLEET.asked_at_once)
+        turns = asyncio.Semaphore(FLEET.parallel_requests)
 
         async def one(connection: Connection) -> Optional[tuple[Connection, KnownHost]]:
             async with turns:
@@ -95,14 +97,14 @@ class Directory:
                 except (NobodyThere, NoAnswer):
                     return None
 
-        found = await asyncio.gather(*map(one, asked))
+        found = await asyncio.gather(*map(one, connections))
         return [each for each in found if each is not None]
 
     async def _known(self, host: str, connection: Optional[Connection]) -> KnownHost:
         """The host's recent answer over this connection. Raises NobodyThere, NoAnswer."""
         now, known = self._clock.boottime(), self._cache.get(host)
-        fresh = known is not None and now - known.asked < FLEET.told_seconds
-        if known is not None and fresh and connection in (None, known.of):
+        fresh = known is not None and now - known.asked_at < FLEET.description_seconds
+        if known is not None and fresh and connection in (None, known.connection):
             self._check(known.certificate)
             return known
         found = self._cache[host] = await self._ask(host, connection)
@@ -118,7 +120,7 @@ class Directory:
         issuers, wall = self._issuers(), self._clock.wall()
         inquiry = Inquiry(host, int(wall * 1000), secrets.token_bytes(messages.NONCE_BYTES))
         sealed = inquiry.seal(issuers.signer)
-        asked = self._clock.boottime()
+        asked_at = self._clock.boottime()
         reply = await self._caller.ask(messages.SUBJECT + host, sealed)
         try:
             answer, shown = messages.open_reply(reply)
@@ -127,10 +129,10 @@ class Directory:
             description = Description.open(answer, host, certificate.key, digest)
         except Rejected as error:
             raise NoAnswer(f"the answer of {host} cannot be believed: {error}") from None
-        return KnownHost(certificate, description, asked, connection)
+        return KnownHost(certificate, description, asked_at, connection)
 
 
-def named(connections: Iterable[Connection], names: Sequence[str]) -> list[Connection]:
+def filter_by_name(connections: Iterable[Connection], names: Sequence[str]) -> list[Connection]:
     """Connections whose id or name matches a pattern, in order of id; all without a pattern.
 
     The name is the connector's claim: compare the certificate before showing a host.

@@ -7,7 +7,7 @@ from typing import Any, Callable
 
 from agent.config import patterns
 from agent.config.fleet_limits import FLEET
-from agent.fleet.directory import Directory, KnownHost, named
+from agent.fleet.directory import Directory, KnownHost, filter_by_name
 from agent.fleet.roster import Connection
 
 Visible = Callable[[KnownHost], bool]
@@ -27,10 +27,10 @@ async def page(
         NoAnswer: the bus does not list its connections.
     """
     known = (await directory.connected()).values()
-    left = [each for each in named(known, names) if each.host > after]
+    left = [each for each in filter_by_name(known, names) if each.host > after]
     shown: list[dict[str, Any]] = []
     while left and len(shown) < most:
-        batch, left = left[: FLEET.asked_at_once], left[FLEET.asked_at_once :]
+        batch, left = left[: FLEET.parallel_requests], left[FLEET.parallel_requests :]
         for connection, host in await directory.describe(batch):
             if len(shown) == most:
                 return shown, str(shown[-1]["InstanceId"])

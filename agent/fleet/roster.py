@@ -47,7 +47,7 @@ async def connections(client: Client, servers: int) -> dict[str, Connection]:
     """
     found: dict[str, Connection] = {}
     offset, more = 0, True
-    while more and offset < FLEET.listed * FLEET.lists:
+    while more and offset < FLEET.page_connections * FLEET.list_pages:
         answers = await _ask(client, offset, servers)
         if not answers and not offset:
             raise NoAnswer("no server of the bus says who is connected")
@@ -58,14 +58,14 @@ async def connections(client: Client, servers: int) -> dict[str, Connection]:
                 before = found.get(each.host)
                 if before is None or each.since > before.since:
                     found[each.host] = each
-            more = more or len(_listed(answer)) == FLEET.listed
-        offset += FLEET.listed
+            more = more or len(_listed(answer)) == FLEET.page_connections
+        offset += FLEET.page_connections
     return found
 
 
 async def _ask(client: Client, offset: int, servers: int) -> list[dict[str, Any]]:
     """The servers' answers to one request."""
-    question = {"limit": FLEET.listed, "offset": offset, "sort": "cid"}
+    question = {"limit": FLEET.page_connections, "offset": offset, "sort": "cid"}
     inbox = client.new_inbox()
     subscription = await client.subscribe(inbox)
     answers: list[dict[str, Any]] = []
@@ -97,7 +97,7 @@ def _page(answer: dict[str, Any]) -> list[Connection]:
     server = answer.get("server")
     name = str(server.get("name", "")) if isinstance(server, dict) else ""
     found = []
-    for each in _listed(answer)[: FLEET.listed]:
+    for each in _listed(answer)[: FLEET.page_connections]:
         try:
             host, _, called = str(each["name"]).partition(" ")
             patterns.instance_id(host)

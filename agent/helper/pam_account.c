@@ -118,7 +118,7 @@ static bool is_marked(int folder, const struct process *process) {
 /* Whether a one-time key was handed to the login's sshd process; true in doubt. That process is
  * this program's parent. With keyboard-interactive it is the grandparent, since sshd then runs PAM
  * in a child (OpenSSH, auth-pam.c). */
-static bool was_handed(const char *socket_path) {
+static bool has_one_time_key(const char *socket_path) {
     char path[sizeof(((struct sockaddr_un *)0)->sun_path) + sizeof FOLDER];
     const char *const end = strrchr(socket_path, '/');
     snprintf(path, sizeof path, "%.*s" FOLDER, end ? (int)(end - socket_path) : 0, socket_path);
@@ -210,5 +210,5 @@ int main(int argc, char **argv) {
         /* A typing error in PAM's file must not lock everybody out. */
         warn("the line in /etc/pam.d/sshd is wrong: pam-account takes [--socket PATH]");
     }
-    return was_handed(path) && !is_admitted(path);
+    return has_one_time_key(path) && !is_admitted(path);
 }

@@ -42,7 +42,7 @@ class PamLine(NamedTuple):
         return f"{self.path}:{self.number}"
 
     @property
-    def asks_us(self) -> bool:
+    def runs_pam_account(self) -> bool:
         """Whether it runs pam-account."""
         return os.path.basename(self.module) == "pam_exec.so" and PROGRAM in self.arguments
 
@@ -130,7 +130,7 @@ def _find(name: str, root: str) -> str:
 
 def line_faults(lines: Sequence[PamLine], socket: str = SOCKET) -> list[LineFault]:
     """Why the account phase does not ask the daemon at `socket` once per login, if so."""
-    ours = [line for line in lines if line.asks_us]
+    ours = [line for line in lines if line.runs_pam_account]
     if not ours:
         return [LineFault("pam-line-missing", f"{SERVICE} has no line `{LINE}`")]
     found = []

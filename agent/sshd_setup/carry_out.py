@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from agent.sshd_setup.changes import made
+from agent.sshd_setup.changes import apply
 from agent.sshd_setup.lines import HELPER, HELPER_USER
 from agent.sshd_setup.plan import Plan
-from agent.sshd_setup.slots import listed, slots
+from agent.sshd_setup.slots import describe, slots
 from agent.sshd_setup.sshd import NotReloaded, SetupError, Sshd, run
 
 
@@ -20,11 +20,11 @@ def enable(sshd: Sshd, plan: Plan) -> None:
         NotReloaded: all is written and verified, but the running sshd has not reloaded it.
     """
     running = sshd.running(plan.units)
-    with _restarted(sshd, plan, running), made(plan.changes):
-        _prove(sshd, plan)
+    with _restart_on_failure(sshd, plan, running), apply(plan.changes):
+        _verify(sshd, plan)
         if plan.member:
-            _admit(plan.member)
-        _start_anew(sshd, plan, running)
+            _add_to_group(plan.member)
+        _restart_units(sshd, plan, running)
     if plan.changes and not plan.units:
         sshd.reload()
 
@@ -43,13 +43,13 @@ def disable(sshd: Sshd, plan: Plan) -> None:
     if not plan.changes:
         return
     problem, running = _problem(sshd), sshd.running(plan.units)
-    with _restarted(sshd, plan, running), made(plan.changes):
+    with _restart_on_failure(sshd, plan, running), apply(plan.changes):
         if problem is None:
-            _prove(sshd, plan)
-            _start_anew(sshd, plan, running)
+            _verify(sshd, plan)
+            _restart_units(sshd, plan, running)
     if problem is not None and (problem := _problem(sshd)) is not None:
         raise NotReloaded(
-            f"{plan.said} once it is reloaded, but it was not reloaded: the one that runs still "
+            f"{plan.message} once it is reloaded, but it was not reloaded: the one that runs still "
             f"asks {HELPER}, and a new one does not start. The rest of its configuration is not "
             f"valid, and was not before:\n{problem}\nMend that, then reload ssh (or sshd)"
         )
@@ -58,27 +58,27 @@ def disable(sshd: Sshd, plan: Plan) -> None:
 
 
 @contextmanager
-def _restarted(sshd: Sshd, plan: Plan, running: Sequence[str]) -> Iterator[None]:
+def _restart_on_failure(sshd: Sshd, plan: Plan, running: Sequence[str]) -> Iterator[None]:
     """When the body fails, its files are restored: restart sshd with them."""
     try:
         yield
     except BaseException as error:
         try:
             if plan.units:
-                sshd.start_anew(running)
+                sshd.restart_units(running)
         except SetupError as second:
             raise SetupError(f"{error}\nAnd with everything put back: {second}") from error
         raise
 
 
-def _start_anew(sshd: Sshd, plan: Plan, running: Sequence[str]) -> None:
+def _restart_units(sshd: Sshd, plan: Plan, running: Sequence[str]) -> None:
     """Restart sshd by its units, none of which may pass a command. Raises SetupError."""
     if not plan.units:
         return
-    sshd.start_anew(running)
+    sshd.restart_units(running)
     left = [slot for slot in slots(sshd) if slot.is_option and HELPER not in slot.command]
     if left and plan.wanted:
-        raise SetupError(f"sshd is still given a command by -o:\n{listed(left)}")
+        raise SetupError(f"sshd is still given a command by -o:\n{describe(left)}")
 
 
 def _problem(sshd: Sshd) -> SetupError | None:
@@ -89,14 +89,14 @@ def _problem(sshd: Sshd) -> SetupError | None:
     return None
 
 
-def _admit(user: str) -> None:
+def _add_to_group(user: str) -> None:
     """Let an OS user reach the lookup socket. Raises SetupError."""
     done = run("usermod", "-a", "-G", HELPER_USER, user)
     if done.returncode:
         raise SetupError(f"{user} cannot become a member of {HELPER_USER}: {done.stderr.strip()}")
 
 
-def _prove(sshd: Sshd, plan: Plan) -> None:
+def _verify(sshd: Sshd, plan: Plan) -> None:
     """Raise SetupError unless sshd accepts its files, and `sshd -T` shows the wanted values."""
     sshd.test()
     if plan.wanted:

@@ -21,7 +21,7 @@ class Change(NamedTuple):
 
 
 @contextmanager
-def made(changes: Sequence[Change]) -> Iterator[None]:
+def apply(changes: Sequence[Change]) -> Iterator[None]:
     """Make the changes, then run the body. If it raises, restore every file.
 
     To restore a file, the old one is renamed back: that needs no disk space, and keeps its mode,

@@ -17,13 +17,13 @@ from typing import Optional
 from agent.sshd_setup import carry_out, one_time, plan
 from agent.sshd_setup.lines import HELPER
 from agent.sshd_setup.plan import PROGRAM, LeftAlone
-from agent.sshd_setup.slots import listed, slots
+from agent.sshd_setup.slots import describe, slots
 from agent.sshd_setup.sshd import NotReloaded, SetupError, Sshd
 
 DONE, FAILED, LEFT_ALONE = 0, 1, 3
 # Marks that it was run here once. An upgrade then leaves the administrator's configuration alone.
 _STATE = "var/lib/sixtykey/sshd-setup"
-_TAKING_AWAY = {"disable", "package-removed"}
+_REMOVING = {"disable", "package-removed"}
 _PATHS = "/usr/sbin:/sbin:/usr/bin"
 
 
@@ -39,7 +39,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
             return _act(sshd, options)
         _say(f"no sshd on this host; once there is one, run {PROGRAM} enable")
         # An sshd installed later must not find PAM's line without the program that it runs.
-        return _take_out_of_pam(sshd) if options.action in _TAKING_AWAY else DONE
+        return _remove_from_pam(sshd) if options.action in _REMOVING else DONE
     except LeftAlone as reason:
         _say(str(reason))
         return LEFT_ALONE
@@ -82,7 +82,7 @@ def _act(sshd: Sshd, options: argparse.Namespace) -> int:
     if options.action == "package-removed":
         shutil.rmtree(os.path.dirname(state), ignore_errors=True)
         return disable(sshd)
-    _remember(state)
+    _mark_as_run(state)
     if options.action == "disable":
         return disable_one_time(sshd) if options.one_time else disable(sshd)
     # A package's script must not edit another package's file (Debian's policy, 10.7.4).
@@ -97,35 +97,35 @@ def enable(sshd: Sshd, consent: plan.Consent, with_pam: bool = False) -> int:
     Raises SetupError, NotReloaded, LeftAlone, OSError.
     """
     sshd.test()
-    planned = plan.enabling(sshd, consent)
+    planned = plan.plan_enable(sshd, consent)
     if not with_pam:
         carry_out.enable(sshd, planned)
-        _say(planned.said)
+        _say(planned.message)
         return DONE
-    pam = one_time.enabling(sshd)
-    with one_time.written(pam):
+    pam = one_time.plan_enable(sshd)
+    with one_time.apply(pam):
         carry_out.enable(sshd, planned)
-    _say(f"{planned.said}\n{pam.said}")
+    _say(f"{planned.message}\n{pam.message}")
     return DONE
 
 
 def disable(sshd: Sshd) -> int:
     """Disconnect sshd and PAM. Returns an exit code. Raises SetupError, NotReloaded, OSError."""
     # PAM first: if the package is removed and PAM's line is not, nobody can log in.
-    done = _take_out_of_pam(sshd)
-    planned = plan.disabling(sshd)
+    done = _remove_from_pam(sshd)
+    planned = plan.plan_disable(sshd)
     carry_out.disable(sshd, planned)
-    if planned.said:
-        _say(planned.said)
+    if planned.message:
+        _say(planned.message)
     left = [slot for slot in slots(sshd) if HELPER in slot.command]
     if left:
-        _say(f"remove this too, or sshd logs an error at every login:\n{listed(left)}")
+        _say(f"remove this too, or sshd logs an error at every login:\n{describe(left)}")
     return LEFT_ALONE if left else done
 
 
 def disable_one_time(sshd: Sshd) -> int:
     """Disconnect PAM, and restart the daemon, which then refuses to serve one-time keys."""
-    done = _take_out_of_pam(sshd)
+    done = _remove_from_pam(sshd)
     try:
         sshd.restart_daemon()
     except SetupError as error:
@@ -134,19 +134,19 @@ def disable_one_time(sshd: Sshd) -> int:
     return done
 
 
-def _take_out_of_pam(sshd: Sshd) -> int:
-    planned = one_time.disabling(sshd.root)
-    with one_time.written(planned):
+def _remove_from_pam(sshd: Sshd) -> int:
+    planned = one_time.plan_disable(sshd.root)
+    with one_time.apply(planned):
         pass
     if planned.changes:
-        _say(planned.said)
-    left = one_time.left(sshd.root)
+        _say(planned.message)
+    left = one_time.find_other_lines(sshd.root)
     if left:
         _say(f"remove this too, or without the package nobody can log in: {', '.join(left)}")
     return LEFT_ALONE if left else DONE
 
 
-def _remember(state: str) -> None:
+def _mark_as_run(state: str) -> None:
     os.makedirs(os.path.dirname(state), mode=0o755, exist_ok=True)
     with open(state, "w", encoding="utf-8") as file:
         file.write("sshd-setup has been run on this host\n")

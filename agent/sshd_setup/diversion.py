@@ -53,7 +53,7 @@ class Diversion(NamedTuple):
         self._change("--remove")
 
     @contextmanager
-    def changed(self, to: bool) -> Iterator[None]:
+    def switch(self, to: bool) -> Iterator[None]:
         """Activate or remove the diversion; undo that if the body raises. Raises SetupError."""
         before = self.is_ours()
         if before != to:

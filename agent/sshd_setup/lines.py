@@ -12,12 +12,12 @@ HELPER = "/usr/lib/sixtykey/authorized-keys"
 HELPER_USER = "sixtykey-lookup"
 
 
-def alone() -> str:
+def own_lines() -> str:
     """The lines for a free slot."""
     return _lines(f"{HELPER} %u %f", HELPER_USER)
 
 
-def chained(existing: Slot, user: str) -> str:
+def chained_lines(existing: Slot, user: str) -> str:
     """The lines that run our helper and the existing command. Raises SetupError: impossible."""
     try:
         path, *arguments = shlex.split(existing.command)

@@ -26,8 +26,8 @@ from agent.sshd_files.pam_file import (
     line_faults,
     without_line,
 )
-from agent.sshd_setup import pam_trial
-from agent.sshd_setup.changes import Change, made
+from agent.sshd_setup import changes, pam_trial
+from agent.sshd_setup.changes import Change
 from agent.sshd_setup.diversion import Diversion
 from agent.sshd_setup.files import text_of
 from agent.sshd_setup.sshd import SetupError, Sshd
@@ -47,16 +47,16 @@ class PamPlan:
     Attributes:
         changes: files, in the order to write them. Empty: there is nothing to do.
         diversion: the file's diversion; `diverted`: whether it is active afterwards.
-        said: a message for people once all is done; may be empty.
+        message: what to print once all is done; may be empty.
     """
 
     diversion: Diversion
     diverted: bool = False
     changes: tuple[Change, ...] = ()
-    said: str = ""
+    message: str = ""
 
 
-def enabling(sshd: Sshd) -> PamPlan:
+def plan_enable(sshd: Sshd) -> PamPlan:
     """Plan to add PAM's line.
 
     Raises:
@@ -84,10 +84,10 @@ def enabling(sshd: Sshd) -> PamPlan:
                    f"({SERVICE})")  # fmt: skip
 
 
-def disabling(root: str) -> PamPlan:
+def plan_disable(root: str) -> PamPlan:
     """Plan to remove PAM's line. Raises OSError: the file cannot be read."""
     path, diversion = _path(root), Diversion(SERVICE, root)
-    said = "PAM no longer asks it for one-time keys"
+    message = "PAM no longer asks it for one-time keys"
     text, include = text_of(path), _include(diversion)
     other = _below(root, diversion.distributed)
     # Keep what others have added to our file, around the included text. If openssh-server was
@@ -95,26 +95,26 @@ def disabling(root: str) -> PamPlan:
     whole = _without_line(text).replace(_HEAD, "")
     if include in text:
         changes = [Change(path, whole.replace(include, text_of(other)) or None)]
-        return PamPlan(diversion, False, (*changes, Change(other, None)), said)
-    return PamPlan(diversion, False, (Change(path, whole),) if whole != text else (), said)
+        return PamPlan(diversion, False, (*changes, Change(other, None)), message)
+    return PamPlan(diversion, False, (Change(path, whole),) if whole != text else (), message)
 
 
-def left(root: str) -> list[str]:
+def find_other_lines(root: str) -> list[str]:
     """The places where a line that is not ours still runs pam-account."""
     try:
-        return [line.where for line in account_lines(_path(root), root) if line.asks_us]
+        return [line.where for line in account_lines(_path(root), root) if line.runs_pam_account]
     except (OSError, ValueError):
         return []
 
 
 @contextmanager
-def written(plan: PamPlan) -> Iterator[None]:
+def apply(plan: PamPlan) -> Iterator[None]:
     """Carry a plan out, then run the body. If it raises, everything is restored.
 
     Raises:
         SetupError, OSError: the plan failed; everything is restored.
     """
-    with made(plan.changes), plan.diversion.changed(plan.diverted):
+    with changes.apply(plan.changes), plan.diversion.switch(plan.diverted):
         yield
 
 
@@ -136,9 +136,9 @@ def _require_pam(sshd: Sshd) -> None:
 def _faults(path: str, root: str) -> Optional[list[str]]:
     """What is wrong with the existing line; None when there is no line."""
     lines = _lines(path, root)
-    if not any(line.asks_us for line in lines):
+    if not any(line.runs_pam_account for line in lines):
         return None
-    ours = next(line for line in lines if line.asks_us)
+    ours = next(line for line in lines if line.runs_pam_account)
     # Accept any socket here: `sixtykey check` compares it with the configuration.
     socket = ours.arguments[-1] if "--socket" in ours.arguments else SOCKET
     return [fault.what for fault in line_faults(lines, socket)]

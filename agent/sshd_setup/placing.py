@@ -11,14 +11,14 @@ from agent.sshd_files.directives import Directive, directives
 from agent.sshd_setup import lines, main_file, units
 from agent.sshd_setup.changes import Change
 from agent.sshd_setup.files import text_of
-from agent.sshd_setup.slots import Slot, listed
+from agent.sshd_setup.slots import Slot, describe
 from agent.sshd_setup.sshd import SetupError, Sshd
 
 MARK = units.MARK
 _KEYWORDS = ("authorizedkeyscommand", "authorizedkeyscommanduser")
 
 
-class Taking(NamedTuple):
+class Placement(NamedTuple):
     """How the slot is taken.
 
     Attributes:
@@ -34,12 +34,12 @@ class Taking(NamedTuple):
     member: str = ""
 
 
-def free(sshd: Sshd) -> Taking:
+def use_free_slot(sshd: Sshd) -> Placement:
     """Take a free slot. Raises SetupError: our file's name is taken by another file."""
-    return _taking(sshd, lines.alone(), (), ())
+    return _place(sshd, lines.own_lines(), (), ())
 
 
-def replacing(sshd: Sshd, others: Sequence[Slot]) -> Taking:
+def replace_commands(sshd: Sshd, others: Sequence[Slot]) -> Placement:
     """Put our command in place of the existing ones.
 
     Their lines in sshd_config become comments. Lines in other files stay, since sshd reads ours
@@ -49,13 +49,13 @@ def replacing(sshd: Sshd, others: Sequence[Slot]) -> Taking:
         SetupError: a command stands where it cannot be replaced.
     """
     if any(slot.match for slot in others):
-        raise SetupError(f"a Match block's command is for some users only:\n{listed(others)}")
+        raise SetupError(f"a Match block's command is for some users only:\n{describe(others)}")
     found = [line for line in directives(sshd.config) if line.keyword in _KEYWORDS]
     numbers = [_number(line, sshd) for line in found if not line.match]
-    return _taking(sshd, lines.alone(), [n for n in numbers if n], _units(others))
+    return _place(sshd, lines.own_lines(), [n for n in numbers if n], _units(others))
 
 
-def chaining(sshd: Sshd, others: Sequence[Slot]) -> Taking:
+def chain_command(sshd: Sshd, others: Sequence[Slot]) -> Placement:
     """Run our command, and after it the one existing command.
 
     Raises:
@@ -63,18 +63,18 @@ def chaining(sshd: Sshd, others: Sequence[Slot]) -> Taking:
     """
     found = [slot for slot in others if slot.unit] or list(others)
     if found[0].command.lower() == "none":
-        raise SetupError(f"it is told to have no command at all:\n{listed(found)}")
+        raise SetupError(f"it is told to have no command at all:\n{describe(found)}")
     if len(found) > 1 or found[0].match or (found[0].is_option and not found[0].unit):
-        raise SetupError(f"only one command, for all users, can be chained:\n{listed(found)}")
+        raise SetupError(f"only one command, for all users, can be chained:\n{describe(found)}")
     slot, user = found[0], sshd.effective().get("authorizedkeyscommanduser", "root")
     if slot.unit:
-        given = units.given(slot.command)
+        given = units.split_options(slot.command)
         slot, user = slot._replace(command=given.command), given.user or user
-    taking = _taking(sshd, lines.chained(slot, user), (), _units(others), _is_above(sshd))
-    return taking._replace(member="" if user in {"root", lines.HELPER_USER} else user)
+    placement = _place(sshd, lines.chained_lines(slot, user), (), _units(others), _is_above(sshd))
+    return placement._replace(member="" if user in {"root", lines.HELPER_USER} else user)
 
 
-def giving_back(sshd: Sshd) -> list[Change]:
+def restore_lines(sshd: Sshd) -> list[Change]:
     """Remove all of our lines, and restore the lines that they replaced."""
     changes = []
     if text_of(sshd.drop_in).startswith(MARK):
@@ -88,13 +88,13 @@ def giving_back(sshd: Sshd) -> list[Change]:
     return changes + [Change(path, None) for _, path in units.overrides(sshd.root)]
 
 
-def _taking(
+def _place(
     sshd: Sshd,
     content: str,
     commented: Collection[int],
     overridden: Sequence[str],
     at_head: bool = False,
-) -> Taking:
+) -> Placement:
     changes, steps = [], []
     text = text_of(sshd.main)
     in_main = at_head or not _reads_drop_in(sshd)
@@ -117,7 +117,7 @@ def _taking(
         changes.append(Change(path, override))
         start = override.splitlines()[-1]
         steps.append(f"write {path}: {start}\n    and restart {unit}, which ends no session")
-    return Taking(content, tuple(changes), tuple(overridden), tuple(steps))
+    return Placement(content, tuple(changes), tuple(overridden), tuple(steps))
 
 
 def _units(others: Sequence[Slot]) -> list[str]:
@@ -126,7 +126,7 @@ def _units(others: Sequence[Slot]) -> list[str]:
     foreign = [slot for slot in others if slot.is_option and not slot.unit]
     # A running sshd's option is explained if a unit passes it.
     if foreign and not (found and all(slot.is_running for slot in foreign)):
-        raise SetupError(f"take it off sshd's command line by hand:\n{listed(foreign)}")
+        raise SetupError(f"take it off sshd's command line by hand:\n{describe(foreign)}")
     return found
 
 

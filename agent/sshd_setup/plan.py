@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from agent.sshd_setup import lines, placing, units
 from agent.sshd_setup.changes import Change
-from agent.sshd_setup.placing import Taking
-from agent.sshd_setup.slots import Slot, listed, slots
+from agent.sshd_setup.placing import Placement
+from agent.sshd_setup.slots import Slot, describe, slots
 from agent.sshd_setup.sshd import SetupError, Sshd
 
 PROGRAM = "/usr/lib/sixtykey/sshd-setup"
@@ -38,7 +38,7 @@ class Plan:
     """Changes that belong together, and how to verify them.
 
     Attributes:
-        said: a message for people once all is done.
+        message: what to print once all is done.
         changes: files, in the order to write them. Empty: there is nothing to do.
         wanted: what `sshd -T` must print afterwards, by lower-case keyword.
         units: systemd units whose command line changes, so that sshd must restart.
@@ -47,7 +47,7 @@ class Plan:
         steps: the changes, described one by one for people.
     """
 
-    said: str
+    message: str
     changes: tuple[Change, ...] = ()
     wanted: Mapping[str, str] = field(default_factory=dict)
     units: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ class Plan:
     steps: tuple[str, ...] = ()
 
 
-def enabling(sshd: Sshd, consent: Consent) -> Plan:
+def plan_enable(sshd: Sshd, consent: Consent) -> Plan:
     """Plan to take the slot, if it is free or the consent covers what is needed.
 
     Raises:
@@ -69,27 +69,27 @@ def enabling(sshd: Sshd, consent: Consent) -> Plan:
     if len(others) < len(found) and not any(slot.is_option for slot in others):
         return Plan(f"sshd runs {lines.HELPER} already")
     if not found:
-        return _free(sshd, consent)
+        return _plan_free_slot(sshd, consent)
     if consent.replace:
-        return _planned(sshd, placing.replacing(sshd, others))
+        return _plan_placement(sshd, placing.replace_commands(sshd, others))
     if consent.chain:
-        return _planned(sshd, placing.chaining(sshd, others))
-    raise LeftAlone(_TAKEN % listed(found) + _would(sshd, others))
+        return _plan_placement(sshd, placing.chain_command(sshd, others))
+    raise LeftAlone(_SLOT_TAKEN % describe(found) + _describe_replace(sshd, others))
 
 
-def disabling(sshd: Sshd) -> Plan:
+def plan_disable(sshd: Sshd) -> Plan:
     """Plan to give the slot back, wherever it was taken."""
-    changes = placing.giving_back(sshd)
+    changes = placing.restore_lines(sshd)
     if not changes:
         return Plan("")
     overridden = tuple(unit for unit, _ in units.overrides(sshd.root))
     return Plan("sshd no longer asks it for keys", tuple(changes), units=overridden)
 
 
-def _free(sshd: Sshd, consent: Consent) -> Plan:
-    taking = placing.free(sshd)
-    if sshd.main not in {change.path for change in taking.changes} or consent.main_file:
-        return _planned(sshd, taking)
+def _plan_free_slot(sshd: Sshd, consent: Consent) -> Plan:
+    placement = placing.use_free_slot(sshd)
+    if sshd.main not in {change.path for change in placement.changes} or consent.main_file:
+        return _plan_placement(sshd, placement)
     raise LeftAlone(
         f"{sshd.config} does not include {sshd.drop_in}, so sshd was left as it is. To have our "
         f"lines written into {sshd.config} itself, at its head, and taken out again by disable:\n"
@@ -97,26 +97,26 @@ def _free(sshd: Sshd, consent: Consent) -> Plan:
     )
 
 
-def _planned(sshd: Sshd, taking: Taking) -> Plan:
-    wanted = (line.partition(" ") for line in taking.lines.splitlines())
-    place = next(c.path for c in taking.changes if c.path in {sshd.drop_in, sshd.main})
+def _plan_placement(sshd: Sshd, placement: Placement) -> Plan:
+    wanted = (line.partition(" ") for line in placement.lines.splitlines())
+    place = next(c.path for c in placement.changes if c.path in {sshd.drop_in, sshd.main})
     return Plan(
         f"sshd asks it for keys ({place})",
-        taking.changes,
+        placement.changes,
         {keyword.lower(): value for keyword, _, value in wanted},
-        taking.units,
-        taking.member,
+        placement.units,
+        placement.member,
         f"something that sshd reads before {place} sets the command or its user, or that file is "
         f"not read.\nAdd these lines at the top of {sshd.config} yourself, then `sshd -t` and "
-        "reload sshd:\n\n" + taking.lines,
-        taking.steps,
+        "reload sshd:\n\n" + placement.lines,
+        placement.steps,
     )
 
 
-def _would(sshd: Sshd, others: list[Slot]) -> str:
+def _describe_replace(sshd: Sshd, others: list[Slot]) -> str:
     """Describe what `--replace` would do here, or why it cannot."""
     try:
-        steps = placing.replacing(sshd, others).steps
+        steps = placing.replace_commands(sshd, others).steps
     except SetupError as error:
         return f"\n(Ours cannot take its place: {error})"
     listing = "".join(f"  - {step}\n" for step in steps)
@@ -126,7 +126,7 @@ def _would(sshd: Sshd, others: list[Slot]) -> str:
     )
 
 
-_TAKEN = f"""\
+_SLOT_TAKEN = f"""\
 sshd has an AuthorizedKeysCommand already, and it was left as it is:
 %sNo key that is pushed will be accepted until sshd runs both. Either let this be done:
   {PROGRAM} enable --chain

@@ -48,7 +48,7 @@ def slots(sshd: Sshd) -> list[Slot]:
     return found + list(_options(sshd.root))
 
 
-def listed(found: Sequence[Slot]) -> str:
+def describe(found: Sequence[Slot]) -> str:
     """List the places for people, one line each."""
     return "".join(
         f"  {slot.where}: {slot.command}  {slot.match}".rstrip() + "\n" for slot in found
@@ -61,7 +61,7 @@ def _options(root: str) -> Iterator[Slot]:
         for number, line in enumerate(text_of(name).split("\n"), 1):
             if not line.lstrip().startswith("#") and _OPTION.search(line):
                 yield Slot(f"{name}:{number}", line.strip(), is_option=True)
-    for each in units.giving(root):
+    for each in units.find_options(root):
         unit = each.unit if each.key == units.START else ""
         yield Slot(each.where, f"{each.key}={each.value}", is_option=True, unit=unit)
     for name in glob.glob(os.path.join(root, "proc/[0-9]*/cmdline")):

@@ -78,7 +78,7 @@ class Sshd(NamedTuple):
             if self.is_booted and run("systemctl", "is-active", "--quiet", unit).returncode == 0
         ]  # fmt: skip
 
-    def start_anew(self, running: Sequence[str]) -> None:
+    def restart_units(self, running: Sequence[str]) -> None:
         """Make systemd reload its units and restart these; sessions stay open.
 
         A reload of sshd alone would keep its command line. A unit that has just failed is started

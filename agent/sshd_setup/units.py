@@ -38,7 +38,7 @@ class Line(NamedTuple):
     value: str
 
 
-class Given(NamedTuple):
+class SplitCommand(NamedTuple):
     """The command and user that a command line passes with `-o`, and the line without them."""
 
     command: str
@@ -46,13 +46,13 @@ class Given(NamedTuple):
     rest: str
 
 
-def giving(root: str) -> list[Line]:
+def find_options(root: str) -> list[Line]:
     """The effective lines, of the units that start sshd, that pass a command with `-o`."""
     found = [line for unit in _UNITS for line in _of(root, unit)]
     return [line for line in found if _MENTION.search(line.value)]
 
 
-def given(command: str) -> Given:
+def split_options(command: str) -> SplitCommand:
     """Remove the `-o` options for AuthorizedKeysCommand and its user from a command line."""
     values = {"": "", "user": ""}
     kept: list[str] = []
@@ -73,7 +73,7 @@ def given(command: str) -> Given:
             values[name] = values[name] or option[2].strip()
     # %% is systemd's way to write a %.
     command, user = (values[name].replace("%%", "%") for name in ("", "user"))
-    return Given(command, user, " ".join(kept))
+    return SplitCommand(command, user, " ".join(kept))
 
 
 def override(root: str, unit: str) -> tuple[str, str]:
@@ -86,7 +86,7 @@ def override(root: str, unit: str) -> tuple[str, str]:
     started = [line for line in lines if line.key == START]
     if len(started) != 1:
         raise SetupError(f"{unit} has {len(started)} lines {START}=: change it by hand")
-    text = f"{MARK}[Service]\n{START}=\n{START}={given(started[0].value).rest}\n"
+    text = f"{MARK}[Service]\n{START}=\n{START}={split_options(started[0].value).rest}\n"
     return _override_path(root, unit), text
 
 

@@ -100,7 +100,7 @@ def test_an_error_says_what_to_do(
     assert credential.secret_access_key not in trouble.words + trouble.hint
 
 
-def test_a_host_that_takes_no_ed25519_is_said_so() -> None:
+def test_a_host_that_takes_no_ed25519_is_reported() -> None:
     """A refusal by a host that accepts only RSA keys has a hint that names keys.types."""
     config = {"keys": {"types": ["ssh-rsa"]}}
     with (
@@ -113,7 +113,7 @@ def test_a_host_that_takes_no_ed25519_is_said_so() -> None:
     assert "keys.types" in refused.value.hint
 
 
-def test_clocks_that_are_apart_are_told(
+def test_a_clock_difference_is_reported(
     daemon: RunningDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An expired request's error says how far the clocks are apart, and how to set them."""
@@ -129,14 +129,14 @@ def test_clocks_that_are_apart_are_told(
         assert "timedatectl" in refused.value.hint
 
 
-def test_an_endpoint_that_lists_no_hosts_is_said_so(daemon: RunningDaemon) -> None:
+def test_an_endpoint_that_lists_no_hosts_is_reported(daemon: RunningDaemon) -> None:
     """An endpoint without the requested action is an error that points to client.yaml."""
     with pytest.raises(Trouble) as refused:
         api(daemon.endpoint).ask("Sixtykey.Other", {})
     assert "name instance, zone and address" in refused.value.hint
 
 
-def test_nobody_there_is_told(daemon: RunningDaemon) -> None:
+def test_an_absent_endpoint_is_reported(daemon: RunningDaemon) -> None:
     """A closed port, or TLS to a port without TLS, is reported as an endpoint that is away."""
     with pytest.raises(Trouble, match="Connection refused") as refused:
         push(api(f"http://127.0.0.1:{free_port()}"))

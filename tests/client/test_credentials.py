@@ -73,7 +73,7 @@ def test_what_is_plain_is_what_botocore_takes(
     theirs = botocore.session.Session(profile=profile).get_credentials()
     expected = (theirs.access_key, theirs.secret_key, theirs.token or "")
     chosen = told(environment, profile)
-    assert triple(credentials._plain(chosen)) == (expected if plain else None)
+    assert triple(credentials._plain_key(chosen)) == (expected if plain else None)
     assert triple(credentials.find(chosen, 0.0)) == expected
 
 
@@ -87,7 +87,7 @@ def test_a_profile_that_asks_for_another_way_is_botocores(other: str, tmp_path: 
         (f"[profile p]\n{other}\n", f"[p]\n{KEYS.format('P')}"),
         ("", f"[p]\n{other}\n{KEYS.format('P')}"),
     ):
-        assert credentials._plain(told(environ(tmp_path, config, shared), "p")) is None
+        assert credentials._plain_key(told(environ(tmp_path, config, shared), "p")) is None
 
 
 def test_the_environment_comes_before_files_but_not_before_a_profile(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_the_environment_comes_before_files_but_not_before_a_profile(tmp_path: P
     assert credentials.find(told(environment, None), 0.0).access_key_id == "AKIAENV"
 
 
-def test_without_any_the_words_say_what_to_do(tmp_path: Path) -> None:
+def test_without_credentials_the_error_says_what_to_do(tmp_path: Path) -> None:
     """Without a credential, or with an unknown profile, the error says what to do."""
     for profile in (None, "absent"):
         with pytest.raises(Trouble) as refused:
@@ -149,24 +149,24 @@ def test_a_credential_is_kept_until_shortly_before_its_end(tmp_path: Path) -> No
     It is not used after the clock was set back; one without an end is not cached.
     """
     chosen, folder = keeping(tmp_path)
-    credentials._keep(chosen, Credential("AKIA", "s", "t", 10_000.0, "role"), 5_000.0)
-    assert triple(credentials._kept(chosen, 5_001.0)) == ("AKIA", "s", "t")
-    assert credentials._kept(chosen, 4_999.0) is None
-    assert credentials._kept(chosen, 5_000.0 + 3_600) is None
-    credentials._keep(chosen, Credential("AKIA", "s", "t", 6_000.0, "role"), 5_000.0)
-    assert credentials._kept(chosen, 5_879.0) is not None
-    assert credentials._kept(chosen, 5_880.0) is None
+    credentials._write_cache(chosen, Credential("AKIA", "s", "t", 10_000.0, "role"), 5_000.0)
+    assert triple(credentials._read_cache(chosen, 5_001.0)) == ("AKIA", "s", "t")
+    assert credentials._read_cache(chosen, 4_999.0) is None
+    assert credentials._read_cache(chosen, 5_000.0 + 3_600) is None
+    credentials._write_cache(chosen, Credential("AKIA", "s", "t", 6_000.0, "role"), 5_000.0)
+    assert credentials._read_cache(chosen, 5_879.0) is not None
+    assert credentials._read_cache(chosen, 5_880.0) is None
     credentials.forget(chosen)
-    credentials._keep(chosen, Credential("AKIA", "s", "t", None, "static"), 5_000.0)
+    credentials._write_cache(chosen, Credential("AKIA", "s", "t", None, "static"), 5_000.0)
     assert list(folder.glob("credential-*")) == []
 
 
 def test_what_is_kept_is_one_profiles(tmp_path: Path) -> None:
     """A cached credential is not used for another profile."""
     chosen, _ = keeping(tmp_path)
-    credentials._keep(chosen, Credential("AKIA", "s", "t", 10_000.0, "role"), 5_000.0)
+    credentials._write_cache(chosen, Credential("AKIA", "s", "t", 10_000.0, "role"), 5_000.0)
     other = told({**chosen.environ}, "other")
-    assert credentials._kept(other, 5_001.0) is None
+    assert credentials._read_cache(other, 5_001.0) is None
 
 
 @given(st.text(), st.sampled_from(["default", "profile x"]))
@@ -180,11 +180,11 @@ def test_no_file_makes_it_fail(text: str, heading: str) -> None:
 def test_what_is_kept_is_of_the_same_environment_and_files(tmp_path: Path, changed: str) -> None:
     """A cached credential is not used after AWS's variables or files have changed."""
     chosen, _ = keeping(tmp_path)
-    credentials._keep(chosen, Credential("AKIA", "s", "t", 10_000.0, "role"), 5_000.0)
-    assert credentials._kept(told({**chosen.environ}, None), 5_001.0) is not None
+    credentials._write_cache(chosen, Credential("AKIA", "s", "t", 10_000.0, "role"), 5_000.0)
+    assert credentials._read_cache(told({**chosen.environ}, None), 5_001.0) is not None
     if changed == "the file":
         (tmp_path / "config").write_text("[default]\nrole_arn = arn:aws:iam::1:role/other\n")
         other = chosen
     else:
         other = told({**chosen.environ, "AWS_ROLE_ARN": "arn:aws:iam::1:role/other"}, None)
-    assert credentials._kept(other, 5_001.0) is None
+    assert credentials._read_cache(other, 5_001.0) is None

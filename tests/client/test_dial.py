@@ -51,7 +51,7 @@ def test_one_that_is_silent_holds_nobody_up(port: int) -> None:
             filler.close()
 
 
-def test_when_none_answers_every_reason_is_told() -> None:
+def test_when_no_address_answers_every_reason_is_shown() -> None:
     """When no address answers, the error gives each reason once."""
     closed = free_port()
     with pytest.raises(Trouble) as failed:
@@ -59,7 +59,7 @@ def test_when_none_answers_every_reason_is_told() -> None:
     assert failed.value.words == "cannot connect to web-1 port 22: Connection refused"
 
 
-def test_a_name_that_nobody_knows_is_told() -> None:
+def test_an_unknown_name_is_reported() -> None:
     """A name that cannot be resolved is an error with the name in it."""
     with pytest.raises(Trouble, match=r"no-such-host\.invalid: "):
         dial.dial(["no-such-host.invalid"], 22, 5, "it")
@@ -69,7 +69,7 @@ def test_families_take_turns() -> None:
     """IPv6 and IPv4 addresses are tried alternately (RFC 8305)."""
     four = [(socket.AF_INET, ("192.0.2.1", 22)), (socket.AF_INET, ("192.0.2.2", 22))]
     six = [(socket.AF_INET6, (f"2001:db8::{n}", 22, 0, 0)) for n in range(3)]
-    mixed = dial.in_turns([*six, *four])
+    mixed = dial.alternate_families([*six, *four])
     assert mixed == [six[0], four[0], six[1], four[1], six[2]]
-    assert dial.in_turns(four) == four
-    assert dial.in_turns([four[0], *six])[0] == four[0]
+    assert dial.alternate_families(four) == four
+    assert dial.alternate_families([four[0], *six])[0] == four[0]

@@ -85,7 +85,7 @@ LIES = {
 
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
-def test_a_lie_in_an_answer_is_told_in_words(monkeypatch: pytest.MonkeyPatch, lie: bytes) -> None:
+def test_a_malformed_answer_is_explained(monkeypatch: pytest.MonkeyPatch, lie: bytes) -> None:
     """A malformed answer raises Trouble, and a redirect is not followed."""
     monkeypatch.setattr(limits, "PUSH_PAUSE_MOST_SECONDS", 0.01)
     with Liar(lambda: lie) as liar, pytest.raises(Trouble):
@@ -108,7 +108,7 @@ def test_a_page_without_a_host_is_the_last() -> None:
     counter = itertools.count()
     with Liar(lambda: http(b'{"Hosts": [], "NextToken": "%09d"}' % next(counter))) as liar:
         chosen = settings.load({"HOME": "/nonexistent"}, {"endpoint": liar.url})
-        assert targets.listed(chosen, api(liar.url), "us-east-1") == []
+        assert targets.list_hosts(chosen, api(liar.url), "us-east-1") == []
     assert len(liar.requests) == 1
 
 
@@ -126,7 +126,7 @@ def test_a_list_of_hosts_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
         asked = api(liar.url)
         chosen = settings.load({"HOME": "/nonexistent"}, {"endpoint": liar.url})
         with pytest.raises(Trouble, match="more than 50 hosts"):
-            targets.listed(chosen, asked, "us-east-1")
+            targets.list_hosts(chosen, asked, "us-east-1")
     assert len(liar.requests) == 6
 
 
@@ -158,7 +158,7 @@ def test_a_host_has_few_addresses() -> None:
     assert len(hosts.Host.of(found).addresses) == limits.ADDRESSES
 
 
-def test_an_address_that_is_no_name_is_told_in_words() -> None:
+def test_an_address_that_is_no_name_is_explained() -> None:
     """An address that IDNA cannot encode raises Trouble."""
     with pytest.raises(Trouble):
         dial.dial(["\xe9" * 70], 22, 1.0, "it")
@@ -196,7 +196,7 @@ DECISIONS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("decision", DECISIONS)
-def test_a_lie_about_ones_pushes_is_told_in_words(
+def test_a_malformed_list_of_pushes_is_explained(
     monkeypatch: pytest.MonkeyPatch, decision: dict[str, Any]
 ) -> None:
     """`sixtykey why` reports malformed decisions of a host as an error."""
@@ -224,7 +224,7 @@ def completing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str
     program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {tool("python3", "python3")} '
                        '-m agent.cli "$@"\n')  # fmt: skip
     program.chmod(0o755)
-    targets.keep_names(environ, NAMES)
+    targets.cache_names(environ, NAMES)
     monkeypatch.chdir(tmp_path)
     return environ
 
@@ -241,7 +241,9 @@ def test_names_for_completion_are_ones_that_can_be_connected_to(
     assert capsys.readouterr().out == "web-1\n"
 
 
-def test_completing_in_bash_runs_no_name(completing: dict[str, str], tmp_path: Path) -> None:
+def test_completion_in_bash_executes_no_host_name(
+    completing: dict[str, str], tmp_path: Path
+) -> None:
     """Completion in bash does not execute a command in a host's name."""
     script = ROOT / "packaging" / "completion" / "bash"
     program = f"source {script}; COMP_WORDS=(sixtykey ssh ''); COMP_CWORD=2; _sixtykey; "
@@ -252,7 +254,9 @@ def test_completing_in_bash_runs_no_name(completing: dict[str, str], tmp_path: P
     assert done.stdout == "web-1\n"
 
 
-def test_completing_in_zsh_runs_no_name(completing: dict[str, str], tmp_path: Path) -> None:
+def test_completion_in_zsh_executes_no_host_name(
+    completing: dict[str, str], tmp_path: Path
+) -> None:
     """Completion in zsh does not execute a command in a host's name."""
     script = (ROOT / "packaging" / "completion" / "zsh").read_text()
     # As in zsh's _arguments: eval ws\=\( ${action[2,-2]} \)

@@ -54,7 +54,7 @@ def test_login_gives_the_agent_a_key(user: User) -> None:
     assert (user.folder / "known_hosts").read_text() == ""
 
 
-def test_the_agent_forgets_it_by_itself(user: User) -> None:
+def test_the_agent_removes_a_key_at_its_end(user: User) -> None:
     """The agent removes the key when its lifetime has passed."""
     agent = SshAgent(user.environment["SSH_AUTH_SOCK"])
     key = session_key.make(agent, 1, False)
@@ -83,10 +83,10 @@ def test_a_key_that_ends_soon_is_followed_by_the_next(user: User) -> None:
     new = session_key.ensure(environ, 3600, False, session_key.margin(3600))
     assert new.blob != old.blob
     assert (user.folder / "id.pub").read_text() == new.line + "\n"
-    loaded = session_key.loaded(environ)
+    loaded = session_key.find_loaded(environ)
     assert loaded is not None
     assert loaded.blob == new.blob
-    assert loaded.left(time.time()) == pytest.approx(3600, abs=30)
+    assert loaded.seconds_left(time.time()) == pytest.approx(3600, abs=30)
 
 
 def test_a_key_of_another_agent_does_not_count(user: User) -> None:
@@ -95,7 +95,7 @@ def test_a_key_of_another_agent_does_not_count(user: User) -> None:
     first = (user.folder / "id.pub").read_text()
     with work_directory() as short, User(short) as other:
         environment = {**user.environment, "SSH_AUTH_SOCK": other.environment["SSH_AUTH_SOCK"]}
-        assert session_key.loaded(environment) is None
+        assert session_key.find_loaded(environment) is None
         session_key.ensure(environment, 3600, False, 60)
         assert (user.folder / "id.pub").read_text() != first
     # With the first agent again, its key is found and no new one is made.
@@ -114,7 +114,7 @@ def test_with_confirm_the_agent_asks(user: User) -> None:
     assert "refused" in tried.err or "agent" in tried.err
 
 
-def test_logout_forgets_everything(user: User) -> None:
+def test_logout_removes_every_key_of_ours(user: User) -> None:
     """Logout removes the key and the .pub file, and leaves other keys in the agent.
 
     A second logout is no error.
@@ -153,7 +153,7 @@ def test_without_an_agent_one_is_started(folder: Path) -> None:
             assert not Path(f"/proc/{number}").exists()
 
 
-def test_an_agent_that_is_gone_is_as_none(folder: Path) -> None:
+def test_an_agent_that_has_ended_counts_as_none(folder: Path) -> None:
     """A stale SSH_AUTH_SOCK counts as no agent, and login starts one."""
     stale = {"SSH_AUTH_SOCK": str(folder / "gone.sock")}
     with User(folder, agent=False, environment=stale) as user:
@@ -162,7 +162,7 @@ def test_an_agent_that_is_gone_is_as_none(folder: Path) -> None:
         assert str(user.folder / "agent.sock") in done.out
 
 
-def test_without_any_agent_to_start_it_is_said(folder: Path) -> None:
+def test_a_missing_ssh_agent_program_is_reported(folder: Path) -> None:
     """Without an ssh-agent program, login fails with an error and makes no file."""
     with User(folder, agent=False) as user:
         user.environment["PATH"] = str(folder)

@@ -110,7 +110,7 @@ def test_yaml_is_not_imported_where_a_copy_serves(environ: dict[str, str]) -> No
     assert said == [["True", "28800", "True", "first-1"], ["False", "28800", "True", "first-1"]]
 
 
-def test_every_problem_is_told_at_once_with_its_place(environ: dict[str, str]) -> None:
+def test_every_problem_is_reported_at_once_with_its_place(environ: dict[str, str]) -> None:
     """Every problem of a file is reported at once, each with its path."""
     write(
         environ,
@@ -130,7 +130,7 @@ def test_every_problem_is_told_at_once_with_its_place(environ: dict[str, str]) -
         assert place in refused.value.words
 
 
-def test_debug_tells_where_each_value_comes_from(environ: dict[str, str]) -> None:
+def test_debug_shows_where_each_value_comes_from(environ: dict[str, str]) -> None:
     """The description gives every value with its origin, defaults included."""
     path = write(environ, {"key": {"confirm": True}, "zone": "a-1a"})
     told = load({**environ, "AWS_REGION": "r-1", "SIXTYKEY_CA": "/ca"}, profile="p").describe()

@@ -118,7 +118,7 @@ def test_a_home_that_a_shell_would_read_is_refused() -> None:
 
 
 @pytest.mark.parametrize("system", ["win32", "cygwin"])
-def test_windows_is_refused_in_words(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_is_refused_with_a_reason(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows is refused, with a hint to use WSL."""
     monkeypatch.setattr("sys.platform", system)
     with pytest.raises(Trouble) as refused:

@@ -75,7 +75,7 @@ def service() -> Iterator[Service]:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("client", CLIENTS)
-def test_a_push(service: Service, client: str, scheme: str) -> None:
+def test_each_client_pushes(service: Service, client: str, scheme: str) -> None:
     """Every client's push succeeds, and sshd receives the pushed key."""
     user, key, daemon = service.new_user(), fresh_key(), service.daemon(scheme)
     pushed = CLIENTS[client](service.target(scheme), user, key)
@@ -111,19 +111,19 @@ def refused_as(service: Service, client: str, scheme: str, code: str) -> None:
 
 @pytest.mark.parametrize("code", REFUSED)
 @pytest.mark.parametrize("client", CLIENTS)
-def test_a_refusal(service: Service, client: str, code: str) -> None:
+def test_each_client_reports_a_refusal(service: Service, client: str, code: str) -> None:
     """Every client shows the error's name as in AWS's reference, in its own class or words."""
     refused_as(service, client, "http", code)
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_a_refusal_over_tls(service: Service, client: str) -> None:
+def test_each_client_reports_a_refusal_over_tls(service: Service, client: str) -> None:
     """Every client shows the error's name over TLS too."""
     refused_as(service, client, "https", "AuthException")
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_a_server_that_is_not_trusted(service: Service, client: str) -> None:
+def test_each_client_refuses_an_untrusted_server(service: Service, client: str) -> None:
     """Without the authority's bundle no client pushes, so every client verifies the certificate."""
     target = replace(service.target("https"), environment=ONCE)
     user = service.new_user()

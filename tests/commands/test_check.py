@@ -20,7 +20,7 @@ from tests.parts.sshd import helper_command
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="only root can look everywhere")
 
 
-def test_nothing_on_a_good_host(host: CheckedHost) -> None:
+def test_a_good_host_has_no_finding(host: CheckedHost) -> None:
     """On a good host there is no finding, the exit code is 0, and nothing is changed."""
     before = {p: (p.stat().st_mtime_ns, p.stat().st_mode) for p in host.folder.glob("*.yaml")}
     assert host.finds(host.user) == {}
@@ -42,7 +42,7 @@ def test_strict_counts_notes(host: CheckedHost) -> None:
     assert host.check("--strict", config=path).code == 1
 
 
-def test_a_wrong_configuration(host: CheckedHost) -> None:
+def test_a_wrong_configuration_is_reported(host: CheckedHost) -> None:
     """Every problem of the configuration is a finding."""
     path = host.folder / "wrong.yaml"
     path.write_text("keys: {lifetime: 61}\nelse: 1\n")
@@ -60,7 +60,7 @@ def test_credentials_that_others_can_read(restored: CheckedHost) -> None:
     assert "chmod 0640" in finding["Remedy"]
 
 
-def test_wrong_and_missing_credentials(restored: CheckedHost) -> None:
+def test_wrong_and_missing_credentials_are_reported(restored: CheckedHost) -> None:
     """A credentials file that is wrong, empty or missing is a finding."""
     path = restored.daemon.credentials_file
     path.write_text("- access_key_id: AAAA\n")
@@ -74,7 +74,7 @@ def test_wrong_and_missing_credentials(restored: CheckedHost) -> None:
         path.with_suffix(".away").rename(path)
 
 
-def test_a_lookup_socket_of_another_group(restored: CheckedHost) -> None:
+def test_a_lookup_socket_closed_to_the_helper_is_reported(restored: CheckedHost) -> None:
     """The lookup socket is tried as the helper's user, and a socket closed to it is found."""
     os.chown(restored.daemon.lookup_socket, 0, 0)
     os.chmod(restored.daemon.lookup_socket, 0o660)
@@ -113,7 +113,9 @@ def test_a_daemon_that_is_away() -> None:
         (["--expiredate", "2020-01-01"], "account-expired", "chage --expiredate -1"),
     ],
 )
-def test_accounts(host: CheckedHost, options: list[str], name: str, remedy: str) -> None:
+def test_an_account_that_cannot_log_in_is_reported(
+    host: CheckedHost, options: list[str], name: str, remedy: str
+) -> None:
     """An account that keeps its user out is a finding, with the command to mend it."""
     with os_user() as spoilt:
         subprocess.run([tool("usermod", "passwd"), *options, spoilt], check=True)
@@ -136,7 +138,7 @@ def test_a_journal_that_cannot_be_written(host: CheckedHost) -> None:
     assert "journal-unwritable" in host.finds(config=path)
 
 
-def test_an_ordinary_user_is_told_what_could_not_be_seen(host: CheckedHost) -> None:
+def test_an_ordinary_user_sees_what_could_not_be_checked(host: CheckedHost) -> None:
     """An ordinary user gets the exit code 2, and `?` for what only root can see."""
     sshd = host.sshd(*host.asking)
     os.chmod(host.folder / "host_key", 0o600)

@@ -57,7 +57,7 @@ def test_the_slot_is_taken_in_a_match_block(host: CheckedHost) -> None:
     assert f"{path}:6, Match User {host.user}" in what
 
 
-def test_a_match_block_on_the_address(host: CheckedHost) -> None:
+def test_a_match_block_on_the_address_is_taken_into_account(host: CheckedHost) -> None:
     """With --from, a Match block on the client's address is taken into account."""
     path = host.sshd(*host.asking, "Match Address 10.0.0.0/8", "AuthorizedKeysCommand none")
     assert host.finds(sshd=path) == {}
@@ -80,7 +80,7 @@ def test_a_drop_in_that_is_not_included(host: CheckedHost) -> None:
         drop_in.unlink()
 
 
-def test_a_helper_that_others_could_change(host: CheckedHost) -> None:
+def test_a_helper_that_others_could_change_is_reported(host: CheckedHost) -> None:
     """A helper below a folder that others can write to is found, up to the root folder."""
     folder = host.folder / "open"
     folder.mkdir()
@@ -99,7 +99,7 @@ def test_a_helper_that_others_could_change(host: CheckedHost) -> None:
     ("install", "form"),
     [(install_compiled, "the compiled helper"), (install_helper, "the helper in Python")],
 )
-def test_which_helper_sshd_runs(
+def test_the_form_of_the_helper_is_shown(
     host: CheckedHost, tmp_path: Path, install: Install, form: str
 ) -> None:
     """The form of the helper that sshd runs is shown as a fact, also in a chain."""
@@ -144,14 +144,14 @@ def test_what_sshd_would_do(host: CheckedHost, lines: list[str], name: str, reme
     assert remedy in host.finds(host.user, sshd=path)[name]["Remedy"]
 
 
-def test_a_helper_without_its_user(host: CheckedHost) -> None:
+def test_a_helper_without_its_user_is_reported(host: CheckedHost) -> None:
     """A missing AuthorizedKeysCommandUser is a finding."""
     found = host.finds(sshd=host.sshd(host.asking[0]))
     assert set(found) & {"helper-user-missing", "sshd-config-wrong"}
     assert "AuthorizedKeysCommandUser" in str(found)
 
 
-def test_a_command_on_sshds_command_line(tmp_path: Path) -> None:
+def test_a_command_on_sshds_command_line_is_reported(tmp_path: Path) -> None:
     """An AuthorizedKeysCommand on sshd's command line in its unit is found."""
     unit = tmp_path / "usr/lib/systemd/system/ssh.service"
     unit.parent.mkdir(parents=True)

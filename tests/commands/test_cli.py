@@ -38,7 +38,7 @@ def test_help_has_usage_options_and_an_example(command: str) -> None:
     assert max(map(len, done.out.splitlines())) <= 100
 
 
-def test_help_of_the_whole() -> None:
+def test_help_names_every_command() -> None:
     """--help names every command; without arguments it goes to stderr, with exit code 2."""
     done, bare = run("--help"), run()
     assert (done.code, bare.code) == (0, 2)
@@ -86,7 +86,7 @@ def test_options_end_at_two_dashes() -> None:
     assert done.code == 3
 
 
-def test_list_imports_little(daemon: RunningDaemon) -> None:
+def test_list_imports_no_slow_module(daemon: RunningDaemon) -> None:
     """`sixtykey list` imports none of the modules that are slow to import."""
     slow = ["asyncio", "paramiko", "yaml", "socket", "http", "ssl", "argparse", "typing"]
     slow += [

@@ -62,7 +62,7 @@ def test_a_daemon_that_is_away_is_3_with_a_hint(command: list[str]) -> None:
     assert (told.code, told.json["Error"]) == (3, "DaemonAway")
 
 
-def test_a_socket_that_nobody_listens_at(directory: Path) -> None:
+def test_a_socket_without_a_listener_is_an_absent_daemon(directory: Path) -> None:
     """A socket at which nobody listens is reported as a daemon that is away."""
     dead = answering(directory / "dead.sock", b"", listen=False)
     with dead as daemon, pytest.raises(Trouble) as caught:
@@ -99,7 +99,7 @@ def test_an_error_answer_keeps_its_code(directory: Path) -> None:
     assert caught.value.words == "refused, Odd: so it is"
 
 
-def test_a_wrong_configuration_is_said(directory: Path) -> None:
+def test_a_wrong_configuration_of_the_command_is_reported(directory: Path) -> None:
     """With --config, every problem of the file is reported, without a traceback."""
     path = directory / "wrong.yaml"
     path.write_text("keys: {lifetime: 61}\npush: {sockt: x}\n")
@@ -128,6 +128,6 @@ def test_what_is_not_json_is_refused(text: str) -> None:
         quickjson.loads(text)
 
 
-def test_nothing_that_others_chose_moves_the_cursor() -> None:
+def test_control_characters_are_printed_as_escapes() -> None:
     """Control characters in a text are printed as escape codes."""
     assert plain("a\033[2Jb\r\x07é\n") == "a\\x1b[2Jb\\x0d\\x07é\n"

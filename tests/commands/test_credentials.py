@@ -78,7 +78,7 @@ def test_the_secret_is_shown_once_and_is_random(host: RunningDaemon) -> None:
     assert not any(each["SecretAccessKey"] in str(host.audit()) for each in made)
 
 
-def test_allow_is_what_was_said(host: RunningDaemon) -> None:
+def test_allow_has_the_given_rules(host: RunningDaemon) -> None:
     """The file has every --user, --instance and --source that was given."""
     words = ["--user", "deploy", "--user", "web-*", "--instance", "i-0f*", "--source", "10.0.0.0/8"]
     done = change(host, "add", *words, "--source", "::1/128", "--expires", "2099-01-01T00:00:00Z")
@@ -112,7 +112,7 @@ def test_list_shows_the_rules_for_keys_and_tags(host: RunningDaemon) -> None:
     assert rows[2].endswith("30 s, once, from where it was pushed, restrict, pty")
 
 
-def test_a_rule_that_is_wider_than_the_hosts_is_told(host: RunningDaemon) -> None:
+def test_a_rule_wider_than_the_hosts_is_reported(host: RunningDaemon) -> None:
     """A credential whose lifetime exceeds the host's is an error for every command."""
     config = json.loads(json.dumps(host.defaults()))
     config["keys"] = {"lifetime": 30}

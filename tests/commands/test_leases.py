@@ -65,7 +65,7 @@ def test_the_table_has_a_row_for_each_key(daemon: RunningDaemon, key: KeyPair) -
     assert 0 < only["SecondsLeft"] <= only["Lifetime"] == 60
 
 
-def test_what_a_key_is_good_for_has_a_column(directory: Path, key: KeyPair) -> None:
+def test_the_limits_of_a_key_have_a_column(directory: Path, key: KeyPair) -> None:
     """Restrictions of a key are shown in a column: its pinned source and its options."""
     folder = directory / "limited"
     folder.mkdir()
@@ -89,7 +89,7 @@ def test_what_a_key_is_good_for_has_a_column(directory: Path, key: KeyPair) -> N
         (2, "2001:db8::/64", ["restrict"], "2 logins, from 2001:db8::/64, restrict"),
     ],
 )
-def test_what_a_key_is_good_for_in_words(
+def test_the_limits_of_a_key_are_described(
     uses: Optional[int], source: Optional[str], options: list[str], words: str
 ) -> None:
     """A key's restrictions are described in words, and a key without any gives no text."""
@@ -162,7 +162,7 @@ def test_watch_survives_the_daemon(directory: Path, key: KeyPair) -> None:
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can become somebody else")
-def test_an_ordinary_user(daemon: RunningDaemon, user: str) -> None:
+def test_only_the_group_may_list(daemon: RunningDaemon, user: str) -> None:
     """A user outside the group gets exit code 4 and a hint; a member gets the list."""
     refused = run_as(user, "list", "--socket", daemon.push_socket)
     assert refused.code == 4

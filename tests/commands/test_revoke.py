@@ -22,7 +22,7 @@ def keys(daemon: RunningDaemon, directory: Path, key: KeyPair) -> list[KeyPair]:
     return [key, second]
 
 
-def test_one_key_then_all_of_the_user(daemon: RunningDaemon, keys: list[KeyPair]) -> None:
+def test_revoke_ends_one_key_or_all_of_a_user(daemon: RunningDaemon, keys: list[KeyPair]) -> None:
     """Revoking ends the key named by fingerprint or file, or else all keys of the user.
 
     Other users' keys stay.
@@ -39,7 +39,7 @@ def test_one_key_then_all_of_the_user(daemon: RunningDaemon, keys: list[KeyPair]
     assert [lease["OSUser"] for lease in done.json["Revoked"]] == ["bob"]
 
 
-def test_all_of_the_host(daemon: RunningDaemon, keys: list[KeyPair]) -> None:
+def test_revoke_all_ends_every_key(daemon: RunningDaemon, keys: list[KeyPair]) -> None:
     """--all ends every key; without any live key it gives exit code 1."""
     assert keys
     assert run("revoke", "--all", "--socket", daemon.push_socket).code == 0

@@ -77,7 +77,7 @@ def test_the_group_may_look(busy: RunningDaemon, user: str) -> None:
     assert run_as(user, "status", "--socket", busy.push_socket).code == 4
 
 
-def test_a_journal_out_of_use_is_said(directory: Path) -> None:
+def test_an_unusable_journal_is_shown(directory: Path) -> None:
     """With an unusable journal, status is answered and reports it."""
     folder = directory / "unkept"
     folder.mkdir()

@@ -65,7 +65,7 @@ def test_an_unknown_user_says_how_long_decisions_are_kept(host: RunningDaemon) -
     assert "nothing was pushed for root and sshd asked for nothing" in done.out
 
 
-def test_pushed_and_never_asked(host: RunningDaemon, key: KeyPair) -> None:
+def test_why_reports_that_sshd_has_not_asked(host: RunningDaemon, key: KeyPair) -> None:
     """When sshd has not asked since the push, the output says so and names `sixtykey check`."""
     push(host, "unasked", key)
     done = run("why", "unasked", "--socket", host.push_socket)
@@ -76,7 +76,7 @@ def test_pushed_and_never_asked(host: RunningDaemon, key: KeyPair) -> None:
     assert "has asked for no key" not in done.out
 
 
-def test_pushed_and_given(host: RunningDaemon, key: KeyPair) -> None:
+def test_why_shows_a_push_and_its_lookup(host: RunningDaemon, key: KeyPair) -> None:
     """The output shows newest first that a key was given to sshd, and who pushed it."""
     pushed = push(host, "good", key)
     ask_helper(host.lookup_socket, "good", key.fingerprint())
@@ -102,7 +102,7 @@ def test_the_wrong_key_is_shown_beside_the_right_one(
     assert "-> log in with the key that was pushed (ssh -i FILE -o IdentitiesOnly=yes)" in text
 
 
-def test_a_wrong_key_that_was_followed_by_the_right_one(
+def test_a_wrong_key_before_the_right_one_gives_no_advice(
     host: RunningDaemon, key: KeyPair, other: KeyPair
 ) -> None:
     """A wrong key followed by the right one gives no advice."""
@@ -139,9 +139,7 @@ def test_a_revoked_key_says_by_whom(host: RunningDaemon, key: KeyPair) -> None:
     assert re.search(r": revoked by \S+ \(uid:\d+\): 1 key$", revoked)
 
 
-def test_the_wrong_user_is_told_whom_the_key_was_pushed_for(
-    host: RunningDaemon, other: KeyPair
-) -> None:
+def test_a_wrong_user_is_reported_with_the_right_one(host: RunningDaemon, other: KeyPair) -> None:
     """A login as the wrong user names the user for whom the key was pushed."""
     push(host, "meant", other)
     ask_helper(host.lookup_socket, "taken", other.fingerprint())
@@ -228,7 +226,7 @@ def test_a_named_key_leaves_others_out(host: RunningDaemon, key: KeyPair, other:
     assert key.fingerprint() not in decisions
 
 
-def test_a_user_unknown_to_the_host(host: RunningDaemon) -> None:
+def test_a_user_unknown_to_the_host_is_reported(host: RunningDaemon) -> None:
     """A user unknown to the host is reported by the command itself."""
     done = run("why", "no-such-user", "--socket", host.push_socket)
     assert done.out.startswith("! this host has no user no-such-user: sshd asks for no key")

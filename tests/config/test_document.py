@@ -73,7 +73,7 @@ def test_true_is_no_number_and_a_number_no_text() -> None:
     assert len(found) == 3
 
 
-def test_required_is_said_once() -> None:
+def test_a_missing_key_is_reported_once() -> None:
     """A key with a wrong value is not also reported as missing, nor are the keys below it."""
     found: list[str] = []
     root = section("wrong: 1\nnone:\nitems: [1]", found, path="at")
@@ -158,6 +158,6 @@ def test_one_of_names_the_choices() -> None:
         check("c")
 
 
-def test_problems_are_told_a_line_each() -> None:
+def test_each_problem_has_its_line() -> None:
     """The text of Problems has one line for each problem."""
     assert str(Problems(["a: x", "b: y"])) == "a: x\nb: y"

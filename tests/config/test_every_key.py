@@ -162,7 +162,7 @@ def test_the_manual_has_every_key(key: Key) -> None:
     assert re.search(rf"\b{key.path[-1]}\b", manual)
 
 
-def test_what_is_required_is_said_to_be() -> None:
+def test_required_keys_are_reported_as_missing() -> None:
     """A missing required key is reported with its path."""
     for kind, path in ((Tls, ("push", "http", "tls")), (Fleet, ("fleet",))):
         document: dict[str, Any] = {}

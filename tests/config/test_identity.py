@@ -69,7 +69,7 @@ EC2 = {
 }
 
 
-def test_ec2_by_cloud_init(host: Host) -> None:
+def test_on_ec2_cloud_init_gives_the_identity(host: Host) -> None:
     """On EC2 cloud-init's id, zone and region are this host's, whatever the machine id is."""
     assert host.cloud(**EC2).resolve() == identity.Identity(
         "i-0af01c0123456789a", "us-east-2b", "us-east-2"
@@ -97,12 +97,12 @@ def test_on_ec2_the_firmware_gives_the_id(host: Host) -> None:
 
 
 @pytest.mark.parametrize("tag", ["", "Not Specified", "i-XYZ", "i-0bbbbbbbbbbbbbbbb\nroot", "i-0b"])
-def test_firmware_without_an_id(host: Host, tag: str) -> None:
+def test_firmware_without_an_id_is_ignored(host: Host, tag: str) -> None:
     """An asset tag that is not an instance id is ignored, as on Xen instances."""
     assert host.ec2_firmware(tag).resolve().instance_id == FROM_MACHINE_ID
 
 
-def test_asset_tag_of_another_vendor(host: Host) -> None:
+def test_an_asset_tag_of_another_vendor_is_ignored(host: Host) -> None:
     """An asset tag is ignored on a host that is not EC2's."""
     host.ec2_firmware("i-0bbbbbbbbbbbbbbbb").file("sys/class/dmi/id/sys_vendor", "QEMU\n")
     assert host.resolve().instance_id == FROM_MACHINE_ID
@@ -153,7 +153,7 @@ def test_hashed_ids_depend_on_the_platform(host: Host) -> None:
 
 
 @pytest.mark.parametrize("platform", ["nocloud", "none", ""])
-def test_ids_that_many_hosts_share(host: Host, platform: str) -> None:
+def test_ids_that_many_hosts_share_are_ignored(host: Host, platform: str) -> None:
     """An id that many hosts share, such as iid-local01, is ignored for the machine id."""
     assert (
         host.cloud(platform=platform, instance_id="iid-local01").resolve().instance_id
@@ -164,14 +164,14 @@ def test_ids_that_many_hosts_share(host: Host, platform: str) -> None:
 @pytest.mark.parametrize(
     "zone", ["nova", "us-central1-a", "", "us-east-2b\n", "us-east-٢b", None, 7, []]
 )
-def test_zone_of_another_form(host: Host, zone: Any) -> None:
+def test_a_malformed_zone_is_replaced_by_the_default(host: Host, zone: Any) -> None:
     """A zone that is not of the API's form is replaced with the default zone."""
     found = host.cloud(platform="openstack", availability_zone=zone).resolve()
     assert (found.availability_zone, found.region) == ("on-prem-1a", "on-prem-1")
 
 
 @pytest.mark.parametrize("region", ["", "Region One", None, 3])
-def test_region_of_another_form(host: Host, region: Any) -> None:
+def test_a_malformed_region_is_replaced_by_the_zones(host: Host, region: Any) -> None:
     """A region that is not of the API's form is replaced with the zone's region."""
     assert host.cloud(**{**EC2, "region": region}).resolve().region == "us-east-2"
 
@@ -194,7 +194,9 @@ def test_configured_values_win(host: Host) -> None:
         (Instance(region="US"), "region"),
     ],
 )
-def test_configured_values_of_another_form(host: Host, instance: Instance, word: str) -> None:
+def test_a_malformed_configured_value_is_an_error(
+    host: Host, instance: Instance, word: str
+) -> None:
     """A configured value that is not of the API's form is an error that names it."""
     with pytest.raises(identity.IdentityError, match=word):
         host.resolve(instance)
@@ -217,7 +219,7 @@ def test_configured_values_of_another_form(host: Host, instance: Instance, word:
     ],
     ids=repr_short,
 )
-def test_damaged_cloud_init_data(host: Host, content: bytes) -> None:
+def test_damaged_cloud_init_data_is_ignored(host: Host, content: bytes) -> None:
     """Instance data that is damaged, of another shape or too large is ignored."""
     host.file("run/cloud-init/instance-data.json", content)
     assert host.resolve().instance_id == FROM_MACHINE_ID
@@ -231,7 +233,9 @@ def test_damaged_cloud_init_data(host: Host, content: bytes) -> None:
         ),
     )
 )
-def test_any_instance_data(tmp_path_factory: pytest.TempPathFactory, content: Any) -> None:
+def test_any_instance_data_gives_a_valid_identity(
+    tmp_path_factory: pytest.TempPathFactory, content: Any
+) -> None:
     """For any JSON of cloud-init, the identity is of the API's form."""
     host = Host(tmp_path_factory.mktemp("root")).file("etc/machine-id", MACHINE_ID)
     found = host.file("run/cloud-init/instance-data.json", content).resolve()
@@ -243,7 +247,7 @@ def test_any_instance_data(tmp_path_factory: pytest.TempPathFactory, content: An
 @pytest.mark.parametrize(
     "content", ["", "uninitialized\n", "0" * 32, "xyz", MACHINE_ID[:-1], b"\xff"]
 )
-def test_a_host_without_any_id_is_told_what_to_do(host: Host, content: Any) -> None:
+def test_a_host_without_any_id_is_an_error_with_advice(host: Host, content: Any) -> None:
     """A host without any id is refused with a command and a setting that help."""
     host.file("etc/machine-id", content)
     with pytest.raises(identity.IdentityError, match=r"systemd-machine-id-setup.*instance\.id"):
@@ -251,7 +255,7 @@ def test_a_host_without_any_id_is_told_what_to_do(host: Host, content: Any) -> N
     assert host.resolve(Instance(id="i-00000001")).instance_id == "i-00000001"
 
 
-def test_no_files_at_all(tmp_path: Path) -> None:
+def test_a_host_without_any_file_has_no_identity(tmp_path: Path) -> None:
     """A root folder without files gives an error."""
     with pytest.raises(identity.IdentityError):
         Host(tmp_path).resolve()

@@ -108,7 +108,7 @@ def test_what_is_not_plain_is_refused(text: str, words: str) -> None:
     assert words in problem_of(text)
 
 
-def test_bounds() -> None:
+def test_a_document_has_limits() -> None:
     """A document that is too large, too deep or not UTF-8 is refused."""
     assert "larger than" in problem_of("#" * (MAX_BYTES + 1))
     assert "deep" in problem_of("[" * 5000)

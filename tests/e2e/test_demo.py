@@ -73,7 +73,7 @@ def test_the_demo_ends_well() -> None:
     ],
     ids=["keys live too long", "keys are not taken", "keys die too soon"],
 )
-def test_the_demo_notices_a_broken_promise(
+def test_the_demo_fails_when_the_daemon_behaves_differently(
     lifetime: int, config: dict[str, Any], promise: str
 ) -> None:
     """With a daemon that behaves differently, the demo reports it, cleans up and ends with 1."""
@@ -83,7 +83,7 @@ def test_the_demo_notices_a_broken_promise(
     assert ": gone" in done.stdout
 
 
-def test_a_daemon_that_does_not_start_is_said() -> None:
+def test_a_daemon_that_does_not_start_is_reported() -> None:
     """If the daemon does not start, the demo shows its error and ends with 1."""
     done = run_demo(6, {"keys": {"lifetime": 61}})
     assert done.returncode == 1

@@ -142,7 +142,7 @@ def test_a_restart_forgets_no_use(stage: Stage) -> None:
     assert "a one-time key is for one login: push it again for another" in told
 
 
-def test_why_tells_of_both_logins(stage: Stage) -> None:
+def test_why_shows_both_logins(stage: Stage) -> None:
     """`why` shows the live one-time key, and then the admitted and the refused login."""
     request_id = stage.push()
     before = run("why", stage.user, "--socket", stage.daemon.push_socket).out

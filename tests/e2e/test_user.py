@@ -65,7 +65,7 @@ def test_a_key_that_is_there_costs_no_start_of_ours(world: World) -> None:
     assert "agent.commands.login" not in said
 
 
-def test_scp_and_sftp(world: World) -> None:
+def test_scp_and_sftp_copy_files(world: World) -> None:
     """scp and sftp copy files in both directions."""
     there, here = world.share("there"), world.user.home / "here"
     here.write_text("over scp\n")
@@ -78,7 +78,7 @@ def test_scp_and_sftp(world: World) -> None:
     assert (there / "b").read_text() == "over scp\n"
 
 
-def test_rsync(world: World) -> None:
+def test_rsync_copies_a_folder(world: World) -> None:
     """rsync copies a folder to the host."""
     there, here = world.share("there"), world.user.home / "tree"
     (here / "below").mkdir(parents=True)
@@ -101,7 +101,7 @@ def test_git_clones(world: World) -> None:
     assert (clone / ".git").is_dir(), done
 
 
-def test_a_second_session_over_a_master(world: World) -> None:
+def test_a_second_session_over_a_master_pushes_nothing(world: World) -> None:
     """A second session over a ControlMaster connection pushes nothing."""
     control = ("-o", f"ControlPath={world.folder}/control", "-o", "ControlPersist=yes")
     good(world.user.ssh("-M", "-N", "-f", *control, world.place))
@@ -112,7 +112,7 @@ def test_a_second_session_over_a_master(world: World) -> None:
         good(world.user.ssh("-O", "exit", *control, world.place))
 
 
-def test_twenty_connections_at_once(world: World) -> None:
+def test_twenty_connections_at_once_log_in(world: World) -> None:
     """The first twenty connections, started together, all log in with one key."""
     command = [tool("ssh", "openssh-client"), "-F", str(world.user.config), world.place, "id -un"]
     started = [

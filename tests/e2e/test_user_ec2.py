@@ -66,7 +66,7 @@ def requests(cloud: Cloud) -> int:
     return cloud.moto.log().count('"POST / HTTP/1.1"')
 
 
-def test_ssh_to_an_instance(cloud: Cloud, user: User) -> None:
+def test_ssh_logs_in_to_an_instance_by_its_name_tag(cloud: Cloud, user: User) -> None:
     """ssh finds an instance by its Name tag, pushes with its zone, and logs in at its address."""
     deliver(cloud, user)
     assert good(user.ssh(f"{cloud.login}@web-1", "id -un")).out == f"{cloud.login}\n"
@@ -111,7 +111,7 @@ def test_hosts_lists_instances(cloud: Cloud, user: User) -> None:
     assert web["AvailabilityZone"].startswith(REGION)
 
 
-def test_an_instance_that_is_unknown_is_said_so(cloud: Cloud, user: User) -> None:
+def test_an_unknown_instance_is_reported(cloud: Cloud, user: User) -> None:
     """The error for an unknown instance gives its name and the region."""
     done = user.sixtykey("proxy", cloud.login, "web-99", "22")
     assert done.code == 1

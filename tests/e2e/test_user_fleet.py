@@ -127,7 +127,7 @@ def test_completion_knows_the_hosts(world: World) -> None:
     assert "1:host:(db-9 web-1)" in done.out
 
 
-def test_an_unknown_host_is_said_so(world: World) -> None:
+def test_an_unknown_host_is_reported(world: World) -> None:
     """The error for an unknown host names the host, the endpoint and `sixtykey hosts`."""
     done = world.user.sixtykey("proxy", world.login, "web-77", "22")
     assert (done.code, done.out) == (1, "")

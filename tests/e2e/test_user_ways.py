@@ -27,7 +27,7 @@ def world(stage: Stage) -> Iterator[World]:
         yield made
 
 
-def test_a_jump_by_client_yaml(world: World) -> None:
+def test_jump_in_client_yaml_goes_through_the_other_host(world: World) -> None:
     """With `jump` the connection goes through ssh -W to the other host, with a push for each."""
     world.user.settings({
         "region": world.daemon.region,
@@ -61,7 +61,7 @@ def test_a_jump_by_client_yaml(world: World) -> None:
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root's sshd lets two users in")
-def test_ssh_j_as_documented(world: World) -> None:
+def test_ssh_j_logs_in_as_documented(world: World) -> None:
     """With ssh -J, which ignores the far host's ProxyCommand, `proxy --push-only` pushes first."""
     port = str(world.sshd.port)
     # There is no such name as web-2, and its address is the near host's own loopback.
@@ -85,7 +85,7 @@ def test_sixtykey_ssh_needs_no_configuration(world: World) -> None:
     assert good(world.user.do("sh", "-c", printed.out)).out == f"{world.login}\n"
 
 
-def test_sixtykey_ssh_is_told_by_options(world: World) -> None:
+def test_sixtykey_ssh_takes_options(world: World) -> None:
     """Options replace the settings of client.yaml, also for the proxy that ssh runs."""
     world.user.settings({})
     told = (
@@ -113,7 +113,7 @@ def test_an_endpoint_is_enough_for_a_single_host(world: World) -> None:
     assert world.pushes() == 2
 
 
-def test_a_host_tells_why(world: World) -> None:
+def test_why_asks_the_host(world: World) -> None:
     """`why USER@HOST` shows a user their own push, and whether sshd was given the key."""
     good(world.user.ssh(world.place, "true"))
     said = good(world.user.sixtykey("why", world.place)).out
@@ -159,7 +159,7 @@ def test_without_a_key_ssh_goes_on_without_us(world: World) -> None:
     assert "nonsense: unknown" in done.err
 
 
-def test_a_terminal_is_told_what_takes_long(world: World) -> None:
+def test_a_terminal_shows_what_takes_long(world: World) -> None:
     """After half a second the proxy reports on the terminal what it is waiting for.
 
     Nothing is written to stdout, which belongs to the connection.

@@ -35,7 +35,7 @@ def limited(daemon: RunningDaemon, what: int, value: int) -> Iterator[None]:
         resource.prlimit(daemon.pid, what, before)
 
 
-def test_no_descriptors_left(daemon: RunningDaemon) -> None:
+def test_a_daemon_without_descriptors_still_takes_a_push(daemon: RunningDaemon) -> None:
     """A daemon without free descriptors accepts a push by closing silent clients, and recovers."""
     watch = Watch(daemon)
     room = len(descriptors(daemon.pid)) + 8
@@ -56,7 +56,7 @@ def _vm_size(pid: int) -> int:
     return pages * resource.getpagesize()
 
 
-def test_no_memory_for_one_more_lease(daemon: RunningDaemon) -> None:
+def test_without_memory_for_a_lease_pushes_are_refused(daemon: RunningDaemon) -> None:
     """Pushes are refused when there is no memory for them, and lookups still work."""
     watch, refused = Watch(daemon), 0
     room = LIMITS.memory_reserve_bytes + 4 * 1024 * 1024

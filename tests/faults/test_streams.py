@@ -37,7 +37,7 @@ def test_streams_that_are_closed_or_full(how: str, folder: Path) -> None:
         assert daemon.stop() == 0
 
 
-def test_a_log_that_stands_still(folder: Path) -> None:
+def test_a_log_that_is_not_read_stops_neither_pushes_nor_lookups(folder: Path) -> None:
     """While the log is not read, pushes and lookups go on, and no record is lost."""
     log = SlowLog(folder, 0)
     with log, RunningDaemon(folder, config=MANY, prefix=log.prefix) as daemon:

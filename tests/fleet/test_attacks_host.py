@@ -111,7 +111,7 @@ def test_it_asks_nobody(robbed: Robbed) -> None:
         asyncio.run(attempt(subject))
 
 
-def test_a_second_voice_of_the_host_signs_nothing(robbed: Robbed) -> None:
+def test_a_second_connection_of_the_host_signs_nothing(robbed: Robbed) -> None:
     """Answers of the thief in place of the robbed host never make a push accepted."""
 
     async def attempt() -> list[Answer]:

@@ -96,7 +96,7 @@ def test_clocks_that_are_five_seconds_apart_work(clocks: Clocks, apart: float) -
 
 
 @pytest.mark.parametrize("apart", [-3600.0, -30.0, -8.0, 7.0, 30.0, 3600.0])
-def test_clocks_further_apart_are_refused_in_words(clocks: Clocks, apart: float) -> None:
+def test_clocks_further_apart_are_refused_with_a_reason(clocks: Clocks, apart: float) -> None:
     """With clocks further apart a push is refused with a message about clocks and NTP."""
     clocks.shift.set(apart)
     # Signed by the gateway's clock, so that only the gateway's and the host's clock differ.

@@ -161,13 +161,13 @@ def test_a_token_by_another_operator_lets_nobody_in(cluster: Bus) -> None:
     assert [is_refused(cluster, place, *gone) for place in range(3)] == [True] * 3
 
 
-def test_no_server_is_said_in_words() -> None:
+def test_an_unreachable_bus_is_reported() -> None:
     """If no server can be reached, Unreachable is raised with a message that says so."""
     with work_directory() as directory:
         home = make_home(directory)
         access = Access((f"tls://127.0.0.1:{free_port()}",), *_files(home))
         with pytest.raises(Unreachable, match="no server of the bus can be reached"):
-            asyncio.run(buses.once(access))
+            asyncio.run(buses.connect_once(access))
 
 
 def test_a_server_with_another_certificate_is_refused(cluster: Bus) -> None:
@@ -176,7 +176,7 @@ def test_a_server_with_another_certificate_is_refused(cluster: Bus) -> None:
         other = make_home(directory)
         access = Access((cluster.servers[0].server.url,), *_files(other))
         with pytest.raises(Unreachable, match=r"(?i)certificate"):
-            asyncio.run(buses.once(access))
+            asyncio.run(buses.connect_once(access))
 
 
 def test_only_a_nonce_is_signed(cluster: Bus) -> None:

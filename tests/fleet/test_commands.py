@@ -238,7 +238,7 @@ def _renew_all(fleet: Fleet, host: JoiningHost) -> None:
     assert done.code == 0, done
 
 
-def test_a_server_and_a_gateway_more(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_new_server_or_gateway_gets_its_folder(fleet: Fleet, tmp_path: Path) -> None:
     """A new server or gateway gets a folder with all facts, which `fleet remove` says to copy."""
     server = fleet.home("server", "bus-9.example", "--json").json
     text = (Path(server["Folder"]) / "nats-server.conf").read_text()

@@ -148,7 +148,7 @@ def test_two_connectors_do_not_put_each_other_out_for_ever(fleet: Fleet) -> None
         ),
     ],
 )
-def test_a_wrong_configuration_is_told_and_not_tried_again(
+def test_a_wrong_configuration_is_reported_and_not_retried(
     tmp_path: Path, text: str, words: str
 ) -> None:
     """A wrong configuration ends the connector with exit code 2 and a message."""

@@ -133,7 +133,7 @@ def test_a_signature_is_for_one_kind_only() -> None:
         documents.unseal(SEALED, {"acknowledgement"}, ANYBODY)
 
 
-def test_only_trusted_keys_count() -> None:
+def test_a_signature_by_an_untrusted_key_is_refused() -> None:
     """A valid signature by a key that is not trusted is refused, and the error names the key."""
     with pytest.raises(Rejected, match="not a key that is trusted"):
         documents.unseal(SEALED, {"lease"}, {HOST.public})

@@ -70,7 +70,7 @@ def house() -> Iterator[House]:
         yield House(folder, fleet, sshd, user)
 
 
-def test_without_servers(house: House) -> None:
+def test_logins_and_local_pushes_work_without_servers(house: House) -> None:
     """Logins and local pushes work while all servers of the bus are down."""
     before = house.push_through_the_fleet()
     for server in house.fleet.bus.servers:
@@ -79,7 +79,7 @@ def test_without_servers(house: House) -> None:
     assert house.fleet.gateway.push().code == "ServiceUnavailable"
 
 
-def test_without_servers_that_answer(house: House) -> None:
+def test_logins_and_local_pushes_work_while_servers_are_stopped(house: House) -> None:
     """Logins and local pushes work while the servers of the bus are stopped by SIGSTOP."""
     before = house.push_through_the_fleet()
     stopped = [each.process for each in house.fleet.bus.servers if each.process is not None]
@@ -92,7 +92,7 @@ def test_without_servers_that_answer(house: House) -> None:
             process.send_signal(signal.SIGCONT)
 
 
-def test_without_a_gateway(house: House) -> None:
+def test_logins_and_local_pushes_work_without_a_gateway(house: House) -> None:
     """Logins and local pushes work while the gateway is down."""
     before = house.push_through_the_fleet()
     house.fleet.gateway.kill()
@@ -100,7 +100,9 @@ def test_without_a_gateway(house: House) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
-def test_without_a_connector(house: House, number: signal.Signals) -> None:
+def test_logins_and_local_pushes_work_without_a_connector(
+    house: House, number: signal.Signals
+) -> None:
     """Logins and local pushes work while the connector is killed, terminated or stopped."""
     before = house.push_through_the_fleet()
     connector = house.fleet.member.connector

@@ -68,7 +68,7 @@ def test_a_token_bounds_who_may_join(desk: Desk, changes: dict[str, Any], words:
     assert desk.registry.hosts() == []
 
 
-def test_a_token_is_used_so_often_and_no_more(desk: Desk) -> None:
+def test_a_token_has_a_number_of_uses(desk: Desk) -> None:
     """A token admits as many hosts as it has uses, and no more."""
     Host("i-00000000000000001").join(desk, token())
     Host("i-00000000000000002").join(desk, token())
@@ -77,7 +77,7 @@ def test_a_token_is_used_so_often_and_no_more(desk: Desk) -> None:
     Host("i-00000000000000003").join(desk, token(id=bytes(16)))
 
 
-def test_many_at_once_use_it_no_more_often(desk: Desk) -> None:
+def test_hosts_that_join_at_once_use_a_token_no_more_often(desk: Desk) -> None:
     """Of ten hosts that join at once with a token of three uses, three succeed."""
     bound = token(uses=3)
     outcomes: list[str] = []
@@ -97,7 +97,7 @@ def test_many_at_once_use_it_no_more_often(desk: Desk) -> None:
     assert sorted(outcomes) == ["in"] * 3 + ["out"] * 7
 
 
-def test_asking_again_uses_nothing_up(desk: Desk) -> None:
+def test_a_repeated_join_does_not_use_the_token_again(desk: Desk) -> None:
     """A host that joins again with the same keys does not use the token again."""
     host, once = Host(), token(uses=1)
     host.join(desk, once)

@@ -58,7 +58,7 @@ def test_each_problem_is_named(more: str, words: str) -> None:
     assert words in " ".join(caught.value.problems)
 
 
-def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
+def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
     """The gateway exits with code 2, and reports every problem of its configuration."""
     config = tmp_path / "gateway.yaml"
     config.write_text("colour: red\nrate: {total: 0}\nissuer: x\n")
@@ -71,7 +71,7 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
         assert words in done.stderr
 
 
-def test_every_file_that_cannot_be_used_is_told_at_once(tmp_path: Path) -> None:
+def test_every_unusable_file_is_reported_at_once(tmp_path: Path) -> None:
     """Every unusable file is reported at one start: credentials, certificate, facts and keys."""
     folder = tmp_path / "none"
     config = tmp_path / "gateway.yaml"

@@ -224,7 +224,7 @@ def test_a_wrong_question_for_hosts_is_refused(
     assert fleet.first.hosts(**members).code == code
 
 
-def test_prometheus_is_told_of_pushes_and_hosts(fleet: Fleet) -> None:
+def test_prometheus_sees_pushes_and_hosts(fleet: Fleet) -> None:
     """The metrics contain push outcomes, a histogram of latency, and the connected hosts."""
     assert fleet.first.push().code == ""
     text = fleet.first.metrics()

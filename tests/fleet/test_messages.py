@@ -130,7 +130,7 @@ def test_clocks_five_seconds_apart_work(apart: float) -> None:
 
 
 @pytest.mark.parametrize("apart", [-3600.0, -5.1, 6.1, 60.0, 86_400.0])
-def test_clocks_further_apart_are_refused_in_words(apart: float) -> None:
+def test_clocks_further_apart_are_refused_with_a_reason(apart: float) -> None:
     """With clocks further apart the error says by how much, and mentions NTP."""
     with pytest.raises(NotNow, match=rf"{abs(apart):.1f} s .*clocks.*apart.*NTP"):
         LEASE.check(INSTANCE_ID, NOW + apart)

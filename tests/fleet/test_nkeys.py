@@ -17,7 +17,7 @@ PUBLIC = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
 ROLES = [nkeys.ACCOUNT, nkeys.OPERATOR, nkeys.USER]
 
 
-def test_the_documented_pair() -> None:
+def test_the_documented_pair_is_read_and_written_back() -> None:
     """The documented seed gives its public key, and is written back unchanged."""
     pair = KeyPair.parse(SEED, nkeys.USER)
     assert (pair.public, pair.dump()) == (PUBLIC, SEED)

@@ -47,10 +47,10 @@ class HostileServer:
 
 def test_a_server_without_end_is_asked_no_more_than_a_server_can_have() -> None:
     """A server whose list never ends is asked a limited number of times."""
-    server: Any = HostileServer({"connections": [HOST] * FLEET.listed})
+    server: Any = HostileServer({"connections": [HOST] * FLEET.page_connections})
     found = asyncio.run(roster.connections(server, 1))
     assert list(found) == [INSTANCE_ID]
-    assert server.asked == FLEET.lists
+    assert server.asked == FLEET.list_pages
 
 
 @pytest.mark.parametrize("listed", [5, "x" * 1000, {"a": 1}, [5, None, {}], None])

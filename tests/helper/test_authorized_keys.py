@@ -32,7 +32,9 @@ def test_hands_out_a_key(
     assert stub.asked == [" ".join(words).encode() + b"\n"]
 
 
-def test_all_keys_of_a_user(helper: Helper, tmp_path: Path, keys: dict[str, KeyPair]) -> None:
+def test_without_a_fingerprint_every_key_is_printed(
+    helper: Helper, tmp_path: Path, keys: dict[str, KeyPair]
+) -> None:
     """Without a fingerprint every key is printed, even more than a pipe holds."""
     answer = b"".join(map(line, keys.values())) * 150
     with StubLookup(tmp_path, answering(answer)) as stub:
@@ -40,7 +42,7 @@ def test_all_keys_of_a_user(helper: Helper, tmp_path: Path, keys: dict[str, KeyP
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
-def test_only_the_key_asked_for(
+def test_keys_with_another_fingerprint_are_dropped(
     helper: Helper, tmp_path: Path, keys: dict[str, KeyPair], algorithm: str
 ) -> None:
     """Keys with another fingerprint than the requested one are dropped, with a warning."""
@@ -115,7 +117,7 @@ def flood(connection: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("behave", [None, wait_for_the_end, drip, flood])
-def test_daemon_that_does_not_answer(
+def test_a_daemon_that_does_not_answer_gives_no_key(
     helper: Helper, tmp_path: Path, behave: Optional[Behaviour]
 ) -> None:
     """A daemon that closes, is silent, drips or floods causes status 0 and one warning."""
@@ -125,7 +127,7 @@ def test_daemon_that_does_not_answer(
 
 
 @pytest.mark.parametrize("kind", ["absent", "stale", "a file", "too long a path"])
-def test_daemon_that_is_away(helper: Helper, tmp_path: Path, kind: str) -> None:
+def test_an_absent_daemon_gives_no_key(helper: Helper, tmp_path: Path, kind: str) -> None:
     """Without a daemon the status is 0, nothing is printed, and one warning names the socket."""
     path = tmp_path / ("away" * (40 if kind == "too long a path" else 1))
     if kind == "a file":
@@ -140,7 +142,7 @@ def test_daemon_that_is_away(helper: Helper, tmp_path: Path, kind: str) -> None:
     assert str(path).encode() in ran.warnings[0]
 
 
-def test_backlog_that_stays_full(helper: Helper, tmp_path: Path) -> None:
+def test_a_full_backlog_gives_no_key(helper: Helper, tmp_path: Path) -> None:
     """A daemon whose backlog stays full is treated like a daemon that is not running."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -184,7 +186,9 @@ def test_help_prints_the_usage(helper: Helper) -> None:
     assert ran.out.startswith(b"usage: ")
 
 
-def test_reader_that_goes_away(helper: Helper, tmp_path: Path, keys: dict[str, KeyPair]) -> None:
+def test_a_reader_that_goes_away_ends_it(
+    helper: Helper, tmp_path: Path, keys: dict[str, KeyPair]
+) -> None:
     """A reader that stops early, as sshd before 7.5 does, causes status 0 and no warning."""
     with (
         StubLookup(tmp_path, answering(line(keys["ed25519"]) * 2000)) as stub,
@@ -197,7 +201,9 @@ def test_reader_that_goes_away(helper: Helper, tmp_path: Path, keys: dict[str, K
     assert list(helper.warnings()) == []
 
 
-def test_no_stdout_at_all(helper: Helper, tmp_path: Path, keys: dict[str, KeyPair]) -> None:
+def test_without_standard_descriptors_no_key_is_written(
+    helper: Helper, tmp_path: Path, keys: dict[str, KeyPair]
+) -> None:
     """With descriptors 0 to 2 closed, no key is written to any other descriptor."""
     with StubLookup(tmp_path, answering(line(keys["ed25519"]))) as stub:
         shell = ["/bin/sh", "-c", 'exec "$@" 0<&- 1>&- 2>&-', "sh"]
@@ -230,7 +236,7 @@ def test_full_log_does_not_hold_a_login_up(helper: Helper, tmp_path: Path) -> No
     assert ran.warnings == [b"full"] * sum(sent)
 
 
-def test_no_log_at_all(helper: Helper, tmp_path: Path) -> None:
+def test_without_a_log_the_result_is_the_same(helper: Helper, tmp_path: Path) -> None:
     """Without a syslog socket no warning is sent, and the result is the same."""
     (tmp_path / "log").unlink()
     ran = helper.run("--socket", str(tmp_path / "away"), "root")

@@ -52,7 +52,7 @@ def test_both_are_printed_ours_first(chained: Chained) -> None:
     assert chained("echo 'their line'").warnings == []
 
 
-def test_arguments(helper: Helper, tmp_path: Path) -> None:
+def test_user_and_fingerprint_follow_the_chained_words(helper: Helper, tmp_path: Path) -> None:
     """The chained command is split at white space; user and fingerprint follow unchanged."""
     path = script(tmp_path / "chained", 'for word; do echo "<$word>"; done')
     for words in (["root"], ["two words", "$(id)"], ["root", FINGERPRINT]):
@@ -60,7 +60,7 @@ def test_arguments(helper: Helper, tmp_path: Path) -> None:
         assert ran.out.decode().splitlines() == ["<ssh>", "<-x>", *(f"<{word}>" for word in words)]
 
 
-def test_what_sshd_would_give_it(chained: Chained, tmp_path: Path) -> None:
+def test_the_chained_command_gets_sshds_environment(chained: Chained, tmp_path: Path) -> None:
     """The chained command gets the environment, signals and stdin that sshd gives its child."""
     ran = chained("env; grep SigIgn /proc/$$/status; readlink /proc/$$/fd/0; cat; pwd")
     rows = ran.out.decode().splitlines()[1:]
@@ -117,7 +117,9 @@ def members(group: int) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("leave", ["sleep 1000 &", "setsid sleep 1000 &", "(exec sleep 1000) &"])
-def test_child_that_holds_stdout(chained: Chained, tmp_path: Path, leave: str) -> None:
+def test_a_child_that_holds_stdout_is_not_waited_for(
+    chained: Chained, tmp_path: Path, leave: str
+) -> None:
     """A background process that keeps stdout open does not delay the helper.
 
     It would run for 1000 seconds, and so would the helper if it waited for the end of the pipe.
@@ -128,7 +130,7 @@ def test_child_that_holds_stdout(chained: Chained, tmp_path: Path, leave: str) -
     assert (ran.status, ran.out, ran.warnings) == (0, OURS + b"theirs\n", [])
 
 
-def test_child_that_writes_a_little_later(chained: Chained) -> None:
+def test_a_child_that_writes_a_little_later_is_read(chained: Chained) -> None:
     """Output that a child writes shortly after the chained command has ended is printed."""
     assert chained("(sleep 0.05; echo later) &").out == OURS + b"later\n"
 
@@ -142,7 +144,9 @@ def test_a_chained_commands_large_output_is_bounded(chained: Chained) -> None:
 
 
 @pytest.mark.parametrize("kind", ["missing", "not executable", "a directory", "not a program"])
-def test_chain_that_cannot_be_run(helper: Helper, tmp_path: Path, kind: str) -> None:
+def test_a_chained_command_that_cannot_be_run_is_reported(
+    helper: Helper, tmp_path: Path, kind: str
+) -> None:
     """If the chained command cannot be run, our keys are printed and a warning names it."""
     path = tmp_path / "chained"
     if kind == "a directory":
@@ -163,7 +167,7 @@ def test_the_chain_works_while_the_daemon_is_away(helper: Helper, tmp_path: Path
     assert (ran.status, ran.out, ran.err, len(ran.warnings)) == (0, b"theirs\n", b"", 1)
 
 
-def test_blank_command(helper: Helper, tmp_path: Path) -> None:
+def test_a_blank_chained_command_is_ignored(helper: Helper, tmp_path: Path) -> None:
     """A blank chained command is ignored."""
     with StubLookup(tmp_path, answering(OURS)) as stub:
         ran = helper.run("--socket", stub.path, "--chain", " ", "root")
@@ -185,7 +189,7 @@ def test_ours_do_not_wait_for_theirs(helper: Helper, tmp_path: Path) -> None:
         assert process.wait(60) == 0
 
 
-def test_a_command_of_many_words(helper: Helper, tmp_path: Path) -> None:
+def test_a_chained_command_has_at_most_64_words(helper: Helper, tmp_path: Path) -> None:
     """A chained command of 64 words is run; one of 65 words is not, with a warning."""
     with StubLookup(tmp_path, answering(OURS)) as stub:
 

@@ -97,7 +97,7 @@ def test_the_program_is_hardened(program: Path, arm: Path) -> None:
         assert re.search(r"__\w+_chk@", symbols)
 
 
-def test_jumps_go_where_the_compiler_meant(tmp_path: Path) -> None:
+def test_the_object_is_compiled_with_control_flow_protection(tmp_path: Path) -> None:
     """The object is compiled with CET on x86-64, and with BTI and PAC on arm64."""
     for cc, note in (("gcc", "IBT, SHSTK"), ("aarch64-linux-gnu-gcc", "BTI, PAC")):
         made = compile_helper(tmp_path / "object.o", "-c", "-no-pie", "-fPIE", cc=cc)

@@ -109,7 +109,7 @@ def test_both_helpers_agree_on_any_answer(both: Both, answer: list[bytes], end: 
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
-def test_on_a_key_of_any_length(both: Both, algorithm: str) -> None:
+def test_both_helpers_agree_on_a_key_of_any_length(both: Both, algorithm: str) -> None:
     """Both helpers compute the right fingerprint for a key of any length."""
     name = b"ssh-ed25519"
     for length in range(70):
@@ -131,7 +131,7 @@ def test_on_a_key_of_any_length(both: Both, algorithm: str) -> None:
     fingerprint=st.text(st.characters(codec="ascii", exclude_characters="\0"), max_size=60)
     | st.sampled_from(["SHA256:", "MD5:", "MD5:0", "SHA256", "SHA256:" + "A" * 43]),
 )
-def test_on_any_command_line(
+def test_both_helpers_agree_on_any_command_line(
     both: Both, keys: dict[str, KeyPair], user: str, fingerprint: str
 ) -> None:
     """Both helpers print nothing for any user name with a fingerprint that matches no key."""
@@ -140,7 +140,7 @@ def test_on_any_command_line(
     assert both.agree(line(keys["ed25519"]) + b"\n", user, fingerprint) == b""
 
 
-def test_on_the_longest_answer(both: Both, keys: dict[str, KeyPair]) -> None:
+def test_both_helpers_agree_on_the_longest_answer(both: Both, keys: dict[str, KeyPair]) -> None:
     """Both helpers decide alike on an answer at the size limit, a byte below and a byte above."""
     room = (1 << 20) - 1
     count = room // len(line(keys["ed25519"]))

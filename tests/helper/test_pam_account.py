@@ -23,7 +23,7 @@ def pam(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PamAccount]:
         yield made
 
 
-def test_who_was_handed_nothing_goes_on_unasked(pam: PamAccount) -> None:
+def test_a_login_without_a_one_time_key_asks_nobody(pam: PamAccount) -> None:
     """A login without a mark of a one-time key is admitted, and the daemon is not asked."""
     with StubLookup(pam.directory, answering(b"no\n")) as stub:
         assert pam.ask().status == 0
@@ -43,7 +43,7 @@ def test_ordinary_logins_do_not_need_the_daemon(pam: PamAccount) -> None:
     assert (done.status, done.warnings) == (0, [])
 
 
-def test_yes_lets_it_go_on(pam: PamAccount) -> None:
+def test_yes_admits_the_login(pam: PamAccount) -> None:
     """When the daemon answers "yes", the login is admitted and nothing is logged."""
     pam.hand_out()
     with StubLookup(pam.directory, YES) as stub:
@@ -52,7 +52,7 @@ def test_yes_lets_it_go_on(pam: PamAccount) -> None:
     assert stub.asked == [b"admit 192.0.2.7\n"]
 
 
-def test_words_refuse_it_and_are_logged(pam: PamAccount) -> None:
+def test_any_other_answer_refuses_and_is_logged(pam: PamAccount) -> None:
     """Any other text refuses the login and is logged with its control characters replaced."""
     pam.hand_out()
     with StubLookup(pam.directory, answering(b"used \x1b[2K once\nalready\n")):
@@ -139,7 +139,7 @@ def test_the_next_daemon_is_asked_when_one_ends(pam: PamAccount) -> None:
 
 
 @pytest.mark.parametrize("name", [") 1 2 3 4 5", "((x) S 1", "a b) (c", ")))", " "])
-def test_a_parent_that_calls_itself_oddly(pam: PamAccount, name: str) -> None:
+def test_a_process_name_cannot_change_its_start_time(pam: PamAccount, name: str) -> None:
     """A process's start time is read correctly, whatever name the process has given itself."""
     own = Path("/proc/self/comm")
     before = own.read_text()
@@ -171,7 +171,7 @@ def test_a_mark_of_its_parents_parent_counts(pam: PamAccount) -> None:
 
 
 @pytest.mark.parametrize("what", ["file", "link"])
-def test_in_doubt_it_was_handed_one(pam: PamAccount, what: str) -> None:
+def test_a_mark_that_cannot_be_read_counts_as_one(pam: PamAccount, what: str) -> None:
     """If the marks' folder is a file, or a mark is a broken link, the daemon is asked."""
     if what == "file":
         pam.handed.touch()
@@ -206,7 +206,9 @@ def test_in_doubt_it_was_handed_one(pam: PamAccount, what: str) -> None:
         ({"SSH_AUTH_INFO_0": "x" * 100_000}, "192.0.2.7"),
     ],
 )
-def test_what_it_asks(pam: PamAccount, environment: dict[str, str], question: str) -> None:
+def test_the_request_names_the_address_and_partial_steps(
+    pam: PamAccount, environment: dict[str, str], question: str
+) -> None:
     """The request is one well-formed line, whatever the environment variables contain."""
     pam.hand_out()
     with StubLookup(pam.directory, YES) as stub:
@@ -243,7 +245,7 @@ def test_help_says_where_it_belongs(pam: PamAccount) -> None:
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&- 2>&-", "<&- >&- 2>&-"])
-def test_closed_descriptors(pam: PamAccount, closed: str) -> None:
+def test_closed_descriptors_change_nothing(pam: PamAccount, closed: str) -> None:
     """Closed standard descriptors change nothing, and no socket is used as an output."""
     pam.hand_out()
     shell = ["/bin/sh", "-c", f'exec "$@" {closed}', "sh"]

@@ -48,7 +48,7 @@ def test_a_warning_without_descriptors_is_dropped(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-def test_fingerprint_without_own_digests(
+def test_openssls_digests_give_the_same_fingerprints(
     monkeypatch: pytest.MonkeyPatch, keys: dict[str, KeyPair]
 ) -> None:
     """If the interpreter has no built-in digests, OpenSSL's give the same fingerprints."""

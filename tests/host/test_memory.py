@@ -32,7 +32,7 @@ def test_the_reserve_is_looked_for_and_not_taken() -> None:
         check_reserve(NOBODY_HAS)
 
 
-def test_without_it_no_push_is_taken_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_reserve_pushes_are_refused_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the reserve, pushes are refused and reported, and live leases stay."""
     said: list[str] = []
     clock = ManualClock()

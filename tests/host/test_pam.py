@@ -32,7 +32,7 @@ def test_a_host_that_can(tmp_path: Path, stack: str) -> None:
     check_one_time(str(tmp_path))
 
 
-def test_a_host_without_anything(tmp_path: Path) -> None:
+def test_a_missing_program_and_pam_file_are_reported_together(tmp_path: Path) -> None:
     """A missing program and a missing PAM file are reported together; UsePAM is not."""
     said = problems(tmp_path)
     assert "pam-account: No such file" in said
@@ -40,7 +40,7 @@ def test_a_host_without_anything(tmp_path: Path) -> None:
     assert "UsePAM" not in said
 
 
-def test_no_line_and_how_to_get_it(tmp_path: Path) -> None:
+def test_a_missing_line_is_reported_with_its_command(tmp_path: Path) -> None:
     """A missing line is reported with the command that adds it."""
     lay_out(tmp_path)
     assert f"has no line `{LINE}`: run /usr/lib/sixtykey/sshd-setup enable" in problems(tmp_path)
@@ -66,7 +66,7 @@ def test_a_program_that_is_not_roots_alone(tmp_path: Path, mode: int, uid: int) 
     ["UsePAM no\n", "usepam = no\nUsePAM yes\n", "", "# UsePAM yes\n", "Port 22\n",
      "UsePAM yes\nPAMServiceName other\n"],
 )  # fmt: skip
-def test_an_sshd_without_pam(tmp_path: Path, config: str) -> None:
+def test_an_sshd_without_pam_is_reported(tmp_path: Path, config: str) -> None:
     """An sshd with UsePAM off, by setting or default, or another PAM service is reported."""
     lay_out(tmp_path, with_line(DEBIAN))
     at(tmp_path, "/etc/ssh/sshd_config").write_text(config)
@@ -79,7 +79,9 @@ def test_an_sshd_without_pam(tmp_path: Path, config: str) -> None:
      "publickey,keyboard-interactive,publickey"],
 )  # fmt: skip
 @pytest.mark.parametrize("match", ["", "Match User alice\n"])
-def test_a_key_after_keyboard_interactive(tmp_path: Path, match: str, steps: str) -> None:
+def test_a_key_after_keyboard_interactive_is_reported(
+    tmp_path: Path, match: str, steps: str
+) -> None:
     """A key after keyboard-interactive is reported, since PAM's account phase is then over."""
     lay_out(tmp_path, with_line(DEBIAN))
     config = at(tmp_path, "/etc/ssh/sshd_config")

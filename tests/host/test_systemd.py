@@ -60,7 +60,7 @@ def _environment(receiver: socket.socket) -> dict[str, str]:
     return {"NOTIFY_SOCKET": "@" + name[1:].decode() if isinstance(name, bytes) else name}
 
 
-def test_ready_with_a_status(receiver: socket.socket) -> None:
+def test_ready_is_one_datagram_with_a_status(receiver: socket.socket) -> None:
     """`ready` is one datagram with READY=1 and the status on one line."""
     with closing(Notifier(_environment(receiver))) as notifier:
         notifier.ready("serving\nREADY=0")
@@ -90,7 +90,7 @@ def test_reloading_carries_the_monotonic_time(receiver: socket.socket) -> None:
     assert before <= int(stamp) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
 
 
-def test_abstract_socket() -> None:
+def test_an_address_with_an_at_sign_is_abstract() -> None:
     """An address that begins with @ is an abstract one."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(b"\0sixtykey-test-" + secrets.token_hex(8).encode())
@@ -204,7 +204,7 @@ def test_repeated_and_missing_names() -> None:
         {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "some"},
     ],
 )
-def test_sockets_of_another_process(environ: dict[str, str]) -> None:
+def test_sockets_of_another_process_are_ignored(environ: dict[str, str]) -> None:
     """Variables for another process, or malformed ones, give no socket and are removed."""
     assert listen_fds(environ) == {}
     assert environ == {}

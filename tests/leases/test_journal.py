@@ -52,7 +52,7 @@ def test_it_is_there_although_nothing_was_closed(disk: Disk, tmp_path: Path) -> 
     assert later.marks == [accepted(lease)]
 
 
-def test_the_same_key_of_the_same_user_stands_once(disk: Disk) -> None:
+def test_a_newer_push_of_a_key_replaces_the_older(disk: Disk) -> None:
     """A newer push of a key replaces that user's older lease, and no other user's."""
     key, journal = ed25519_key(), disk.open()
     for lease in (make_lease(key=key), newer := make_lease(key=key, at=1030.0)):
@@ -118,7 +118,7 @@ def test_no_journal_counts_as_a_loss_before_now(disk: Disk) -> None:
     assert disk.reopen().horizon == lost
 
 
-def test_todays_settings_hold_for_yesterdays_leases(disk: Disk) -> None:
+def test_restored_leases_obey_the_present_settings(disk: Disk) -> None:
     """A shorter lifetime shortens restored leases; a key of a disallowed type is dropped."""
     disk.open().record(make_lease())
     short = config.Keys(lifetime=10)

@@ -104,7 +104,7 @@ def test_what_is_not_exactly_that_version_is_set_aside(disk: Disk, statement: st
     assert "set aside" in disk.reports[0]
 
 
-def test_damaged_marks_of_it_cost_no_live_lease(disk: Disk) -> None:
+def test_damaged_marks_of_0_1_0_cost_no_live_lease(disk: Disk) -> None:
     """With damaged marks in a journal of 0.1.0, its live leases are still restored."""
     disk.change("UPDATE answered SET signed_at = 0")
     disk.begin()

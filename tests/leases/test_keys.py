@@ -129,7 +129,7 @@ SPACES = [
 
 
 @pytest.mark.parametrize("space", SPACES, ids=[f"U+{ord(space):04X}" for space in SPACES])
-def test_unicode_white_space_separates_nothing(space: str, pairs: dict[str, KeyPair]) -> None:
+def test_unicode_white_space_is_no_separator(space: str, pairs: dict[str, KeyPair]) -> None:
     """Only space and tab separate fields, as in sshd; other white space is refused."""
     name, encoded, _ = pairs["ed25519"].line.split(" ")
     refused(f"{name}{space}{encoded}")
@@ -293,7 +293,7 @@ def test_whatever_is_taken_encodes_to_itself_on_one_line(text: str) -> None:
 
 
 @given(st.binary(min_size=32, max_size=32))
-def test_every_ed25519_point_is_told_from_damage_alike(raw: bytes) -> None:
+def test_any_32_bytes_are_an_ed25519_key(raw: bytes) -> None:
     """Any 32 bytes are accepted as an Ed25519 key, as by sshd."""
     key = parse(line("ssh-ed25519", string(b"ssh-ed25519") + string(raw)))
     assert key.blob[-32:] == raw

@@ -149,7 +149,7 @@ def test_a_key_does_not_renew_the_users_other_keys(make: Make, clock: ManualCloc
     assert sink.served() == [second.request_id]
 
 
-def test_one_user_has_so_many_keys_and_no_more(make: Make, clock: ManualClock) -> None:
+def test_a_user_has_a_limited_number_of_keys(make: Make, clock: ManualClock) -> None:
     """A key beyond the user's limit is refused with the time to wait, and evicts nothing."""
     sink = make(per_user=3)
     leases = []
@@ -193,9 +193,7 @@ def test_a_full_table_refuses_and_evicts_nothing(make: Make, clock: ManualClock)
     assert len(sink.table) == 5
 
 
-def test_ended_keys_of_a_user_with_live_ones_give_their_room(
-    make: Make, clock: ManualClock
-) -> None:
+def test_ended_keys_make_room_beside_live_ones(make: Make, clock: ManualClock) -> None:
     """Ended keys of a user make room, even beside a live key of that user."""
     sink = make(total=3)
     sink.add(make_lease("alice", at=clock.boottime()))

@@ -121,7 +121,7 @@ def test_what_is_unpacked(locked: Path) -> None:
     assert (modes[".so"], modes[".py"]) == (0o755, 0o644)
 
 
-def test_the_bill_of_materials(locked: Path) -> None:
+def test_the_bill_of_materials_is_complete_and_reproducible(locked: Path) -> None:
     """The CycloneDX bill lists package, libraries, licences and wheels, and is reproducible."""
     assert unpack(locked, "aarch64", "arm").returncode == 0
     text = (locked / "arm" / "sbom.cdx.json").read_text()

@@ -39,7 +39,7 @@ def test_the_host_has_its_rate() -> None:
 
 
 @pytest.mark.parametrize(("rate", "words"), [(Rate(2, 9), "credentials"), (Rate(9, 2), "host")])
-def test_how_long_to_wait_is_honest(rate: Rate, words: str) -> None:
+def test_the_wait_is_as_long_as_announced(rate: Rate, words: str) -> None:
     """A push passes after the wait that the error says, and not before."""
     throttle = Throttle(rate, 0.0)
     pushes(throttle, "a", 0.0)

@@ -36,7 +36,7 @@ def test_the_first_account_line_does_its_work(tmp_path: Path, stack: str) -> Non
         f"account substack common-account\n{LINE}",
     ],
 )
-def test_other_ways_to_write_it(tmp_path: Path, line: str) -> None:
+def test_every_spelling_that_libpam_accepts_is_valid(tmp_path: Path, line: str) -> None:
     """Every spelling that libpam accepts is valid, also after lines that do not end the phase."""
     assert names(tmp_path, with_line(DEBIAN, line)) == []
 
@@ -78,7 +78,7 @@ def test_a_refusal_that_is_undone(tmp_path: Path) -> None:
         f"account substack ours\n# {LINE}",
     ],
 )
-def test_what_only_looks_like_it(tmp_path: Path, line: str) -> None:
+def test_similar_lines_do_not_count(tmp_path: Path, line: str) -> None:
     """A comment, or a line of another phase, module or program, does not count as the line."""
     assert names(tmp_path, with_line(DEBIAN, line)) == ["pam-line-missing"]
 
@@ -100,21 +100,21 @@ def test_a_line_that_does_not_refuse(tmp_path: Path, line: str) -> None:
     assert names(tmp_path, with_line(DEBIAN, line)) == ["pam-line-wrong"]
 
 
-def test_the_daemons_own_socket(tmp_path: Path) -> None:
+def test_another_socket_must_be_named(tmp_path: Path) -> None:
     """If lookup.socket is not the default, the line must name it."""
     assert names(tmp_path, with_line(RED_HAT), "/run/other.sock") == ["pam-line-wrong"]
     named = with_line(RED_HAT, f"{LINE} --socket /run/other.sock")
     assert names(tmp_path, named, "/run/other.sock") == []
 
 
-def test_a_doubled_line(tmp_path: Path) -> None:
+def test_a_second_line_is_reported(tmp_path: Path) -> None:
     """A second line, in the file or in an included one, is reported."""
     assert names(tmp_path, with_line(DEBIAN, f"{LINE}\n{LINE}")) == ["pam-line-doubled"]
     (tmp_path / "etc/pam.d/extra").write_text(f"{LINE}\n")
     assert names(tmp_path, with_line(DEBIAN, f"{LINE}\n@include extra")) == ["pam-line-doubled"]
 
 
-def test_files_that_include_each_other(tmp_path: Path) -> None:
+def test_files_that_include_each_other_are_an_error(tmp_path: Path) -> None:
     """Files that include each other are an error."""
     service = lay_out(tmp_path, "@include sshd\n")
     with pytest.raises(ValueError, match="include each other"):

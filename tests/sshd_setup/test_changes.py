@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.sshd_setup.changes import Change, made
+from agent.sshd_setup.changes import Change, apply
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
@@ -26,14 +26,14 @@ def test_what_was_changed_stays_and_nothing_lies_about(tmp_path: Path) -> None:
     changed.chmod(0o640)
     gone.write_text("before")
     new = tmp_path / "new"
-    with made([Change(str(changed), "after"), Change(str(gone), None), Change(str(new), "after")]):
+    with apply([Change(str(changed), "after"), Change(str(gone), None), Change(str(new), "after")]):
         assert changed.read_text() == "after"
     assert {path.name for path in tmp_path.iterdir()} == {"changed", "new"}
     assert changed.stat().st_mode & 0o777 == 0o640
     assert new.stat().st_mode & 0o777 == 0o644
 
 
-def test_a_failed_proof_puts_the_very_files_back(tmp_path: Path) -> None:
+def test_a_failed_check_restores_the_original_files(tmp_path: Path) -> None:
     """A failed check restores the original files with their inode, mode and content."""
     changed, gone = tmp_path / "changed", tmp_path / "gone"
     changed.write_text("before")
@@ -42,7 +42,7 @@ def test_a_failed_proof_puts_the_very_files_back(tmp_path: Path) -> None:
     before = snapshot(tmp_path)
     changes = [Change(str(changed), "after"), Change(str(gone), None)]
     changes.append(Change(str(tmp_path / "new"), "after"))
-    with pytest.raises(LookupError), made(changes):
+    with pytest.raises(LookupError), apply(changes):
         raise LookupError
     assert snapshot(tmp_path) == before
 
@@ -54,7 +54,7 @@ def test_a_file_that_cannot_be_written_takes_the_others_back(tmp_path: Path) -> 
     (tmp_path / "second").mkdir()
     before = snapshot(tmp_path)
     changes = [Change(str(first), "after"), Change(str(tmp_path / "second"), "after")]
-    with pytest.raises(OSError, match="second"), made(changes):
+    with pytest.raises(OSError, match="second"), apply(changes):
         pytest.fail("half of it was taken for all of it")
     assert snapshot(tmp_path) == before
 
@@ -65,7 +65,7 @@ def test_what_a_run_that_was_cut_off_left_is_no_obstacle(tmp_path: Path) -> None
     file.write_text("before")
     for name in ("file.sixtykey-new", "file.sixtykey-kept"):
         (tmp_path / name).write_text("older")
-    with pytest.raises(LookupError), made([Change(str(file), "after")]):
+    with pytest.raises(LookupError), apply([Change(str(file), "after")]):
         raise LookupError
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"file": "before"}
 
@@ -78,7 +78,7 @@ def test_nothing_is_readable_by_more_than_before(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         os.chown(file, 65534, 65534)
     owner = (file.stat().st_uid, file.stat().st_gid)
-    with made([Change(str(file), "after")]):
+    with apply([Change(str(file), "after")]):
         pass
     assert file.stat().st_mode & 0o777 == 0o600
     assert (file.stat().st_uid, file.stat().st_gid) == owner

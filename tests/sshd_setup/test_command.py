@@ -26,7 +26,7 @@ def test_a_free_slot_is_taken_and_given_back(etc: Etc) -> None:
     assert not etc.drop_in.exists()
 
 
-def test_another_user_above_ours_is_told(etc: Etc, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_user_above_ours_is_reported(etc: Etc, capsys: pytest.CaptureFixture[str]) -> None:
     """If another AuthorizedKeysCommandUser comes first, `enable` fails and leaves no file."""
     etc.write("AuthorizedKeysCommandUser nobody\n")
     assert etc.run("enable") == 1
@@ -138,7 +138,7 @@ def test_an_upgrade_leaves_disabled_what_the_administrator_disabled(etc: Etc) ->
     assert etc.drop_in.exists()
 
 
-def test_it_runs_without_any_package_of_python() -> None:
+def test_it_runs_without_installed_python_packages() -> None:
     """The command runs under `python3 -I -S`, without any installed Python package."""
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); "
     code += "from agent.sshd_setup.command import main; main(['--help'])"

@@ -76,7 +76,7 @@ def test_a_line_for_another_socket_is_in_order(host: Etc) -> None:
 
 
 @pytest.mark.parametrize("line", [LINE.replace("required", "optional"), f"{LINE}\n{LINE}"])
-def test_a_wrong_line_of_somebody_is_told(
+def test_an_existing_wrong_line_is_reported(
     host: Etc, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A wrong or doubled line is reported and left unchanged."""
@@ -88,7 +88,7 @@ def test_a_wrong_line_of_somebody_is_told(
     assert snapshot(host) == before
 
 
-def test_a_line_elsewhere_is_told_when_ours_goes(
+def test_a_line_elsewhere_is_reported_when_ours_is_removed(
     host: Etc, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`disable` reports a line in an included file, which it does not edit.

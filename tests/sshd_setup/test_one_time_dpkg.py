@@ -160,8 +160,8 @@ def test_every_edge_of_the_change_is_put_back(debian: tuple[Etc, Dpkg]) -> None:
     """If an error follows the change, both files and dpkg's diversions are restored."""
     host, dpkg = debian
     before = snapshot(host)
-    planned, seen = one_time.enabling(host.sshd), []
-    with pytest.raises(LookupError), one_time.written(planned):  # noqa: PT012 - seen while it stands
+    planned, seen = one_time.plan_enable(host.sshd), []
+    with pytest.raises(LookupError), one_time.apply(planned):  # noqa: PT012 - seen while it stands
         seen.append(dpkg.diversions())
         raise LookupError
     assert seen == [[SERVICE]]

@@ -82,7 +82,9 @@ def test_a_package_does_not_edit_anothers_file(
 
 
 @pytest.mark.parametrize("included", [True, False])
-def test_awss_lines_give_way_and_come_back(etc: Etc, included: bool) -> None:
+def test_replace_comments_awss_lines_out_and_disable_restores_them(
+    etc: Etc, included: bool
+) -> None:
     """`enable --replace` comments AWS's lines out and keeps a copy; `disable` restores all."""
     without_include(etc, AWS_LINES + (f"Include {etc.drop_in}\n" if included else ""))
     before = snapshot(etc)
@@ -124,7 +126,7 @@ def test_a_unit_is_overridden_and_left_again(etc: Etc) -> None:
     assert etc.run("enable") == 3
     assert etc.run("enable", "--replace") == 0
     assert ours(etc)
-    assert units.giving(str(etc.folder)) == []
+    assert units.find_options(str(etc.folder)) == []
     override = etc.folder / "etc/systemd/system/ssh.service.d/zz-sixtykey.conf"
     lines = override.read_text().splitlines()
     assert lines[1:] == ["[Service]", "ExecStart=", "ExecStart=/usr/sbin/sshd -D $SSHD_OPTS"]
@@ -154,10 +156,10 @@ def test_a_unit_and_files_can_be_chained(etc: Etc) -> None:
     said = etc.sshd.effective()
     assert said["authorizedkeyscommand"] == f'{HELPER} --chain "{AWS}" %u %f'
     assert said["authorizedkeyscommanduser"] == "root"
-    assert units.giving(str(etc.folder)) == []
+    assert units.find_options(str(etc.folder)) == []
 
 
-def test_chaining_without_include(etc: Etc) -> None:
+def test_chaining_works_without_include(etc: Etc) -> None:
     """With --chain, AWS's lines stay below ours, and are in force again after `disable`."""
     without_include(etc, AWS_LINES.replace("ec2-instance-connect\n", "root\n"))
     before = snapshot(etc)
@@ -227,19 +229,19 @@ def test_options_are_taken_out_of_a_command_line(
     command: str, rest: str, command_of: str, user: str
 ) -> None:
     """Both options are removed in every spelling of sshd; all others stay as they are."""
-    assert units.given(command) == (command_of, user, rest)
+    assert units.split_options(command) == (command_of, user, rest)
 
 
 def test_units_are_read_as_systemd_reads_them(tmp_path: Path) -> None:
     """Units are read like systemd does: resets, overriding files in /etc, aliases."""
     ubuntu(Etc(tmp_path))
-    assert [line.unit for line in units.giving(str(tmp_path))] == ["ssh.service"]
+    assert [line.unit for line in units.find_options(str(tmp_path))] == ["ssh.service"]
     hiding = tmp_path / "etc/systemd/system/ssh.service.d/ec2-instance-connect.conf"
     hiding.parent.mkdir(parents=True)
     hiding.write_text("[Service]\n")
     (hiding.parent.parent / "sshd.service").symlink_to(tmp_path / FOLDER / "ssh.service")
-    assert units.giving(str(tmp_path)) == []
+    assert units.find_options(str(tmp_path)) == []
     hiding.write_text("[Service]\nExecStart=\nExecStart=/sshd \\\n -o AuthorizedKeysCommand=/y\n")
-    assert [line.where for line in units.giving(str(tmp_path))] == [f"{hiding}:3"]
+    assert [line.where for line in units.find_options(str(tmp_path))] == [f"{hiding}:3"]
     (hiding.parent / "zz-sixtykey.conf").write_text(units.override(str(tmp_path), "ssh.service")[1])
-    assert units.giving(str(tmp_path)) == []
+    assert units.find_options(str(tmp_path)) == []

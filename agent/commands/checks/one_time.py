@@ -32,7 +32,7 @@ def one_time(
     except (OSError, ValueError) as error:
         return [unknown("pam-unreadable", str(error))]
     wanted = config is not None and _is_wanted(config)
-    is_there = any(line.asks_us for line in lines)
+    is_there = any(line.runs_pam_account for line in lines)
     if not wanted and not is_there:
         return []
     found = list(_line(lines, SOCKET if config is None else config.lookup.socket, wanted))

@@ -17,7 +17,7 @@ class Held:
     number: int
     message: bytes
     reply_to: Any
-    came: float
+    received_at: float
 
 
 class Holding:
@@ -63,6 +63,6 @@ class Holding:
         """Drop messages that are too old: their senders have stopped waiting."""
         while self._held:
             oldest = next(iter(self._held.values()))
-            if now - oldest.came < self._seconds:
+            if now - oldest.received_at < self._seconds:
                 return
             del self._held[oldest.number]

@@ -61,7 +61,7 @@ class Process:
         self._line = Line(access, f"{names.instance} {names.name}", self._subscribe)
         self._holding = Holding()
         self._writer: Optional[asyncio.StreamWriter] = None
-        self._said = ""
+        self._last_logged = ""
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -83,12 +83,12 @@ class Process:
         most = FLEET.held_messages
         await client.subscribe(
             self._subject,
-            cb=self._hear,
+            cb=self._receive,
             pending_msgs_limit=most,
             pending_bytes_limit=most * FLEET.document_bytes,
         )
 
-    async def _hear(self, message: Msg) -> None:
+    async def _receive(self, message: Msg) -> None:
         """Send a message from the bus to the daemon, or hold it until the daemon is back."""
         # Drop what cannot be a document: the daemon would disconnect us for an empty message.
         if not message.reply or not 0 < len(message.data) <= FLEET.document_bytes:
@@ -101,12 +101,12 @@ class Process:
         """Report the state of the bus to the daemon whenever it changes."""
         while True:
             await self._line.connected.wait()
-            self._tell()
+            self._report_bus()
             while self._line.connected.is_set():
                 await asyncio.sleep(FLEET.daemon_seconds)
-            self._tell()
+            self._report_bus()
 
-    def _tell(self) -> None:
+    def _report_bus(self) -> None:
         """Report the state of the bus, and this host's addresses."""
         client = self._line.client
         if client is None:
@@ -124,7 +124,7 @@ class Process:
             try:
                 await self._serve_once()
             except (OSError, ValueError) as error:
-                self._say_once(f"no connection to the daemon: {error}")
+                self._log_change(f"no connection to the daemon: {error}")
                 began = float("-inf")
             # The daemon keeps one connection per source. Two of these processes would replace each
             # other for ever, so a short connection makes the pause longer.
@@ -138,13 +138,13 @@ class Process:
         self._writer = writer
         try:
             self._send(Hello("fleet"))
-            self._tell()
-            self._say_once(f"connected to {self._socket}")
+            self._report_bus()
+            self._log_change(f"connected to {self._socket}")
             for held in self._holding.waiting(self._clock.boottime()):
                 self._deliver(held)
             while line := await reader.readline():
                 await self._answer(line)
-            self._say_once("the daemon has closed the connection")
+            self._log_change("the daemon has closed the connection")
         finally:
             self._writer = None
             writer.transport.abort()
@@ -160,7 +160,7 @@ class Process:
         try:
             await held.reply_to.respond(reply.message)
         except (Error, OSError) as error:
-            self._say_once(f"an answer is lost: {error}")
+            self._log_change(f"an answer is lost: {error}")
 
     def _deliver(self, held: Held) -> None:
         self._send(Deliver(held.number, held.message))
@@ -171,12 +171,12 @@ class Process:
             return
         self._writer.write(encode(message))
         if self._writer.transport.get_write_buffer_size() > FLEET.backlog_bytes:
-            self._say_once("the daemon does not read what it is told")
+            self._log_change("the daemon does not read what it is told")
             self._writer.transport.abort()
 
-    def _say_once(self, words: str) -> None:
-        if words != self._said:
-            self._said = words
+    def _log_change(self, words: str) -> None:
+        if words != self._last_logged:
+            self._last_logged = words
             log.warning("%s", words)
 
 

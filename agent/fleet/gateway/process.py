@@ -22,8 +22,8 @@ from agent.fleet.access import Access
 from agent.fleet.caller import BusCaller
 from agent.fleet.directory import Directory
 from agent.fleet.enrolment import Enrolment
-from agent.fleet.gateway.desk import PREFIX, Desk
 from agent.fleet.gateway.door import GatewayDoor
+from agent.fleet.gateway.enrolment_door import PREFIX, EnrolmentDoor
 from agent.fleet.gateway.files import FleetFiles
 from agent.fleet.gateway.intake import BusIntake, FreeTurns
 from agent.fleet.gateway.scrape import Scrape
@@ -77,7 +77,9 @@ class Gateway:
         self._door = GatewayDoor(
             self._context(), intake, throttle, self._authenticator, self._directory
         )
-        self._desk = Desk(self._enrolment(), self._files.authority, self._audit, self._clock)
+        self._enrolment_door = EnrolmentDoor(
+            self._enrolment(), self._files.authority, self._audit, self._clock
+        )
         self._server = HttpServer(self._answer, self._count_refused, self._tls)
         self._scrape = Scrape(self._audit, self._door.latency, self._line, self._directory)
         self._stopping = asyncio.Event()
@@ -106,7 +108,7 @@ class Gateway:
 
     async def _answer(self, request: Request) -> Response:
         if request.target.startswith(PREFIX):
-            return await self._desk.answer(request)
+            return await self._enrolment_door.answer(request)
         return await self._door.answer(request)
 
     def _context(self) -> Context:

@@ -18,9 +18,9 @@ from agent.fleet import documents, messages
 from agent.fleet.clocks import NotNow
 from agent.fleet.description import INQUIRY, Description, Inquiry, plain_address
 from agent.fleet.documents import Rejected
+from agent.fleet.host_signer import HostSigner
 from agent.fleet.messages import Acknowledgement, LeaseMessage
 from agent.fleet.refusals import REFUSALS, refuse
-from agent.fleet.voice import Voice
 from agent.leases.lease import NotDurable, ReplayMark
 from agent.sources.context import Context
 from agent.sources.feed.members import Violation
@@ -46,10 +46,10 @@ class _Verified:
 class FleetRole:
     """Answers messages of a fleet's bus. `version` is the daemon's, for descriptions."""
 
-    def __init__(self, context: Context, intake: Intake, voice: Voice, version: str) -> None:
+    def __init__(self, context: Context, intake: Intake, signer: HostSigner, version: str) -> None:
         self._context = context
         self._intake = intake
-        self._voice = voice
+        self._signer = signer
         self._version = version
         self._host = context.identity.instance_id
         self._link: Optional[Link] = None
@@ -78,7 +78,7 @@ class FleetRole:
         elif isinstance(message, Deliver):
             answer = await self._answer(message.message)
             if answer is not None and self._link is not None:
-                self._link.send(Reply(message.number, self._voice.reply(answer)))
+                self._link.send(Reply(message.number, self._signer.reply(answer)))
         else:
             raise Violation(f"this is not for {NAME} to say")
 
@@ -101,13 +101,13 @@ class FleetRole:
         try:
             if kind == INQUIRY:
                 return self._describe(envelope, digest)
-            return (await self._take(envelope, digest, received)).seal(self._voice.key)
+            return (await self._take(envelope, digest, received)).seal(self._signer.key)
         except REFUSALS as error:
-            return refuse(error, digest, self._host).seal(self._voice.key)
+            return refuse(error, digest, self._host).seal(self._signer.key)
 
     def _describe(self, envelope: bytes, digest: bytes) -> bytes:
         """Who this host is. Raises Rejected: nobody asks who may."""
-        Inquiry.open(envelope, self._voice.issuers).check(self._host, self._context.clock.wall())
+        Inquiry.open(envelope, self._signer.issuers).check(self._host, self._context.clock.wall())
         self._count("described")
         return Description(
             digest,
@@ -115,16 +115,16 @@ class FleetRole:
             self._version,
             self._context.identity.availability_zone,
             self._addresses,
-            tuple(self._voice.host_keys()),
+            tuple(self._signer.host_keys()),
             self._context.config.keys.lifetime,
             self._context.config.keys.uses,
-        ).seal(self._voice.key)
+        ).seal(self._signer.key)
 
     async def _take(self, envelope: bytes, digest: bytes, received: float) -> Acknowledgement:
         """Make a lease of the message, unless it was taken before. Raises one of REFUSALS."""
         record = Record("push", "InternalFailure", source=NAME, instance=self._host)
         try:
-            lease = LeaseMessage.open(envelope, self._voice.issuers)
+            lease = LeaseMessage.open(envelope, self._signer.issuers)
             _note(record, lease)
             lease.check(self._host, self._context.clock.wall())
             return await self._keep(_Verified(lease, digest, received), record)

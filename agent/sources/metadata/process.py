@@ -39,7 +39,7 @@ class Process:
         self._writer: Optional[asyncio.StreamWriter] = None
         self._problem: Optional[str] = "the metadata service has not been asked yet"
         self._look = asyncio.Event()
-        self._said = ""
+        self._last_logged = ""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -64,18 +64,18 @@ class Process:
         try:
             reader, self._writer = await asyncio.open_unix_connection(self._socket, limit=MAX_BYTES)
         except OSError as error:
-            self._say_once(f"no connection to {self._socket}: {error.strerror}")
+            self._log_change(f"no connection to {self._socket}: {error.strerror}")
             return False
         try:
             self._send(Hello("ec2"))
-            self._source.forget_told()
+            self._source.forget_reported()
             self._send(_health(self._problem))
-            self._say_once(f"connected to {self._socket}")
+            self._log_change(f"connected to {self._socket}")
             while line := await reader.readline():
                 self._take(line)
-            self._say_once("the daemon has closed the connection")
+            self._log_change("the daemon has closed the connection")
         except (OSError, ValueError) as error:
-            self._say_once(f"the connection to the daemon is given up: {error}")
+            self._log_change(f"the connection to the daemon is given up: {error}")
         finally:
             self._writer.transport.abort()
             self._writer = None
@@ -130,9 +130,9 @@ class Process:
         try:
             await self._source.prepare(LIMITS.metadata_ahead_of_end_seconds)
         except Refused as refused:
-            self._say_once(f"keys that are pushed now are refused: {refused}")
+            self._log_change(f"keys that are pushed now are refused: {refused}")
         except Away as away:
-            self._say_once(f"the signer cannot be had: {away}")
+            self._log_change(f"the signer cannot be had: {away}")
 
     def _change_health(self, problem: Optional[str]) -> None:
         if problem != self._problem:
@@ -145,9 +145,9 @@ class Process:
         if self._writer is not None:
             self._writer.write(encode(message))
 
-    def _say_once(self, words: str) -> None:
-        if words != self._said:
-            self._said = words
+    def _log_change(self, words: str) -> None:
+        if words != self._last_logged:
+            self._last_logged = words
             log.warning("%s", words)
 
 

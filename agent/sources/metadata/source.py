@@ -47,7 +47,7 @@ class Source:
         self._problem: Optional[str] = None
         self._tried = float("-inf")
         self._checking = asyncio.Lock()
-        self._told: set[tuple[str, str]] = set()
+        self._reported: set[tuple[str, str]] = set()
 
     async def probe(self) -> None:
         """Ask whose metadata it is. Raises Away; Refused when it is another host's."""
@@ -85,7 +85,7 @@ class Source:
                 offers.append(verdict)
             elif verdict is None or len(refusals) >= LIMITS.metadata_refusals:
                 continue  # the next answer reports it
-            elif self._is_news(each.digest, verdict.reason):
+            elif self._is_new(each.digest, verdict.reason):
                 refusals.append(verdict)
         return offers, refusals
 
@@ -104,9 +104,9 @@ class Source:
             if chain := await self._metadata.chain():
                 await self._check(chain)
 
-    def forget_told(self) -> None:
+    def forget_reported(self) -> None:
         """Report every refused block again: a restarted daemon does not know the old reports."""
-        self._told.clear()
+        self._reported.clear()
 
     def _judge(
         self, each: Union[Block, Rejected], unsigned: Mapping[int, str], os_user: str
@@ -192,13 +192,13 @@ class Source:
         self._signer, self._problem = signer, None
         return signer
 
-    def _is_news(self, digest: str, reason: str) -> bool:
+    def _is_new(self, digest: str, reason: str) -> bool:
         """Whether this was not reported before; records it as reported."""
-        if (digest, reason) in self._told:
+        if (digest, reason) in self._reported:
             return False
-        if len(self._told) >= LIMITS.metadata_seen:
-            self._told.clear()
-        self._told.add((digest, reason))
+        if len(self._reported) >= LIMITS.metadata_seen:
+            self._reported.clear()
+        self._reported.add((digest, reason))
         return True
 
 

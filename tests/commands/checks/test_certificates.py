@@ -52,7 +52,7 @@ def test_a_certificate_that_will_do_is_no_finding(authority: Authority) -> None:
         (timedelta(days=30, minutes=-1), "tls-expires-soon", "note"),
     ],
 )
-def test_a_certificate_is_told_before_and_after_its_end(
+def test_a_certificate_is_reported_before_and_after_its_end(
     authority: Authority, lifetime: timedelta, name: str, severity: str
 ) -> None:
     """An expired certificate is a fault, and one that ends within thirty days a note."""

@@ -41,7 +41,7 @@ def at(seconds: float) -> str:
         (14 * DAY - 60, "credentials-expire-soon", "note"),
     ],
 )
-def test_expired_and_soon_expiring_credentials(
+def test_expired_and_soon_expiring_credentials_are_reported(
     tmp_path: Path, seconds: float, name: str, severity: str
 ) -> None:
     """An expired credential is a fault, and one that ends within two weeks a note."""
@@ -56,12 +56,12 @@ def test_expired_and_soon_expiring_credentials(
     "changes",
     [{}, {"expires": at(14 * DAY + 3600)}, {"expires": at(-DAY), "enabled": False}],
 )
-def test_others_are_no_finding(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_other_credentials_are_no_finding(tmp_path: Path, changes: dict[str, Any]) -> None:
     """A credential gives no finding without an end, with a later end, or when disabled."""
     assert found(tmp_path, **changes) == []
 
 
-def test_tags_on_a_host_of_its_own(tmp_path: Path) -> None:
+def test_tags_on_a_single_host_are_reported(tmp_path: Path) -> None:
     """A credential for tags on a single host is a note, since it may push nothing there."""
     (finding,) = found(tmp_path, allow={"os_users": ["*"], "tags": {"role": ["web"]}})
     assert (finding.name, finding.severity) == ("credentials-tags", "note")

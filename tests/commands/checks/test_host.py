@@ -31,7 +31,7 @@ def selinux(tmp_path: Path, enforce: str, *lines: str) -> Host:
     )
 
 
-def test_recent_denials_of_ours_in_enforcing_mode(tmp_path: Path) -> None:
+def test_recent_denials_of_the_helper_are_reported_while_selinux_enforces(tmp_path: Path) -> None:
     """A recent SELinux denial of the helper is shown while SELinux enforces."""
     now = int(time.time())
     (finding,) = host.selinux(selinux(tmp_path, "1", DENIAL.format(when=now - 60)))
@@ -51,19 +51,19 @@ def test_recent_denials_of_ours_in_enforcing_mode(tmp_path: Path) -> None:
     ],
     ids=["permissive", "long ago", "of others", "none"],
 )  # fmt: skip
-def test_no_denial_to_speak_of(tmp_path: Path, enforce: str, line: str) -> None:
+def test_other_denials_are_no_finding(tmp_path: Path, enforce: str, line: str) -> None:
     """Denials in permissive mode, old ones and those of other programs give no finding."""
     assert host.selinux(selinux(tmp_path, enforce, line)) == []
 
 
-def test_no_selinux_at_all(tmp_path: Path) -> None:
+def test_a_host_without_selinux_has_no_finding(tmp_path: Path) -> None:
     """A host without SELinux gives no finding."""
     nowhere = dataclasses.replace(THIS_HOST, selinux_enforce=str(tmp_path / "nothing"))
     assert host.selinux(nowhere) == []
 
 
 @pytest.mark.parametrize(("stepped", "told"), [(3600.0, True), (-901.0, True), (30.0, False)])
-def test_a_clock_that_was_set(stepped: float, told: bool) -> None:
+def test_a_stepped_clock_is_reported(stepped: float, told: bool) -> None:
     """A clock that was stepped by more than signatures allow is a finding; less is none."""
     names = [finding.name for finding in host.clock({"ClockStepped": stepped})]
     assert ("clock-stepped" in names) == told

@@ -94,7 +94,7 @@ def test_one_credential_is_enough(tmp_path: Path) -> None:
     assert found(tmp_path, DEBIAN, config) == {}
 
 
-def test_files_that_cannot_be_followed_are_said(tmp_path: Path) -> None:
+def test_files_that_cannot_be_followed_are_reported(tmp_path: Path) -> None:
     """PAM files that include each other are reported as unknown."""
     assert found(tmp_path, "@include sshd\n") == {"pam-unreadable": "unknown"}
     shutil.rmtree(at(tmp_path, "/etc/pam.d"))

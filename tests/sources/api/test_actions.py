@@ -65,7 +65,7 @@ def check_one(name: str, value: str) -> str:
     return checked(parse(members(**{name: value})), PUBLISHED, Keys())
 
 
-def test_right_parameters_are_read_as_given() -> None:
+def test_valid_parameters_are_read_unchanged() -> None:
     """All four parameters are read unchanged, and unknown members are ignored, as EC2 does."""
     got = parse(members(SSHPublicKey=ED25519, DryRun={"a": [1, None]}))
     assert got == SendSSHPublicKey(INSTANCE_ID, "ec2-user", ED25519, ZONE)
@@ -81,14 +81,14 @@ NOT_JSON = {
 
 
 @pytest.mark.parametrize("body", NOT_JSON.values(), ids=list(NOT_JSON))
-def test_what_is_not_json(body: bytes) -> None:
+def test_a_body_that_is_not_json_is_refused(body: bytes) -> None:
     """A body that is not JSON is refused with ValidationError."""
     with pytest.raises(ValidationError, match="not JSON"):
         SendSSHPublicKey.parse(body, PUBLISHED)
 
 
 @pytest.mark.parametrize("document", [None, True, 1, "text", [], [{}]])
-def test_what_is_not_an_object(document: Any) -> None:
+def test_a_body_that_is_not_an_object_is_refused(document: Any) -> None:
     """A body that is JSON but not an object is refused with ValidationError."""
     with pytest.raises(ValidationError, match="object"):
         parse(document)
@@ -96,14 +96,14 @@ def test_what_is_not_an_object(document: Any) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", [True, 1, 1.5, [], ["a"], {}])
-def test_a_member_of_another_type(name: str, value: Any) -> None:
+def test_a_member_of_the_wrong_type_is_refused(name: str, value: Any) -> None:
     """A member of the wrong type is refused with ValidationError before missing members are."""
     with pytest.raises(ValidationError, match=name):
         parse({name: value})
 
 
 @pytest.mark.parametrize("body", [b'{"a": 1, "a": 1}', b'{"b": {"a": 1, "a": 2}}'])
-def test_a_member_given_twice(body: bytes) -> None:
+def test_a_repeated_member_is_refused(body: bytes) -> None:
     """A repeated member is refused at any depth, so no two parsers can read different requests."""
     with pytest.raises(ValidationError, match="'a' is given twice"):
         SendSSHPublicKey.parse(body, PUBLISHED)
@@ -111,7 +111,7 @@ def test_a_member_given_twice(body: bytes) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("null", [False, True])
-def test_a_member_that_is_absent(name: str, null: bool) -> None:
+def test_an_absent_member_is_refused(name: str, null: bool) -> None:
     """An absent or null member is refused with MissingParameter.
 
     The reference `current` does not require the zone.
@@ -157,7 +157,7 @@ BAD_VALUES = [
 
 
 @pytest.mark.parametrize(("name", "value"), BAD_VALUES, ids=short_ids(BAD_VALUES))
-def test_a_value_that_breaks_length_or_pattern(name: str, value: str) -> None:
+def test_a_value_of_wrong_length_or_pattern_is_refused(name: str, value: str) -> None:
     """A value of the wrong length or pattern is refused with an error that names the member."""
     with pytest.raises(InvalidArgsException, match=name):
         check_one(name, value)
@@ -176,13 +176,13 @@ GOOD_VALUES = [
 
 # Test ids use a prefix: keys differ in every process, and pytest-xdist compares the ids.
 @pytest.mark.parametrize(("name", "value"), GOOD_VALUES, ids=lambda value: value[:16])
-def test_a_value_at_its_limits(name: str, value: str) -> None:
+def test_a_value_at_its_limits_is_taken(name: str, value: str) -> None:
     """The shortest, the longest and the most unusual values that the reference allows are taken."""
     assert check_one(name, value) == "ssh-ed25519"
 
 
 @pytest.mark.parametrize("os_user", ["1user", "1234567a", "9" * 31 + "a", "1a$", "0-"])
-def test_users_that_begin_with_digits(os_user: str) -> None:
+def test_users_that_begin_with_digits_need_the_current_reference(os_user: str) -> None:
     """An OS user that begins with a digit is taken only with `push.reference: current`."""
     assert check(CURRENT, InstanceOSUser=os_user) == "ssh-ed25519"
     with pytest.raises(InvalidArgsException):
@@ -190,13 +190,13 @@ def test_users_that_begin_with_digits(os_user: str) -> None:
 
 
 @pytest.mark.parametrize("os_user", ["", "1", "123", "9" * 33, "1 a", "-1a", "1a\n"])
-def test_users_that_nobody_takes(os_user: str) -> None:
+def test_malformed_users_are_refused(os_user: str) -> None:
     """An OS user of digits alone, or malformed in another way, is refused with `current` too."""
     with pytest.raises(InvalidArgsException):
         check(CURRENT, InstanceOSUser=os_user)
 
 
-def test_lengths_hold_by_type(rsa_line: str) -> None:
+def test_key_lengths_depend_on_the_type(rsa_line: str) -> None:
     """RSA keys need 256 characters and others 80; if only RSA is configured, all need 256."""
     assert check(SSHPublicKey=rsa_line) == "ssh-rsa"
     with pytest.raises(InvalidArgsException, match="256 to 4096"):
@@ -208,7 +208,7 @@ def test_lengths_hold_by_type(rsa_line: str) -> None:
         check(SSHPublicKey=rsa_line.ljust(4097))
 
 
-def test_an_rsa_key_that_is_short_in_characters() -> None:
+def test_a_short_rsa_key_is_refused() -> None:
     """An RSA line of less than 256 characters is refused whatever rsa_min_bits is."""
     public = rsa.generate_private_key(65537, 1024).public_key()  # noqa: S505 - too short on purpose
     line = public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
@@ -216,7 +216,7 @@ def test_an_rsa_key_that_is_short_in_characters() -> None:
         check(settings=Keys(rsa_min_bits=1024), SSHPublicKey=line)
 
 
-def test_only_configured_types() -> None:
+def test_a_key_type_that_is_not_configured_is_refused() -> None:
     """A valid key of a type that is not configured is refused with InvalidArgsException."""
     with pytest.raises(InvalidArgsException, match="must begin with one of ecdsa"):
         check(settings=Keys(types=("ecdsa-sha2-nistp256",)), SSHPublicKey=ED25519)
@@ -237,7 +237,7 @@ _BODIES = st.one_of(
 
 
 @given(_BODIES, st.sampled_from([PUBLISHED, CURRENT]))
-def test_no_body_makes_it_stumble(body: bytes, reference: str) -> None:
+def test_any_body_is_read_or_refused(body: bytes, reference: str) -> None:
     """Any body yields parameters and a key, or an error of the reference with status 400."""
     try:
         action = SendSSHPublicKey.parse(body, reference)

@@ -200,7 +200,7 @@ def test_header_and_query_must_not_both_authenticate(name: str) -> None:
 
 
 @given(st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0")), st.data())
-def test_no_header_makes_it_stumble(text: str, data: Any) -> None:
+def test_any_header_is_read_or_refused(text: str, data: Any) -> None:
     """Any Authorization header is read, or refused with an error of the reference."""
     good = authorization()
     cut = data.draw(st.integers(0, len(good)))

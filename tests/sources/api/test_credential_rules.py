@@ -99,7 +99,7 @@ TAGS = {"os_users": ["deploy"], "tags": {"role": ["web", "db-*"], "env": ["prod"
     "tags",
     [{"role": "web", "env": "prod"}, {"role": "db-1", "env": "prod", "else": "x"}],
 )
-def test_an_instance_whose_tags_fit(tags: dict[str, str]) -> None:
+def test_an_instance_with_matching_tags_is_allowed(tags: dict[str, str]) -> None:
     """An instance is allowed if every named tag matches one of its patterns."""
     parse(allow=TAGS).check_allowed("10.0.0.1", "i-0f1e2d3c", "deploy", tags)
 
@@ -111,13 +111,13 @@ def test_an_instance_whose_tags_fit(tags: dict[str, str]) -> None:
         {"role": "Web", "env": "prod"}, {"role": "", "env": "prod"}, {"Role": "web", "env": "prod"},
     ],
 )  # fmt: skip
-def test_an_instance_whose_tags_do_not_fit(tags: Optional[dict[str, str]]) -> None:
+def test_an_instance_with_other_tags_is_refused(tags: Optional[dict[str, str]]) -> None:
     """An instance is refused if a named tag is missing or different, or if no tags are known."""
     with pytest.raises(AuthException):
         parse(allow=TAGS).check_allowed("10.0.0.1", "i-0f1e2d3c", "deploy", tags)
 
 
-def test_tags_open_nothing_that_the_other_rules_close() -> None:
+def test_tags_lift_no_other_restriction() -> None:
     """Matching tags do not lift the restrictions on OS users and instances."""
     tags = {"role": "web", "env": "prod"}
     with pytest.raises(AccessDeniedException):
@@ -131,7 +131,7 @@ def test_tags_open_nothing_that_the_other_rules_close() -> None:
 @pytest.mark.parametrize(
     "tags", [{}, {"": ["a"]}, {"ü": ["a"]}, {"a" * 129: ["a"]}, {"a\nb": ["a"]}, {"role": []}]
 )
-def test_tags_that_restrict_nothing_or_name_nothing(tags: dict[str, list[str]]) -> None:
+def test_empty_or_malformed_tags_are_refused(tags: dict[str, list[str]]) -> None:
     """An empty mapping, an empty list and an invalid tag name are refused."""
     with pytest.raises(Problems, match=r"allow\.tags|not YAML|must be a name"):
         parse(allow={"os_users": ["*"], "tags": tags})

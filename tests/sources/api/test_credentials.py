@@ -84,7 +84,7 @@ def test_an_empty_file_has_no_keys(text: str) -> None:
     assert len(credentials.parse(text, "file")) == 0
 
 
-def test_an_unknown_key_id() -> None:
+def test_an_unknown_access_key_id_is_refused() -> None:
     """Looking up an unknown access key id raises InvalidClientTokenId."""
     known = credentials.parse(yaml.safe_dump([entry()]), "file")
     assert len(known) == 1
@@ -166,7 +166,7 @@ def test_a_restriction_whose_items_are_commented_out_allows_nothing(name: str) -
     )
 
 
-def test_an_expired_or_disabled_key() -> None:
+def test_an_expired_or_disabled_access_key_is_refused() -> None:
     """A disabled key, or one at or after its expiry, is refused with OptInRequired."""
     credential = one(expires="2027-01-15T08:00:00Z")
     credential.check_active(1_799_999_999)
@@ -192,13 +192,13 @@ def test_allowed_sources_and_users_pass(source: str, os_user: str) -> None:
 
 
 @pytest.mark.parametrize("source", ["127.0.0.1", "11.0.0.1", "2001:db9::1", "::ffff:11.0.0.1"])
-def test_another_source(source: str) -> None:
+def test_a_source_that_is_not_allowed_is_refused(source: str) -> None:
     """A source that is not allowed is refused with NotAuthorized before any other check."""
     with pytest.raises(NotAuthorized):
         one(allow=ALLOW).check_allowed(source, "i-ffffffff", "root")
 
 
-def test_another_instance_then_another_user() -> None:
+def test_the_instance_is_checked_before_the_user() -> None:
     """The instance is checked before the OS user, and OS users are case-sensitive."""
     with pytest.raises(AuthException):
         one(allow=ALLOW).check_allowed("10.0.0.1", "i-ffffffff", "root")
@@ -232,7 +232,7 @@ def test_a_file_that_others_may_read_or_change(tmp_path: Path, mode: int) -> Non
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
-def test_a_file_of_another_user(tmp_path: Path) -> None:
+def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
     """A file owned by another user is refused with the chown command that repairs it."""
     path = tmp_path / "credentials.yaml"
     path.write_text(yaml.safe_dump([entry()]))
@@ -257,7 +257,7 @@ def test_a_file_that_is_no_file() -> None:
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200))
-def test_no_text_makes_it_stumble(text: Any) -> None:
+def test_any_text_is_read_or_refused(text: Any) -> None:
     """Any text yields credentials or a list of problems."""
     try:
         credentials.parse(text, "file")

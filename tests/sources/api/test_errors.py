@@ -39,7 +39,7 @@ def test_an_error_has_its_name_and_words(name: str) -> None:
     assert CLASSES[name]("better").message == "better"
 
 
-def test_clients_retry_these_by_themselves() -> None:
+def test_throttling_and_server_errors_are_retryable() -> None:
     """Throttling and server errors are retryable; no other errors are."""
     retried = {name for name, kind in CLASSES.items() if kind().retryable}
     assert retried == {

@@ -278,7 +278,9 @@ def test_the_oldest_give_way_when_all_places_are_taken(daemon: RunningDaemon) ->
         assert ask_helper(daemon.lookup_socket, "crowded")
 
 
-def test_crowds_leave_no_word_on_stderr(daemon: RunningDaemon, encrypted: RunningDaemon) -> None:
+def test_hostile_connections_write_nothing_to_stderr(
+    daemon: RunningDaemon, encrypted: RunningDaemon
+) -> None:
     """Hostile connections write nothing to stderr, so strangers cannot fill the log."""
     for each in (daemon, encrypted):
         before, served, after = each.log().partition("sixtykeyd: serving ")

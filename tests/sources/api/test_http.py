@@ -75,7 +75,7 @@ def test_a_dripping_client_is_refused_in_time(
         assert serving.refused == ["RequestTimeout"]
 
 
-def test_empty_lines_buy_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_lines_do_not_extend_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that only sends line ends is refused at the deadline."""
     short(monkeypatch)
     with Serving() as serving, serving.connect() as raw:

@@ -220,7 +220,7 @@ async def fail() -> None:
     raise OSError(errno.ENOMEM, "no memory")
 
 
-def test_a_unix_socket_tells_who_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_unix_socket_describes_its_peer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The peer's uid comes from the kernel, and each local user counts as one source."""
     short(monkeypatch, request_seconds=20.0)
     with Serving(unix=str(tmp_path / "push.sock")) as serving, waiting(serving, 4) as mine:

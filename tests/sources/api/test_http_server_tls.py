@@ -40,7 +40,7 @@ def server_side(authority: Authority) -> ssl.SSLContext:
     return context
 
 
-def test_tls_tells_who_it_is(authority: Authority, server_side: ssl.SSLContext) -> None:
+def test_tls_describes_its_client(authority: Authority, server_side: ssl.SSLContext) -> None:
     """The peer has the TLS version, the cipher, and the subject of a verified certificate."""
     with Serving(tls=server_side) as serving:
         for shown, subject in (

@@ -33,7 +33,9 @@ TOKEN = Signer("AKIATOKEN", token="to/k+en==")
 @pytest.mark.parametrize("how", ["header", "query"])
 @pytest.mark.parametrize("path", ["/", "/base/", "/a/../b//"])
 @pytest.mark.parametrize("signer", [Signer(), TOKEN], ids=["lasting", "temporary"])
-def test_both_forms_of_signing(shared: RunningDaemon, how: str, path: str, signer: Signer) -> None:
+def test_header_and_query_signatures_verify(
+    shared: RunningDaemon, how: str, path: str, signer: Signer
+) -> None:
     """Header and query signing work with and without a session token, at any base path."""
     assert send(shared, Plan(how=how, path=path, signer=signer).call().raw()).code == ""
 
@@ -62,7 +64,9 @@ def test_repeated_headers_and_folded_spaces_verify(shared: RunningDaemon) -> Non
         ("%41ction=Send%53SHPublicKey", "AWSEC2InstanceConnectService.SendSSHPublicKey"),
     ],
 )
-def test_the_action_in_the_query(shared: RunningDaemon, asked: str, target: Any) -> None:
+def test_the_action_in_the_query_verifies_as_sent(
+    shared: RunningDaemon, asked: str, target: Any
+) -> None:
     """Action and Version in the query string verify in the spelling in which they were sent."""
     assert send(shared, Plan(query=[asked], target=target).call().raw()).code == ""
 

@@ -70,7 +70,7 @@ def door() -> Door:
     return Door()
 
 
-def test_a_right_signature(door: Door) -> None:
+def test_a_valid_signature_yields_the_principal(door: Door) -> None:
     """A valid signature yields the principal, its rights, and the mark for replay detection."""
     call = sign(push(), ALICE)
     got = door(call)
@@ -80,7 +80,7 @@ def test_a_right_signature(door: Door) -> None:
     assert got.mark == ReplayMark(hashlib.sha256(signature).digest(), NOW)
 
 
-def test_a_presigned_request(door: Door) -> None:
+def test_a_presigned_request_is_authenticated(door: Door) -> None:
     """A presigned request is authenticated with and without a session token."""
     assert door(presign(push(), ALICE)).name == "AKIAIOSFODNN7EXAMPLE"
     assert door(presign(push(), TOKEN)).name == "AKIATOKEN"
@@ -99,21 +99,21 @@ def test_an_old_request_expires_before_its_key_is_looked_up(door: Door) -> None:
             door(sign(push(), replace(ALICE, key=key, at=NOW - 901)))
 
 
-def test_an_unknown_key(door: Door) -> None:
+def test_an_unknown_access_key_is_recorded_as_claimed(door: Door) -> None:
     """An unknown access key is refused, and the audit records it as claimed, not as principal."""
     door.fails(sign(push(), replace(ALICE, key="AKIAOTHER")), InvalidClientTokenId)
     assert (door.record.principal, door.record.claimed_principal) == (None, "AKIAOTHER")
 
 
 @pytest.mark.parametrize("key", ["AKIAOFF", "AKIAOLD"])
-def test_a_key_that_is_off(door: Door, key: str) -> None:
+def test_a_disabled_or_expired_key_is_refused(door: Door, key: str) -> None:
     """A disabled or expired key is refused with OptInRequired, whatever the signature is."""
     for secret in (ALICE.secret, "wrong"):
         with pytest.raises(OptInRequired):
             door(sign(push(), replace(ALICE, key=key, secret=secret)))
 
 
-def test_a_wrong_signature(door: Door) -> None:
+def test_a_wrong_signature_is_refused(door: Door) -> None:
     """A signature with another secret or over another body is refused with AuthException."""
     door.fails(sign(push(), replace(ALICE, secret="wrong")), AuthException)
     door.fails(replace(sign(push(), ALICE), body=b"{}"), AuthException)
@@ -121,13 +121,13 @@ def test_a_wrong_signature(door: Door) -> None:
 
 @pytest.mark.parametrize("token", [None, "t/k+n", "t/k+n==", "other"])
 @pytest.mark.parametrize("how", [sign, presign])
-def test_a_missing_or_wrong_token(door: Door, token: Any, how: Any) -> None:
+def test_a_missing_or_wrong_session_token_is_refused(door: Door, token: Any, how: Any) -> None:
     """A missing or wrong session token is refused with AuthException; the right one is accepted."""
     door.fails(how(push(), replace(TOKEN, token=token)), AuthException)
     assert door(how(push(), TOKEN)).name == "AKIATOKEN"
 
 
-def test_a_token_that_nobody_gave(door: Door) -> None:
+def test_an_unexpected_session_token_is_refused(door: Door) -> None:
     """A session token with a credential that has none is refused with AuthException."""
     door.fails(sign(push(), replace(ALICE, token="token")), AuthException)
 

@@ -94,7 +94,7 @@ def test_only_its_group_may_connect(daemon: RunningDaemon) -> None:
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can be another user")
 @pytest.mark.parametrize(("user", "pushes"), [("nobody", True), ("daemon", False)])
-def test_another_user(daemon: RunningDaemon, user: str, pushes: bool) -> None:
+def test_only_group_members_may_push(daemon: RunningDaemon, user: str, pushes: bool) -> None:
     """A group member may push and is named in the audit; another user cannot connect."""
     before: list[Any] = daemon.audit(event="push")
     done = curl(daemon, json.dumps(members(InstanceOSUser=f"by-{user}")), user=user)

@@ -23,14 +23,14 @@ def test_parameters_are_decoded() -> None:
 
 
 @pytest.mark.parametrize("raw", [b"%", b"Action=%", b"Action=%4", b"%zz=1", b"Action=%f\xe9"])
-def test_a_broken_escape(raw: bytes) -> None:
+def test_a_broken_escape_is_refused(raw: bytes) -> None:
     """A broken percent escape anywhere is refused with MalformedQueryString."""
     with pytest.raises(MalformedQueryString):
         query.parse(raw)
 
 
 @pytest.mark.parametrize("raw", [b"Action=%ff", b"%c3=1", b"Version=\xe9"])
-def test_what_is_not_utf_8(raw: bytes) -> None:
+def test_text_that_is_not_utf_8_is_refused(raw: bytes) -> None:
     """A name or value that is not UTF-8 is refused with MalformedQueryString."""
     with pytest.raises(MalformedQueryString):
         query.parse(raw)
@@ -58,7 +58,7 @@ def test_a_broken_escape_comes_before_what_is_unknown() -> None:
 
 
 @given(st.binary(max_size=60))
-def test_no_query_makes_it_stumble(raw: bytes) -> None:
+def test_any_query_is_read_or_refused(raw: bytes) -> None:
     """Any query string yields known parameters or one of two errors."""
     try:
         assert set(query.parse(raw)) <= query.KNOWN

@@ -70,7 +70,7 @@ def test_a_replay_while_its_key_lives(daemon: RunningDaemon) -> None:
     assert len(lines(daemon)) == 1
 
 
-def test_a_replay_of_a_refusal(daemon: RunningDaemon) -> None:
+def test_a_refused_request_sent_again_is_refused_anew(daemon: RunningDaemon) -> None:
     """A refused request that is sent again is decided and refused anew."""
     data = right(InstanceOSUser="no/user")
     first, again = send(daemon, data), send(daemon, data)

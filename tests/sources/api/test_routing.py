@@ -31,7 +31,7 @@ PLAIN = Call().without("X-Amz-Target")
         Call(target="/?Action=SendSSHPublicKey&Version=2018-04-02"),
     ],
 )
-def test_the_action_is_asked_for(call: Call) -> None:
+def test_the_action_is_recognised(call: Call) -> None:
     """X-Amz-Target, Action or both name the action, with a base path or the right version."""
     assert "Action" in route(call.request()) or call.value("X-Amz-Target") == TARGET
     assert route_local(call.request()) == "SendSSHPublicKey"
@@ -65,7 +65,7 @@ WRONG: dict[str, tuple[Call, type[ApiError]]] = {
 
 
 @pytest.mark.parametrize(("call", "error"), WRONG.values(), ids=list(WRONG))
-def test_what_is_asked_wrongly(call: Call, error: type[ApiError]) -> None:
+def test_a_wrong_action_or_version_is_refused(call: Call, error: type[ApiError]) -> None:
     """A wrongly named action or malformed query is refused with the reference's error."""
     with pytest.raises(error) as caught:
         route(call.request())

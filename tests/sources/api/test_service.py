@@ -120,7 +120,7 @@ async def test_a_captured_request_lets_nobody_in_after_a_restart() -> None:
 
 
 @run
-async def test_the_same_request_twice_at_once() -> None:
+async def test_the_same_request_twice_at_once_is_carried_out_once() -> None:
     """The same request on several connections at once is carried out once."""
     front = Front()
     sent = front.signed(push())
@@ -187,7 +187,7 @@ async def test_failed_authentications_are_refused_unverified() -> None:
 
 
 @run
-async def test_an_operators_action() -> None:
+async def test_an_operators_action_gets_peer_and_body() -> None:
     """An operator's action on the push socket gets peer and body, and is audited by its name."""
 
     async def shout(peer: Any, body: bytes, _: Record) -> Answer:

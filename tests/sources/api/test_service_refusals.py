@@ -26,7 +26,7 @@ async def test_draining_answers_before_anything_else() -> None:
 
 
 @run
-async def test_a_store_that_cannot_be_used() -> None:
+async def test_pushes_are_refused_while_the_store_is_unusable() -> None:
     """With an unusable store every request is ServiceUnavailable, even an unsigned one."""
     front = Front(store=FailingStore(unusable=True))
     for call in (front.signed(push()), Call(method="GET")):
@@ -34,7 +34,7 @@ async def test_a_store_that_cannot_be_used() -> None:
 
 
 @run
-async def test_a_store_that_stands_still() -> None:
+async def test_pushes_are_refused_while_the_disk_is_too_slow() -> None:
     """While a push waits too long for the disk, further pushes are refused at once."""
     front = Front()
     async with front.turns:
@@ -44,7 +44,7 @@ async def test_a_store_that_stands_still() -> None:
 
 
 @run
-async def test_a_lease_that_could_not_be_kept() -> None:
+async def test_a_lease_that_could_not_be_stored_is_refused() -> None:
     """If a lease cannot be stored, ServiceException is returned, and a retry is decided anew."""
     front = Front(store=FailingStore())
     sent = front.signed(push())
@@ -64,7 +64,7 @@ async def test_a_full_table_says_how_long() -> None:
 
 
 @run
-async def test_a_defect_of_ours() -> None:
+async def test_an_unexpected_error_is_internal_failure() -> None:
     """An unexpected error is InternalFailure without details, and the next request is answered."""
     front = Front(store=FailingStore(error=ZeroDivisionError("secret words")))
     for _ in range(2):
@@ -74,7 +74,7 @@ async def test_a_defect_of_ours() -> None:
 
 
 @run
-async def test_no_room_to_remember_throttles() -> None:
+async def test_a_mark_that_cannot_be_remembered_throttles() -> None:
     """A push whose mark cannot be remembered against replay is throttled, not carried out."""
     front = Front(remembered=2)
     assert await front.code(front.signed(push())) == ""

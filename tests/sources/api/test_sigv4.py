@@ -167,7 +167,7 @@ def test_header_values_are_folded(sent: list[bytes], canonical: bytes) -> None:
     assert sigv4.canonical_header(sent) == canonical
 
 
-def test_the_published_example_of_a_signing_key() -> None:
+def test_the_published_signing_key_is_derived() -> None:
     """The signing key of the AWS General Reference's example is derived."""
     secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
     key = sigv4.signing_key(secret, Scope("20150830", "us-east-1", "iam", "aws4_request"))

@@ -46,7 +46,7 @@ def test_row_1_comes_before_all_others(broken: RunningDaemon, spoiler: Spoiler) 
     expect(send(broken, right()), "ServiceUnavailable")
 
 
-def test_row_1_while_the_daemon_ends() -> None:
+def test_row_1_comes_first_while_the_daemon_ends() -> None:
     """On SIGTERM an incomplete request is answered with ServiceUnavailable."""
     with with_daemon() as daemon, Raw(("127.0.0.1", daemon.http_port)) as raw:
         data = right()
@@ -103,7 +103,7 @@ def test_row_14_comes_before_the_rest(throttled: RunningDaemon, spoiler: Spoiler
     raise AssertionError(answer.body)
 
 
-def test_row_14_for_the_host() -> None:
+def test_row_14_limits_all_credentials_together() -> None:
     """All credentials together have a rate too."""
     with with_daemon(push={"rate": {"per_credential": 100, "total": 1}}) as daemon:
         codes = {send(daemon, right()).code}
@@ -114,7 +114,7 @@ def test_row_14_for_the_host() -> None:
         assert "This host" in record["reason"]
 
 
-def test_row_22_after_all_others() -> None:
+def test_row_22_comes_after_all_others() -> None:
     """A full table throttles with a delay and evicts no lease; other errors come first."""
     with with_daemon(keys={"per_user": 1, "deny_users": ["denied"]}) as daemon:
         first = send(daemon, right())
@@ -129,14 +129,14 @@ def test_row_22_after_all_others() -> None:
         assert line.endswith(first.request_id)
 
 
-def test_row_22_for_the_host() -> None:
+def test_row_22_limits_the_keys_of_all_users() -> None:
     """The number of live keys of all users together is limited too."""
     with with_daemon(keys={"total": 1}) as daemon:
         assert send(daemon, right()).code == ""
         expect(send(daemon, right(InstanceOSUser="another")), "ThrottlingException")
 
 
-def test_row_23_when_the_disk_takes_no_more() -> None:
+def test_row_23_is_a_full_disk() -> None:
     """If a lease cannot be made durable, ServiceException is returned and no key is served."""
     with with_daemon() as daemon:
         _, hard = resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE)
@@ -151,7 +151,7 @@ def test_row_23_when_the_disk_takes_no_more() -> None:
         assert line.endswith(answer.request_id)
 
 
-def test_row_24_a_defect_of_ours() -> None:
+def test_row_24_is_an_unexpected_error() -> None:
     """An unexpected error behind the API is answered with InternalFailure, without details."""
 
     async def make() -> Front:
@@ -164,7 +164,7 @@ def test_row_24_a_defect_of_ours() -> None:
         assert "defect" not in json.dumps(answer.body)
 
 
-def test_throttled_clients_come_back_by_themselves() -> None:
+def test_throttled_clients_retry_and_succeed() -> None:
     """botocore's own retries succeed after the delay that it was told."""
     # An older botocore ignores the delay, and waits a random time of at most 1 s, 2 s, 4 s, ...
     is_told = hasattr(ExponentialBackoff, "_RETRY_AFTER_HEADER")

@@ -54,7 +54,7 @@ def daemon() -> Iterator[RunningDaemon]:
     yield from daemon_with()
 
 
-def test_a_right_push_is_taken(daemon: RunningDaemon) -> None:
+def test_a_valid_push_is_taken(daemon: RunningDaemon) -> None:
     """The unspoiled plan is accepted, signed in the header or presigned."""
     for plan in (Plan(), Plan(how="query"), Plan(query=["Version=2018-04-02"])):
         answer = send(daemon, plan.call().raw())
@@ -100,7 +100,7 @@ def test_every_row_that_a_request_can_reach_is_here() -> None:
     assert {spoiler.row for spoiler in SPOILERS} == {*range(2, 14), *range(15, 22)}
 
 
-def test_authorization_in_its_order(daemon: RunningDaemon) -> None:
+def test_authorization_is_checked_in_order(daemon: RunningDaemon) -> None:
     """Rows 18 to 21 are checked in order: source, instance, OS user, existence."""
     for key, instance, user, code in (
         ("AKIAELSEWHERE", "i-bbbbbbbb", "root", "NotAuthorized"),
@@ -115,7 +115,7 @@ def test_authorization_in_its_order(daemon: RunningDaemon) -> None:
         expect(send(daemon, spoiler.call().raw()), code)
 
 
-def test_what_is_wrong_in_every_way(daemon: RunningDaemon) -> None:
+def test_a_request_wrong_in_every_way_gets_the_first_error(daemon: RunningDaemon) -> None:
     """A request with mistakes in many rows gets the error of the earliest row."""
     for number, spoiler in enumerate(SPOILERS):
         chosen, touched = [spoiler], set(spoiler.touches)

@@ -200,7 +200,7 @@ _BYTES = st.one_of(
 
 
 @given(_BYTES, st.integers(1, 30))
-def test_no_bytes_make_it_stumble(data: bytes, step: int) -> None:
+def test_any_bytes_are_read_or_refused(data: bytes, step: int) -> None:
     """Any bytes, in any pieces, yield the same requests or the same refusal."""
 
     def course(step: int) -> list[object]:

@@ -10,8 +10,8 @@ from typing import Any, Callable
 
 from agent.config.settings import Fleet, Keys
 from agent.fleet import messages
+from agent.fleet.host_signer import HostSigner
 from agent.fleet.signing import PrivateKey
-from agent.fleet.voice import Voice
 from agent.leases.lease import Horizon
 from agent.sources.feed.fleet import FleetRole
 from agent.sources.feed.messages import Deliver, Health, Hello
@@ -39,7 +39,7 @@ class FleetHouse(House):
             host_keys=(str(folder / "ssh_host_*.pub"),), key=str(folder / "host.key"),
         )  # fmt: skip
         intake = Intake(self.context, self.store, self.memory)
-        self.fleet = FleetRole(self.context, intake, Voice(where), "1.2.3")
+        self.fleet = FleetRole(self.context, intake, HostSigner(where), "1.2.3")
 
     async def join(self) -> Peer:
         """A connector that is on the bus."""

@@ -16,7 +16,7 @@ def broken(clock: ManualClock, said: list[str]) -> Breaker:
     return breaker
 
 
-def test_a_run_of_failures_opens_it_and_is_told_once() -> None:
+def test_a_run_of_failures_opens_it_and_is_reported_once() -> None:
     """Failures in a row open the breaker, which is logged once with the last reason."""
     said: list[str] = []
     clock = ManualClock()

@@ -96,7 +96,7 @@ def test_clocks_up_to_five_seconds_apart_work(tmp_path: Path, apart: float) -> N
 
 
 @pytest.mark.parametrize("apart", [-5.1, 6.1, -60, 61, 3600])
-def test_clocks_further_apart_are_refused_in_words(tmp_path: Path, apart: float) -> None:
+def test_clocks_further_apart_are_refused_with_a_reason(tmp_path: Path, apart: float) -> None:
     """With clocks further apart a lease is refused with a message that mentions NTP."""
 
     async def course(at: FleetHouse, peer: Peer) -> None:
@@ -204,7 +204,7 @@ def test_a_credentials_conditions_hold_on_the_host(tmp_path: Path) -> None:
     at_fleet(tmp_path, course)
 
 
-def test_a_full_table_is_told_with_the_time_to_wait(tmp_path: Path) -> None:
+def test_a_full_table_is_reported_with_the_time_to_wait(tmp_path: Path) -> None:
     """A full table is reported in a signed refusal with the time to wait."""
 
     async def course(at: FleetHouse, peer: Peer) -> None:

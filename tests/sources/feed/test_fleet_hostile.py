@@ -15,8 +15,8 @@ from agent.config.settings import Fleet
 from agent.fleet import messages
 from agent.fleet.description import Description, Inquiry
 from agent.fleet.documents import Rejected
+from agent.fleet.host_signer import HostSigner
 from agent.fleet.messages import Acknowledgement, LeaseMessage
-from agent.fleet.voice import Voice
 from agent.sources.feed.messages import Addresses, Deliver, Hello, encode
 from tests.fleet.messages import HOST, ISSUER, LEASE, NOW
 from tests.parts.daemon import INSTANCE_ID, ZONE
@@ -25,7 +25,7 @@ from tests.sources.feed.fleet_house import FleetHouse, at_fleet
 from tests.sources.feed.house import Peer
 
 
-def test_an_issuer_is_told_who_the_host_is(tmp_path: Path) -> None:
+def test_an_issuer_gets_the_hosts_description(tmp_path: Path) -> None:
     """An inquiry gets a signed description of the host: version, zone, addresses, host keys."""
     key = make_key(tmp_path, "ssh_host_ed25519_key")
     (tmp_path / "ssh_host_bad_key.pub").write_text("ssh-rsa AAAA\n")
@@ -46,7 +46,7 @@ def test_an_issuer_is_told_who_the_host_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [["localhost"], ["192.0.2.1%eth0"], ["192.0.2.1 "], ["::01"]])
-def test_an_address_that_is_none_ends_the_connection(tmp_path: Path, wrong: list[str]) -> None:
+def test_a_malformed_address_ends_the_connection(tmp_path: Path, wrong: list[str]) -> None:
     """A malformed address from the connector ends the connection."""
 
     async def course(_: FleetHouse, peer: Peer) -> None:
@@ -84,10 +84,10 @@ def test_a_renewed_certificate_is_shown_from_then_on(tmp_path: Path) -> None:
     at_fleet(tmp_path, course)
 
 
-def test_a_key_that_cannot_be_read_is_a_problem_that_is_told(tmp_path: Path) -> None:
+def test_an_unreadable_key_is_a_reported_problem(tmp_path: Path) -> None:
     """An unreadable key or certificate is reported with the command that makes it."""
     with pytest.raises(Problems) as caught:
-        Voice(Fleet((), (), key=str(tmp_path / "k"), certificate=str(tmp_path / "c")))
+        HostSigner(Fleet((), (), key=str(tmp_path / "k"), certificate=str(tmp_path / "c")))
     text = " ".join(caught.value.problems)
     assert "fleet.key" in text
     assert "fleet.certificate" in text

@@ -141,7 +141,7 @@ def test_a_line_has_a_bound() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_raise_anything_else(line: bytes) -> None:
+def test_any_bytes_are_a_message_or_a_violation(line: bytes) -> None:
     """Any bytes are read as a message or raise Violation."""
     for parse in (from_source, from_daemon):
         try:
@@ -162,7 +162,7 @@ JSON = st.recursive(
         st.sampled_from(["hello", "version", "answer", "offers", "refusals", "health", "ask"]), JSON
     )
 )
-def test_no_json_raises_anything_else(document: dict[str, Any]) -> None:
+def test_any_json_is_a_message_or_a_violation(document: dict[str, Any]) -> None:
     """Any JSON values under the right names are read as a message or raise Violation."""
     try:
         said = from_source(json.dumps(document).encode() + b"\n")

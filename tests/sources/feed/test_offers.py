@@ -182,7 +182,7 @@ def test_nobody_gets_a_key_whom_the_host_denies(tmp_path: Path) -> None:
     at_house(tmp_path, course, keys=Keys(deny_users=("root",)))
 
 
-def test_a_source_offers_for_whom_it_was_asked(tmp_path: Path) -> None:
+def test_an_offer_for_another_user_is_refused(tmp_path: Path) -> None:
     """A source that offers a key for another user is disconnected, and its answer ignored."""
 
     async def course(at: House) -> None:

@@ -157,7 +157,7 @@ def test_the_number_of_those_who_wait_is_bounded() -> None:
     run(course)
 
 
-def test_a_source_owes_so_many_answers_and_no_more() -> None:
+def test_a_source_has_a_limited_number_of_questions() -> None:
     """The number of unanswered questions is limited; further lookups do not wait."""
 
     async def course(asked: Asked) -> None:

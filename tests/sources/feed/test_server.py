@@ -240,7 +240,7 @@ def test_a_source_that_does_not_read_is_dropped(tmp_path: Path) -> None:
     at_house(tmp_path, course)
 
 
-def test_a_refusal_is_about_whom_it_was_asked(tmp_path: Path) -> None:
+def test_a_refusal_is_recorded_for_the_user_of_its_question(tmp_path: Path) -> None:
     """A refusal without an offer is recorded for the user of the question."""
 
     async def course(at: House) -> None:

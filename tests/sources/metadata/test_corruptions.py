@@ -85,7 +85,7 @@ def test_one_bad_signature_beside_the_good_one_hides_nothing(ec2: Service) -> No
         assert "does not verify" in refusal.reason
 
 
-def test_what_was_verified_of_a_refused_block_is_told(ec2: Service) -> None:
+def test_the_verified_part_of_a_refused_block_is_reported(ec2: Service) -> None:
     """A refusal names the pusher only if the signature verifies it."""
     ec2.data.set_keys("alice", ec2.block(KEY, left=-1.0))
     (_, (ended,)) = ec2.ask()
@@ -96,14 +96,14 @@ def test_what_was_verified_of_a_refused_block_is_told(ec2: Service) -> None:
     assert forged.fingerprint == ended.fingerprint is not None
 
 
-def test_a_refused_block_is_told_once(ec2: Service) -> None:
+def test_a_refused_block_is_reported_once(ec2: Service) -> None:
     """A refused block is reported once, and again only after the source forgot its reports."""
 
     async def course(source: Source) -> None:
         ec2.data.set_keys("alice", ec2.block(KEY, left=-1.0))
         assert len((await source.answer("alice", None))[1]) == 1
         assert await source.answer("alice", None) == ([], [])
-        source.forget_told()
+        source.forget_reported()
         assert len((await source.answer("alice", None))[1]) == 1
 
     ec2.run(course)

@@ -85,7 +85,7 @@ def test_where_the_instance_is_is_asked_once(ec2: Service) -> None:
     run(ec2.server.url, course, ec2.clock)
 
 
-def test_what_is_missing_is_told(ec2: Service) -> None:
+def test_missing_metadata_is_reported(ec2: Service) -> None:
     """Missing keys and certificates are empty answers; a missing domain or a bad id is an error."""
 
     async def course(metadata: Metadata) -> None:

@@ -67,7 +67,7 @@ def test_it_says_its_version_and_its_options(tmp_path: Path) -> None:
     assert "--config FILE" in run(tmp_path / "x", "--help").stdout
 
 
-def test_it_ends_when_it_is_told_to(signer: Ec2Signer) -> None:
+def test_sigterm_ends_it(signer: Ec2Signer) -> None:
     """On SIGTERM the command ends with status 0 and without an error."""
     with host(signer) as made, RunningEc2(made.daemon) as source:
         assert source.process is not None

@@ -32,7 +32,7 @@ def test_a_key_lives_until_its_end_and_not_at_it() -> None:
     assert ended.value.served
 
 
-def test_an_end_that_has_passed_is_told() -> None:
+def test_an_end_that_has_passed_is_reported() -> None:
     """A key that expired before its block was first seen is reported as never served."""
     clock = ManualClock()
     with pytest.raises(Ended, match="2027-01-15T08:00:00") as ended:

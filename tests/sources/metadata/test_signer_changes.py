@@ -131,7 +131,7 @@ def test_a_signer_that_is_not_shown_now_is_believed_until_its_end(ec2: Service) 
         ("too long", "its signer cannot be asked for"),
     ],
 )
-def test_a_block_without_its_signer_is_refused_and_told(
+def test_a_block_without_its_signer_is_refused_and_reported(
     ec2: Service, missing: str, reason: str
 ) -> None:
     """A block is refused with a reason if EC2 shows no certificate or no OCSP answer for it."""

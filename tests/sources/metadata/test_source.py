@@ -94,7 +94,7 @@ def _fingerprint(line: str) -> str:
     return key.fingerprint
 
 
-def test_many_refused_blocks_are_told_one_answer_after_the_other(ec2: Service) -> None:
+def test_many_refused_blocks_are_reported_over_several_answers(ec2: Service) -> None:
     """Refusals are spread over answers, none is lost, and the wanted key's comes first."""
     lines = [ed25519_line(number) for number in range(LIMITS.metadata_refusals + 5)]
 

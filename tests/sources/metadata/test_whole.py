@@ -82,7 +82,7 @@ BAD_SIGNERS: dict[str, Callable[[Host], None]] = {
         ("OCSP", "is revoked"), ("CRLF", "carriage returns"), ("cut", "no line feed"),
     ],
 )  # fmt: skip
-def test_a_corrupted_block_lets_nobody_in_and_why_tells(
+def test_a_corrupted_block_lets_nobody_in_and_why_says_so(
     signer: Ec2Signer, what: str, reason: str
 ) -> None:
     """A corrupted block gives no login, `sixtykey why` says why, and other keys log in."""
@@ -139,7 +139,7 @@ def test_the_metadata_keeps_nobody_out_who_has_an_ordinary_key(whole: Host) -> N
     assert whole.daemon.process.poll() is None
 
 
-def test_a_metadata_that_cannot_be_had_is_told_and_not_waited_for(whole: Host) -> None:
+def test_an_absent_metadata_service_is_reported_and_not_waited_for(whole: Host) -> None:
     """A failing metadata service is reported in log, status and metrics until it recovers."""
     whole.data.behave(drop=True)
     assert lookup(whole.daemon, "alice\n").strip() == b""

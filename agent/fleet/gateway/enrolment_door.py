@@ -30,7 +30,7 @@ _DOCUMENTS = {"join": JOIN, "renew": RENEWAL, "leave": LEAVE}
 _REJECTED, _UNKNOWN, _FAILED = 403, 404, 500
 
 
-class Desk:
+class EnrolmentDoor:
     """Answers hosts' requests. `ca` is the authority's certificate, as PEM."""
 
     def __init__(self, enrolment: Enrolment, ca: str, audit: Audit, clock: Clock) -> None:

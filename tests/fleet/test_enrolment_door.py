@@ -1,4 +1,4 @@
-"""The answers and audit records of a gateway's desk for requests of hosts."""
+"""The answers and audit records of a gateway's door for hosts that enrol."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agent.audit.record import Audit
 from agent.config.document import Problems
 from agent.config.limits import LIMITS
 from agent.fleet import membership
-from agent.fleet.gateway.desk import Desk as GatewayDesk
+from agent.fleet.gateway.enrolment_door import EnrolmentDoor
 from agent.sources.api.message import Peer, Request, Response
 from tests.fleet.members import Desk, Host, token
 from tests.fleet.messages import ISSUER, NOW
@@ -23,7 +23,7 @@ from tests.parts.daemon import INSTANCE_ID
 
 
 class At:
-    """A desk and its audit records."""
+    """An enrolment door and its audit records."""
 
     def __init__(self, folder: Path) -> None:
         self.enrolment = Desk(folder)
@@ -38,11 +38,11 @@ class At:
         """Send a request `times` times; return the last answer."""
 
         async def run() -> Optional[Response]:
-            desk = GatewayDesk(self.enrolment, "", self._audit, self._clock)
+            door = EnrolmentDoor(self.enrolment, "", self._audit, self._clock)
             request = Request(b"POST", b"/fleet/" + kind.encode(), (), body, Peer("192.0.2.1"))
             answer = None
             for _ in range(times):
-                answer = await desk.answer(request)
+                answer = await door.answer(request)
             return answer
 
         answer = asyncio.run(run())

@@ -16,7 +16,7 @@ from agent.fleet.signing import PrivateKey, PublicKey
 from agent.host import files
 
 
-class Voice:
+class HostSigner:
     """Signs answers. The certificate is read again when its file changes: it is renewed each day.
 
     Raises:
