@@ -11,9 +11,15 @@ import json
 from typing import Any
 
 from agent import __version__
+from agent.audit import visible
 from agent.audit.record import Record
 from agent.sources.api.credentials import Credential
-from agent.sources.api.errors import ApiError, MissingParameter, ValidationError
+from agent.sources.api.errors import (
+    ApiError,
+    EC2InstanceNotFoundException,
+    MissingParameter,
+    ValidationError,
+)
 from agent.sources.api.message import Request, Response, one_source, success
 from agent.sources.api.routing import operators_action
 from agent.sources.api.service import NetworkDoor
@@ -21,13 +27,6 @@ from agent.sources.api.service import NetworkDoor
 HOSTS, EXPLAIN = "Sixtykey.Hosts", "Sixtykey.Explain"
 # What a gateway's action takes; here there is nothing to choose from.
 _PAGING = frozenset({"Names", "MaxResults", "NextToken"})
-# Of a decision: not where somebody else's login came from, and no process of the host's.
-_SHOWN_MEMBERS = (
-    "event", "outcome", "reason", "age", "times", "fingerprint", "request_id", "principal",
-    "os_user", "instance",
-)  # fmt: skip
-# How the reason begins when the key that was pushed last is another one, perhaps somebody else's.
-_ANOTHER = "another fingerprint"
 
 
 class HostDoor(NetworkDoor):
@@ -58,20 +57,19 @@ class HostDoor(NetworkDoor):
 
     def _explain(self, credential: Credential, request: Request, record: Record) -> dict[str, Any]:
         """The recent decisions about OSUser that are about this credential's own pushes."""
-        os_user = _members(request.body, frozenset({"OSUser"})).get("OSUser")
+        members = _members(request.body, frozenset({"OSUser", "InstanceId"}))
+        os_user = members.get("OSUser")
         if not isinstance(os_user, str):
             raise MissingParameter("OSUser is a required parameter: a text.")
         record.os_user = os_user
         identity = self._context.identity
         credential.check_allowed(request.peer.source, identity.instance_id, os_user)
+        # A client need not know whether a gateway or the host itself answers.
+        if members.get("InstanceId", identity.instance_id) != identity.instance_id:
+            raise EC2InstanceNotFoundException
         decisions = self._context.audit.history.of(os_user, self._context.clock.boottime())
-        own = [each for each in decisions if each.get("principal") == credential.access_key_id]
         return {
-            "Decisions": [
-                {name: each[name] for name in _SHOWN_MEMBERS if name in each}
-                for each in decisions
-                if each in own or _follows(each, own)
-            ],
+            "Decisions": visible.own_decisions(decisions, credential.access_key_id, by_fleet=False),
             "InstanceId": identity.instance_id,
             "AvailabilityZone": identity.availability_zone,
             "Region": identity.region,
@@ -92,18 +90,6 @@ class HostDoor(NetworkDoor):
                 "Version": __version__,
             }
         ]
-
-
-def _follows(decision: dict[str, Any], pushes: list[dict[str, Any]]) -> bool:
-    """Whether it is a lookup or an admission of a key that one of these pushes brought."""
-    if decision["event"] not in ("lookup", "admission"):
-        return False
-    if decision.get("request_id"):
-        return decision["request_id"] in {each.get("request_id") for each in pushes}
-    if str(decision.get("reason")).startswith(_ANOTHER):
-        return False
-    keys = {each.get("fingerprint") for each in pushes} - {None}
-    return decision.get("fingerprint") in keys
 
 
 def _members(body: bytes, known: frozenset[str]) -> dict[str, Any]:

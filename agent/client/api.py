@@ -64,8 +64,9 @@ class Api:
                 message = str((document or {}).get("Message") or (document or {}).get("message"))
                 # One line: a second one could pass for words of ours.
                 message = " ".join(message.split())[: limits.MESSAGE_CHARACTERS]
+                what = "question" if action == EXPLAIN else "push"
                 raise explain_refusal(
-                    code, message, _clock_offset(answer), self.credential, self.url
+                    code, message, _clock_offset(answer), self.credential, self.url, what
                 )
             time.sleep(_retry_after(answer) or pause)
             pause = min(pause * 2, limits.PUSH_PAUSE_MOST_SECONDS)

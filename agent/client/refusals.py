@@ -40,6 +40,12 @@ _HINTS = {
     "InvalidAction": "this endpoint tells nobody of its hosts: name instance, zone and address of "
     "the host in client.yaml",
 }
+# Of a question, what is another matter than of a push.
+_QUESTIONS = {
+    "InvalidAction": "it is of an older version, or none of ours; its administrator can tell: "
+    "sixtykey why USER",
+    "InvalidArgsException": "",
+}
 _FORBIDDEN = frozenset({
     "AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "AuthException",
     "NotAuthorized", "InvalidClientTokenId", "UnrecognizedClientException", "OptInRequired",
@@ -50,15 +56,25 @@ _CLOCK_OFFSET = 60.0
 
 
 def explain_refusal(
-    code: str, message: str, clock_offset: Optional[float], credential: Credential, url: str
+    code: str,
+    message: str,
+    clock_offset: Optional[float],
+    credential: Credential,
+    url: str,
+    what: str = "push",
 ) -> Trouble:
-    """The Trouble for an API error; `clock_offset` is how far this clock is ahead, in seconds."""
-    hint = _HINTS.get(code, "")
+    """The Trouble for an API error.
+
+    Args:
+        clock_offset: how far this clock is ahead, in seconds.
+        what: what was refused, a push or a question.
+    """
+    hint = _HINTS.get(code, "") if what == "push" else _QUESTIONS.get(code, _HINTS.get(code, ""))
     if code in ("RequestExpired", "AuthException", "SignatureDoesNotMatch"):
         hint = _clock_hint(clock_offset) or hint
     exit_code = FORBIDDEN if code in _FORBIDDEN else AWAY if code in _TEMPORARY else REFUSED
     said = "" if message in ("", "None") else f": {message}"
-    words = f"the push was refused, {code}{said}"
+    words = f"the {what} was refused, {code}{said}"
     who = f"asked: {url} as {credential.access_key_id} ({credential.origin})"
     return Trouble(exit_code, code, words, f"{hint}\n  {who}" if hint else who)
 

@@ -59,10 +59,11 @@ def describe(record: Record, host: Record) -> tuple[str, str]:
 def _push(record: Record) -> str:
     by = who(record.get("principal") or _claimant(record))
     source = record.get("source")
-    place = _PLACES.get(str(source), f"from {source}")
+    # A host tells pushers no addresses: it tells them only of pushes of their own.
+    place = f" {_PLACES.get(str(source), f'from {source}')}" if source else ""
     client = f" ({record['user_agent'][:60]})" if record.get("user_agent") else ""
     key = f"key {record['fingerprint']} " if record.get("fingerprint") else "a key "
-    head = f"{key}pushed by {by} {place}{client}"
+    head = f"{key}pushed by {by}{place}{client}"
     upstream = f", its own id there {record['upstream_id']}" if record.get("upstream_id") else ""
     if record["outcome"] == "allowed":
         again = (

@@ -27,8 +27,8 @@ and what to do; with FINGERPRINT, what concerns that key. It also looks whether 
 user and whether sshd lets the account in. The daemon remembers the last decisions in memory; the
 audit log has more.
 
-With @HOST the host is asked over the network, as `sixtykey proxy` would: it tells whoever may push
-there what became of his own pushes. A fleet's gateway does not tell.
+With @HOST the host is asked over the network, as `sixtykey proxy` would, also through a fleet's
+gateway: it tells whoever may push there what became of his own pushes.
 
 Exit code 1 when nothing at all is known.
 

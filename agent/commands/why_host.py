@@ -6,8 +6,9 @@ import json
 import os
 import time
 
-from agent.client import credentials, settings
+from agent.client import credentials, settings, targets
 from agent.client.api import EXPLAIN, Api
+from agent.client.vocabulary import AWS
 from agent.commands import explanations
 from agent.commands.trouble import DONE, REFUSED, Trouble, plain
 
@@ -19,9 +20,14 @@ if TYPE_CHECKING:
 def run(options: Options, user: str, host: str) -> int:
     """Print what the host tells of one's own pushes. Raises Trouble."""
     found = settings.load(os.environ, {"config": options.value("--config")}, host)
+    if found.endpoint == AWS:
+        hint = f"its administrator can: sixtykey why {plain(user)}"
+        raise Trouble(REFUSED, "NotTold", "EC2 Instance Connect does not tell why", hint)
     region = credentials.region(found)
     api = Api(found, credentials.find(found, time.time()), region)
-    answer = api.ask(EXPLAIN, {"OSUser": user})
+    # A gateway has to be told which host; a single host takes its own id.
+    instance = targets.find(found, api, region, host).instance
+    answer = api.ask(EXPLAIN, {"InstanceId": instance, "OSUser": user})
     try:
         told = [(each, explanations.describe(each, answer), explanations.stamp(each))
                 for each in answer["Decisions"]]  # fmt: skip

@@ -67,6 +67,11 @@ class FleetLimits:
     # Hosts that are asked in parallel for their description; and the most on one page of a list.
     parallel_requests: int = 64
     page: int = 1000
+    # Decisions in a host's explanation, and the bytes of its envelope that they may take. The reply
+    # repeats the envelope as a text, whose escapes at most double it, beside a certificate of 2 KB;
+    # the bus's own limit is twice a document.
+    explained: int = 48
+    explanation_bytes: int = 12 * 1024
     # How often the hosts are counted, if there is a listener for metrics.
     count_seconds: float = 30.0
     # A permanent connection: the longest random wait of a host before it reconnects (each server of

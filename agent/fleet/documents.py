@@ -18,6 +18,9 @@ from typing import Any
 from agent.config.fleet_limits import FLEET
 from agent.fleet.signing import NotSigned, PrivateKey, PublicKey
 
+# How a host of an older version refuses a kind of document that it does not know.
+UNKNOWN_KIND = "is not what is taken here"
+
 
 class Rejected(Exception):
     """A document is not acceptable; the text says why."""
@@ -100,7 +103,7 @@ def unseal(envelope: bytes, kinds: Container[str], trusted: Container[PublicKey]
         raise Rejected("an envelope's members are texts")
     kind = members["kind"]
     if kind not in kinds:
-        raise Rejected(f"a {kind[:32]!r} is not what is taken here")
+        raise Rejected(f"a {kind[:32]!r} {UNKNOWN_KIND}")
     try:
         key = PublicKey.parse(members["key"])
         body = members["body"].encode("ascii")

@@ -101,6 +101,13 @@ class Fields:
         """The members of a nested object."""
         return Fields(self._take(name), f"{self._what}.{name}")
 
+    def objects(self, name: str, most: int) -> tuple[Fields, ...]:
+        """A list of at most `most` objects, each with its members."""
+        value = self._take(name)
+        if not isinstance(value, list) or len(value) > most:
+            raise self._wrong(name, f"is not a list of at most {most} objects")
+        return tuple(Fields(each, f"{self._what}.{name}") for each in value)
+
     def end(self) -> None:
         """Refuse members that were not read."""
         for name in self._left:
@@ -126,3 +133,9 @@ class Fields:
 
     def _wrong(self, name: str, words: str) -> Rejected:
         return Rejected(f"{self._what}.{name} {words}")
+
+
+def printable(words: str) -> str:
+    """The text, reduced to the characters and length that `Fields.text` takes."""
+    plain = "".join(letter if letter.isprintable() else "?" for letter in words)
+    return plain[: FLEET.text_characters] or "?"

@@ -11,6 +11,7 @@ from typing import Union
 from agent.config.fleet_limits import FLEET
 from agent.fleet.clocks import NotForThisHost
 from agent.fleet.documents import Rejected
+from agent.fleet.fields import printable
 from agent.fleet.messages import Refusal
 from agent.leases.keys import KeyRejected
 from agent.leases.lease import NotDurable, TableFull
@@ -35,7 +36,7 @@ def refuse(error: Exception, lease: bytes, host: str) -> Refusal:
         code = NotReady.__name__
     if isinstance(error, _WAITING):
         wait = min(max(int(error.wait * 1000), 0), FLEET.wait_ms)
-    return Refusal(lease, host, code, _printable(str(error)), wait)
+    return Refusal(lease, host, code, printable(str(error) or "refused"), wait)
 
 
 def reason(refusal: Refusal) -> Exception:
@@ -44,9 +45,3 @@ def reason(refusal: Refusal) -> Exception:
         return _WAITING_BY_CODE[refusal.code](refusal.words, refusal.wait / 1000)
     kind: Union[type[Exception], None] = _BY_CODE.get(refusal.code)
     return NotReady(refusal.words) if kind is None else kind(refusal.words)
-
-
-def _printable(words: str) -> str:
-    """The text, reduced to the characters and length that a document permits."""
-    plain = "".join(letter if letter.isprintable() else "?" for letter in words)
-    return plain[: FLEET.text_characters] or "refused"

@@ -50,8 +50,12 @@ def test_the_page_has_every_event() -> None:
     events = [name for row in table("event") for name in code(row[0])]
     assert len(events) == len(set(events))
     actions = re.findall(r'"Sixtykey\.(\w+)"', (ROOT / "agent/operations.py").read_text("utf-8"))
+    network = (ROOT / "agent/own_host.py").read_text("utf-8")
+    actions += re.findall(r'"Sixtykey\.(\w+)"', network)
+    enrolment = (ROOT / "agent/fleet/gateway/enrolment_door.py").read_text("utf-8")
+    joining = {f"fleet-{kind}" for kind in re.findall(r'b"/fleet/\w+": "(\w+)"', enrolment)}
     own = {"push", "lookup", "admission", "operator", "start", "stop", "audit"}
-    assert set(events) == own | {action.lower() for action in actions}
+    assert set(events) == own | joining | {action.lower() for action in actions}
 
 
 def test_the_page_has_every_kind_of_flood() -> None:

@@ -204,6 +204,8 @@ def test_a_malformed_list_of_pushes_is_explained(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("HOME", "/nonexistent")
     monkeypatch.setenv("SIXTYKEY_REGION", "us-east-1")
+    monkeypatch.setenv("SIXTYKEY_INSTANCE", "i-0f1e2d3c4b5a69788")
+    monkeypatch.setenv("SIXTYKEY_ZONE", "us-east-2b")
     host = {"InstanceId": "i", "AvailabilityZone": "z", "Region": "r"}
     body = json.dumps({**host, "Decisions": [decision]}).encode()
     with Liar(lambda: http(body)) as liar:

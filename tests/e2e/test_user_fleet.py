@@ -154,6 +154,26 @@ def test_a_refusal_says_who_asked_whom_and_what_to_do(world: World) -> None:
         assert CREDENTIAL["secret_access_key"] not in done.err
 
 
+def test_why_is_answered_through_the_gateway(world: World) -> None:
+    """`why USER@HOST` over a fleet shows a user their own push, and whether sshd was given the key.
+
+    Another credential's user is told of nothing.
+    """
+    good(world.user.ssh(world.place, "true"))
+    said = good(world.user.sixtykey("why", world.place)).out
+    own = good(world.user.do(tool("ssh-add", "openssh-client"), "-l")).out.split()[1]
+    assert f"sshd asked for {own}: given" in said
+    assert f"pushed by {CREDENTIAL['access_key_id']}: accepted" in said
+    shown = good(world.user.sixtykey("why", "--json", world.place)).json
+    assert shown["InstanceId"] == world.daemon.instance_id
+    world.user.environment["AWS_ACCESS_KEY_ID"] = TIGHT["access_key_id"]
+    nothing = world.user.sixtykey("why", world.place)
+    assert nothing.code == 1
+    assert "remembers no push of yours" in nothing.out
+    unknown = world.user.sixtykey("why", f"{world.login}@web-77")
+    assert (unknown.code, "has no such host" in unknown.err) == (1, True)
+
+
 def test_a_gateway_that_is_not_trusted_is_not_asked(world: World) -> None:
     """Without the fleet's authority the TLS connection fails, and the message names the setting."""
     settings = {key: value for key, value in world.stage.settings.items() if key != "ca"}

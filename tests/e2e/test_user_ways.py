@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.parts.daemon import CREDENTIAL
 from tests.parts.host import IS_ROOT, os_user, tool
 from tests.parts.world import Stage, World, good, one_host, somebody
 
@@ -119,7 +120,7 @@ def test_why_asks_the_host(world: World) -> None:
     said = good(world.user.sixtykey("why", world.place)).out
     print_ = good(world.user.do(tool("ssh-add", "openssh-client"), "-l")).out.split()[1]
     assert f"sshd asked for {print_}: given" in said
-    assert "pushed" in said
+    assert f"pushed by {CREDENTIAL['access_key_id']}: accepted" in said
     nothing = world.user.sixtykey("why", "nobody-else@web-1")
     assert nothing.code == 1
     assert "remembers no push of yours" in nothing.out

@@ -12,6 +12,7 @@ from agent.fleet import documents, jwt, membership, messages, nkeys
 from agent.fleet.certificates import CERTIFICATE, HostCertificate
 from agent.fleet.description import DESCRIPTION, INQUIRY, Description, Inquiry
 from agent.fleet.documents import Rejected
+from agent.fleet.explanation import EXPLANATION, QUESTION, Explanation, Question
 from agent.fleet.membership import HostKeys, HostRequest, Membership
 from agent.fleet.messages import (
     ACKNOWLEDGEMENT,
@@ -44,6 +45,12 @@ _MEMBERSHIP = Membership(
     _DIGEST, "certificate", "token", (_KEY.public,), ("tls://a:1",), ("https://a:1",), b"der"
 )
 _DESCRIPTION = Description(_DIGEST, _HOST, "1", "us-east-2b", ("192.0.2.7",), (), 60, "once")
+_QUESTION = Question(_HOST, "ec2-user", "AKIA", _MS, bytes(16))
+_DECISION = {
+    "event": "push", "outcome": "allowed", "age": 1.5, "times": 1, "principal": "AKIA",
+    "os_user": "ec2-user", "fingerprint": "SHA256:x", "reason": "\u00e9",
+}  # fmt: skip
+_EXPLANATION = Explanation(_DIGEST, _HOST, "us-east-2b", [_DECISION], True)
 _REQUEST = HostRequest.seal(membership.JOIN, _HOST, "web-1", HostKeys(_KEY, _USER), "x", _MS)
 
 
@@ -69,6 +76,8 @@ _OPEN: dict[str, Callable[[bytes], Any]] = {
     CERTIFICATE: lambda text: HostCertificate.open(text, {_KEY.public}),
     INQUIRY: lambda text: Inquiry.open(text, {_KEY.public}),
     DESCRIPTION: lambda text: Description.open(text, _HOST, _KEY.public, _DIGEST),
+    QUESTION: lambda text: Question.open(text, {_KEY.public}),
+    EXPLANATION: lambda text: Explanation.open(text, _KEY.public, _QUESTION, _DIGEST),
     membership.MEMBERSHIP: _membership,
     KIND: _token,
 }
@@ -144,6 +153,8 @@ _GOOD = [
     _CERTIFICATE.seal(_KEY),
     Inquiry(_HOST, _MS, bytes(16)).seal(_KEY),
     _DESCRIPTION.seal(_KEY),
+    _QUESTION.seal(_KEY),
+    _EXPLANATION.seal(_KEY),
     _MEMBERSHIP.seal(_KEY),
     base64.urlsafe_b64decode(_TOKEN.dump(_KEY)[len(_TOKEN_PREFIX) :] + "=="),
 ]

@@ -1,4 +1,4 @@
-"""A gateway's door: pushes as on a single host, with tags, and the list of hosts."""
+"""A gateway's door: pushes as on a single host, with tags; the list of hosts; and why."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from agent.config.key_policy import KeyPolicy
 from agent.fleet import listing
 from agent.fleet.caller import NoAnswer
 from agent.fleet.directory import Directory, KnownHost
+from agent.fleet.gateway.explain import Explainer, ExplainRequest
 from agent.fleet.gateway.metrics import Histogram
 from agent.sources.api.door import Taker
 from agent.sources.api.errors import ApiError, InvalidArgsException, ValidationError
@@ -23,7 +24,7 @@ from agent.sources.context import Context
 from agent.sources.intake import NotReady
 from agent.sources.throttle import Throttle
 
-HOSTS = "Sixtykey.Hosts"
+HOSTS, EXPLAIN = "Sixtykey.Hosts", "Sixtykey.Explain"
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,18 @@ class GatewayDoor(NetworkDoor):
         throttle: Throttle,
         authenticator: Authenticator,
         directory: Directory,
+        explainer: Explainer,
     ) -> None:
         super().__init__(context, intake, throttle, authenticator)
         self._directory = directory
+        self._explainer = explainer
         self.latency = Histogram()
 
     async def _serve(self, request: Request, record: Record) -> Response:
-        if operators_action(request) == HOSTS:
-            record.event = "hosts"
-            return await self._list(request, record)
+        action = operators_action(request)
+        if action in (HOSTS, EXPLAIN):
+            record.event = action.partition(".")[2].lower()
+            return await self._answer_action(request, record, action)
         began = self._context.clock.boottime()
         response = await super()._serve(request, record)
         if record.outcome == "allowed":
@@ -103,15 +107,35 @@ class GatewayDoor(NetworkDoor):
         lifetime, uses = policy.tighten(lifetime, uses)
         return {"Lifetime": lifetime, "Uses": uses}
 
-    async def _list(self, request: Request, record: Record) -> Response:
-        """Answer a page of the hosts that the principal may push to."""
+    async def _answer_action(self, request: Request, record: Record, action: str) -> Response:
+        """Answer one of the two actions that push nothing."""
         self._check_ready()
         try:
-            principal = self._identify(request, record, HOSTS)
+            principal = self._identify(request, record, action)
         except ApiError as error:
             source = one_source(request.peer.source)
             return self._refuse_stranger(error, request, record, source)
         self._throttle.take(principal.name, self._context.clock.boottime())
+        tell = self._list if action == HOSTS else self._explain
+        body = await tell(request, principal, record)
+        record.outcome = "allowed"
+        self._sample(record, ("operator", principal.name))
+        return success(record.request_id or "", body)
+
+    async def _explain(
+        self, request: Request, principal: SignedBy, record: Record
+    ) -> dict[str, Any]:
+        """What the host tells of the principal's own pushes, if the principal may push there."""
+        asked = ExplainRequest.parse(request.body)
+        record.instance, record.os_user = asked.instance, asked.os_user
+        tags = await self._tags(principal, asked.instance)
+        principal.check_allowed(request.peer.source, asked.instance, asked.os_user, tags)
+        region = self._context.identity.region
+        return dict(await self._explainer.ask(asked, principal.name, region))
+
+    async def _list(self, request: Request, principal: SignedBy, record: Record) -> dict[str, Any]:
+        """A page of the hosts that the principal may push to."""
+        del record
         asked = Question.parse(request.body)
         credential, source = principal.credential, request.peer.source
         credential.check_source(source)
@@ -128,7 +152,4 @@ class GatewayDoor(NetworkDoor):
             raise NotReady(f"The hosts cannot be listed: {error}.") from None
         for host in shown:
             host.update(self._tightened(host, credential.keys))
-        record.outcome = "allowed"
-        self._sample(record, ("operator", principal.name))
-        body: dict[str, Any] = {"Hosts": shown}
-        return success(record.request_id or "", {**body, "NextToken": last} if last else body)
+        return {"Hosts": shown, "NextToken": last} if last else {"Hosts": shown}

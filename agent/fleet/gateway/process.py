@@ -24,6 +24,7 @@ from agent.fleet.directory import Directory
 from agent.fleet.enrolment import Enrolment
 from agent.fleet.gateway.door import GatewayDoor
 from agent.fleet.gateway.enrolment_door import PREFIX, EnrolmentDoor
+from agent.fleet.gateway.explain import Explainer
 from agent.fleet.gateway.files import FleetFiles
 from agent.fleet.gateway.intake import BusIntake, FreeTurns
 from agent.fleet.gateway.scrape import Scrape
@@ -74,8 +75,10 @@ class Gateway:
         )
         self._authenticator = Authenticator(known, config.region, self._clock)
         throttle = Throttle(config.rate, self._clock.boottime())
+        certificates = self._directory.certificates
+        explainer = Explainer(caller, lambda: self._issuers, certificates, self._clock)
         self._door = GatewayDoor(
-            self._context(), intake, throttle, self._authenticator, self._directory
+            self._context(), intake, throttle, self._authenticator, self._directory, explainer
         )
         self._enrolment_door = EnrolmentDoor(
             self._enrolment(), self._files.authority, self._audit, self._clock

@@ -12,12 +12,14 @@ import logging
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from agent.audit import visible
 from agent.audit.record import Record
 from agent.config.limits import LIMITS
 from agent.fleet import documents, messages
 from agent.fleet.clocks import NotNow
 from agent.fleet.description import INQUIRY, Description, Inquiry, plain_address
 from agent.fleet.documents import Rejected
+from agent.fleet.explanation import QUESTION, Explanation, Question
 from agent.fleet.host_signer import HostSigner
 from agent.fleet.messages import Acknowledgement, LeaseMessage
 from agent.fleet.refusals import REFUSALS, refuse
@@ -101,6 +103,8 @@ class FleetRole:
         try:
             if kind == INQUIRY:
                 return self._describe(envelope, digest)
+            if kind == QUESTION:
+                return self._explain(envelope, digest)
             return (await self._take(envelope, digest, received)).seal(self._signer.key)
         except REFUSALS as error:
             return refuse(error, digest, self._host).seal(self._signer.key)
@@ -119,6 +123,17 @@ class FleetRole:
             self._context.config.keys.lifetime,
             self._context.config.keys.uses,
         ).seal(self._signer.key)
+
+    def _explain(self, envelope: bytes, digest: bytes) -> bytes:
+        """What became of a principal's pushes. Raises Rejected: nobody asks who may."""
+        asked = Question.open(envelope, self._signer.issuers)
+        asked.check(self._host, self._context.clock.wall())
+        self._count("explained")
+        history = self._context.audit.history
+        decisions = history.of(asked.os_user, self._context.clock.boottime())
+        own = visible.own_decisions(decisions, asked.principal, by_fleet=True)
+        zone = self._context.identity.availability_zone
+        return Explanation.of_newest(digest, self._host, zone, own).seal(self._signer.key)
 
     async def _take(self, envelope: bytes, digest: bytes, received: float) -> Acknowledgement:
         """Make a lease of the message, unless it was taken before. Raises one of REFUSALS."""

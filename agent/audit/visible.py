@@ -1,0 +1,52 @@
+"""Which decisions a principal may be told of: those about its own pushes, and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+# Of a decision: not where somebody else's login came from, and no process of the host's.
+SHOWN = (
+    "event", "outcome", "reason", "age", "times", "fingerprint", "request_id", "principal",
+    "os_user", "instance",
+)  # fmt: skip
+# How the reason begins when the key that was pushed last is another one, perhaps somebody else's.
+_ANOTHER = "another fingerprint"
+
+
+def own_decisions(
+    decisions: Sequence[dict[str, Any]], principal: str, *, by_fleet: bool
+) -> list[dict[str, Any]]:
+    """The decisions about this principal's pushes, in their order, without what is not its own.
+
+    Args:
+        decisions: audit records, as History.of returns them.
+        by_fleet: the principal is a fleet's. A host's own access key may have the same name, and
+            its pushes are not told.
+    """
+    pushes = [
+        each
+        for each in decisions
+        if each["event"] == "push"
+        and each.get("principal") == principal
+        and ("issuer" in each) == by_fleet
+    ]
+    return [_shown(each) for each in decisions if each in pushes or _follows(each, pushes)]
+
+
+def _shown(decision: dict[str, Any]) -> dict[str, Any]:
+    """What is told of a decision; a lookup's principal is only the helper's user."""
+    names = [name for name in SHOWN if (decision["event"], name) != ("lookup", "principal")]
+    return {name: decision[name] for name in names if name in decision}
+
+
+def _follows(decision: dict[str, Any], pushes: list[dict[str, Any]]) -> bool:
+    """Whether it is a lookup or an admission of a key that one of these pushes brought."""
+    if decision["event"] not in ("lookup", "admission"):
+        return False
+    if decision.get("request_id"):
+        return decision["request_id"] in {each.get("request_id") for each in pushes}
+    if str(decision.get("reason")).startswith(_ANOTHER):
+        return False
+    keys = {each.get("fingerprint") for each in pushes} - {None}
+    return decision.get("fingerprint") in keys

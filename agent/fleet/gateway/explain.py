@@ -1,0 +1,119 @@
+"""Sixtykey.Explain at a gateway: the host itself tells what became of a principal's pushes."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Callable
+
+from agent.config import patterns
+from agent.fleet import documents, messages, refusals
+from agent.fleet.caller import Caller, NoAnswer, NobodyThere
+from agent.fleet.documents import UNKNOWN_KIND, Rejected
+from agent.fleet.explanation import EXPLANATION, Explanation, Question
+from agent.fleet.messages import NONCE_BYTES, Refusal
+from agent.fleet.trust import CertificateBook, Issuers
+from agent.host.clock import Clock
+from agent.sources.api.errors import (
+    InvalidAction,
+    InvalidArgsException,
+    MissingParameter,
+    ValidationError,
+)
+from agent.sources.intake import NotReady, NotThisHost
+
+
+@dataclass(frozen=True)
+class ExplainRequest:
+    """A request for an explanation: which host, and about which OS user."""
+
+    instance: str
+    os_user: str
+
+    @classmethod
+    def parse(cls, body: bytes) -> ExplainRequest:
+        """Read the body of Sixtykey.Explain. Raises the API's errors."""
+        try:
+            members: Any = json.loads(body or b"{}")
+        except (ValueError, RecursionError):
+            raise ValidationError("The request body is not JSON.") from None
+        if not isinstance(members, dict) or members.keys() - {"InstanceId", "OSUser"}:
+            raise ValidationError("The body must be an object of InstanceId, OSUser.")
+        for name, check in (
+            ("InstanceId", patterns.instance_id),
+            ("OSUser", patterns.os_user_current),
+        ):
+            value = members.get(name)
+            if not isinstance(value, str):
+                raise MissingParameter(f"{name} is a required parameter: a text.")
+            try:
+                check(value)
+            except ValueError as error:
+                raise InvalidArgsException(f"{name}: {error}.") from None
+        return cls(members["InstanceId"], members["OSUser"])
+
+
+class Explainer:
+    """Asks hosts over the bus, and verifies that an explanation is the host's own."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        issuers: Callable[[], Issuers],
+        certificates: CertificateBook,
+        clock: Clock,
+    ) -> None:
+        self._caller = caller
+        self._issuers = issuers
+        self._certificates = certificates
+        self._clock = clock
+
+    async def ask(self, wanted: ExplainRequest, principal: str, region: str) -> Mapping[str, Any]:
+        """The answer's body: what the host tells of the principal's own pushes.
+
+        Raises:
+            NotThisHost: no such host is connected.
+            NotReady: it did not answer in time, not genuinely, or it refuses for its clock.
+            InvalidAction: it is of a version that does not know the question.
+        """
+        issuers, now = self._issuers(), self._clock.wall()
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        question = Question(wanted.instance, wanted.os_user, principal, int(now * 1000), nonce)
+        sealed = question.seal(issuers.signer)
+        try:
+            reply = await self._caller.ask(messages.SUBJECT + wanted.instance, sealed)
+            found = self._read(reply, question, messages.digest(sealed), issuers)
+        except NobodyThere:
+            raise NotThisHost(f"The instance {wanted.instance} is not connected.") from None
+        except NoAnswer as error:
+            raise NotReady(f"The instance {wanted.instance} did not answer: {error}.") from None
+        except Rejected as error:
+            words = f"The answer of {wanted.instance} cannot be believed: {error}."
+            raise NotReady(words) from None
+        return {
+            "Decisions": [dict(each) for each in found.decisions],
+            "Complete": found.complete,
+            "InstanceId": wanted.instance,
+            "AvailabilityZone": found.zone,
+            "Region": region,
+        }
+
+    def _read(
+        self, reply: bytes, question: Question, digest: bytes, issuers: Issuers
+    ) -> Explanation:
+        """Verify the answer. Raises Rejected, or what the host's refusal means."""
+        answer, shown = messages.open_reply(reply)
+        certificate = self._certificates.open(shown, question.host, issuers, self._clock.wall())
+        if documents.read(answer).get("kind") == EXPLANATION:
+            return Explanation.open(answer, certificate.key, question, digest)
+        refusal = messages.open_answer(answer, question.host, certificate.key, digest)
+        if not isinstance(refusal, Refusal):
+            raise Rejected("it acknowledges what was no lease")
+        if UNKNOWN_KIND in refusal.words:
+            raise InvalidAction(
+                f"The instance {question.host} cannot tell why: its sixtykey is older than this "
+                "gateway's. Its administrator can: sixtykey why USER."
+            )
+        raise refusals.reason(refusal)
