@@ -70,7 +70,10 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._transport: Optional[asyncio.Transport] = None
         self._task: Optional[asyncio.Task[None]] = None
-        self._deadline: Optional[asyncio.TimerHandle] = None
+        # The deadline (loop.time), what is called then, and the timer that looks at them.
+        self._deadline: Optional[float] = None
+        self._then: Optional[Callable[[], None]] = None
+        self._timer: Optional[asyncio.TimerHandle] = None
         self._changed = asyncio.Event()
         self._writable = asyncio.Event()
         self._ended = False
@@ -91,7 +94,7 @@ class Connection(asyncio.BufferedProtocol):
         self._writable.set()
         # The first request's time starts when the connection is accepted.
         spent = self._loop.time() - self.waiting_since
-        self._limit(LIMITS.request_seconds - spent, self._too_slow)
+        self._limit(LIMITS.request_seconds - spent)
         self._task = self._loop.create_task(self._run(transport))
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
@@ -106,7 +109,7 @@ class Connection(asyncio.BufferedProtocol):
         self._wire.feed(bytes(_BUFFER[:nbytes]))
         if self._idle and self._wire.begun:
             self._idle = False
-            self._limit(LIMITS.request_seconds, self._too_slow)
+            self._limit(LIMITS.request_seconds)
         if not self._wire.room:
             transport.pause_reading()
         self._changed.set()
@@ -132,6 +135,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = None
         self._ended = True
         self._limit(None)
+        self._set_timer(None)
         self._changed.set()
         self._writable.set()
         self._lost(self)
@@ -236,7 +240,7 @@ class Connection(asyncio.BufferedProtocol):
         self._wire.go_on()
         self._idle = not self._wire.begun
         late = LIMITS.idle_seconds if self._idle else LIMITS.request_seconds
-        self._limit(late, self._too_slow)
+        self._limit(late)
         return True
 
     async def _linger(self, transport: asyncio.Transport) -> None:
@@ -268,11 +272,28 @@ class Connection(asyncio.BufferedProtocol):
         """Whether no more can arrive, or the connection is closing."""
         return self._ended or self._wire.ended or transport.is_closing()
 
-    def _limit(self, seconds: Optional[float], then: Callable[[], None] = lambda: None) -> None:
-        """Replace the deadline; `then` is called when it passes."""
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._deadline = None if seconds is None else self._loop.call_later(seconds, then)
+    def _limit(self, seconds: Optional[float], then: Optional[Callable[[], None]] = None) -> None:
+        """Replace the deadline; `then`, or else `_too_slow`, is called when it passes."""
+        self._deadline = None if seconds is None else self._loop.time() + seconds
+        self._then = then
+        # A timer that is early enough stays, and looks again: most requests need none of their own.
+        if self._deadline is not None and (
+            self._timer is None or self._timer.when() > self._deadline
+        ):
+            self._set_timer(self._deadline)
+
+    def _set_timer(self, when: Optional[float]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if when is None else self._loop.call_at(when, self._look_at_deadline)
+
+    def _look_at_deadline(self) -> None:
+        deadline = self._deadline
+        if deadline is None or self._loop.time() < deadline:
+            self._set_timer(deadline)
+        else:
+            self._timer = None
+            (self._then or self._too_slow)()
 
     def _too_slow(self) -> None:
         self.drop(RequestTimeout())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Optional
 
 from agent.sources.api.errors import ApiError, ThrottlingException
@@ -33,6 +33,8 @@ class Peer:
     certificate_demanded: bool = False
 
 
+# Cached: a client sends many requests, and each asks several times.
+@lru_cache(maxsize=1024)
 def one_source(address: str) -> str:
     """What counts as one source: an IPv4 address, or an IPv6 /64 (the usual share of one host)."""
     ip = ipaddress.ip_address(address.partition("%")[0])

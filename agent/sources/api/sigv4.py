@@ -13,7 +13,7 @@ import hmac
 import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Optional
 from urllib.parse import quote_from_bytes
 
@@ -56,7 +56,7 @@ class Authentication:
     token: Optional[str] = None
     expires: Optional[int] = None
 
-    @cached_property
+    @property
     def signed_at(self) -> float:
         """The date in seconds since the Unix epoch. Raises IncompleteSignature if it is none."""
         return parse_date(self.date)
@@ -95,6 +95,8 @@ class Authentication:
             )
 
 
+# Cached: it is asked for three times for a request, and many requests have the same second.
+@lru_cache(maxsize=128)
 def parse_date(date: str) -> float:
     """ISO 8601 basic format, YYYYMMDDTHHMMSSZ, as seconds since the Unix epoch.
 

@@ -1,8 +1,9 @@
-"""HTTP/1.1 on bytes: strict, bounded, and without I/O. h11 parses, after checks made here.
+"""HTTP/1.1 on bytes: strict, bounded, and without I/O. h11 parses heads, after checks made here.
 
-h11 accepts messages that two parsers could read in two ways (bare LF, folded headers, two lengths),
-and limits only incomplete ones. Here the head is checked before h11 gets it, and h11 gets no byte
-beyond the current message. Source: RFC 9112; section 11.2 for request smuggling.
+h11 accepts heads that two parsers could read in two ways (bare LF, folded headers, two lengths),
+and limits only incomplete ones. Here the head is checked before h11 gets it. h11 gets nothing else:
+a body is the bytes that Content-Length says, and an answer is a few lines of our own.
+Source: RFC 9112; section 11.2 for request smuggling.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Optional, Union
+from typing import Optional
 
 import h11
 
@@ -23,6 +24,7 @@ _END = b"\r\n\r\n"
 _SPACE_BEFORE_COLON = re.compile(rb"\r\n[^:\r]*[ \t](?=[:\r])")
 _CONTENT_LENGTH = b"\r\ncontent-length:"
 _LENGTH = re.compile(rb"[0-9]{1,10}")
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,12 @@ class Wire:
         self._searched = 0
         self._head_end: Optional[int] = None
         self._flawed = False
-        self._connection = h11.Connection(h11.SERVER)
         self._head: Optional[Head] = None
         self._body = bytearray()
         self._body_left = 0
+        self._expects_continue = False
+        # Of the current request: returned whole, answered; whether another one may follow.
+        self._taken, self._answered, self._persistent = False, False, True
 
     @property
     def begun(self) -> bool:
@@ -70,7 +74,7 @@ class Wire:
     @property
     def owes_answer(self) -> bool:
         """Whether a request has arrived, whole or in part, and its answer has not been sent."""
-        return self.begun and self._connection.our_state in (h11.IDLE, h11.SEND_RESPONSE)
+        return self.begun and not self._answered
 
     @property
     def ready(self) -> bool:
@@ -88,12 +92,12 @@ class Wire:
     @property
     def wants_continue(self) -> bool:
         """Whether the client waits for 100 Continue before it sends the body."""
-        return self._head is not None and self._connection.they_are_waiting_for_100_continue
+        return self._expects_continue
 
     @property
     def keeps_alive(self) -> bool:
         """Whether the connection can be used for another request after the answer."""
-        return self._connection.our_state is h11.DONE and self._connection.their_state is h11.DONE
+        return self._taken and self._answered and self._persistent
 
     def feed(self, data: bytes) -> None:
         """Add bytes that arrived. Raises ValueError if there are more than `room`."""
@@ -108,42 +112,46 @@ class Wire:
         Raises:
             ApiError: not HTTP, ambiguous, or too large. The connection ends after the answer.
         """
-        try:
-            if self._head is None:
-                self._read_head()
-            if self._head is not None and self._read_body():
-                body, self._body = bytes(self._body), bytearray()
-                return Message(self._head, body)
-        except h11.RemoteProtocolError as error:
-            raise BadRequest(f"The request is not well-formed HTTP: {error}.") from None
-        return None
+        if self._head is None:
+            self._read_head()
+        if self._head is None or self._taken or not self._read_body():
+            return None
+        self._taken = True
+        body, self._body = bytes(self._body), bytearray()
+        return Message(self._head, body)
 
     def go_on(self) -> None:
         """Begin the next request; the answer has been sent."""
-        self._connection.start_next_cycle()
         self._head = None
+        self._taken = self._answered = self._expects_continue = False
         self._find_head()
 
     def send_continue(self) -> bytes:
         """100 Continue (RFC 9110 section 10.1.1)."""
-        return self._send(h11.InformationalResponse(status_code=100, headers=[]))
+        self._expects_continue = False
+        return _CONTINUE
 
     def send(self, response: Response, close: bool = False) -> bytes:
-        """The response's bytes. `close`: it is the last on this connection."""
+        """The response's bytes. `close`: it is the last on this connection.
+
+        Raises ValueError for a header that would break the lines.
+        """
+        self._answered = True
+        self._persistent = self._persistent and not close
         content = response.content
-        headers = [
-            ("Content-Type", response.content_type),
-            ("Content-Length", str(len(content))),
-            *response.headers,
+        lines = [
+            f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}",
+            f"Content-Type: {response.content_type}",
+            f"Content-Length: {len(content)}",
+            *(f"{name}: {value}" for name, value in response.headers),
         ]
-        if close:
-            headers.append(("Connection", "close"))
-        parts = [self._send(_start(response.status, headers))]
+        if not self._persistent:
+            lines.append("Connection: close")
+        if not all(line.isascii() and line.isprintable() for line in lines):
+            raise ValueError("a header of an answer has characters that no header may have")
+        head = "\r\n".join(lines).encode() + _END
         # A HEAD request's answer has the headers only.
-        if self._head is None or self._head.method != b"HEAD":
-            parts.append(self._send(h11.Data(data=content)))
-        parts.append(self._send(h11.EndOfMessage()))
-        return b"".join(parts)
+        return head if self._head is not None and self._head.method == b"HEAD" else head + content
 
     def end(self) -> bytes:
         """The last bytes to send."""
@@ -160,11 +168,6 @@ class Wire:
     def _room(self) -> int:
         # The longest head, and one byte that makes it too long.
         return LIMITS.head_bytes + 1 - len(self._inbox)
-
-    def _send(
-        self, event: Union[h11.InformationalResponse, h11.Response, h11.Data, h11.EndOfMessage]
-    ) -> bytes:
-        return self._connection.send(event) or b""
 
     def _find_head(self) -> None:
         """Search new bytes for the head's end, and for bytes that no head may have."""
@@ -192,29 +195,43 @@ class Wire:
         del self._inbox[:size]
         self._searched, self._head_end = 0, None
         _check_head(raw)
-        self._connection.receive_data(raw)
-        event = self._connection.next_event()
-        assert isinstance(event, h11.Request)  # noqa: S101 - what h11 makes of a whole head
+        request = _parse(raw)
         # Set before the check: the refusal of a HEAD request has no body either.
-        self._head = Head(event.method, event.target, tuple((n, v) for n, v in event.headers))
-        self._body_left = _check_framing(self._head)
+        self._head = head = Head(request.method, request.target, tuple(request.headers))
+        modern = request.http_version >= b"1.1"
+        self._persistent = modern and not _lists(head, b"connection", b"close")
+        self._expects_continue = modern and _lists(head, b"expect", b"100-continue")
+        self._body_left = _check_framing(head)
 
     def _read_body(self) -> bool:
         """Take what has arrived of the body; returns whether it is complete."""
-        part = bytes(self._inbox[: self._body_left])
+        part = self._inbox[: self._body_left]
         del self._inbox[: len(part)]
+        self._body += part
         self._body_left -= len(part)
-        if part:  # to h11, no bytes mean the end of the stream
-            self._connection.receive_data(part)
-        event = self._connection.next_event()
-        while isinstance(event, h11.Data):
-            self._body += event.data
-            event = self._connection.next_event()
-        return isinstance(event, h11.EndOfMessage)
+        self._expects_continue = self._expects_continue and not part and self._body_left > 0
+        return not self._body_left
 
 
-def _start(status: int, headers: list[tuple[str, str]]) -> h11.Response:
-    return h11.Response(status_code=status, headers=headers, reason=HTTPStatus(status).phrase)
+def _parse(raw: bytes) -> h11.Request:
+    """Parse a head that ends with the empty line. Raises BadRequest."""
+    parser = h11.Connection(h11.SERVER)
+    try:
+        parser.receive_data(raw)
+        event = parser.next_event()
+    except h11.RemoteProtocolError as error:
+        raise BadRequest(f"The request is not well-formed HTTP: {error}.") from None
+    assert isinstance(event, h11.Request)  # noqa: S101 - what h11 makes of a whole head
+    return event
+
+
+def _lists(head: Head, name: bytes, token: bytes) -> bool:
+    """Whether a header that is a list of words has this one (RFC 9110 section 5.6.1)."""
+    return any(
+        token in (word.strip().lower() for word in value.split(b","))
+        for key, value in head.headers
+        if key == name
+    )
 
 
 def _has_bare(data: bytearray, start: int, stop: int) -> bool:

@@ -108,6 +108,7 @@ def test_http_1_0_and_close_end_the_connection() -> None:
     for raw in (
         PLAIN.replace(b"HTTP/1.1", b"HTTP/1.0"),
         PLAIN.replace(b"Host", b"Connection: close\r\nHost"),
+        PLAIN.replace(b"Host", b"Connection: keep-alive , CLOSE\r\nHost"),
     ):
         wire = Wire()
         wire.feed(raw)
@@ -123,7 +124,7 @@ def test_a_client_that_expects_100_continue_gets_it() -> None:
     asked = [wire.wants_continue]
     assert wire.next_message() is None
     asked.append(wire.wants_continue)
-    assert wire.send_continue() == b"HTTP/1.1 100 \r\n\r\n"
+    assert wire.send_continue() == b"HTTP/1.1 100 Continue\r\n\r\n"
     asked.append(wire.wants_continue)
     assert asked == [False, True, False]
     wire.feed(b"{}")
@@ -141,6 +142,25 @@ def test_an_answer_is_written_as_the_reference_has_it() -> None:
         b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: 17\r\n"
         b'x-amzn-RequestId: id\r\nConnection: close\r\n\r\n{"Success": true}'
     )
+    assert not wire.keeps_alive
+
+
+@pytest.mark.parametrize("value", ["id\r\nX-Other: 1", "id\nX-Other: 1", "\0", "\u00e9"])
+def test_no_header_of_an_answer_begins_another_line(value: str) -> None:
+    """A header's value with a line's end, or anything that is not printable ASCII, is not sent."""
+    wire = Wire()
+    wire.feed(PLAIN)
+    wire.next_message()
+    with pytest.raises(ValueError, match="no header may have"):
+        wire.send(Response(200, {}, (("x-amzn-RequestId", value),)))
+
+
+def test_a_request_is_returned_once() -> None:
+    """While a request's answer is owed, it is not returned again, nor is the next one."""
+    wire = Wire()
+    wire.feed(PLAIN + PLAIN)
+    assert wire.next_message() is not None
+    assert wire.next_message() is None
     assert not wire.keeps_alive
 
 

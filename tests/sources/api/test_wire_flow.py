@@ -112,8 +112,8 @@ class PlainFlow(RuleBasedStateMachine):
 
 
 def held(wire: Wire) -> int:
-    """The number of request bytes that a wire holds in its own buffers, h11's and OpenSSL's."""
-    buffers = [wire._inbox, wire._body, wire._connection.trailing_data[0]]
+    """The number of request bytes that a wire holds in its own buffers, and in OpenSSL's."""
+    buffers = [wire._inbox, wire._body]
     total = sum(map(len, buffers))
     if isinstance(wire, SecureWire):
         total += wire._incoming.pending + wire._outgoing.pending
