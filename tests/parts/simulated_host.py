@@ -24,6 +24,7 @@ from agent.fleet.nkeys import KeyPair
 from agent.fleet.signing import PrivateKey
 
 HOUR = 3600
+_PING, _PONG = b"PING\r\n", b"PONG\r\n"
 CALL, ECHO = b"?", b"!"
 """What is asked to see whether a host is reached, where no signature is wanted; and its answer."""
 
@@ -125,7 +126,11 @@ class SimulatedHost:
             if isinstance(self.sock, ssl.SSLSocket) and not self._shaken:
                 self._shake(self.sock)
             while data := self.sock.recv(16_384):
-                self._take(self._inbox + data, tls)
+                # All that an idle host gets, and what a machine full of them does most.
+                if data == _PING and not self._inbox:
+                    self.sock.send(_PONG)
+                else:
+                    self._take(self._inbox + data, tls)
                 if not isinstance(self.sock, ssl.SSLSocket):
                     return
             raise Lost
@@ -148,7 +153,7 @@ class SimulatedHost:
                 continue
             at = end + 2
             if line == b"PING":
-                self.sock.send(b"PONG\r\n")
+                self.sock.send(_PONG)
             elif line == b"PONG":
                 self.up = True
             elif line.startswith(b"INFO ") and self._nonce is None:

@@ -7,6 +7,7 @@ descriptor.
 
 from __future__ import annotations
 
+import gc
 import heapq
 import json
 import os
@@ -150,7 +151,11 @@ def main() -> None:
     # Byte by byte, so that the lines after it are left for epoll.
     while not line.endswith(b"\n"):
         line += os.read(0, 1)
-    SimulatedHosts(json.loads(line)).run()
+    settings = json.loads(line)
+    os.nice(settings["nice"])
+    # Nothing here refers back to itself, and a search through all hosts would delay their answers.
+    gc.disable()
+    SimulatedHosts(settings).run()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,29 +69,14 @@ def throughput(gateway: RunningGateway, messages: Sequence[bytes]) -> Rate:
     return Rate(round(done / took, 1), round(done / used, 1))
 
 
-class Course:
-    """One kept-alive connection to a gateway or a host, and the times of its pushes."""
+def pusher(raw: Raw, message: bytes) -> Callable[[], None]:
+    """A call that sends this push, and raises RuntimeError unless the answer is 200."""
 
-    def __init__(self, raw: Raw) -> None:
-        self._raw = raw
-        self.milliseconds: list[float] = []
+    def push() -> None:
+        raw.send(message)
+        _check(raw)
 
-    @classmethod
-    def through(cls, stack: ExitStack, gateway: RunningGateway) -> Course:
-        """A connection to a gateway."""
-        return cls(stack.enter_context(gateway.connection()))
-
-    @classmethod
-    def direct(cls, stack: ExitStack, port: int) -> Course:
-        """A connection to a host's own listener."""
-        return cls(stack.enter_context(Raw(("127.0.0.1", port))))
-
-    def push(self, message: bytes) -> None:
-        """Push, and record the time of the answer. Raises RuntimeError unless it is 200."""
-        began = time.perf_counter()
-        self._raw.send(message)
-        _check(self._raw)
-        self.milliseconds.append((time.perf_counter() - began) * 1000)
+    return push
 
 
 def _check(raw: Raw) -> None:

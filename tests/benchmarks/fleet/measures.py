@@ -7,50 +7,58 @@ import statistics
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
-from tests.benchmarks.fleet.cluster import REAL, Cluster
-from tests.benchmarks.fleet.load import Course, processor_seconds, signed_pushes, throughput
+from tests.benchmarks.fleet.asker import Asker
+from tests.benchmarks.fleet.cluster import Cluster
+from tests.benchmarks.fleet.load import processor_seconds, pusher, signed_pushes, throughput
+from tests.benchmarks.fleet.pace import Busy, Calls, paced
 from tests.benchmarks.fleet.sweep import sweep
 from tests.benchmarks.latency import percentile
 from tests.benchmarks.load import requests
+from tests.parts.raw import Raw
 
-PUSHES, LOAD = 1500, 4000
+PUSHES, LOAD = 3000, 4000
+# Pushes a second through the fleet, and as many directly: 3,000 logins a minute, and a load that
+# this machine bears. LANES clients send them. Throughput is a figure of its own.
+RATE, LANES = 50.0, 4
 # How long (s) hosts may take to be connected again before the run fails; the target is 30.
 PATIENCE = 240.0
 
 
 def latency(cluster: Cluster, pushes: int = PUSHES) -> dict[str, float]:
-    """Times from push to durable, in turns through the gateway and directly to the same host.
+    """Times from push to durable at RATE a second, through the gateway and directly.
 
-    The pushes go to two real hosts at random, one after the other, while all others are connected.
+    Both go to the two real hosts, at the same time, while all others are connected. As many
+    questions to simulated hosts, without gateway and signatures, show what the bus alone takes.
     """
-    each = {instance: signed_pushes([instance], pushes) for instance in REAL}
-    pushes -= pushes % len(REAL)
-    names = [*REAL] * (pushes // len(REAL))
-    random.shuffle(names)
     members = {member.instance: member for member in cluster.members}
+    instances = [*members] * (LANES // len(members))
+    each = [signed_pushes([instance], pushes // LANES) for instance in instances for _ in "gd"]
     with ExitStack() as stack:
-        fleet = Course.through(stack, cluster.gateway)
-        direct = {
-            name: Course.direct(stack, member.daemon.http_port) for name, member in members.items()
-        }
-        for number, name in enumerate(names):
-            turns = [fleet, direct[name]]
-            random.shuffle(turns)
-            for course in turns:
-                course.push(each[name].pop())
-            if number == pushes // 20:
-                for course in (fleet, *direct.values()):
-                    course.milliseconds.clear()
-        straight = [value for course in direct.values() for value in course.milliseconds]
-        through = fleet.milliseconds
+        courses: dict[str, list[Calls]] = {"fleet": [], "direct": [], "bus": []}
+        for instance, through, straight in zip(instances, each[::2], each[1::2]):
+            gateway = stack.enter_context(cluster.gateway.connection())
+            host = stack.enter_context(Raw(("127.0.0.1", members[instance].daemon.http_port)))
+            courses["fleet"].append([pusher(gateway, message) for message in through])
+            courses["direct"].append([pusher(host, message) for message in straight])
+            asker = stack.enter_context(Asker(cluster))
+            asked = random.choices(cluster.simulation.instances(), k=pushes // LANES)
+            courses["bus"].append([partial(asker.ask, host) for host in asked])
+        busy = Busy()
+        taken = paced(courses, RATE)
+    figures = {
+        f"{name}_p{each}_ms": percentile(values, each)
+        for name, values in taken.items()
+        for each in (50, 99)
+    }
     return {
         "hosts": float(cluster.simulation.count),
-        **{f"fleet_p{each}_ms": percentile(through, each) for each in (50, 99)},
-        **{f"direct_p{each}_ms": percentile(straight, each) for each in (50, 99)},
-        "p99_ratio": round(percentile(through, 99) / percentile(straight, 99), 2),
-        "p50_ratio": round(percentile(through, 50) / percentile(straight, 50), 2),
+        **figures,
+        "p99_ratio": round(figures["fleet_p99_ms"] / figures["direct_p99_ms"], 2),
+        "p50_ratio": round(figures["fleet_p50_ms"] / figures["direct_p50_ms"], 2),
+        "processors_busy": busy.share(),
     }
 
 

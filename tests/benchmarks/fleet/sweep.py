@@ -36,7 +36,7 @@ async def _sweep(cluster: Cluster, instances: Sequence[str], end: float) -> set[
     left = set(instances)
     while left and time.monotonic() < end:
         try:
-            client = await _connect(cluster)
+            client = await connect(cluster)
         except (Error, OSError):
             await asyncio.sleep(0.1)
             continue
@@ -49,7 +49,8 @@ async def _sweep(cluster: Cluster, instances: Sequence[str], end: float) -> set[
     return left
 
 
-async def _connect(cluster: Cluster) -> Client:
+async def connect(cluster: Cluster) -> Client:
+    """A connection to the bus with the gateway's credentials. Raises Error and OSError."""
     folder = cluster.home.folder
     token, key = jwt.read_creds(Path(folder, "gateway.creds").read_text())
     # As in each process here, servers that are down are skipped.
@@ -57,6 +58,7 @@ async def _connect(cluster: Cluster) -> Client:
         [server.url.replace("tls:", "nats:") for server in cluster.home.facts.servers],
         user_jwt_cb=lambda: bytearray(token.encode()),
         signature_cb=lambda nonce: base64.b64encode(key.sign(nonce.encode())),
+        inbox_prefix=f"_INBOX.{gateway_name(cluster.home.facts.gateways[0])}",
         allow_reconnect=False,
         max_reconnect_attempts=1,
         connect_timeout=10,
