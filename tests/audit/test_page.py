@@ -67,7 +67,7 @@ def test_the_page_has_every_kind_of_flood() -> None:
     assert set(PACES) <= used
 
 
-@pytest.mark.parametrize("row", table("what is bounded"), ids=lambda row: row[2].strip("`"))
+@pytest.mark.parametrize("row", table("limit"), ids=lambda row: row[2].strip("`"))
 def test_the_page_has_the_figures_of_today(row: list[str]) -> None:
     """Each figure on the page is the value in LIMITS."""
     (name,) = code(row[2])
