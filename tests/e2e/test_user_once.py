@@ -5,29 +5,24 @@ from __future__ import annotations
 import contextlib
 import subprocess
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.parts.daemon import RunningDaemon
 from tests.parts.host import IS_ROOT, login_user, tool, work_directory
 from tests.parts.pam import pam_namespace, sshd_with_pam
-from tests.parts.world import Stage, World, good, somebody
+from tests.parts.world import Stage, World, a_fleet, good, one_time_config, somebody
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="PAM's account phase needs sshd to be root")
 
 
-@pytest.fixture
-def world() -> Iterator[World]:
-    """A host whose keys are good for one login, and a user without a key."""
+@contextlib.contextmanager
+def single() -> Iterator[Stage]:
+    """A single host whose keys are good for one login."""
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(work_directory())
         login = stack.enter_context(login_user())
-        (folder / "journal").mkdir(mode=0o700)
-        config: dict[str, Any] = {
-            "keys": {"uses": "once"},
-            "journal": str(folder / "journal" / "leases.db"),
-        }
+        config = one_time_config(folder)
         prefix = stack.enter_context(pam_namespace(folder))
         daemon = stack.enter_context(RunningDaemon(folder, config=config, prefix=prefix))
         sshd = stack.enter_context(sshd_with_pam(folder, prefix))
@@ -38,7 +33,22 @@ def world() -> Iterator[World]:
             "address": "127.0.0.1",
         }
         settings = {"region": daemon.region, "hosts": {"web-*": host}}
-        yield stack.enter_context(somebody(Stage(daemon, sshd, login, settings)))
+        yield Stage(daemon, sshd, login, settings)
+
+
+@contextlib.contextmanager
+def fleet() -> Iterator[Stage]:
+    """A host of a fleet with such keys; the gateway tells the client that they are."""
+    with a_fleet(one_time=True) as stage:
+        stage.settings["hosts"] = {"web-*": {}}
+        yield stage
+
+
+@pytest.fixture(params=[single, fleet], ids=["one host", "a fleet"])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """A host whose keys are good for one login, and a user without a key."""
+    with request.param() as stage, somebody(stage) as made:
+        yield made
 
 
 def test_twenty_connections_at_once_with_keys_for_one_login_each(world: World) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.parts.daemon import CREDENTIAL
-from tests.parts.host import IS_ROOT, os_user, tool
+from tests.parts.host import tool
 from tests.parts.world import Stage, World, good, one_host, somebody
 
 
@@ -59,20 +59,6 @@ def test_jump_in_client_yaml_goes_through_the_other_host(world: World) -> None:
     before = world.pushes()
     assert good(world.user.ssh(f"{world.login}@web-2", "id -un")).out == f"{world.login}\n"
     assert world.pushes() == before + 2
-
-
-@pytest.mark.skipif(not IS_ROOT, reason="only root's sshd lets two users in")
-def test_ssh_j_logs_in_as_documented(world: World) -> None:
-    """With ssh -J, which ignores the far host's ProxyCommand, `proxy --push-only` pushes first."""
-    port = str(world.sshd.port)
-    # There is no such name as web-2, and its address is the near host's own loopback.
-    far = ("-o", "HostName=127.0.0.1", "-o", f"UserKnownHostsFile={world.sshd.known_hosts}")
-    with os_user() as other:
-        words = ("-J", f"{world.place}:{port}", *far, f"{other}@web-2", "id -un")
-        assert "Permission denied" in world.user.ssh(*words).err
-        good(world.user.sixtykey("proxy", "--push-only", other, "web-2", port))
-        assert good(world.user.ssh(*words)).out == f"{other}\n"
-    assert world.pushes() == 3
 
 
 def test_sixtykey_ssh_needs_no_configuration(world: World) -> None:

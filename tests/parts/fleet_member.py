@@ -82,7 +82,7 @@ class FleetMember(Part):
     """A daemon and a connector that have joined a gateway's fleet, inside the `with` block.
 
     `daemon` and `connector` are the two; `config` updates the daemon's configuration; `prefix` is a
-    command that runs the connector.
+    command that runs the connector, `daemon_prefix` one that runs the daemon.
     """
 
     def __init__(
@@ -95,8 +95,9 @@ class FleetMember(Part):
         token: str = "",
         config: Optional[Mapping[str, Any]] = None,
         prefix: Sequence[str] = (),
+        daemon_prefix: Sequence[str] = (),
     ) -> None:
-        directory.mkdir()
+        directory.mkdir(exist_ok=True)
         self.directory = directory
         self.instance = instance
         self.folder = directory / "fleet"
@@ -105,7 +106,8 @@ class FleetMember(Part):
         self._joined.write_text(yaml.safe_dump(self.identity))
         self.command("join", "--name", name, gateway.url, token or join_token(gateway))
         self._config = config or {}
-        self.daemon = RunningDaemon(directory, config=merged(self.settings(), config or {}))
+        config = merged(self.settings(), self._config)
+        self.daemon = RunningDaemon(directory, config=config, prefix=daemon_prefix)
         self.daemon.instance_id = instance
         self.connector = RunningConnector(self.daemon, prefix)
 

@@ -15,6 +15,7 @@ from tests.parts.daemon import CREDENTIAL, RunningDaemon
 from tests.parts.fleet_member import FleetMember, join_token
 from tests.parts.gateway import RunningGateway
 from tests.parts.host import login_user, work_directory
+from tests.parts.pam import pam_namespace, sshd_with_pam
 from tests.parts.sshd import RunningSshd
 from tests.parts.user import User
 
@@ -101,8 +102,12 @@ def one_host() -> Iterator[Stage]:
 
 
 @contextlib.contextmanager
-def a_fleet() -> Iterator[Stage]:
-    """A host of a fleet, web-1; client.yaml names only the gateway."""
+def a_fleet(*, one_time: bool = False) -> Iterator[Stage]:
+    """A host of a fleet, web-1; client.yaml names only the gateway.
+
+    Args:
+        one_time: the host's keys are for one login, which its sshd asks PAM about. Takes root.
+    """
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(work_directory())
         login = stack.enter_context(login_user())
@@ -115,17 +120,31 @@ def a_fleet() -> Iterator[Stage]:
         )  # fmt: skip
         gateway.await_bus()
         token = join_token(gateway, "--tag", "role=web")
-        member = stack.enter_context(FleetMember(folder / "host", gateway, token=token))
+        host = folder / "host"
+        host.mkdir()
+        prefix = stack.enter_context(pam_namespace(host)) if one_time else []
+        config = one_time_config(host) if one_time else {}
+        member = stack.enter_context(
+            FleetMember(host, gateway, token=token, config=config, daemon_prefix=prefix)
+        )
         daemon = member.daemon
-        sshd = stack.enter_context(_sshd(folder, daemon))
+        sshd = stack.enter_context(
+            sshd_with_pam(host, prefix) if one_time else _sshd(folder, daemon)
+        )
         # The daemon reports sshd's host keys from where FleetMember configures them.
-        public = (folder / "host_key.pub").read_text()
+        public = (sshd.directory / "host_key.pub").read_text()
         (member.directory / "ssh_host_ed25519_key.pub").write_text(public)
         _await_host(gateway)
         settings = {"region": daemon.region, "endpoint": url, "ca": gateway.ca}
         # Each connection pushes, as with a host whose `uses` are unknown.
         hosts = {"web-*": {"uses": "once"}}
         yield Stage(daemon, sshd, login, {**settings, "hosts": hosts}, gateway)
+
+
+def one_time_config(folder: Path) -> dict[str, Any]:
+    """The configuration of a daemon whose keys are for one login; its journal is in `folder`."""
+    (folder / "journal").mkdir(mode=0o700)
+    return {"keys": {"uses": "once"}, "journal": str(folder / "journal" / "leases.db")}
 
 
 def _await_host(gateway: RunningGateway) -> None:
