@@ -19,7 +19,7 @@ sixtykey fleet init --gateway URL... --server NAME[:PORT[:CLUSTER_PORT]]...
        sixtykey fleet gateway URL
        sixtykey fleet server NAME[:PORT[:CLUSTER_PORT]]
        sixtykey fleet token --hosts PATTERN... [--lifetime TIME] [--uses N] [--tag KEY=VALUE...]
-       sixtykey fleet remove HOST
+       sixtykey fleet remove HOST | --left
        sixtykey fleet rotate
        sixtykey fleet hosts [--watch] [PATTERN...]
        sixtykey fleet status
@@ -52,6 +52,7 @@ OPTIONS = {
     "--uses": ("N", "token: how many hosts may join by it (default: 1)"),
     "--tag": ("KEY=VALUE...", "token: what the hosts are tagged with, for credentials' allow.tags"),
     "--anyway": ("", "rotate: do not wait for hosts that have not renewed"),
+    "--left": ("", "remove: revoke what hosts have that left by themselves; a timer does it"),
     "--watch": ("", "hosts: keep it on the screen"),
     "--restart": ("", "renew: restart what has to know of a change, by systemctl"),
     "--name": ("NAME", "join: how this host is called (default: its host name)"),
@@ -69,7 +70,7 @@ ACTIONS = {
     "gateway": ("fleet_home", _HOME),
     "server": ("fleet_home", _HOME),
     "token": ("fleet_home", ("--hosts", "--instances", "--lifetime", "--uses", "--tag", *_HOME)),
-    "remove": ("fleet_home", _HOME),
+    "remove": ("fleet_home", ("--left", *_HOME)),
     "rotate": ("fleet_home", ("--anyway", *_HOME)),
     "hosts": ("fleet_view", ("--watch", *_HOME)),
     "status": ("fleet_view", _HOME),

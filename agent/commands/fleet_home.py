@@ -9,13 +9,15 @@ import re
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 from agent.commands.options import Options, Usage, one_word
 from agent.commands.trouble import DONE, FORBIDDEN, REFUSED, Trouble, plain
 from agent.config.document import Problems
+from agent.config.fleet_limits import FLEET
 from agent.fleet import authority, rotation
+from agent.fleet.certificates import HostCertificate
 from agent.fleet.documents import Rejected
 from agent.fleet.home import CA, Home, Plan, gateway_name
 from agent.fleet.jwt import BadToken
@@ -149,25 +151,70 @@ def _token(options: Options, words: Sequence[str]) -> int:
 
 
 def _remove(options: Options, words: Sequence[str]) -> int:
+    if options.on("--left"):
+        return _remove_left(options, words)
     host = one_word(words, "the HOST: its instance id or its name")
-    from agent.fleet import bus
-
     with as_trouble():
         home, now = _home(options), time.time()
         with SqliteRegistry.for_operator(home.facts.registry) as registry:
             gone = registry.remove(host, now)
             former = registry.former(each.host for each in gone)
         token = home.revoke([*(each.nkey for each in gone), *former], now)
-        names = sorted(server.folder for server in home.facts.servers)
+    return _send_account(options, home, token, gone)
+
+
+def _remove_left(options: Options, words: Sequence[str]) -> int:
+    """Revoke what hosts have that left by themselves; a timer does it. Nothing to do is no news."""
+    if words:
+        raise Usage(f"too much: {' '.join(words)}")
+    with as_trouble():
+        home, now = _home(options), time.time()
+        # Before the registry is open: then this process may not read the home.
+        revoked = home.revoked()
+        with SqliteRegistry.for_operator(home.facts.registry) as registry:
+            gone, former = departed(registry, revoked, now)
+        token = home.unsent()
+        if gone or former:
+            token = home.revoke([*(each.nkey for each in gone), *former], now)
+            with SqliteRegistry.for_operator(home.facts.registry) as registry:
+                registry.forget_former(former)
+    if token is not None:
+        return _send_account(options, home, token, gone)
+    return _print(options, {"Removed": []}, "") if options.on("--json") else DONE
+
+
+def departed(
+    registry: SqliteRegistry, revoked: Container[str], now: float
+) -> tuple[list[HostCertificate], list[str]]:
+    """The hosts that left and are not revoked yet, and the nkeys of such that were replaced."""
+    # What is older can be renewed nowhere.
+    oldest = now - FLEET.membership_seconds - FLEET.grace_seconds
+    gone = [
+        known.certificate
+        for known in registry.hosts()
+        if known.gone_at is not None
+        and known.gone_at > oldest
+        and known.certificate.nkey not in revoked
+    ]
+    return gone, [each for each in registry.all_former() if each not in revoked]
+
+
+def _send_account(options: Options, home: Home, token: str, gone: Sequence[HostCertificate]) -> int:
+    """Send the account's token, which has the removals, to the servers of the bus."""
     import asyncio
 
+    from agent.fleet import bus
+
+    names = sorted(server.folder for server in home.facts.servers)
     try:
         told = asyncio.run(bus.update_account(home.system_access(), token, len(names)))
     except bus.Unreachable as error:
         hint = "it is written down and counts at the gateways; run it again when a server is up"
         raise Trouble(REFUSED, "Unreachable", str(error), hint) from None
+    if told:
+        home.mark_sent()
     missing = sorted(set(names) - set(told))
-    what = ", ".join(f"{each.host} ({each.name})" for each in gone)
+    what = ", ".join(f"{each.host} ({each.name})" for each in gone) or "earlier removals"
     text = f"removed {what}: off the bus at {', '.join(told)}"
     if missing:
         text += f"; {', '.join(missing)} did not answer, and will learn of it when back"

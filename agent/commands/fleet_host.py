@@ -102,24 +102,27 @@ def _leave(options: Options, words: Sequence[str]) -> int:
     keys, certificate = files.keys(), files.certificate()
     known = HostCertificate.open(certificate.encode(), ANYBODY)
     request = HostRequest.seal(membership.LEAVE, known.host, known.name, keys, certificate, _now())
-    failure = "the configuration names no gateway"
+    failures, left = [], False
     for url in fleet.gateways:
         try:
             joining.ask(url, "leave", request, files.authority())
-        except (joining.NoGateway, Rejected) as error:
-            failure = str(error)
-        else:
-            failure = ""
+            left = True
             break
+        except joining.NoGateway as error:
+            failures.append(str(error))
+        except Rejected as error:
+            failures.append(f"{url}: {error}")
     section.edit(_path(options), "fleet", {})
     files.forget()
     text = f"{known.host} is a single host again: systemctl disable --now sixtykeyd-fleet"
-    if failure:
+    if left:
+        text += "\nthe fleet's home revokes its credentials within a minute"
+    else:
         text += (
-            f"\nno gateway knows of it ({failure}); "
-            f"at the fleet's home: sixtykey fleet remove {known.host}"
+            f"\nits credentials may still be valid: no gateway took note ({'; '.join(failures)}). "
+            f"At the fleet's home: sixtykey fleet remove {known.host}"
         )
-    return _print(options, {"Left": known.host, "Told": not failure}, text)
+    return _print(options, {"Left": known.host, "Told": left}, text)
 
 
 def _keep(options: Options, files: HostFiles, keys: HostKeys, given: Membership, words: str) -> int:

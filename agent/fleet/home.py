@@ -9,10 +9,12 @@ be copied to each server of the bus, and gateways/NAME/ to be copied to each fur
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Optional
 from urllib.parse import urlsplit
 
 from agent.config.fleet_limits import FLEET
@@ -32,6 +34,8 @@ HOST_SIGNER, CREDS, CA = "host-signer.nk", "gateway.creds", "ca.pem"
 CERTIFICATE, CERTIFICATE_KEY = "certificate.pem", "certificate.key"
 # The files that are the same at every gateway.
 _SHARED = (ACCOUNT, ISSUER, HOST_SIGNER, CA, FACTS)
+# Exists while a removal has been written down, and no server of the bus knows it.
+_UNSENT = "unsent"
 _PUBLIC = (FACTS, ACCOUNT, CA, CERTIFICATE)
 
 
@@ -153,6 +157,11 @@ class Home:
         _write(folder, CREDS, jwt.creds(token, user))
         return folder
 
+    def revoked(self) -> Mapping[str, int]:
+        """The removed hosts by nkey, with the time (s) up to which what they have is void."""
+        signer = self.facts.operator_signer
+        return roles.revocations(jwt.decode(self.file(ACCOUNT), signer, "account"))
+
     def revoke(self, gone: Iterable[str], now: float) -> str:
         """Revoke these nkeys for good: writes and returns the account's new token."""
         # A gateway that does not have this token yet may renew what they have. So what is issued
@@ -170,8 +179,19 @@ class Home:
             # Servers keep the newer of two tokens, so the new one must have a later second.
             made_at = max(int(now), before.times.issued_at + 1)
             token = roles.account(signer, self.facts.account, revoked, made_at)
+            self.keep_secret(_UNSENT, "")
             self.write(ACCOUNT, token)
         return token
+
+    def unsent(self) -> Optional[str]:
+        """The account's token, if no server of the bus has been sent it yet."""
+        kept = os.path.join(self.folder, "home", "keys", _UNSENT)
+        return self.file(ACCOUNT) if os.path.exists(kept) else None
+
+    def mark_sent(self) -> None:
+        """Note that a server has the account's token; the others get it from there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.folder, "home", "keys", _UNSENT))
 
     def _trust(self) -> Trust:
         system = KeyPair.parse(self.secret("system.nk"), nkeys.ACCOUNT).public

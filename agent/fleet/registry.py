@@ -140,6 +140,16 @@ class SqliteRegistry:
                 for row in database.execute("SELECT nkey FROM former WHERE instance = ?", [each])
             ]
 
+    def all_former(self) -> list[str]:
+        """The nkeys of all hosts that another one has replaced, and that were not revoked since."""
+        with self._transaction() as database:
+            return [row["nkey"] for row in database.execute("SELECT nkey FROM former")]
+
+    def forget_former(self, nkeys: Iterable[str]) -> None:
+        """Forget these, which have been revoked for as long as they could be of use."""
+        with self._transaction() as database:
+            database.executemany("DELETE FROM former WHERE nkey = ?", [[each] for each in nkeys])
+
     def hosts(self) -> list[Known]:
         """All hosts, in order of instance id."""
         with self._transaction() as database:

@@ -1,8 +1,9 @@
-"""sixtykeyd-fleet-renew.service forbids no system call that a renewal makes."""
+"""The units that run `sixtykey fleet` as root forbid no system call that it makes."""
 
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import pytest
 from tests.fleet.test_commands import Fleet, JoiningHost, fleet
 from tests.parts.host import ROOT
 
-UNIT = ROOT / "systemd" / "fleet" / "sixtykeyd-fleet-renew.service"
+RENEW = ROOT / "systemd" / "fleet" / "sixtykeyd-fleet-renew.service"
+LEFT = ROOT / "systemd" / "gateway" / "sixtykey-gateway-left.service"
 __all__ = ["fleet"]  # the fixture
 
 
@@ -29,10 +31,10 @@ def names(group: str) -> set[str]:
     return found
 
 
-def admitted() -> set[str]:
-    """The system calls that the unit's filters allow, applied in order (systemd.exec(5))."""
+def admitted(unit: Path) -> set[str]:
+    """The system calls that a unit's filters allow, applied in order (systemd.exec(5))."""
     left: set[str] = set()
-    for line in re.findall(r"^SystemCallFilter=(.*)$", UNIT.read_text(), re.MULTILINE):
+    for line in re.findall(r"^SystemCallFilter=(.*)$", unit.read_text(), re.MULTILINE):
         groups = set().union(*map(names, line.lstrip("~").split()))
         left = left - groups if line.startswith("~") else left | groups
     return left
@@ -43,14 +45,37 @@ def test_a_renewal_makes_no_call_that_its_unit_forbids(fleet: Fleet, tmp_path: P
     """A whole renewal makes no system call that its unit forbids."""
     host = JoiningHost(tmp_path / "host", "i-00000000000000008")
     assert host.fleet("join", fleet.url, fleet.token(), "--name", "web-8").code == 0
-    trace = tmp_path / "calls"
     places = ("--host-folder", str(host.folder), "--config", str(host.config))
+    made = calls(tmp_path, "renew", *places)
+    assert {"fchown", "connect", "rename"} <= made
+    assert made <= admitted(RENEW)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root opens the registry as its owner")
+def test_revoking_hosts_that_left_makes_no_call_that_its_unit_forbids(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    """Revoking the credentials of a host that left makes no system call that the unit forbids."""
+    host = JoiningHost(tmp_path / "host", "i-00000000000000009")
+    assert host.fleet("join", fleet.url, fleet.token(), "--name", "web-9").code == 0
+    assert host.fleet("leave").code == 0
+    # The registry's folder is the gateway's, and root acts as its owner.
+    nobody = pwd.getpwnam("nobody")
+    registry = fleet.directory / "registry"
+    for path in (registry, *registry.iterdir()):
+        os.chown(path, nobody.pw_uid, nobody.pw_gid)
+    made = calls(tmp_path, "remove", "--left", "--folder", str(fleet.folder))
+    assert {"setresuid", "setgroups", "connect", "rename"} <= made
+    assert made <= admitted(LEFT)
+
+
+def calls(folder: Path, *words: str) -> set[str]:
+    """The system calls that `sixtykey fleet WORDS` makes."""
+    trace = folder / "calls"
     done = subprocess.run(
         ["strace", "-f", "-qq", "-o", str(trace), sys.executable, "-m", "agent.cli", "fleet",
-         "renew", *places],
+         *words],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    made = set(re.findall(r"^\d+ +([a-z_0-9]+)\(", trace.read_text(), re.MULTILINE))
-    assert {"fchown", "connect", "rename"} <= made
-    assert made <= admitted()
+    return set(re.findall(r"^\d+ +([a-z_0-9]+)\(", trace.read_text(), re.MULTILINE))

@@ -196,6 +196,10 @@ def leave(host: Host, members: list[Member], secret: tuple[str, str]) -> None:
             "sixtykey fleet leave && systemctl disable --now sixtykeyd-fleet.service && "
             "systemctl restart sixtykeyd.service"
         )
+        # The timer of the home does it within a minute; here at once, by the timer's unit.
+        host.machine.run("systemctl", "is-active", "sixtykey-gateway-left.timer")
+        host.machine.run("systemctl", "start", "sixtykey-gateway-left.service")
+        await_log(host.machine, "sixtykey-gateway-left", f"removed {first.instance[0]}")
         seen.append(host.machine.run("sixtykey", "fleet", "remove", second.instance[0]).stdout)
         for each in members:
             key = host.client.key(f"gone-{each.name}")

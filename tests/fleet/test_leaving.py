@@ -1,0 +1,152 @@
+"""A host that leaves the fleet leaves no credentials behind that are still good."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from nats.errors import Error
+
+from agent.fleet.certificates import HostCertificate
+from agent.fleet.documents import ANYBODY, Rejected
+from agent.fleet.home import Home
+from agent.fleet.registry import SqliteRegistry
+from tests.fleet.test_commands import Fleet, JoiningHost
+from tests.parts.bus import Bus
+from tests.parts.gateway import RunningGateway
+from tests.parts.host import work_directory
+
+NUMBERS = iter(range(1, 100))
+
+
+class Running(Fleet):
+    """A home with its server, which tests may stop; its gateway runs where it is started."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.bus = Bus(Home(str(self.folder)), directory)
+        self.gateway = RunningGateway(directory / "gw", Home(str(self.folder)))
+
+    def member(self, directory: Path, instance: str = "") -> JoiningHost:
+        """A host that has just joined."""
+        number = next(NUMBERS)
+        host = JoiningHost(directory / f"host-{number}", instance or f"i-{number:017x}")
+        done = host.fleet("join", self.url, self.token(), "--name", f"web-{number}")
+        assert done.code == 0, done
+        return host
+
+    def may_connect(self, creds: Path) -> bool:
+        """Whether the bus accepts these credentials."""
+
+        async def attempt() -> bool:
+            try:
+                async with self.bus.of_creds(str(creds)) as client:
+                    await client.flush()
+                    return True
+            except Error:
+                return False
+
+        return asyncio.run(attempt())
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Iterator[Running]:
+    """A running fleet."""
+    with work_directory() as directory:
+        made = Running(directory)
+        with made.bus, made.gateway:
+            made.gateway.await_bus()
+            yield made
+
+
+def steal(host: JoiningHost, folder: Path) -> tuple[Path, HostCertificate]:
+    """Copies of the host's credentials and certificate, as in a backup."""
+    copy = folder / f"{host.folder.parent.name}.creds"
+    copy.write_text((host.folder / "host.creds").read_text())
+    sealed = (host.folder / "host.cert").read_text().strip().encode()
+    return copy, HostCertificate.open(sealed, ANYBODY)
+
+
+def test_credentials_of_a_host_that_left_are_revoked(fleet: Running, tmp_path: Path) -> None:
+    """After `leave`, the home's timer revokes the host's credentials and certificate."""
+    host, stays = fleet.member(tmp_path), fleet.member(tmp_path)
+    copy, certificate = steal(host, tmp_path)
+    assert fleet.may_connect(copy)
+    left = host.fleet("leave")
+    assert left.code == 0, left
+    assert "revokes its credentials within a minute" in left.out
+    revoked = fleet.home("remove", "--left")
+    assert (revoked.code, certificate.host in revoked.out) == (0, True), revoked
+    assert not fleet.may_connect(copy)
+    with pytest.raises(Rejected, match="was removed"):
+        certificate.check(time.time(), Home(str(fleet.folder)).revoked())
+    assert fleet.may_connect(steal(stays, tmp_path)[0])
+    again = fleet.home("remove", "--left")
+    assert (again.code, again.out, again.err) == (0, "", "")
+
+
+def test_an_open_connection_of_a_host_that_left_is_closed(fleet: Running, tmp_path: Path) -> None:
+    """A connection that was open when the host left is closed by the servers."""
+    host = fleet.member(tmp_path)
+    copy, _ = steal(host, tmp_path)
+
+    async def attempt() -> None:
+        closed = asyncio.Event()
+
+        async def note() -> None:
+            closed.set()
+
+        async with fleet.bus.of_creds(str(copy), closed_cb=note, allow_reconnect=False):
+            assert (await asyncio.to_thread(host.fleet, "leave")).code == 0
+            assert (await asyncio.to_thread(fleet.home, "remove", "--left")).code == 0
+            await asyncio.wait_for(closed.wait(), 30)
+
+    asyncio.run(attempt())
+
+
+def test_what_was_replaced_meanwhile_is_revoked_too(fleet: Running, tmp_path: Path) -> None:
+    """If another host joins with the id of one that left, only the first one's keys are revoked."""
+    first = fleet.member(tmp_path, "i-000000000000000aa")
+    copy, _ = steal(first, tmp_path)
+    assert first.fleet("leave").code == 0
+    second = fleet.member(tmp_path, "i-000000000000000aa")
+    assert fleet.home("remove", "--left").code == 0
+    assert not fleet.may_connect(copy)
+    assert fleet.may_connect(steal(second, tmp_path)[0])
+    with SqliteRegistry.for_operator(Home(str(fleet.folder)).facts.registry) as registry:
+        assert registry.all_former() == []
+
+
+def test_a_revocation_is_sent_when_a_server_is_back(fleet: Running, tmp_path: Path) -> None:
+    """While no server runs the command fails, and it sends the revocation the next time."""
+    host = fleet.member(tmp_path)
+    copy, _ = steal(host, tmp_path)
+    assert host.fleet("leave").code == 0
+    (server,) = fleet.bus.servers
+    server.stop()
+    failed = fleet.home("remove", "--left")
+    assert (failed.code, "no server of the bus" in failed.err) == (1, True), failed
+    server.start()
+    assert fleet.home("remove", "--left").code == 0
+    assert not fleet.may_connect(copy)
+
+
+def test_leaving_works_without_a_gateway(fleet: Running, tmp_path: Path) -> None:
+    """If no gateway can be reached the host leaves, and is told what to run at the home."""
+    host = fleet.member(tmp_path)
+    copy, certificate = steal(host, tmp_path)
+    fleet.gateway.stop()
+    try:
+        left = host.fleet("leave")
+        assert (left.code, host.section, list(host.folder.iterdir())) == (0, None, [])
+        assert "may still be valid" in left.out
+        command = f"sixtykey fleet remove {certificate.host}"
+        assert left.out.rstrip().endswith(command)
+        assert fleet.may_connect(copy)
+        assert fleet.home(*command.split()[2:]).code == 0
+        assert not fleet.may_connect(copy)
+    finally:
+        fleet.gateway.start()
