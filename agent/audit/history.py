@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Optional
 
 import cachetools
@@ -26,7 +26,7 @@ class _Entry:
 
     __slots__ = ("at", "kind", "line", "times")
 
-    def __init__(self, at: float, record: dict[str, Any], line: bytes) -> None:
+    def __init__(self, at: float, record: Mapping[str, Any], line: bytes) -> None:
         self.at = at
         # Equal for repeated lookups: sshd asks twice for a key that it accepts.
         self.kind = (record["outcome"], record.get("fingerprint"), record.get("request_id"))
@@ -76,25 +76,27 @@ class History:
         self._revoked: cachetools.LRUCache[str, float] = cachetools.LRUCache(users)
         self._used: cachetools.LRUCache[str, tuple[float, str]] = cachetools.LRUCache(users)
 
-    def note(self, record: dict[str, Any], line: bytes, now: float) -> None:
+    def note(self, record: Mapping[str, Any], line: bytes, now: float) -> None:
         """Remember an audit record that explains a login. `now`: CLOCK_BOOTTIME, s.
 
-        It is about one OS user, or about decisions that were only counted. `line`: the record as
-        JSON.
+        It is about one OS user, or about decisions that were only counted. Fields that are unknown
+        are None or missing. `line`: the record as JSON.
         """
         if record["event"] == "audit":
             self._unwritten.append(_Entry(now, record, line))
         if record["event"] not in _EVENTS:
             return
         entry = _Entry(now, record, line)
-        if "os_user" not in record:
-            if "claimed_os_user" in record:
-                self._claims.append((record["claimed_os_user"], entry))
+        os_user, claimed = record.get("os_user"), record.get("claimed_os_user")
+        if os_user is None:
+            if claimed is not None:
+                self._claims.append((claimed, entry))
             return
+        os_user = os_user[: LIMITS.recorded_characters]
         if record["event"] == "lookup":
-            self._note_lookup(record["os_user"], entry)
+            self._note_lookup(os_user, entry)
         else:
-            self._pushes.add(record["os_user"], entry, entry.size)
+            self._pushes.add(os_user, entry, entry.size)
 
     def _note_lookup(self, os_user: str, entry: _Entry) -> None:
         before = self._lookups.latest(os_user)

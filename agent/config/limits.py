@@ -143,6 +143,8 @@ class Limits:
     # sshd's MaxStartups is 100 by default; each login asks once at a time.
     lookup_connections: int = 256
 
+    # Characters of a caller's text that a record keeps: more than any honest value has.
+    recorded_characters: int = 1024
     # Kept in memory to answer "why was I refused?": decisions for one user; and the bytes that
     # decisions about pushes, those about lookups, and leases each may take, for all users.
     history_per_user: int = 32

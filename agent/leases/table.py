@@ -38,8 +38,11 @@ class LeaseTable:
     def of(self, os_user: str) -> tuple[Lease, ...]:
         """The user's live leases, oldest first."""
         with self._users.timer as now:
-            leases = self._users.get(os_user, {}).values()
-            return tuple(lease for lease in leases if now < lease.expires_at)
+            try:
+                leases = self._users[os_user]  # get() would search twice
+            except KeyError:
+                return ()
+            return tuple([lease for lease in leases.values() if now < lease.expires_at])
 
     def live(self) -> list[Lease]:
         """Every live lease."""
