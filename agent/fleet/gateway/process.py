@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -232,7 +233,11 @@ def run(config: GatewayConfig) -> None:
     """Run a gateway to its end. Raises Problems and CannotListen."""
 
     async def run_gateway() -> None:
-        await Gateway(config, os.environ).run()
+        gateway = Gateway(config, os.environ)
+        # All that exists by now stays. Python's search for garbage would look at it again, for
+        # some 20 ms in which every push waits.
+        gc.freeze()
+        await gateway.run()
 
     logging.getLogger().handlers = [LineHandler(2, "sixtykey-gateway")]
     asyncio.run(run_gateway())

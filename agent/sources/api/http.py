@@ -15,6 +15,7 @@ import ssl
 from typing import Callable, Optional, Protocol
 
 from agent.config.limits import LIMITS
+from agent.host.turnstile import Turnstile
 from agent.sources.api.errors import ApiError, RequestTimeout
 from agent.sources.api.http_tls import SecureWire
 from agent.sources.api.message import Peer, Request, Response
@@ -27,11 +28,11 @@ _BUFFER = memoryview(bytearray(16 * 1024))
 class Handler(Protocol):
     """What a connection needs from the server.
 
-    `parsing` is held while a request is parsed, `shaking` during a step of a handshake: at most one
-    of each in a turn of the event loop. Lookups run in every turn.
+    A request is parsed after entering `parsing`, a step of a handshake is taken holding `shaking`:
+    at most one of each in a turn of the event loop. Lookups run in every turn.
     """
 
-    parsing: asyncio.Lock
+    parsing: Turnstile
     shaking: asyncio.Lock
 
     async def answer(self, request: Request) -> Response:
@@ -204,11 +205,10 @@ class Connection(asyncio.BufferedProtocol):
         while not transport.is_closing():
             self._changed.clear()
             if self._wire.ready:
-                async with self._handler.parsing:
-                    await asyncio.sleep(0)
-                    if transport.is_closing():
-                        return None
-                    message = self._wire.next_message()
+                await self._handler.parsing.enter()
+                if transport.is_closing():
+                    return None
+                message = self._wire.next_message()
                 if message is not None:
                     return message
                 if self._wire.wants_continue:

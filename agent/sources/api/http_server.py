@@ -19,6 +19,7 @@ from typing import Any, Callable, Optional
 
 from agent.config.limits import LIMITS
 from agent.host.peercred import peer_uid
+from agent.host.turnstile import Turnstile
 from agent.sources.api.errors import ApiError, ServiceUnavailable
 from agent.sources.api.http import Connection
 from agent.sources.api.http_tls import SecureWire
@@ -51,7 +52,7 @@ class HttpServer:
         self._answer = answer
         self._refused = refused
         self._tls = tls
-        self.parsing = asyncio.Lock()
+        self.parsing = Turnstile()
         self.shaking = asyncio.Lock()
         # Keyed by connection, which does not refer back to its place: avoids a reference cycle.
         self._places: dict[Connection, _Place] = {}

@@ -15,6 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from agent.host.turnstile import Turnstile
 from agent.sources.api.errors import ApiError
 from agent.sources.api.http import Connection
 from agent.sources.api.http_tls import SecureWire
@@ -31,7 +32,7 @@ class _Desk:
     """A handler that answers requests in order, up to the number allowed (http.Handler)."""
 
     def __init__(self) -> None:
-        self.parsing, self.shaking = asyncio.Lock(), asyncio.Lock()
+        self.parsing, self.shaking = Turnstile(), asyncio.Lock()
         self.allowed = asyncio.Semaphore(0)
         self.asked: list[int] = []
 
