@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import asyncio
+import itertools
+from typing import Optional, Protocol
 
-from nats.errors import Error, NoRespondersError
-from nats.errors import TimeoutError as NothingCame
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error
 
 from agent.config.fleet_limits import FLEET
 from agent.fleet.line import Line
@@ -30,17 +33,34 @@ class Caller(Protocol):
         """The answer to a message. Raises NobodyThere and NoAnswer."""
 
 
+# The header by which a server says that nobody is subscribed (NATS protocol, no responders).
+_STATUS, _NOBODY = "Status", "503"
+
+
 class BusCaller:
-    """Sends requests over a line; `patience` is how long to wait for an answer (s)."""
+    """Sends requests over a line; `patience` is how long to wait for an answer (s).
+
+    Each connection has one inbox, and each request a subject below it. nats-py's own `request` does
+    the same with a name of 26 random characters and a task for each request.
+    """
 
     def __init__(self, line: Line, patience: float = FLEET.wait_seconds) -> None:
         self._line = line
         self._patience = patience
+        self._client: Optional[Client] = None
+        self._inbox = ""
+        self._numbers = itertools.count()
+        self._waiting: dict[str, asyncio.Future[Optional[Msg]]] = {}
 
     @property
     def ready(self) -> bool:
         """Whether there is a connection."""
         return self._line.client is not None
+
+    async def listen(self, client: Client) -> None:
+        """Subscribe to the inbox of a new connection. Raises Error."""
+        self._client, self._inbox = client, client.new_inbox()
+        await client.subscribe(f"{self._inbox}.*", cb=self._hear)
 
     async def ask(self, subject: str, message: bytes) -> bytes:
         """The answer to a message. Raises NobodyThere and NoAnswer."""
@@ -48,10 +68,38 @@ class BusCaller:
         if client is None:
             raise NoAnswer("the bus is not reachable")
         try:
-            return bytes((await client.request(subject, message, timeout=self._patience)).data)
-        except NoRespondersError:
-            raise NobodyThere(subject) from None
-        except NothingCame:
-            raise NoAnswer(f"nothing came within {self._patience:.0f} s") from None
+            if client is not self._client:
+                await self.listen(client)
+            answer = await self._ask(client, subject, message)
         except (Error, OSError) as error:
             raise NoAnswer(f"the bus failed ({type(error).__name__})") from None
+        if answer is None:
+            raise NoAnswer(f"nothing came within {self._patience:.0f} s")
+        if answer.headers and answer.headers.get(_STATUS) == _NOBODY:
+            raise NobodyThere(subject)
+        return bytes(answer.data)
+
+    async def _ask(self, client: Client, subject: str, message: bytes) -> Optional[Msg]:
+        """The answer, or None when nothing came in time. Raises Error."""
+        reply = f"{self._inbox}.{next(self._numbers)}"
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Optional[Msg]] = loop.create_future()
+        self._waiting[reply] = answer
+        timer = loop.call_later(self._patience, _settle, answer, None)
+        try:
+            await client.publish(subject, message, reply=reply)
+            return await answer
+        finally:
+            timer.cancel()
+            del self._waiting[reply]
+
+    async def _hear(self, message: Msg) -> None:
+        """Take an answer; the second one to a request, or one that is late, is dropped."""
+        answer = self._waiting.get(message.subject)
+        if answer is not None:
+            _settle(answer, message)
+
+
+def _settle(answer: asyncio.Future[Optional[Msg]], message: Optional[Msg]) -> None:
+    if not answer.done():
+        answer.set_result(message)

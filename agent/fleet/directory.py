@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Callable, Optional
 
+import cachetools
+
 from agent.config import patterns
 from agent.config.fleet_limits import FLEET
 from agent.fleet import messages, roster
@@ -53,7 +55,7 @@ class Directory:
         self._issuers = issuers
         self._servers = servers
         self._clock = clock
-        self._cache: dict[str, KnownHost] = {}
+        self._cache: cachetools.LRUCache[str, KnownHost] = cachetools.LRUCache(FLEET.certificates)
         self._connections: Mapping[str, Connection] = {}
         self._listed_at = float("-inf")
         # Made at first use: before Python 3.10 a lock belongs to the event loop that made it.
@@ -73,6 +75,13 @@ class Directory:
                 for gone in self._cache.keys() - self._connections.keys():
                     del self._cache[gone]
         return self._connections
+
+    async def count(self) -> int:
+        """The number of connected hosts, by the servers' own counts. Raises NoAnswer."""
+        client = self._line.client
+        if client is None:
+            raise NoAnswer("the bus is not reachable")
+        return await roster.count(client, self._servers())
 
     async def tags(self, host: str) -> Mapping[str, str]:
         """The tags in a host's certificate; none when the host is not connected.

@@ -65,3 +65,20 @@ def test_a_host_is_found_beside_what_is_none() -> None:
     server: Any = HostileServer({"connections": [5, HOST]})
     expected = Connection(INSTANCE_ID, "web-1", "2026-01-01T00:00:00Z", "bus-1", 7)
     assert asyncio.run(roster.connections(server, 1)) == {INSTANCE_ID: expected}
+
+
+@pytest.mark.parametrize(
+    ("data", "counted"),
+    [
+        ({"total": 5, "connections": [HOST]}, 4),
+        ({"total": 1, "connections": [HOST, HOST]}, 0),
+        ({"total": "5", "connections": []}, 0),
+        ({"total": True, "connections": "x"}, 0),
+        ({}, 0),
+    ],
+)
+def test_hosts_are_counted_whatever_a_server_says(data: Any, counted: int) -> None:
+    """All connections but those with an inbox are hosts; what is no number counts as none."""
+    server: Any = HostileServer(data)
+    assert asyncio.run(roster.count(server, 1)) == counted
+    assert server.asked == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.fleet import roster
 from tests.parts import signed
 from tests.parts.bus import Bus, gateway_url, make_home
 from tests.parts.gateway import RunningGateway
@@ -85,6 +87,16 @@ def test_each_of_a_thousand_hosts_is_pushed_to(thousand: Thousand) -> None:
     assert len(answers) == HOSTS
     assert thousand.check(answers) == []
     assert thousand.gateways[0].push(InstanceId=ABSENT).code == "EC2InstanceNotFoundException"
+
+
+def test_the_servers_count_the_hosts_and_no_gateway(thousand: Thousand) -> None:
+    """The servers' own count is the number of hosts: the list's length, without the gateways."""
+
+    async def count() -> tuple[int, int]:
+        async with thousand.bus.gateway() as client:
+            return await roster.count(client, 3), len(await roster.connections(client, 3))
+
+    assert asyncio.run(count()) == (HOSTS, HOSTS)
 
 
 def test_hosts_of_a_killed_server_are_reached_at_the_others(thousand: Thousand) -> None:

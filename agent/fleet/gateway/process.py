@@ -11,6 +11,8 @@ import ssl
 from collections.abc import MutableMapping
 from typing import Optional
 
+from nats.aio.client import Client
+
 from agent.audit.history import History
 from agent.audit.lines import LineHandler, LineWriter
 from agent.audit.record import Audit, Record
@@ -66,8 +68,8 @@ class Gateway:
         self._issuers = self._read_issuers()
         access = _access(config, self._files)
         name = _own_name(access)
-        self._line = Line(access, name, inbox=f"_INBOX.{name}")
-        caller = BusCaller(self._line)
+        self._line = Line(access, name, self._listen, inbox=f"_INBOX.{name}")
+        self._caller = caller = BusCaller(self._line)
         self._directory = Directory(
             self._line, caller, lambda: self._issuers, self._count_servers, self._clock
         )
@@ -114,6 +116,10 @@ class Gateway:
         if request.target.startswith(PREFIX):
             return await self._enrolment_door.answer(request)
         return await self._door.answer(request)
+
+    async def _listen(self, client: Client) -> None:
+        """Have an inbox on a new connection, by which servers tell a gateway from a host."""
+        await self._caller.listen(client)
 
     def _context(self) -> Context:
         config = self._config

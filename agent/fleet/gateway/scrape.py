@@ -53,7 +53,7 @@ class Scrape:
     async def _count(self) -> None:
         try:
             await asyncio.wait_for(self._line.connected.wait(), FLEET.count_seconds)
-            self._hosts = len(await self._directory.connected())
+            self._hosts = await self._directory.count()
         except (NoAnswer, asyncio.TimeoutError):
             self._hosts = None
 
