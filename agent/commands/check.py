@@ -22,8 +22,9 @@ USAGE = "sixtykey check [--from ADDRESS] [--strict] [--json] [USER]"
 HELP = """\
 Looks at all that a login with a pushed key depends on: configuration and credentials, the daemon
 and its sockets, what sshd -T says for a login of USER, who else holds sshd's slot, the account,
-PAM's line of one-time keys, the clock, SELinux. It changes nothing. Without USER, no account is
-looked at, and sshd is asked about a user that no Match block names.
+PAM's line of one-time keys, the clock, SELinux; on a member of a fleet its connector and its
+membership, and by a request to a gateway the difference of their clocks. It changes nothing.
+Without USER, no account is looked at, and sshd is asked about a user that no Match block names.
 
 Exit code 0: nothing wrong (a note is no fault, unless --strict); 1: findings; 2: none, but not all
 could be looked at, mostly for want of root.
@@ -69,7 +70,7 @@ def run(options: Options, words: Sequence[str]) -> int:
 
 def examine(options: Options, user: Optional[str]) -> Iterable[Finding]:
     """Every finding, the daemon's first, then sshd's, then the host's."""
-    from agent.commands.checks import account, files, finding, host, one_time, sshd
+    from agent.commands.checks import account, files, finding, fleet, host, one_time, sshd
 
     path = options.value("--config") or DEFAULT_PATH
     config, wrong = files.configuration(path)
@@ -78,6 +79,7 @@ def examine(options: Options, user: Optional[str]) -> Iterable[Finding]:
     if config is not None:
         status, wrong = _daemon(options, config)
         yield from wrong
+        yield from fleet.membership(config, status)
     here = finding.Host(
         sshd=options.value("--sshd"),
         sshd_config=options.value("--sshd-config") or finding.THIS_HOST.sshd_config,

@@ -41,6 +41,17 @@ def fetch_authority(url: str, fingerprint: bytes) -> str:
     )
 
 
+def ask_time(url: str, ca: str) -> float:
+    """The gateway's wall clock (s). Raises NoGateway: it does not answer, or is an older one."""
+    try:
+        told = _exchange(url, "GET", "/fleet/ca", None, _context(ca)).get("now")
+    except Rejected as error:
+        raise NoGateway(f"{url}: {error}") from None
+    if type(told) is not int:
+        raise NoGateway(f"{url} does not say what time it is: its version is older")
+    return told / 1000
+
+
 def ask(url: str, kind: str, request: bytes, ca: str) -> Optional[bytes]:
     """The gateway's answer to a host's request: a sealed membership, or None for a leave.
 
@@ -51,11 +62,7 @@ def ask(url: str, kind: str, request: bytes, ca: str) -> Optional[bytes]:
         NoGateway: it cannot be asked.
         Rejected: it refuses; the text is the gateway's.
     """
-    try:
-        context = ssl.create_default_context(cadata=ca)
-    except ssl.SSLError as error:
-        raise NoGateway(f"the authority's certificate cannot be used: {error}") from None
-    answer = _exchange(url, "POST", f"/fleet/{kind}", request, context)
+    answer = _exchange(url, "POST", f"/fleet/{kind}", request, _context(ca))
     membership = answer.get("membership")
     return membership.encode() if isinstance(membership, str) else None
 
@@ -66,6 +73,14 @@ def enter(url: str, kind: str, request: bytes, ca: str, issuers: set[PublicKey])
     if answer is None:
         raise NoGateway(f"{url} answers without a membership")
     return Membership.open(answer, issuers, request)
+
+
+def _context(ca: str) -> ssl.SSLContext:
+    """The TLS context that trusts this authority only. Raises NoGateway."""
+    try:
+        return ssl.create_default_context(cadata=ca)
+    except ssl.SSLError as error:
+        raise NoGateway(f"the authority's certificate cannot be used: {error}") from None
 
 
 def _exchange(
@@ -88,10 +103,11 @@ def _exchange(
         if response.status != http.client.OK:
             raise Rejected(str(answer.get("error") or f"{url} answers {response.status}"))
         return answer
-    except (ValueError, RecursionError):
-        raise NoGateway(f"{url} does not answer as a gateway does") from None
     except (OSError, http.client.HTTPException) as error:
+        # First: a certificate that does not verify is both an OSError and a ValueError.
         words = str(error) or type(error).__name__
         raise NoGateway(f"{url} cannot be asked: {words}") from None
+    except (ValueError, RecursionError):
+        raise NoGateway(f"{url} does not answer as a gateway does") from None
     finally:
         connection.close()

@@ -1,6 +1,7 @@
 """Where hosts join, renew and leave: four paths beside the API, over the same listener.
 
-    GET  /fleet/ca       the authority's certificate; a host compares its fingerprint with the token
+    GET  /fleet/ca       the authority's certificate, whose fingerprint a join token has; and the
+                         gateway's time (ms)
     POST /fleet/join     a HostRequest (agent/fleet/membership.py); the answer is a Membership
     POST /fleet/renew    the same
     POST /fleet/leave    the same, with an empty answer
@@ -44,7 +45,8 @@ class EnrolmentDoor:
     async def answer(self, request: Request) -> Response:
         """The response to a request whose path begins with PREFIX."""
         if request.method == b"GET" and request.target == b"/fleet/ca":
-            return Response(200, {"ca": self._ca})
+            # A host compares its clock: leases are refused where they differ by seconds.
+            return Response(200, {"ca": self._ca, "now": int(self._clock.wall() * 1000)})
         kind = _KINDS.get(request.target) if request.method == b"POST" else None
         if kind is None:
             return Response(_UNKNOWN, {"error": "there is no such path"})
