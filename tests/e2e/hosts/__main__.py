@@ -56,10 +56,11 @@ def debian(host: Host) -> None:
         installing.sockets(host)
         journey.local_push(host)
         journey.https_push(host)
-        apparmor.profile(host)
+        apparmor.profile(host, "unlimited")
         faults.check(host)
         journey.https_off(host)
         with once.one_time_keys(host):
+            apparmor.profile(host, "once")
             once.raced(host)
             once.crashed(host)
             once.forged(host)

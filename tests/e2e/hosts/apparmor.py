@@ -15,6 +15,7 @@ from tests.e2e.hosts.host import Host
 from tests.e2e.hosts.report import expect
 
 PROFILE = "/etc/apparmor.d/usr.sbin.sixtykeyd"
+MARKS = "/run/sixtykey/handed/"
 # The parser's own expansion of each rule, and its permissions: the bits of apparmor.h.
 _RULE = re.compile(r"^rule: (\S+)  ->  .* \(0x([0-9a-f]+)/", re.MULTILINE)
 _BITS = {"x": 1, "w": 2, "r": 4, "k": 0x20, "m": 0x40}
@@ -36,15 +37,18 @@ class Rule(NamedTuple):
     permissions: int
 
 
-def profile(host: Host) -> None:
-    """Compile the profile, compare it, and check whether it is enforced."""
-    with host.report.step("AppArmor: the profile compiles, and fits what the daemon does") as seen:
+def profile(host: Host, uses: str) -> None:
+    """Compile the profile, compare it, and check whether it is enforced. `uses`: of the host."""
+    what = f"AppArmor: the profile compiles, and fits what the daemon does (uses: {uses})"
+    with host.report.step(what) as seen:
         said = host.machine.run("apparmor_parser", "-Q", "-K", "-D", "rule-exprs", PROFILE)
         rules = [
             Rule(re.compile(paths), int(bits, 16) >> _OTHERS)
             for paths, bits in _RULE.findall(said.stdout + said.stderr)
         ]
         touched = trace.record(host, host.work.parent)
+        marked = any(path.startswith(MARKS) and "w" in wanted for path, wanted in touched)
+        expect(marked == (uses == "once"), f"a mark of a one-time key was written: {marked}")
         expect(len(rules) > 80 and len(touched) > 200, f"{len(rules)} rules, {len(touched)} paths")
         denied = [access for access in sorted(touched) if not allowed(rules, *access)]
         expect(denied == [], f"the profile would deny: {denied}")

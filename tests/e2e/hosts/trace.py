@@ -33,10 +33,7 @@ class Access(NamedTuple):
 
 
 def record(host: Host, work: Path) -> set[Access]:
-    """Record a start, push, login, lookup, reload, journal maintenance and end.
-
-    With one-time keys, the mark of a hand-out is among the files written.
-    """
+    """Record a start, push, login, lookup, reload, journal maintenance and end."""
     log = work / f"trace-{host.report.host}"
     tracer = subprocess.Popen(
         ["strace", "-f", "-qq", "-y", "-s", "4096", "-e", f"trace={_CALLS}", "-e", "signal=none",
