@@ -65,7 +65,7 @@ def http(body: bytes, first: str = "HTTP/1.1 200 OK", *headers: str) -> bytes:
 
 def api(url: str) -> Api:
     """The endpoint, asked with a credential."""
-    chosen = settings.load({"HOME": "/nonexistent"}, {"endpoint": url})
+    chosen = settings.load({"HOME": "/dev/null/nowhere"}, {"endpoint": url})
     return Api(chosen, Credential("AKIASOMEBODY", "secret"), "us-east-1")
 
 
@@ -107,7 +107,7 @@ def test_a_page_without_a_host_is_the_last() -> None:
     """A page of hosts that is empty ends the list, even if it names a next page."""
     counter = itertools.count()
     with Liar(lambda: http(b'{"Hosts": [], "NextToken": "%09d"}' % next(counter))) as liar:
-        chosen = settings.load({"HOME": "/nonexistent"}, {"endpoint": liar.url})
+        chosen = settings.load({"HOME": "/dev/null/nowhere"}, {"endpoint": liar.url})
         assert targets.list_hosts(chosen, api(liar.url), "us-east-1") == []
     assert len(liar.requests) == 1
 
@@ -124,7 +124,7 @@ def test_a_list_of_hosts_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with Liar(page) as liar:
         asked = api(liar.url)
-        chosen = settings.load({"HOME": "/nonexistent"}, {"endpoint": liar.url})
+        chosen = settings.load({"HOME": "/dev/null/nowhere"}, {"endpoint": liar.url})
         with pytest.raises(Trouble, match="more than 50 hosts"):
             targets.list_hosts(chosen, asked, "us-east-1")
     assert len(liar.requests) == 6
@@ -186,7 +186,7 @@ def test_an_endpoint_is_a_plain_url(url: str) -> None:
 def test_a_region_cannot_name_another_host(region: str) -> None:
     """A region that would change the host name of AWS's endpoint is refused."""
     with pytest.raises(Trouble, match="region"):
-        url_of(settings.load({"HOME": "/nonexistent"}, {}), region)
+        url_of(settings.load({"HOME": "/dev/null/nowhere"}, {}), region)
 
 
 DECISIONS: list[dict[str, Any]] = [
@@ -202,7 +202,7 @@ def test_a_malformed_list_of_pushes_is_explained(
     """`sixtykey why` reports malformed decisions of a host as an error."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIASOMEBODY")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.setenv("HOME", "/dev/null/nowhere")
     monkeypatch.setenv("SIXTYKEY_REGION", "us-east-1")
     monkeypatch.setenv("SIXTYKEY_INSTANCE", "i-0f1e2d3c4b5a69788")
     monkeypatch.setenv("SIXTYKEY_ZONE", "us-east-2b")

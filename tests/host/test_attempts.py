@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
@@ -69,9 +70,10 @@ def test_a_damaged_note_keeps_nobody_waiting_for_long(unit: Unit, text: str) -> 
     assert 0.0 <= seconds <= LIMITS.start_pause_most_seconds
 
 
-@pytest.mark.parametrize("environ", [{}, {"RUNTIME_DIRECTORY": "/nonexistent"}])
-def test_without_a_place_nothing_is_counted(environ: dict[str, str]) -> None:
+@pytest.mark.parametrize("absent", [None, "removed"])
+def test_without_a_place_nothing_is_counted(tmp_path: Path, absent: Optional[str]) -> None:
     """Without a runtime directory, no start is counted and none waits."""
+    environ = {} if absent is None else {"RUNTIME_DIRECTORY": str(tmp_path / absent)}
     for _ in range(3):
         assert attempts.begin(environ, 5000.0) == (0, 0.0)
     attempts.succeed(environ)

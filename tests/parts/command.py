@@ -48,7 +48,7 @@ class Done:
 
 def run(*words: str, text: str = "", home: Optional[Path] = None) -> Done:
     """Run `sixtykey WORDS` as this user, without a terminal."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home or "/nonexistent")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home or "/dev/null/nowhere")}
     done = subprocess.run(
         [sys.executable, "-m", "agent.cli", *words],
         env=environment, input=text, capture_output=True, text=True, check=False, timeout=PATIENCE,

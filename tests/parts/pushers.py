@@ -59,9 +59,9 @@ class Target:
             # The place of boto3 on a host whose own Python runs the tests.
             "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
             "LC_ALL": "C.UTF-8",
-            "HOME": "/nonexistent",
-            "AWS_CONFIG_FILE": "/nonexistent/config",
-            "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent/credentials",
+            "HOME": "/dev/null/nowhere",
+            "AWS_CONFIG_FILE": "/dev/null/config",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null/credentials",
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_PAGER": "",
             "AWS_REGION": self.region,
