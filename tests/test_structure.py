@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,6 +140,7 @@ def is_below(name: str, package: str) -> bool:
     return name == package or name.startswith(package + ".")
 
 
+@functools.cache
 def graph() -> dict[str, set[str]]:
     """Each module of the agent, with all modules that it imports."""
     ours = (path for path in PYTHON if path.is_relative_to(ROOT / "agent"))

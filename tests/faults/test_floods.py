@@ -51,10 +51,16 @@ def _daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningD
         yield daemon
 
 
-@pytest.fixture(name="rsa_daemon")
-def _rsa_daemon(tmp_path: Path) -> Iterator[RunningDaemon]:
+@pytest.fixture(name="rsa_files", scope="module")
+def _rsa_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate and its key, which takes a second or more to make."""
     key = rsa.generate_private_key(65537, 4096)
-    with flooded(Authority(tmp_path).issue("server", key=key)) as daemon:
+    return Authority(tmp_path_factory.mktemp("rsa")).issue("server", key=key)
+
+
+@pytest.fixture(name="rsa_daemon")
+def _rsa_daemon(rsa_files: tuple[Path, Path]) -> Iterator[RunningDaemon]:
+    with flooded(rsa_files) as daemon:
         yield daemon
 
 
