@@ -7,14 +7,13 @@ strictly before it replaces the file.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import grp
 import json
 import os
 import secrets
 import string
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Optional
 
 import yaml
@@ -22,6 +21,7 @@ import yaml
 from agent.commands.trouble import FORBIDDEN, REFUSED, Trouble
 from agent.config.document import MAX_BYTES, Problems
 from agent.config.settings import Keys
+from agent.host import files
 from agent.sources.api import credentials
 
 # AWS's ids begin with A (AKIA, ASIA, ...). Ours do not, so that neither people nor scanners for
@@ -157,7 +157,7 @@ def edit(path: str, host: Keys, change: Callable[[str], str]) -> credentials.Cre
     """
     path = os.path.realpath(path)
     try:
-        with _locked(os.path.dirname(path)):
+        with files.locked(os.path.dirname(path)):
             text = _read(path)
             _checked(text, path, host)
             new = change(text)
@@ -179,17 +179,6 @@ def _checked(text: str, path: str, host: Keys) -> credentials.Credentials:
     except Problems as problems:
         words = "; ".join(problems.problems)
         raise Trouble(REFUSED, "Credentials", words, "the file was left as it is") from None
-
-
-@contextlib.contextmanager
-def _locked(folder: str) -> Iterator[None]:
-    """Lock the folder, because the file itself is replaced (flock(2))."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _read(path: str) -> str:

@@ -17,7 +17,7 @@ from tests.parts.host import IS_ROOT, login_user, tool, work_directory
 from tests.parts.keys import KeyPair, make_key
 from tests.parts.sshd import RunningSshd, install_compiled
 from tests.parts.user import User
-from tests.parts.world import Stage, good, somebody
+from tests.parts.world import Stage, good, names_host, somebody
 
 # sshd rounds each step of a login up to a delay that depends on its host key and the user.
 HOST_KEYS, PAIRS_EACH, STARTS = 6, 10, 60
@@ -44,17 +44,10 @@ def _stage(folder: Path, daemon: RunningDaemon, login: str) -> Iterator[tuple[St
     keys_file = folder / "authorized_keys"
     keys_file.write_text(filed.line + "\n")
     settings = [f"AuthorizedKeysFile {keys_file}", "StrictModes no"]
-    host = {
-        "endpoint": daemon.endpoint,
-        "instance": daemon.instance_id,
-        "zone": daemon.availability_zone,
-        "address": "127.0.0.1",
-    }
-    document = {"region": daemon.region, "hosts": {"web-*": host}}
     # The helper that packages have; an ordinary user cannot put it where sshd would run it.
     install = install_compiled if IS_ROOT else None
     with RunningSshd(folder, daemon.lookup_socket, settings=settings, install=install) as sshd:
-        yield Stage(daemon, sshd, login, document), filed
+        yield Stage(daemon, sshd, login, names_host(daemon)), filed
 
 
 def _plain_ssh(stage: Stage, filed: KeyPair) -> list[str]:

@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Optional
 
-from tests.e2e.screen import Countdown, Screen
+from tests.e2e.screen import BrokenPromiseError, Countdown, Screen, promise
 from tests.parts.daemon import RunningDaemon
-from tests.parts.host import IS_ROOT, MissingToolError, login_user, own_name, work_directory
+from tests.parts.host import IS_ROOT, login_user, own_name, work_directory
 from tests.parts.keys import KeyPair, make_key
 from tests.parts.pushers import Target, aws_command, public_key_file, push_with_aws_cli
 from tests.parts.ssh import Login
@@ -27,16 +27,6 @@ from tests.parts.sshd import RunningSshd
 
 SHORTEST = 5
 """Seconds: of less than this the AWS CLI's end and the logins take too much."""
-
-
-class BrokenPromiseError(Exception):
-    """An observation differs from what was promised; the message says what was promised."""
-
-
-def promise(kept: bool, words: str) -> None:
-    """Raise BrokenPromiseError unless the promise was kept."""
-    if not kept:
-        raise BrokenPromiseError(words)
 
 
 class Demo:
@@ -153,7 +143,8 @@ def run(lifetime: int, config: Optional[Mapping[str, Any]] = None) -> int:
     `config` is for the tests: a daemon's configuration that breaks a promise.
     """
     screen = Screen(sys.stdout)
-    try:
+
+    def steps() -> str:
         with stage(screen, config or {"keys": {"lifetime": lifetime}}) as demo:
             demo.show_hosts()
             demo.refused_before()
@@ -162,14 +153,9 @@ def run(lifetime: int, config: Optional[Mapping[str, Any]] = None) -> int:
             demo.accepted()
             demo.run_down(clock)
             demo.refused_after()
-    except BrokenPromiseError as error:
-        screen.end(f"NOT AS PROMISED: {error}")
-        return 1
-    except (MissingToolError, RuntimeError) as error:
-        screen.end(f"CANNOT RUN: {error}")
-        return 1
-    screen.end(f"As promised, in every step: the key lived for {lifetime} seconds.")
-    return 0
+        return f"As promised, in every step: the key lived for {lifetime} seconds."
+
+    return screen.show(steps)
 
 
 def main() -> int:

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Optional
 
 from agent.fleet.home import Home
-from tests.e2e.demo import BrokenPromiseError, promise
-from tests.e2e.screen import Screen
+from tests.e2e.screen import BrokenPromiseError, Screen, promise
 from tests.parts import command, fleet_network
 from tests.parts.bus import Bus, gateway_url, lasting_port
 from tests.parts.fleet_member import FleetMember, join_token
 from tests.parts.fleet_network import HostNetwork
 from tests.parts.gateway import RunningGateway
-from tests.parts.host import MissingToolError, login_user, work_directory
+from tests.parts.host import login_user, work_directory
 from tests.parts.keys import KeyPair, make_key
 from tests.parts.pushers import Pushed, public_key_file, push_with_aws_cli
 from tests.parts.sshd import RunningSshd
@@ -217,7 +216,8 @@ def run(apart: bool) -> int:
     """Run the demo and return its exit code."""
     screen = Screen(sys.stdout)
     began = time.monotonic()
-    try:
+
+    def steps() -> str:
         if apart:
             fleet_network.make_bridge()
         with stage(screen, apart) as demo:
@@ -229,14 +229,9 @@ def run(apart: bool) -> int:
             words = "Pushes go on, by the gateway that is left"
             demo.push_to_each(words, both[1:], demo.hosts)
             demo.cut_off()
-    except BrokenPromiseError as error:
-        screen.end(f"NOT AS PROMISED: {error}")
-        return 1
-    except (MissingToolError, RuntimeError) as error:
-        screen.end(f"CANNOT RUN: {error}")
-        return 1
-    screen.end(f"As promised, in every step, in {time.monotonic() - began:.0f} s.")
-    return 0
+        return f"As promised, in every step, in {time.monotonic() - began:.0f} s."
+
+    return screen.show(steps)
 
 
 def main() -> int:

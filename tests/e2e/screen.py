@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import time
-from typing import TextIO
+from typing import Callable, TextIO
+
+from tests.parts.host import MissingToolError
 
 WIDTH = 40
 """Cells of the bar."""
+
+
+class BrokenPromiseError(Exception):
+    """An observation differs from what was promised; the message says what was promised."""
+
+
+def promise(kept: bool, words: str) -> None:
+    """Raise BrokenPromiseError unless the promise was kept."""
+    if not kept:
+        raise BrokenPromiseError(words)
 
 
 def boottime() -> float:
@@ -39,6 +51,19 @@ class Screen:
     def end(self, words: str) -> None:
         """Show the overall result."""
         self._write(f"\n{words}", "1")
+
+    def show(self, steps: Callable[[], str]) -> int:
+        """Run the steps, and show what they return or why they failed; return the exit code."""
+        try:
+            words = steps()
+        except BrokenPromiseError as error:
+            self.end(f"NOT AS PROMISED: {error}")
+            return 1
+        except (MissingToolError, RuntimeError) as error:
+            self.end(f"CANNOT RUN: {error}")
+            return 1
+        self.end(words)
+        return 0
 
     def countdown(self, seconds: int) -> Countdown:
         """Start a countdown now; `run` shows it."""

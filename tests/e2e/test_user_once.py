@@ -11,7 +11,7 @@ import pytest
 from tests.parts.daemon import RunningDaemon
 from tests.parts.host import IS_ROOT, login_user, tool, work_directory
 from tests.parts.pam import pam_namespace, sshd_with_pam
-from tests.parts.world import Stage, World, a_fleet, good, one_time_config, somebody
+from tests.parts.world import Stage, World, a_fleet, good, names_host, one_time_config, somebody
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="PAM's account phase needs sshd to be root")
 
@@ -26,14 +26,7 @@ def single() -> Iterator[Stage]:
         prefix = stack.enter_context(pam_namespace(folder))
         daemon = stack.enter_context(RunningDaemon(folder, config=config, prefix=prefix))
         sshd = stack.enter_context(sshd_with_pam(folder, prefix))
-        host = {
-            "endpoint": daemon.endpoint,
-            "instance": daemon.instance_id,
-            "zone": daemon.availability_zone,
-            "address": "127.0.0.1",
-        }
-        settings = {"region": daemon.region, "hosts": {"web-*": host}}
-        yield Stage(daemon, sshd, login, settings)
+        yield Stage(daemon, sshd, login, names_host(daemon))
 
 
 @contextlib.contextmanager

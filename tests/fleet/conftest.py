@@ -1,4 +1,4 @@
-"""A fleet's home with one real server, shared by the tests of a module."""
+"""A fleet's home with one real server, or a whole fleet under attack, for the tests of a module."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fleet.attacked import Attacked, attack
 from tests.parts.bus import Bus, make_home
 from tests.parts.host import work_directory
 
@@ -23,3 +24,17 @@ def bus(directory: Path) -> Iterator[Bus]:
     """A home and its only server."""
     with Bus(make_home(directory), directory) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Attacked]:
+    """A whole fleet under attack."""
+    with attack() as attacked:
+        yield attacked
+
+
+@pytest.fixture
+def attacked(running: Attacked) -> Iterator[Attacked]:
+    """The same fleet, with the thief made quiet after each test."""
+    yield running
+    running.thief.on_lease = lambda _: None

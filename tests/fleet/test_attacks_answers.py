@@ -11,24 +11,10 @@ import pytest
 from agent.fleet import messages
 from agent.fleet.messages import Acknowledgement
 from agent.fleet.signing import PrivateKey
-from tests.fleet.attacked import OTHER, Attacked, attack
+from tests.fleet.attacked import OTHER, Attacked
 from tests.parts.daemon import INSTANCE_ID
 from tests.parts.stolen_bus import Heard
 from tests.parts.whole_fleet import served
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Attacked]:
-    """A whole fleet under attack."""
-    with attack() as attacked:
-        yield attacked
-
-
-@pytest.fixture
-def attacked(running: Attacked) -> Iterator[Attacked]:
-    """The same fleet, with the thief made quiet after each test."""
-    yield running
-    running.thief.on_lease = lambda _: None
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
@@ -11,25 +10,11 @@ import pytest
 from agent.fleet import messages
 from agent.fleet.messages import SUBJECT, LeaseMessage
 from agent.fleet.signing import PrivateKey
-from tests.fleet.attacked import OTHER, Attacked, attack
+from tests.fleet.attacked import OTHER, Attacked
 from tests.parts import signed
 from tests.parts.daemon import INSTANCE_ID
 from tests.parts.stolen_bus import with_body, with_signature
 from tests.parts.whole_fleet import push_locally, served
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Attacked]:
-    """A whole fleet under attack."""
-    with attack() as attacked:
-        yield attacked
-
-
-@pytest.fixture
-def attacked(running: Attacked) -> Iterator[Attacked]:
-    """The same fleet, with the thief made quiet after each test."""
-    yield running
-    running.thief.on_lease = lambda _: None
 
 
 def test_a_stolen_bus_hears_no_secret(attacked: Attacked) -> None:

@@ -19,7 +19,7 @@ from agent.fleet.jwt import Times
 from agent.fleet.line import Line
 from agent.fleet.nkeys import KeyPair
 from agent.host.serving import end
-from tests.parts.bus import PATIENCE, Bus, make_home
+from tests.parts.bus import PATIENCE, Bus, RunningServer, make_home
 from tests.parts.host import work_directory
 
 HOST = "i-00000000000000001"
@@ -30,6 +30,23 @@ def cluster() -> Iterator[Bus]:
     """Two servers; a test may kill one."""
     with work_directory() as directory, Bus(make_home(directory, 2), directory) as running:
         yield running
+
+
+class Quick:
+    """Limits that are short enough for a test."""
+
+    watch_seconds = 0.2
+    connect_seconds = 2.0
+
+    def __getattr__(self, name: str) -> Any:
+        """All other limits are unchanged."""
+        return getattr(FLEET, name)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that notices a silent server soon."""
+    monkeypatch.setattr("agent.fleet.line.FLEET", Quick())
 
 
 def write_creds(bus: Bus, path: Path, lifetime: float = 3600) -> None:
@@ -70,6 +87,15 @@ async def until_connection(line: Line, number: int) -> None:
         await asyncio.sleep(0.02)
 
 
+async def serving(bus: Bus, line: Line) -> RunningServer:
+    """The server that the line's first connection is to."""
+    await until_connection(line, 1)
+    assert line.client is not None
+    assert line.client.connected_url is not None
+    at = line.client.connected_url.port
+    return next(each for each in bus.servers if each.server.port == at)
+
+
 async def answers(bus: Bus) -> None:
     """Send requests to the host until it answers, since subscriptions spread slowly."""
     end = time.monotonic() + PATIENCE
@@ -89,11 +115,7 @@ def test_a_server_that_dies_is_replaced_by_another(cluster: Bus, tmp_path: Path)
     write_creds(cluster, tmp_path / "creds")
 
     async def check(line: Line) -> None:
-        await until_connection(line, 1)
-        assert line.client is not None
-        assert line.client.connected_url is not None
-        at = line.client.connected_url.port
-        next(each for each in cluster.servers if each.server.port == at).kill()
+        (await serving(cluster, line)).kill()
         await until_connection(line, 2)
         await answers(cluster)
 
@@ -131,11 +153,9 @@ def test_a_token_that_ends_is_followed_by_the_renewed_one(cluster: Bus, tmp_path
     hold(cluster, tmp_path / "creds", check)
 
 
-def test_a_reading_task_that_is_gone_is_noticed(
-    cluster: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("quick")
+def test_a_reading_task_that_is_gone_is_noticed(cluster: Bus, tmp_path: Path) -> None:
     """A line connects again if nats-py's reading task has ended without a sign."""
-    monkeypatch.setattr("agent.fleet.line.FLEET", Quick())
     write_creds(cluster, tmp_path / "creds")
 
     async def check(line: Line) -> None:
@@ -149,19 +169,13 @@ def test_a_reading_task_that_is_gone_is_noticed(
     hold(cluster, tmp_path / "creds", check)
 
 
-def test_a_server_that_stands_still_is_noticed(
-    cluster: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("quick")
+def test_a_server_that_stands_still_is_noticed(cluster: Bus, tmp_path: Path) -> None:
     """A server keeps the connection but does not answer: the line connects to another one."""
-    monkeypatch.setattr("agent.fleet.line.FLEET", Quick())
     write_creds(cluster, tmp_path / "creds")
 
     async def check(line: Line) -> None:
-        await until_connection(line, 1)
-        assert line.client is not None
-        assert line.client.connected_url is not None
-        at = line.client.connected_url.port
-        still = next(each for each in cluster.servers if each.server.port == at)
+        still = await serving(cluster, line)
         assert still.process is not None
         still.process.send_signal(signal.SIGSTOP)
         try:
@@ -183,14 +197,3 @@ def test_bad_credentials_are_tried_again(cluster: Bus, tmp_path: Path) -> None:
         await until_connection(line, 1)
 
     hold(cluster, tmp_path / "creds", check)
-
-
-class Quick:
-    """Limits that are short enough for a test."""
-
-    watch_seconds = 0.2
-    connect_seconds = 2.0
-
-    def __getattr__(self, name: str) -> Any:
-        """All other limits are unchanged."""
-        return getattr(FLEET, name)

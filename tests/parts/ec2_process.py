@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any, Optional
 
 from tests.parts.daemon import PATIENCE, RunningDaemon
 from tests.parts.ec2_signer import Ec2Signer
-from tests.parts.host import ROOT, helper_group
-from tests.parts.part import Part
+from tests.parts.host import helper_group
+from tests.parts.source_process import SourceProcess
 
 
 def ec2_settings(folder: Path, url: str, signer: Ec2Signer) -> dict[str, Any]:
@@ -25,11 +20,14 @@ def ec2_settings(folder: Path, url: str, signer: Ec2Signer) -> dict[str, Any]:
     }
 
 
-class RunningEc2(Part):
+class RunningEc2(SourceProcess):
     """`python -m agent.sources.metadata`, connected and healthy inside the `with` block.
 
-    `environment` is added to its own. With `well` False it need not reach the metadata.
+    With `well` False it need not reach the metadata.
     """
+
+    module = "agent.sources.metadata"
+    log_name = "ec2.log"
 
     def __init__(
         self,
@@ -38,46 +36,18 @@ class RunningEc2(Part):
         environment: Optional[dict[str, str]] = None,
         well: bool = True,
     ) -> None:
-        self.daemon = daemon
-        self.process: Optional[subprocess.Popen[bytes]] = None
-        self._environment = environment or {}
+        super().__init__(daemon, environment)
         self._well = well
-        self._log_file = daemon.directory / "ec2.log"
 
     def begin(self) -> None:
         """Start it, and wait until the daemon asks it."""
         before = self._times_heard()
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), **self._environment}
-        command = [sys.executable, "-m", "agent.sources.metadata", "--config"]
-        with self._log_file.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*command, str(self.daemon.config_file)],
-                cwd=self.daemon.directory, env=environment, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
-        deadline = time.monotonic() + PATIENCE
-        while self._times_heard() == before:
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                raise RuntimeError(f"sixtykeyd-ec2 is not connected: {self.log()}")
-            time.sleep(0.02)
+        self.launch()
+        self.wait_until(lambda: self._times_heard() > before)
 
     def _times_heard(self) -> int:
         said = "source ec2: lookups wait" if self._well else "source ec2 (uid"
         return self.daemon.log().count(said)
-
-    def finish(self) -> None:
-        """Stop it with SIGTERM, if it still runs."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-
-    def log(self) -> str:
-        """Its stderr so far."""
-        return self._log_file.read_text("utf-8", errors="replace").strip()
 
 
 def lookup(daemon: RunningDaemon, line: str) -> bytes:

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
@@ -14,10 +9,11 @@ from typing import Any, Optional
 import yaml
 
 from tests.parts import command
-from tests.parts.daemon import INSTANCE_ID, PATIENCE, ZONE, RunningDaemon, merged
+from tests.parts.daemon import INSTANCE_ID, ZONE, RunningDaemon, merged
 from tests.parts.gateway import RunningGateway
-from tests.parts.host import ROOT, helper_group
+from tests.parts.host import helper_group
 from tests.parts.part import Part
+from tests.parts.source_process import SourceProcess
 
 
 def join_token(gateway: RunningGateway, *words: str) -> str:
@@ -30,52 +26,21 @@ def join_token(gateway: RunningGateway, *words: str) -> str:
     return str(done.json["Token"])
 
 
-class RunningConnector(Part):
+class RunningConnector(SourceProcess):
     """`python -m agent.fleet.connector` on a daemon's configuration, on the bus inside `with`."""
 
-    def __init__(self, daemon: RunningDaemon, prefix: Sequence[str] = ()) -> None:
-        self.daemon = daemon
-        self.process: Optional[subprocess.Popen[bytes]] = None
-        self._prefix = list(prefix)
-        self._log_file = daemon.directory / "connector.log"
+    module = "agent.fleet.connector"
+    log_name = "connector.log"
 
     def begin(self, wait: bool = True) -> None:
         """Start it, and wait until the daemon reports that it is on the bus."""
         before = self._times_well()
-        words = [sys.executable, "-m", "agent.fleet.connector", "--config"]
-        with self._log_file.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*self._prefix, *words, str(self.daemon.config_file)],
-                cwd=self.daemon.directory, env={**os.environ, "PYTHONPATH": str(ROOT)},
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
-        end = time.monotonic() + PATIENCE
-        while wait and self._times_well() == before:
-            if time.monotonic() > end or self.process.poll() is not None:
-                raise RuntimeError(f"sixtykeyd-fleet is not on the bus: {self.log()}")
-            time.sleep(0.02)
+        self.launch()
+        if wait:
+            self.wait_until(lambda: self._times_well() > before)
 
     def _times_well(self) -> int:
         return self.daemon.log().count("source fleet: connected to the bus")
-
-    def kill(self) -> None:
-        """Send SIGKILL, as in a crash."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait(PATIENCE)
-
-    def finish(self) -> None:
-        """Stop it with SIGTERM, if it still runs."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                self.kill()
-
-    def log(self) -> str:
-        """Its stderr so far."""
-        return self._log_file.read_text("utf-8", errors="replace").strip()
 
 
 class FleetMember(Part):
@@ -109,7 +74,7 @@ class FleetMember(Part):
         config = merged(self.settings(), self._config)
         self.daemon = RunningDaemon(directory, config=config, prefix=daemon_prefix)
         self.daemon.instance_id = instance
-        self.connector = RunningConnector(self.daemon, prefix)
+        self.connector = RunningConnector(self.daemon, prefix=prefix)
 
     def command(self, *words: str) -> command.Done:
         """Run `sixtykey fleet WORDS` on this host. Raises RuntimeError."""

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Callable, Union
+from weakref import WeakKeyDictionary
 
 from agent.config.limits import LIMITS
 from tests.parts.host import ROOT
@@ -90,7 +91,7 @@ class Flood:
                 if events & selectors.EVENT_READ:
                     self._read(stream)
                 if events & selectors.EVENT_WRITE:
-                    self.came_to.sent += stream.send(self._data)
+                    self._write(stream)
             except AGAIN:
                 continue
             except (OSError, EOFError):
@@ -98,6 +99,9 @@ class Flood:
                 stream.close()
                 ended.append(key.data)
         return ended
+
+    def _write(self, stream: socket.socket) -> None:
+        self.came_to.sent += stream.send(self._data)
 
     def _read(self, stream: socket.socket) -> None:
         with contextlib.suppress(*AGAIN):
@@ -112,31 +116,17 @@ class Held(Flood):
 
     def __init__(self, port: int, data: bytes, *, tls: bool = False) -> None:
         super().__init__(port, data, tls=tls)
-        self._left: dict[object, bytes] = {}
+        # A closed stream is forgotten by itself.
+        self._left: WeakKeyDictionary[socket.socket, bytes] = WeakKeyDictionary()
 
-    def turn(self) -> list[str]:
-        """Send the rest of it on each connection; return the sources of those that have ended."""
-        ended = []
-        for key, events in self._selector.select(0.1):
-            stream = key.fileobj
-            assert isinstance(stream, socket.socket)
-            try:
-                if events & selectors.EVENT_READ:
-                    self._read(stream)
-                left = self._left.get(stream, self._data)
-                sent = stream.send(left) if left else 0
-                self._left[stream] = left[sent:]
-                self.came_to.sent += sent
-                if left[sent:] == b"":
-                    self._selector.modify(stream, selectors.EVENT_READ, key.data)
-            except AGAIN:
-                continue
-            except (OSError, EOFError):
-                self._selector.unregister(stream)
-                self._left.pop(stream, None)
-                stream.close()
-                ended.append(key.data)
-        return ended
+    def _write(self, stream: socket.socket) -> None:
+        left = self._left.get(stream, self._data)
+        sent = stream.send(left)
+        self._left[stream] = left[sent:]
+        self.came_to.sent += sent
+        if left[sent:] == b"":
+            source = self._selector.get_key(stream).data
+            self._selector.modify(stream, selectors.EVENT_READ, source)
 
 
 class Handshakes(Flood):

@@ -83,6 +83,17 @@ class World:
         return made
 
 
+def names_host(daemon: RunningDaemon) -> dict[str, Any]:
+    """A client.yaml that names a single host: its daemon's instance and zone, and its address."""
+    host = {
+        "endpoint": daemon.endpoint,
+        "instance": daemon.instance_id,
+        "zone": daemon.availability_zone,
+        "address": "127.0.0.1",
+    }
+    return {"region": daemon.region, "hosts": {"web-*": host}}
+
+
 @contextlib.contextmanager
 def one_host() -> Iterator[Stage]:
     """A single host; client.yaml names its instance, zone and address."""
@@ -91,14 +102,7 @@ def one_host() -> Iterator[Stage]:
         login = stack.enter_context(login_user())
         daemon = stack.enter_context(RunningDaemon(folder))
         sshd = stack.enter_context(_sshd(folder, daemon))
-        host = {
-            "endpoint": daemon.endpoint,
-            "instance": daemon.instance_id,
-            "zone": daemon.availability_zone,
-            "address": "127.0.0.1",
-        }
-        settings = {"region": daemon.region, "hosts": {"web-*": host}}
-        yield Stage(daemon, sshd, login, settings)
+        yield Stage(daemon, sshd, login, names_host(daemon))
 
 
 @contextlib.contextmanager
