@@ -1,6 +1,7 @@
 """`python -m tests.benchmarks [NAME...]`: measure, print a table, write build/bench.json.
 
-With names, only figures whose names contain one of them, and no file. Ends with 1 if one failed.
+With names, only those figures, and no file; a name that no figure has stands for all whose names
+contain it. Ends with 1 if one failed.
 """
 
 from __future__ import annotations
@@ -41,15 +42,24 @@ def machine() -> dict[str, Any]:
 
 def in_words(figure: Figure) -> str:
     """The figure's own description, or the spread of both sides if there are two."""
-    if "words" in figure.detail:
-        return str(figure.detail["words"])
-    ours, peer = figure.detail.get("ours_ms"), figure.detail.get("peer_ms")
-    if not (isinstance(ours, Mapping) and isinstance(peer, Mapping)):
-        return ""
-    sides = (
-        f"{side['median']:.2f} ({side['p10']:.2f} to {side['p90']:.2f})" for side in (ours, peer)
-    )
-    return " : ".join(sides) + f" ms, {figure.detail['pairs']} pairs"
+    detail = figure.detail
+    if "words" in detail:
+        return str(detail["words"])
+    for unit, times in (("ms", "pairs"), ("per_second", "rounds")):
+        ours, peer = detail.get(f"ours_{unit}"), detail.get(f"peer_{unit}")
+        if isinstance(ours, Mapping) and isinstance(peer, Mapping):
+            sides = (
+                f"{side['median']:.2f} ({side['p10']:.2f} to {side['p90']:.2f})"
+                for side in (ours, peer)
+            )
+            return f"{' : '.join(sides)} {unit.replace('_', ' ')}, {detail[times]} {times}"
+    return ""
+
+
+def chosen(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The figures that are meant, in the order of `known`."""
+    parts = [name for name in names if name not in known]
+    return [name for name in known if name in names or any(part in name for part in parts)]
 
 
 def main(names: Sequence[str]) -> int:
@@ -58,11 +68,10 @@ def main(names: Sequence[str]) -> int:
     print(f"{'figure':<40} {'value':>9} {'unit':<6} {'beside':<34} median (p10 to p90)")
     results: dict[str, dict[str, Any]] = {}
     failed = 0
-    for name, measure in measures().items():
-        if names and not any(part in name for part in names):
-            continue
+    known = measures()
+    for name in chosen(names, list(known)) if names else known:
         try:
-            found = measure()
+            found = known[name]()
         except Exception:  # noqa: BLE001 - the others are still worth measuring
             traceback.print_exc()
             failed += 1
