@@ -47,7 +47,9 @@ from agent.sources.feed.ec2 import Ec2Role
 from agent.sources.feed.fleet import FleetRole
 from agent.sources.feed.server import FeedServer
 from agent.sources.intake import Intake
+from agent.sources.readiness import Readiness
 from agent.sources.replay import ReplayMemory
+from agent.sources.steps import Steps
 from agent.sources.throttle import Throttle
 
 log = logging.getLogger("sixtykeyd")
@@ -75,14 +77,16 @@ class Daemon:
         in_memory = config.journal is not None and is_in_memory(config.journal)
         memory = ReplayMemory(clock)
         self._store = LeaseStore(config.keys, journal, memory, clock, log.warning, in_memory)
-        self._intake = Intake(self._context, self._store, memory)
+        self._intake = Intake(self._context, self._store)
+        readiness = Readiness(self._context.turns, self._store)
+        self._steps = Steps(readiness, memory, self._intake)
         self._authenticator = Authenticator(load_credentials(config), identity.region, clock)
         self._tls = load_tls(config.push)
         signer = None if config.fleet is None else HostSigner(config.fleet)
-        self._ec2 = None if config.ec2 is None else Ec2Role(self._context, self._intake)
+        self._ec2 = None if config.ec2 is None else Ec2Role(self._context, self._steps)
         self._roles: dict[str, Source] = {} if self._ec2 is None else {"ec2": self._ec2}
         if signer is not None:
-            self._roles["fleet"] = FleetRole(self._context, self._intake, signer, __version__)
+            self._roles["fleet"] = FleetRole(self._context, self._steps, signer, __version__)
         folder = os.path.join(os.path.dirname(config.lookup.socket), handouts.FOLDER)
         self._handouts = handouts.HandOuts(folder)
         self._stopping = asyncio.Event()
@@ -145,14 +149,14 @@ class Daemon:
     ) -> tuple[list[Door], list[HttpServer]]:
         """Serve the push socket, and the network where there is a listener for it."""
         throttle = Throttle(self._config.push.rate, self._context.clock.boottime())
-        door = HostDoor(self._context, self._intake, throttle, self._authenticator)
+        door = HostDoor(self._context, self._steps, throttle, self._authenticator)
         network = HttpServer(door.answer, self._count_refused, self._tls)
         reloader = Reloader(self._config, self._authenticator, network)
         sources = {name: role.describe for name, role in self._roles.items()}
         operator = Operator(
             self._context, self._store, reloader.reload, _addresses(sockets, self._tls), sources
         )
-        local_door = LocalDoor(self._context, self._intake, throttle, operator.actions())
+        local_door = LocalDoor(self._context, self._steps, throttle, operator.actions())
         local = HttpServer(local_door.answer, self._count_refused)
         self._handle_signals(reloader)
         local.start(sockets["push"])

@@ -13,7 +13,6 @@ from typing import Any
 from agent import __version__
 from agent.audit import visible
 from agent.audit.record import Record
-from agent.sources.api.credentials import Credential
 from agent.sources.api.errors import (
     ApiError,
     EC2InstanceNotFoundException,
@@ -21,7 +20,8 @@ from agent.sources.api.errors import (
     ValidationError,
 )
 from agent.sources.api.message import Request, Response, one_source, success
-from agent.sources.api.routing import operators_action
+from agent.sources.api.operators import operators_action
+from agent.sources.api.principal import Principal
 from agent.sources.api.service import NetworkDoor
 
 HOSTS, EXPLAIN = "Sixtykey.Hosts", "Sixtykey.Explain"
@@ -45,42 +45,42 @@ class HostDoor(NetworkDoor):
                 return self._refuse_stranger(error, request, record, source)
             self._throttle.take(principal.name, self._context.clock.boottime())
         if action == EXPLAIN:
-            body = self._explain(principal.credential, request, record)
+            body = self._explain(principal, request, record)
         else:
             _members(request.body, _PAGING)
-            principal.credential.check_source(request.peer.source)
+            principal.allow.check_source(request.peer.source)
             # `Single`: whatever a client calls this host, it is the one at this endpoint.
-            body = {"Hosts": self._visible(principal.credential), "Single": True}
+            body = {"Hosts": self._visible(principal), "Single": True}
         record.outcome = "allowed"
         self._sample(record, ("operator", principal.name))
         return success(record.request_id or "", body)
 
-    def _explain(self, credential: Credential, request: Request, record: Record) -> dict[str, Any]:
-        """The recent decisions about OSUser that are about this credential's own pushes."""
+    def _explain(self, principal: Principal, request: Request, record: Record) -> dict[str, Any]:
+        """The recent decisions about OSUser that are about this principal's own pushes."""
         members = _members(request.body, frozenset({"OSUser", "InstanceId"}))
         os_user = members.get("OSUser")
         if not isinstance(os_user, str):
             raise MissingParameter("OSUser is a required parameter: a text.")
         record.os_user = os_user
         identity = self._context.identity
-        credential.check_allowed(request.peer.source, identity.instance_id, os_user)
+        principal.allow.check(request.peer.source, identity.instance_id, os_user, {})
         # A client need not know whether a gateway or the host itself answers.
         if members.get("InstanceId", identity.instance_id) != identity.instance_id:
             raise EC2InstanceNotFoundException
         decisions = self._context.audit.history.of(os_user, self._context.clock.boottime())
         return {
-            "Decisions": visible.own_decisions(decisions, credential.access_key_id, by_fleet=False),
+            "Decisions": visible.own_decisions(decisions, principal.name, by_fleet=False),
             "InstanceId": identity.instance_id,
             "AvailabilityZone": identity.availability_zone,
             "Region": identity.region,
         }
 
-    def _visible(self, credential: Credential) -> list[dict[str, Any]]:
-        """This host, if the credential may push to it: who may not learns nothing of it."""
+    def _visible(self, principal: Principal) -> list[dict[str, Any]]:
+        """This host, if the principal may push to it: who may not learns nothing of it."""
         identity, keys = self._context.identity, self._context.config.keys
-        if not credential.may_reach(identity.instance_id, {}):
+        if not principal.allow.may_reach(identity.instance_id, {}):
             return []
-        lifetime, uses = credential.keys.tighten(keys.lifetime, keys.uses)
+        lifetime, uses = principal.policy.tighten(keys.lifetime, keys.uses)
         return [
             {
                 "InstanceId": identity.instance_id,

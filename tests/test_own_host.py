@@ -75,7 +75,7 @@ def test_a_credentials_own_rules_are_listed(strict: RunningDaemon) -> None:
     # One-time keys need PAM, which the daemon checks at its start and its door does not.
     front = Front(known=CREDENTIALS)
     door = HostDoor(
-        front.network._context, front.intake, front.network._throttle, front.authenticator
+        front.network._context, front.network._steps, front.network._throttle, front.authenticator
     )
     call = front.signed(Call().having("X-Amz-Target", "Sixtykey.Hosts"), key="AKIATIGHT")
     body = asyncio.run(door.answer(call.request())).body

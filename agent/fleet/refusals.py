@@ -15,7 +15,8 @@ from agent.fleet.fields import printable
 from agent.fleet.messages import Refusal
 from agent.leases.keys import KeyRejected
 from agent.leases.lease import NotDurable, TableFull
-from agent.sources.intake import NotReady, NotThisHost, UserDenied
+from agent.sources.intake import NotThisHost, UserDenied
+from agent.sources.readiness import NotReady
 from agent.sources.replay import ReplayMemoryFull, TooOld
 
 _PLAIN = (KeyRejected, UserDenied, NotThisHost, TooOld, NotDurable, NotReady)

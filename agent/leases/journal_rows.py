@@ -161,9 +161,8 @@ def lease_of(
         sqlite3.DatabaseError: its conditions are malformed.
     """
     os_user, type_, base64, request_id, principal, source, pushed_at, expires_at = row
-    types, bits = frozenset(settings.types), settings.rsa_min_bits
     try:
-        key = PublicKey.parse(f"{type_} {base64}", types=types, rsa_min_bits=bits)
+        key = PublicKey.parse(f"{type_} {base64}", settings)
     except KeyRejected:
         return None
     end = min(expires_at, pushed_at + settings.lifetime)

@@ -11,13 +11,13 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 
 import paramiko
 
 from agent.config.limits import LIMITS
+from agent.config.settings import Keys
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _WHITE_SPACE = re.compile(r"[ \t]+")
@@ -37,19 +37,24 @@ class PublicKey:
     bits: int
 
     @classmethod
-    def parse(cls, text: str, *, types: AbstractSet[str], rsa_min_bits: int) -> PublicKey:
+    def parse(cls, text: str, rules: Keys) -> PublicKey:
         """One key from one line, with or without a comment and trailing white space.
 
         Raises:
-            KeyRejected: anything but one whole, canonical key of one of `types`.
+            KeyRejected: anything but one whole, canonical key that `rules` accept.
         """
-        name, blob = _split(text, types)
-        bits = _bits(name, blob)
-        if name == "ssh-rsa" and not rsa_min_bits <= bits <= LIMITS.rsa_max_bits:
-            raise KeyRejected(
-                f"the RSA key has {bits} bits; {rsa_min_bits} to {LIMITS.rsa_max_bits} are taken"
-            )
-        return cls(name, blob, bits)
+        name, blob = _split(text, rules.types)
+        key = cls(name, blob, _bits(name, blob))
+        key.check(rules)
+        return key
+
+    def check(self, rules: Keys) -> None:
+        """Raise KeyRejected unless its type and size are accepted."""
+        if self.type not in rules.types:
+            raise KeyRejected(f"{self.type} keys are not taken, only {', '.join(rules.types)}")
+        least, most = rules.rsa_min_bits, LIMITS.rsa_max_bits
+        if self.type == "ssh-rsa" and not least <= self.bits <= most:
+            raise KeyRejected(f"the RSA key has {self.bits} bits; {least} to {most} are taken")
 
     @cached_property
     def fingerprint(self) -> str:
@@ -73,7 +78,7 @@ class PublicKey:
         return f"{self.type} {self.base64} {comment}\n"
 
 
-def _split(text: str, types: AbstractSet[str]) -> tuple[str, bytes]:
+def _split(text: str, types: tuple[str, ...]) -> tuple[str, bytes]:
     """The type and blob of a line; only the text is checked."""
     line = text.rstrip(" \t\r\n")
     if "PRIVATE KEY" in line:
@@ -84,7 +89,7 @@ def _split(text: str, types: AbstractSet[str]) -> tuple[str, bytes]:
     if len(fields) < 2:
         raise KeyRejected("the key must read: type base64 [comment]")
     name, encoded = fields[:2]
-    if name not in types and not types.isdisjoint(_WHITE_SPACE.split(line)):
+    if name not in types and not set(types).isdisjoint(_WHITE_SPACE.split(line)):
         raise KeyRejected("options before the key are not taken: send type and base64 alone")
     if name.endswith("-cert-v01@openssh.com"):
         raise KeyRejected("this is a certificate: push the plain public key")

@@ -115,19 +115,6 @@ class Lease:
         return fingerprint == self.key.fingerprint
 
 
-class LeaseSink(Protocol):
-    """Where an accepted push goes."""
-
-    def check(self) -> None:
-        """Raise NotDurable if no lease could be taken now."""
-
-    async def add(self, lease: Lease) -> None:
-        """Take the lease, and remember its mark.
-
-        Raises TableFull or NotDurable; then nothing was changed.
-        """
-
-
 class MarkMemory(Protocol):
     """Recognises repeated offers; the store fills it from the journal, and the journal from it."""
 

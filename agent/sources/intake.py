@@ -16,14 +16,9 @@ from typing import Optional
 from agent.config import patterns
 from agent.config.key_policy import KeyPolicy
 from agent.leases.keys import PublicKey
-from agent.leases.lease import Lease, NotDurable, ReplayMark
+from agent.leases.lease import Lease, ReplayMark
 from agent.leases.store import LeaseStore
 from agent.sources.context import Context
-from agent.sources.replay import ReplayMemory
-
-
-class NotReady(Exception):
-    """No lease can be taken now, whatever the offer."""
 
 
 class UserDenied(Exception):
@@ -39,7 +34,6 @@ class Offer:
     """A key that is offered for one OS user of one instance.
 
     Attributes:
-        key: one line of text, `type base64 [comment]`, as it was sent.
         principal: who offers it: an access key id, uid:N, a role's ARN.
         source: where it comes from: an IP address, "unix", or the source's name.
         request_id: a UUID that this process made; it becomes the comment in sshd's line.
@@ -51,7 +45,7 @@ class Offer:
 
     os_user: str
     instance: str
-    key: str
+    key: PublicKey
     principal: str
     source: str
     request_id: str
@@ -61,59 +55,24 @@ class Offer:
     policy: KeyPolicy = field(default_factory=KeyPolicy)
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """An offer whose key is acceptable here. Only `Intake.check` makes one."""
-
-    offer: Offer
-    key: PublicKey
-
-
 class Intake:
-    """Takes offers, one at a time: callers of `recall` and `take` hold the context's turn."""
+    """Takes offers, one at a time: callers of `take` hold the context's turn."""
 
-    def __init__(self, context: Context, store: LeaseStore, replays: ReplayMemory) -> None:
+    def __init__(self, context: Context, store: LeaseStore) -> None:
         self._context = context
         self._keys = context.config.keys
-        self._types = frozenset(context.config.keys.types)
         self._store = store
-        self._replays = replays
 
-    def check_ready(self, longest_turn: float) -> None:
-        """Raise NotReady if no lease can be taken now, or a turn lasts over `longest_turn` (s)."""
-        if self._context.turns.held_for() > longest_turn:
-            raise NotReady("The store of leases does not answer. Try again.")
-        try:
-            self._store.check()
-        except NotDurable as error:
-            raise NotReady("The service is not available for the moment. Try again.") from error
-
-    def recall(self, mark: ReplayMark) -> Optional[str]:
-        """The request id of the lease that this offer became before; None for a new offer.
-
-        Raises:
-            TooOld: it is as old as forgotten offers, so it may be one of them.
-        """
-        return self._replays.recall(mark)
-
-    def check(self, offer: Offer) -> Candidate:
-        """Check the offered key against the host's rules. Raises KeyRejected."""
-        key = PublicKey.parse(offer.key, types=self._types, rsa_min_bits=self._keys.rsa_min_bits)
-        return Candidate(offer, key)
-
-    async def take(self, candidate: Candidate) -> Lease:
+    async def take(self, offer: Offer) -> Lease:
         """Make it a lease: durable first, then live.
 
         Raises:
-            UserDenied, NotThisHost: the host's policy, checked in this order.
-            ReplayMemoryFull, TableFull: no room; both say how long to wait.
+            KeyRejected, UserDenied, NotThisHost: the host's policy, checked in this order.
+            TableFull: no room; it says how long to wait.
             NotDurable: it could not be made durable, and was not taken.
         """
-        offer = candidate.offer
         self._check_policy(offer)
-        if offer.mark is not None:
-            self._replays.check_room(offer.principal)
-        lease = self._lease(candidate)
+        lease = self._lease(offer)
         await self._store.add(lease)
         self._context.audit.history.record_push(lease)
         return lease
@@ -129,6 +88,7 @@ class Intake:
 
     def _check_policy(self, offer: Offer) -> None:
         identity = self._context.identity
+        offer.key.check(self._keys)
         if patterns.matches(offer.os_user, self._keys.deny_users):
             raise UserDenied("Nobody may push a key for this OS user.")
         if offer.instance != identity.instance_id:
@@ -136,13 +96,13 @@ class Intake:
         if offer.zone is not None and offer.zone != identity.availability_zone:
             raise NotThisHost("This instance is not in that Availability Zone.")
 
-    def _lease(self, candidate: Candidate) -> Lease:
-        offer, now = candidate.offer, self._context.clock.boottime()
+    def _lease(self, offer: Offer) -> Lease:
+        now = self._context.clock.boottime()
         policy, host = offer.policy, self._keys
         granted = (host.lifetime, offer.lifetime, policy.lifetime)
         return Lease(
             offer.os_user,
-            candidate.key,
+            offer.key,
             offer.request_id,
             offer.principal,
             offer.source,

@@ -73,31 +73,22 @@ class ReplayMemory:
         """What must be durable beside the marks."""
         return Horizon(self._dated, self._lost_at)
 
-    def recall(self, mark: ReplayMark) -> Optional[str]:
+    def recall(self, mark: ReplayMark, principal: str) -> Optional[str]:
         """The request id of the push that was accepted with this mark, or None for a new one.
+
+        A new one can be remembered until the caller's turn ends.
 
         Raises:
             TooOld: it is unknown, and as old as forgotten or lost marks.
+            ReplayMemoryFull: it is new, and `principal` has no room for it.
         """
         known = self._accepted.get(mark.digest)
         if known is not None:
             return known.request_id
         if mark.dated <= self.horizon:
             raise TooOld("it is as old as others that are no longer remembered")
+        self._check_room(principal)
         return None
-
-    def check_room(self, principal: str) -> None:
-        """Raise ReplayMemoryFull if another push of `principal` could not be remembered."""
-        self.forget()
-        if self._shares[principal] < self._limit - len(self._accepted):
-            return
-        oldest = self._by_date[0][0] if self._by_date else self._clock.wall()
-        wait = oldest + LIMITS.clock_skew_seconds - self._clock.wall()
-        raise ReplayMemoryFull(
-            f"{self._shares[principal]} pushes of this principal, of {len(self._accepted)} in all,"
-            " are remembered against replay: there is no room for more",
-            max(wait, 1.0),
-        )
 
     def remember(self, mark: ReplayMark, request_id: str, principal: str) -> None:
         """Recognise this mark from now on. An accepted push confirms the wall clock."""
@@ -128,6 +119,19 @@ class ReplayMemory:
             dated, digest = heapq.heappop(self._by_date)
             self._dated = max(self._dated, dated)
             self._leave(self._accepted.pop(digest).principal)
+
+    def _check_room(self, principal: str) -> None:
+        """Raise ReplayMemoryFull if another push of `principal` could not be remembered."""
+        self.forget()
+        if self._shares[principal] < self._limit - len(self._accepted):
+            return
+        oldest = self._by_date[0][0] if self._by_date else self._clock.wall()
+        wait = oldest + LIMITS.clock_skew_seconds - self._clock.wall()
+        raise ReplayMemoryFull(
+            f"{self._shares[principal]} pushes of this principal, of {len(self._accepted)} in all,"
+            " are remembered against replay: there is no room for more",
+            max(wait, 1.0),
+        )
 
     def _put(self, new: AcceptedMark) -> None:
         digest = new.mark.digest

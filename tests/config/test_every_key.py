@@ -19,7 +19,8 @@ from agent.config import file as config_file
 from agent.config.document import Problems
 from agent.config.settings import Config, Fleet, Tls
 from agent.sources.api import credentials
-from agent.sources.api.credentials import Allow, Credential
+from agent.sources.api.allow import Allow
+from agent.sources.api.credentials import Credential
 from tests.parts.host import ROOT
 
 pytestmark = pytest.mark.usefixtures("loader")

@@ -38,7 +38,7 @@ def largest_rsa_line(number: int) -> str:
 
 def test_an_rsa_key_can_be_as_long_as_is_reckoned_with() -> None:
     """The largest accepted RSA key makes a line of exactly the assumed longest length."""
-    key = PublicKey.parse(largest_rsa_line(1), types=frozenset(KEY_TYPES), rsa_min_bits=2048)
+    key = PublicKey.parse(largest_rsa_line(1), Keys(types=KEY_TYPES))
     assert len(key.blob) == LIMITS.key_blob_bytes
     options = LIMITS.key_options_bytes
     assert len(key.line(REQUEST_ID)) + options + 1 == longest_line(["ssh-rsa"])
@@ -52,7 +52,7 @@ def test_other_keys_are_all_of_one_length(key_type: str, size: int) -> None:
     """A key of ssh-keygen of any other type makes a line of exactly the assumed length."""
     with work_directory() as folder:
         line = make_key(folder, key_type=key_type, bits=size).line
-    key = PublicKey.parse(line, types=frozenset(KEY_TYPES), rsa_min_bits=2048)
+    key = PublicKey.parse(line, Keys(types=KEY_TYPES))
     options = LIMITS.key_options_bytes
     assert len(key.line(REQUEST_ID)) + options + 1 == longest_line([key.type])
 

@@ -11,7 +11,7 @@ from typing import Callable
 from agent.config import file as config_file
 from agent.config.document import Problems
 from agent.config.limits import LIMITS
-from agent.config.settings import KEY_TYPES
+from agent.config.settings import KEY_TYPES, Keys
 from agent.leases.keys import KeyRejected, PublicKey
 from agent.lookup import answers as lookup
 from agent.sources.api import authentication, credentials, query, sigv4
@@ -75,7 +75,7 @@ def signature(data: bytes) -> None:
     except ApiError:
         pass
     try:
-        found = authentication.read(request, query.parse(query.split(target)[1]))
+        found = authentication.read(request, query.parse(request.query))
         found.check_scope("us-east-2")
         found.check_date(found.signed_at, 900)
         sigv4.check_signature(request, found, "secret")
@@ -88,7 +88,11 @@ def body(data: bytes) -> None:
     claimed_os_user(data)
     for reference in ("2021-03-05", "current"):
         try:
-            SendSSHPublicKey.parse(data, reference).check(reference, KEY_TYPES)
+            action = SendSSHPublicKey.parse(data, reference)
+            action.check(reference, KEY_TYPES)
+            action.public_key(Keys(types=KEY_TYPES))
+        except KeyRejected:
+            pass
         except ApiError as error:
             assert error.status == 400
 
@@ -98,12 +102,12 @@ def key(data: bytes) -> None:
     blob = base64.b64encode(data).decode()
     for line in (data.decode("utf-8", "surrogateescape"), *(f"{t} {blob}" for t in KEY_TYPES)):
         try:
-            parsed = PublicKey.parse(line, types=frozenset(KEY_TYPES), rsa_min_bits=2048)
+            parsed = PublicKey.parse(line, Keys(types=KEY_TYPES))
         except KeyRejected:
             continue
         printed = parsed.line("comment")
         assert printed.count("\n") == 1
-        again = PublicKey.parse(printed, types=frozenset(KEY_TYPES), rsa_min_bits=2048)
+        again = PublicKey.parse(printed, Keys(types=KEY_TYPES))
         assert (again, again.fingerprint) == (parsed, parsed.fingerprint)
 
 

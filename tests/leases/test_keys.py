@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.config.limits import LIMITS
-from agent.config.settings import KEY_TYPES
+from agent.config.settings import KEY_TYPES, Keys
 from agent.leases.keys import KeyRejected, PublicKey
 from tests.parts.keys import KeyPair, _ssh_keygen, make_key
 
@@ -28,7 +28,7 @@ KINDS = {
 
 def parse(text: str, *types: str) -> PublicKey:
     """Parse with every type allowed, unless some are named."""
-    return PublicKey.parse(text, types=frozenset(types or KEY_TYPES), rsa_min_bits=2048)
+    return PublicKey.parse(text, Keys(types=types or KEY_TYPES))
 
 
 def refused(text: str, *types: str) -> str:

@@ -143,9 +143,8 @@ class Replays(RuleBasedStateMachine):
         except NotDurable:
             assert not self.usable
             return
-        assert self.memory.recall(offered) is None
         try:
-            self.memory.check_room(principal)
+            assert self.memory.recall(offered, principal) is None
         except ReplayMemoryFull:
             self._check_throttled_rightly(principal)
             return
@@ -272,8 +271,8 @@ class Replays(RuleBasedStateMachine):
             if abs(self.clock.wall() - each.mark.dated) > SKEW:
                 continue  # refused as RequestExpired, with or without a mark
             try:
-                known = self.memory.recall(each.mark)
-            except TooOld:
+                known = self.memory.recall(each.mark, each.lease.principal)
+            except (TooOld, ReplayMemoryFull):
                 continue
             assert known == each.lease.request_id or (known is None and each.excused)
 

@@ -60,10 +60,10 @@ def test_leases_are_served_before_any_mark_is_read(host: Host) -> None:
         assert len(seen) > LIMITS.remembered_marks // LIMITS.marks_at_once
         assert len(host.memory) == LIMITS.remembered_marks
         store.check()
-        assert host.memory.recall(mark(99_999)) == "id 99999"
+        assert host.memory.recall(mark(99_999), "a") == "id 99999"
         # The memory is full, and no mark is forgotten early to make room.
         with pytest.raises(ReplayMemoryFull):
-            host.memory.check_room("somebody")
+            host.memory.recall(mark(LIMITS.remembered_marks), "somebody")
 
     asyncio.run(course())
 
@@ -77,11 +77,11 @@ def test_what_is_captured_is_refused_while_marks_are_read(host: Host) -> None:
         store = begin(host)
         await store.open()
         with pytest.raises(TooOld):
-            host.memory.recall(mark(1999))
+            host.memory.recall(mark(1999), "a")
         await store.load_marks()
-        assert host.memory.recall(mark(1999)) == "id 1999"
+        assert host.memory.recall(mark(1999), "a") == "id 1999"
         # The journal of this boot is intact, so a request with an unknown mark is new.
-        assert host.memory.recall(mark(5000)) is None
+        assert host.memory.recall(mark(5000), "a") is None
 
     asyncio.run(course())
 
@@ -102,10 +102,10 @@ def test_marks_found_damaged_cost_no_live_lease_and_no_known_mark(host: Host) ->
             assert "set aside" in host.said[0]
             assert served(store) == [lease.request_id]
             assert len(host.memory) == 2 * read
-            assert host.memory.recall(mark(read)) == f"id {read}"
+            assert host.memory.recall(mark(read), "a") == f"id {read}"
             for number in (2 * read, 2 * read + 1):
                 with pytest.raises(TooOld):
-                    host.memory.recall(mark(number))
+                    host.memory.recall(mark(number), "a")
             # The loss is durable: the next process finds the same.
             host.clock.advance(10.0)
             host.crash()
@@ -150,6 +150,6 @@ def test_a_mark_that_stands_twice_keeps_its_last_request_id(host: Host) -> None:
 
     async def course() -> None:
         await host.boot()
-        assert (host.memory.recall(mark(1)), len(host.memory)) == ("second", 1)
+        assert (host.memory.recall(mark(1), "a"), len(host.memory)) == ("second", 1)
 
     asyncio.run(course())

@@ -93,7 +93,7 @@ def test_a_journal_taken_away_is_written_anew(
         store = await host.boot()
         assert served(store) == [each.request_id for each in (first, second, third)]
         for number, lease in enumerate((first, second, third), 1):
-            assert host.memory.recall(mark(number)) == lease.request_id
+            assert host.memory.recall(mark(number), "a") == lease.request_id
         assert host.memory.horizon == horizon
 
     asyncio.run(course())
@@ -113,7 +113,7 @@ def test_a_revoked_lease_does_not_come_back_with_a_mended_journal(host: Host) ->
         host.crash()
         store = await host.boot()
         assert served(store) == []
-        assert host.memory.recall(mark(1)) == lease.request_id
+        assert host.memory.recall(mark(1), "a") == lease.request_id
 
     asyncio.run(course())
 
@@ -134,7 +134,7 @@ def test_a_journal_that_others_can_write_takes_no_push_until_it_is_mended(host: 
         await store.tend()
         store.check()
         assert served(await host.boot()) == [lease.request_id]
-        assert host.memory.recall(mark(1)) == lease.request_id
+        assert host.memory.recall(mark(1), "a") == lease.request_id
 
     asyncio.run(course())
 
@@ -183,8 +183,8 @@ def test_what_is_forgotten_leaves_its_date_behind(host: Host) -> None:
             store = await host.boot()
             assert len(host.memory) == 0
             with pytest.raises(TooOld):
-                host.memory.recall(mark(1, wall))
-            assert host.memory.recall(mark(2, wall + 1.0)) is None
+                host.memory.recall(mark(1, wall), "a")
+            assert host.memory.recall(mark(2, wall + 1.0), "a") is None
 
     asyncio.run(course())
 
@@ -198,13 +198,13 @@ def test_without_a_journal_a_restart_is_a_loss(host: Host) -> None:
         await store.open()
         await store.load_marks()
         await store.add(host.lease(mark=mark(1, wall)))
-        assert host.memory.recall(mark(1, wall)) is not None
+        assert host.memory.recall(mark(1, wall), "a") is not None
         host.clock.advance(LIMITS.restart_seconds)
         store = host.store(None)
         await store.open()
         await store.load_marks()
         store.check()
         with pytest.raises(TooOld):
-            host.memory.recall(mark(1, wall))
+            host.memory.recall(mark(1, wall), "a")
 
     asyncio.run(course())

@@ -8,6 +8,7 @@ import struct
 import uuid
 from typing import Any, Optional
 
+from agent.config.settings import Keys
 from agent.leases.keys import PublicKey
 from agent.leases.lease import AcceptedMark, Lease, ReplayMark
 
@@ -24,7 +25,7 @@ def ed25519_line(number: int) -> str:
 def ed25519_key(number: Optional[int] = None) -> PublicKey:
     """The key of `ed25519_line`; without a number, a new one."""
     text = ed25519_line(next(_NUMBERS) + (1 << 128) if number is None else number)
-    return PublicKey.parse(text, types=frozenset({"ssh-ed25519"}), rsa_min_bits=2048)
+    return PublicKey.parse(text, Keys(types=("ssh-ed25519",)))
 
 
 def make_lease(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,19 +12,22 @@ from agent.audit.record import Audit
 from agent.config.identity import Identity
 from agent.config.key_policy import KeyPolicy
 from agent.config.settings import Config, Keys
-from agent.leases.keys import KeyRejected
-from agent.leases.lease import Lease, ReplayMark, TableFull
+from agent.leases.keys import KeyRejected, PublicKey
+from agent.leases.lease import ReplayMark, TableFull
 from agent.leases.store import LeaseStore
 from agent.leases.turns import Turns
 from agent.sources.context import Context
 from agent.sources.intake import Intake, NotThisHost, Offer, UserDenied, pin
 from agent.sources.replay import ReplayMemory, TooOld
 from tests.parts.clock import ManualClock
-from tests.parts.leases import ed25519_line, make_lease
+from tests.parts.leases import ed25519_key, make_lease
 from tests.sources.api.front import run
 
 IDENTITY = Identity("i-0123456789abcdef0", "us-east-2b", "us-east-2")
-OFFER = Offer("alice", IDENTITY.instance_id, ed25519_line(1), "AKIA", "10.0.0.1", "an-id")
+OFFER = Offer("alice", IDENTITY.instance_id, ed25519_key(1), "AKIA", "10.0.0.1", "an-id")
+# Keys as a source with other rules would take them.
+OTHER_TYPE = PublicKey("ecdsa-sha2-nistp256", b"x", 256)
+SHORT_RSA = PublicKey("ssh-rsa", b"x", 2048)
 
 
 class Host:
@@ -35,18 +39,14 @@ class Host:
         self.memory = ReplayMemory(self.clock)
         self.store = LeaseStore(keys, None, self.memory, self.clock, print)
         context = Context(Config(keys=keys), IDENTITY, self.clock, self.audit, Turns(self.clock))
-        self.intake = Intake(context, self.store, self.memory)
-
-    async def take(self, offer: Offer) -> Lease:
-        """Check an offer and accept it."""
-        return await self.intake.take(self.intake.check(offer))
+        self.intake = Intake(context, self.store)
 
 
 @run
 async def test_an_offer_becomes_a_lease() -> None:
     """An offer becomes a lease with its values and the host's lifetime."""
     host = Host(Keys(lifetime=30))
-    lease = await host.take(OFFER)
+    lease = await host.intake.take(OFFER)
     assert host.store.table.of("alice") == (lease,)
     assert (lease.principal, lease.source, lease.request_id) == ("AKIA", "10.0.0.1", "an-id")
     assert lease.expires_at - lease.pushed_at == 30
@@ -60,7 +60,7 @@ def test_a_source_may_tighten_the_lifetime_and_never_stretch_it(
 
     @run
     async def test() -> None:
-        lease = await Host(Keys(lifetime=30)).take(replace(OFFER, lifetime=granted))
+        lease = await Host(Keys(lifetime=30)).intake.take(replace(OFFER, lifetime=granted))
         assert lease.expires_at - lease.pushed_at == lifetime
 
     test()
@@ -72,19 +72,21 @@ def test_a_source_may_tighten_the_lifetime_and_never_stretch_it(
         ({"os_user": "root", "instance": "i-aaaaaaaa"}, UserDenied),
         ({"instance": "i-aaaaaaaa"}, NotThisHost),
         ({"zone": "us-east-2c"}, NotThisHost),
-        ({"key": "ssh-ed25519 AAAA"}, KeyRejected),
+        ({"key": OTHER_TYPE}, KeyRejected),
+        ({"key": SHORT_RSA}, KeyRejected),
+        ({"key": SHORT_RSA, "os_user": "root"}, KeyRejected),
     ],
 )
 def test_the_hosts_policy_holds_for_every_source(
-    changes: dict[str, str], error: type[Exception]
+    changes: dict[str, Any], error: type[Exception]
 ) -> None:
-    """A denied user, another instance or zone, or a bad key gives no lease."""
+    """A denied user, another instance or zone, or a key of another type or size gives no lease."""
 
     @run
     async def test() -> None:
-        host = Host(Keys(deny_users=("root",)))
+        host = Host(Keys(deny_users=("root",), rsa_min_bits=3072))
         with pytest.raises(error):
-            await host.take(replace(OFFER, **changes))  # type: ignore[arg-type]
+            await host.intake.take(replace(OFFER, **changes))
         assert len(host.store.table) == 0
 
     test()
@@ -94,9 +96,9 @@ def test_the_hosts_policy_holds_for_every_source(
 async def test_a_full_table_refuses() -> None:
     """A full table refuses an offer and says how long to wait."""
     host = Host(Keys(per_user=1))
-    await host.take(OFFER)
+    await host.intake.take(OFFER)
     with pytest.raises(TableFull) as caught:
-        await host.take(replace(OFFER, key=ed25519_line(2)))
+        await host.intake.take(replace(OFFER, key=ed25519_key(2)))
     assert caught.value.wait == 60
 
 
@@ -105,13 +107,13 @@ async def test_a_repeated_offer_is_recalled() -> None:
     """A repeated offer is recalled by its mark; an unknown one from before a loss is refused."""
     host = Host()
     mark = ReplayMark(b"m" * 32, host.clock.wall())
-    assert host.intake.recall(mark) is None
-    await host.take(replace(OFFER, mark=mark))
-    assert host.intake.recall(mark) == "an-id"
+    assert host.memory.recall(mark, "AKIA") is None
+    await host.intake.take(replace(OFFER, mark=mark))
+    assert host.memory.recall(mark, "AKIA") == "an-id"
     host.memory.lose(host.clock.boottime())
-    assert host.intake.recall(mark) == "an-id"
+    assert host.memory.recall(mark, "AKIA") == "an-id"
     with pytest.raises(TooOld):
-        host.intake.recall(ReplayMark(b"n" * 32, host.clock.wall()))
+        host.memory.recall(ReplayMark(b"n" * 32, host.clock.wall()), "AKIA")
 
 
 @run
@@ -128,7 +130,7 @@ async def test_a_principals_own_rules_tighten_the_lease() -> None:
     """A principal's rules shorten the lease, limit its uses, and set options and source."""
     host = Host(Keys(lifetime=50))
     policy = KeyPolicy(lifetime=20, uses="once", pin_source=True, options=("restrict", "pty"))
-    lease = await host.take(replace(OFFER, policy=policy))
+    lease = await host.intake.take(replace(OFFER, policy=policy))
     assert lease.expires_at - lease.pushed_at == 20
     assert lease.uses == 1
     assert lease.line.startswith('from="10.0.0.1",restrict,pty ssh-ed25519 ')
@@ -138,7 +140,7 @@ async def test_a_principals_own_rules_tighten_the_lease() -> None:
 async def test_a_principals_own_rules_never_widen_the_hosts() -> None:
     """A principal's rules cannot extend the host's lifetime or uses."""
     host = Host(Keys(lifetime=10, uses="once"))
-    lease = await host.take(replace(OFFER, policy=KeyPolicy(lifetime=60, uses="unlimited")))
+    lease = await host.intake.take(replace(OFFER, policy=KeyPolicy(lifetime=60, uses="unlimited")))
     assert (lease.expires_at - lease.pushed_at, lease.uses) == (10, 1)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from agent.leases.lease import AcceptedMark, Horizon, ReplayMark
@@ -24,12 +26,17 @@ def known(clock: ManualClock, limit: int = 100) -> ReplayMemory:
     return memory
 
 
+def check_room(memory: ReplayMemory, principal: str) -> None:
+    """Offer something new. Raises ReplayMemoryFull unless it could be remembered."""
+    assert memory.recall(ReplayMark(b"new", math.inf), principal) is None
+
+
 def fill(memory: ReplayMemory, principal: str, first: int, dated: float = NOW) -> int:
     """Remember pushes of one principal until there is no room; return their number."""
     taken = 0
     while True:
         try:
-            memory.check_room(principal)
+            check_room(memory, principal)
         except ReplayMemoryFull:
             return taken
         memory.remember(mark(first + taken, dated), "id", principal)
@@ -39,12 +46,12 @@ def fill(memory: ReplayMemory, principal: str, first: int, dated: float = NOW) -
 def test_a_mark_is_recalled_with_its_own_request_id(clock: ManualClock) -> None:
     """A mark is recalled with its last request id, and is stored once."""
     memory = known(clock)
-    assert memory.recall(mark(1)) is None
+    assert memory.recall(mark(1), "a") is None
     memory.remember(mark(1), "one", "a")
     memory.remember(mark(2), "two", "a")
-    assert (memory.recall(mark(1)), memory.recall(mark(2))) == ("one", "two")
+    assert (memory.recall(mark(1), "a"), memory.recall(mark(2), "a")) == ("one", "two")
     memory.remember(mark(1), "other", "b")
-    assert (memory.recall(mark(1)), len(memory)) == ("other", 2)
+    assert (memory.recall(mark(1), "a"), len(memory)) == ("other", 2)
     assert {each.principal for each in memory.accepted()} == {"a", "b"}
 
 
@@ -54,14 +61,14 @@ def test_nothing_is_forgotten_while_it_is_valid(clock: ManualClock) -> None:
     memory.remember(mark(1), "one", "a")
     clock.advance(900)
     memory.forget()
-    assert memory.recall(mark(1)) == "one"
+    assert memory.recall(mark(1), "a") == "one"
     clock.advance(1)
     memory.forget()
     assert len(memory) == 0
     for older in (NOW, NOW - 1):
         with pytest.raises(TooOld):
-            memory.recall(mark(1, older))
-    assert memory.recall(mark(3, NOW + 1)) is None
+            memory.recall(mark(1, older), "a")
+    assert memory.recall(mark(3, NOW + 1), "a") is None
 
 
 def test_a_clock_that_jumped_ahead_and_was_set_back_serves_no_replay(clock: ManualClock) -> None:
@@ -72,8 +79,8 @@ def test_a_clock_that_jumped_ahead_and_was_set_back_serves_no_replay(clock: Manu
     memory.forget()
     clock.set_wall(NOW + 1)
     with pytest.raises(TooOld):
-        memory.recall(mark(1))
-    assert memory.recall(mark(2, NOW + 1)) is None
+        memory.recall(mark(1), "a")
+    assert memory.recall(mark(2, NOW + 1), "a") is None
 
 
 def test_a_full_memory_says_when_it_has_room(clock: ManualClock) -> None:
@@ -81,20 +88,20 @@ def test_a_full_memory_says_when_it_has_room(clock: ManualClock) -> None:
     memory = known(clock, limit=2)
     memory.remember(mark(1, NOW - 100), "one", "a")
     with pytest.raises(ReplayMemoryFull) as caught:
-        memory.check_room("a")
+        check_room(memory, "a")
     assert caught.value.wait == 800
     clock.advance(800)
     with pytest.raises(ReplayMemoryFull) as caught:
-        memory.check_room("a")
+        check_room(memory, "a")
     assert caught.value.wait == 1
     clock.advance(1)
-    memory.check_room("a")
+    check_room(memory, "a")
 
 
 def test_a_memory_without_any_room_refuses_everybody(clock: ManualClock) -> None:
     """A memory with a limit of zero refuses every principal."""
     with pytest.raises(ReplayMemoryFull):
-        known(clock, limit=0).check_room("a")
+        check_room(known(clock, limit=0), "a")
 
 
 def test_one_principal_throttles_no_other(clock: ManualClock) -> None:
@@ -102,11 +109,11 @@ def test_one_principal_throttles_no_other(clock: ManualClock) -> None:
     memory = known(clock, limit=100)
     assert fill(memory, "greedy", 0) == 50
     for number in range(20):
-        memory.check_room("modest")
+        check_room(memory, "modest")
         memory.remember(mark(1000 + number), "id", "modest")
     with pytest.raises(ReplayMemoryFull):
-        memory.check_room("greedy")
-    memory.check_room("newcomer")
+        check_room(memory, "greedy")
+    check_room(memory, "newcomer")
 
 
 def test_many_greedy_principals_leave_room_for_one_more(clock: ManualClock) -> None:
@@ -115,7 +122,7 @@ def test_many_greedy_principals_leave_room_for_one_more(clock: ManualClock) -> N
     taken = [fill(memory, f"greedy {number}", number * 10_000) for number in range(10)]
     assert taken[:3] == [5000, 2500, 1250]
     assert sum(taken) == len(memory) < 10_000
-    memory.check_room("newcomer")
+    check_room(memory, "newcomer")
 
 
 def test_a_share_is_free_again_when_its_marks_are_forgotten(clock: ManualClock) -> None:
@@ -131,9 +138,9 @@ def test_what_is_restored_counts_in_its_principals_share(clock: ManualClock) -> 
     memory = known(clock, limit=10)
     memory.restore(AcceptedMark(mark(number), "id", "a") for number in range(5))
     with pytest.raises(ReplayMemoryFull):
-        memory.check_room("a")
-    memory.check_room("b")
-    assert memory.recall(mark(3)) == "id"
+        check_room(memory, "a")
+    check_room(memory, "b")
+    assert memory.recall(mark(3), "a") == "id"
 
 
 def test_a_new_memory_has_lost_all_that_was_before_it(clock: ManualClock) -> None:
@@ -141,8 +148,8 @@ def test_a_new_memory_has_lost_all_that_was_before_it(clock: ManualClock) -> Non
     memory = ReplayMemory(clock)
     for older in (NOW - 800, NOW - 1):
         with pytest.raises(TooOld):
-            memory.recall(mark(1, older))
-    assert memory.recall(mark(1, NOW)) is None
+            memory.recall(mark(1, older), "a")
+    assert memory.recall(mark(1, NOW), "a") is None
 
 
 def test_after_a_loss_nothing_as_old_is_taken(clock: ManualClock) -> None:
@@ -151,11 +158,11 @@ def test_after_a_loss_nothing_as_old_is_taken(clock: ManualClock) -> None:
     memory.remember(mark(1), "one", "a")
     clock.advance(5)
     memory.lose(clock.boottime())
-    assert memory.recall(mark(1)) == "one"
+    assert memory.recall(mark(1), "a") == "one"
     for lost in (NOW - 800, NOW + 5):
         with pytest.raises(TooOld):
-            memory.recall(mark(2, lost))
-    assert memory.recall(mark(2, NOW + 6)) is None
+            memory.recall(mark(2, lost), "a")
+    assert memory.recall(mark(2, NOW + 6), "a") is None
 
 
 def test_a_clock_that_was_behind_at_the_loss_lets_nothing_old_in(clock: ManualClock) -> None:
@@ -165,8 +172,8 @@ def test_a_clock_that_was_behind_at_the_loss_lets_nothing_old_in(clock: ManualCl
     clock.advance(30)
     clock.set_wall(NOW + 30)
     with pytest.raises(TooOld):
-        memory.recall(mark(1, NOW - 60))
-    assert memory.recall(mark(1, NOW)) is None
+        memory.recall(mark(1, NOW - 60), "a")
+    assert memory.recall(mark(1, NOW), "a") is None
 
 
 def test_a_clock_that_was_ahead_at_the_loss_keeps_nobody_out(clock: ManualClock) -> None:
@@ -175,7 +182,7 @@ def test_a_clock_that_was_ahead_at_the_loss_keeps_nobody_out(clock: ManualClock)
     memory = ReplayMemory(clock)
     clock.advance(30)
     clock.set_wall(NOW + 30)
-    assert memory.recall(mark(1, NOW + 29)) is None
+    assert memory.recall(mark(1, NOW + 29), "a") is None
 
 
 def test_an_accepted_push_fixes_the_date_of_a_loss(clock: ManualClock) -> None:
@@ -185,7 +192,7 @@ def test_an_accepted_push_fixes_the_date_of_a_loss(clock: ManualClock) -> None:
     memory.remember(mark(1, NOW + 10), "one", "a")
     clock.set_wall(NOW - 600)
     with pytest.raises(TooOld):
-        memory.recall(mark(2, NOW - 60))
+        memory.recall(mark(2, NOW - 60), "a")
 
 
 def test_what_is_resumed_lowers_no_horizon(clock: ManualClock) -> None:
@@ -204,4 +211,4 @@ def test_a_mark_is_known_by_its_digest(clock: ManualClock) -> None:
     """A mark is recognised by its digest, whatever its date is."""
     memory = known(clock)
     memory.remember(mark(1), "one", "a")
-    assert memory.recall(ReplayMark(mark(1).digest, NOW - 700)) == "one"
+    assert memory.recall(ReplayMark(mark(1).digest, NOW - 700), "a") == "one"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from agent.audit.record import Record
 from agent.config.fleet_limits import FLEET
@@ -14,14 +14,15 @@ from agent.fleet.caller import NoAnswer
 from agent.fleet.directory import Directory, KnownHost
 from agent.fleet.gateway.explain import Explainer, ExplainRequest
 from agent.fleet.gateway.metrics import Histogram
-from agent.sources.api.door import Taker
+from agent.sources.api.allow import Tags
 from agent.sources.api.errors import ApiError, InvalidArgsException, ValidationError
 from agent.sources.api.message import Request, Response, one_source, success
-from agent.sources.api.principal import Authenticator, Principal, SignedBy, Tags
-from agent.sources.api.routing import operators_action
+from agent.sources.api.operators import operators_action
+from agent.sources.api.principal import Authenticator, Principal
 from agent.sources.api.service import NetworkDoor
 from agent.sources.context import Context
-from agent.sources.intake import NotReady
+from agent.sources.readiness import NotReady
+from agent.sources.steps import Steps, Taken
 from agent.sources.throttle import Throttle
 
 HOSTS, EXPLAIN = "Sixtykey.Hosts", "Sixtykey.Explain"
@@ -70,13 +71,13 @@ class GatewayDoor(NetworkDoor):
     def __init__(
         self,
         context: Context,
-        intake: Taker,
+        steps: Steps[Taken],
         throttle: Throttle,
         authenticator: Authenticator,
         directory: Directory,
         explainer: Explainer,
     ) -> None:
-        super().__init__(context, intake, throttle, authenticator)
+        super().__init__(context, steps, throttle, authenticator)
         self._directory = directory
         self._explainer = explainer
         self.latency = Histogram()
@@ -92,9 +93,9 @@ class GatewayDoor(NetworkDoor):
             self.latency.add(self._context.clock.boottime() - began)
         return response
 
-    async def _tags(self, principal: Principal, instance: str) -> Optional[Tags]:
-        if not isinstance(principal, SignedBy) or not principal.credential.allow.tags:
-            return None
+    async def _tags(self, principal: Principal, instance: str) -> Tags:
+        if not principal.allow.tags:
+            return {}
         try:
             return await self._directory.tags(instance)
         except NoAnswer as error:
@@ -109,7 +110,7 @@ class GatewayDoor(NetworkDoor):
 
     async def _answer_action(self, request: Request, record: Record, action: str) -> Response:
         """Answer one of the two actions that push nothing."""
-        self._check_ready()
+        self._steps.readiness.check()
         try:
             principal = self._identify(request, record, action)
         except ApiError as error:
@@ -123,26 +124,25 @@ class GatewayDoor(NetworkDoor):
         return success(record.request_id or "", body)
 
     async def _explain(
-        self, request: Request, principal: SignedBy, record: Record
+        self, request: Request, principal: Principal, record: Record
     ) -> dict[str, Any]:
         """What the host tells of the principal's own pushes, if the principal may push there."""
         asked = ExplainRequest.parse(request.body)
         record.instance, record.os_user = asked.instance, asked.os_user
         tags = await self._tags(principal, asked.instance)
-        principal.check_allowed(request.peer.source, asked.instance, asked.os_user, tags)
+        principal.allow.check(request.peer.source, asked.instance, asked.os_user, tags)
         region = self._context.identity.region
         return dict(await self._explainer.ask(asked, principal.name, region))
 
-    async def _list(self, request: Request, principal: SignedBy, record: Record) -> dict[str, Any]:
+    async def _list(self, request: Request, principal: Principal, record: Record) -> dict[str, Any]:
         """A page of the hosts that the principal may push to."""
         del record
         asked = Question.parse(request.body)
-        credential, source = principal.credential, request.peer.source
-        credential.check_source(source)
+        principal.allow.check_source(request.peer.source)
 
         def visible(known: KnownHost) -> bool:
             certificate = known.certificate
-            return credential.may_reach(certificate.host, certificate.tags)
+            return principal.allow.may_reach(certificate.host, certificate.tags)
 
         try:
             shown, last = await listing.page(
@@ -151,5 +151,5 @@ class GatewayDoor(NetworkDoor):
         except NoAnswer as error:
             raise NotReady(f"The hosts cannot be listed: {error}.") from None
         for host in shown:
-            host.update(self._tightened(host, credential.keys))
+            host.update(self._tightened(host, principal.policy))
         return {"Hosts": shown, "NextToken": last} if last else {"Hosts": shown}

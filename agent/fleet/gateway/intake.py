@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, replace
-from typing import Callable, Optional
+from typing import Callable
 
-import cachetools
-
-from agent.config.limits import LIMITS
 from agent.config.settings import Keys
 from agent.fleet import messages, refusals
 from agent.fleet.caller import Caller, NoAnswer, NobodyThere
 from agent.fleet.documents import Rejected
+from agent.fleet.gateway.answered import Answered
 from agent.fleet.messages import NONCE_BYTES, Acknowledgement, LeaseMessage, Mark
 from agent.fleet.signing import PrivateKey
 from agent.fleet.trust import CertificateBook, Issuers
 from agent.host.clock import Clock
-from agent.leases.keys import PublicKey as SshKey
-from agent.leases.lease import ReplayMark
-from agent.leases.turns import Turns
-from agent.sources.intake import Candidate, NotReady, NotThisHost, Offer
+from agent.sources.intake import NotThisHost, Offer
+from agent.sources.readiness import NotReady
 
 _LIFETIME = 60
 
@@ -33,11 +29,7 @@ class Delivered:
 
 
 class BusIntake:
-    """Takes an offer by having its host take it.
-
-    Only the host knows whether a push was taken before, since another gateway may have sent it. The
-    memory here only saves the host, and the principal's rate, a flood of repetitions.
-    """
+    """Takes an offer by having its host take it."""
 
     def __init__(
         self,
@@ -45,41 +37,28 @@ class BusIntake:
         caller: Caller,
         issuers: Callable[[], Issuers],
         certificates: CertificateBook,
+        answered: Answered,
         clock: Clock,
     ) -> None:
         self._keys = keys
-        self._types = frozenset(keys.types)
         self._caller = caller
         self._issuers = issuers
-        self._clock = clock
-        self._taken: cachetools.LRUCache[bytes, str] = cachetools.LRUCache(LIMITS.remembered_marks)
         self._certificates = certificates
+        self._answered = answered
+        self._clock = clock
 
-    def check_ready(self, longest_turn: float) -> None:
-        """Raise NotReady while there is no connection to the bus."""
-        del longest_turn
-        if not self._caller.ready:
-            raise NotReady("The fleet's bus is not reachable from this gateway. Try again.")
-
-    def recall(self, mark: ReplayMark) -> Optional[str]:
-        """The request id under which this offer was taken before, if it is remembered here."""
-        return self._taken.get(mark.digest)
-
-    def check(self, offer: Offer) -> Candidate:
-        """Check the key by the rules that all hosts share. Raises KeyRejected."""
-        key = SshKey.parse(offer.key, types=self._types, rsa_min_bits=self._keys.rsa_min_bits)
-        return Candidate(offer, key)
-
-    async def take(self, candidate: Candidate) -> Delivered:
+    async def take(self, offer: Offer) -> Delivered:
         """Send the offer to its host, and wait for the signed acknowledgement.
 
         Raises:
+            KeyRejected: by the rules that all hosts share.
             NotThisHost: no such host is connected.
             NotReady: the host did not answer in time, or its answer is not genuine.
             refusals.REFUSALS: the error of the host's own intake.
         """
+        offer.key.check(self._keys)
         issuers = self._issuers()
-        lease = self._lease(candidate, issuers.signer)
+        lease = self._lease(offer, issuers.signer)
         sealed, digest = lease.seal_and_digest(issuers.signer)
         try:
             reply = await self._caller.ask(messages.SUBJECT + lease.host, sealed)
@@ -92,8 +71,8 @@ class BusIntake:
             raise NotReady(f"The answer of {lease.host} cannot be believed: {error}.") from None
         if not isinstance(answer, Acknowledgement):
             raise refusals.reason(answer)
-        if candidate.offer.mark is not None:
-            self._taken[candidate.offer.mark.digest] = answer.request_id
+        if offer.mark is not None:
+            self._answered.remember(offer.mark, answer.request_id)
         return Delivered(answer.request_id)
 
     def _read(self, reply: bytes, host: str, lease: bytes, issuers: Issuers) -> messages.Answer:
@@ -102,14 +81,14 @@ class BusIntake:
         certificate = self._certificates.open(shown, host, issuers, self._clock.wall())
         return messages.open_answer(sealed, host, certificate.key, lease)
 
-    def _lease(self, candidate: Candidate, signer: PrivateKey) -> LeaseMessage:
-        offer, now = candidate.offer, int(self._clock.wall() * 1000)
+    def _lease(self, offer: Offer, signer: PrivateKey) -> LeaseMessage:
+        now = int(self._clock.wall() * 1000)
         lifetime = min(self._keys.lifetime, offer.policy.lifetime or _LIFETIME)
         mark = offer.mark
         return LeaseMessage(
             offer.instance,
             offer.os_user,
-            f"{candidate.key.type} {candidate.key.base64}",
+            f"{offer.key.type} {offer.key.base64}",
             issued_at=now,
             ends_at=now + lifetime * 1000,
             nonce=secrets.token_bytes(NONCE_BYTES),
@@ -121,17 +100,3 @@ class BusIntake:
             zone=offer.zone,
             mark=None if mark is None else Mark(mark.digest, int(mark.dated * 1000)),
         )
-
-
-class FreeTurns(Turns):
-    """No turns: each host has its own, and a slow host must not delay pushes to the others."""
-
-    def held_for(self) -> float:
-        """Always 0: no turn is held."""
-        return 0.0
-
-    async def __aenter__(self) -> None:
-        """Go on at once: the HTTP server has parsed one request in this turn of the loop."""
-
-    async def __aexit__(self, *exception: object) -> None:
-        """Release nothing."""

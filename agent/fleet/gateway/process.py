@@ -25,11 +25,13 @@ from agent.fleet.access import Access
 from agent.fleet.caller import BusCaller
 from agent.fleet.directory import Directory
 from agent.fleet.enrolment import Enrolment
+from agent.fleet.gateway.answered import Answered
 from agent.fleet.gateway.door import GatewayDoor
 from agent.fleet.gateway.enrolment_door import PREFIX, EnrolmentDoor
 from agent.fleet.gateway.explain import Explainer
 from agent.fleet.gateway.files import FleetFiles
-from agent.fleet.gateway.intake import BusIntake, FreeTurns
+from agent.fleet.gateway.intake import BusIntake
+from agent.fleet.gateway.readiness import BusReadiness, FreeTurns
 from agent.fleet.gateway.scrape import Scrape
 from agent.fleet.gateway.settings import GatewayConfig
 from agent.fleet.line import Line
@@ -44,6 +46,7 @@ from agent.sources.api.http_server import HttpServer
 from agent.sources.api.message import Request, Response
 from agent.sources.api.principal import Authenticator
 from agent.sources.context import Context
+from agent.sources.steps import Steps
 from agent.sources.throttle import Throttle
 
 log = logging.getLogger("sixtykeyd")
@@ -73,15 +76,22 @@ class Gateway:
         self._directory = Directory(
             self._line, caller, lambda: self._issuers, self._count_servers, self._clock
         )
+        answered = Answered()
         intake = BusIntake(
-            config.keys, caller, lambda: self._issuers, self._directory.certificates, self._clock
+            config.keys,
+            caller,
+            lambda: self._issuers,
+            self._directory.certificates,
+            answered,
+            self._clock,
         )
+        steps = Steps(BusReadiness(caller), answered, intake)
         self._authenticator = Authenticator(known, config.region, self._clock)
         throttle = Throttle(config.rate, self._clock.boottime())
         certificates = self._directory.certificates
         explainer = Explainer(caller, lambda: self._issuers, certificates, self._clock)
         self._door = GatewayDoor(
-            self._context(), intake, throttle, self._authenticator, self._directory, explainer
+            self._context(), steps, throttle, self._authenticator, self._directory, explainer
         )
         self._enrolment_door = EnrolmentDoor(
             self._enrolment(), self._files.authority, self._audit, self._clock

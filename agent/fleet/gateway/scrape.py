@@ -18,7 +18,7 @@ from agent.fleet.line import Line
 from agent.host import listeners
 from agent.sources.api.http_server import HttpServer
 from agent.sources.api.message import Request, Response
-from agent.sources.api.routing import is_scrape
+from agent.sources.api.operators import is_scrape
 
 log = logging.getLogger("sixtykeyd")
 

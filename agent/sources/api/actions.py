@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from agent.config import patterns
+from agent.config.settings import Keys
 from agent.leases.keys import PublicKey
 from agent.sources.api.errors import InvalidArgsException, MissingParameter, ValidationError
 
@@ -75,10 +76,12 @@ class SendSSHPublicKey:
                 f"SSHPublicKey must have {least} to {_MOST} characters, not {length}."
             )
 
-    def check_length(self, key: PublicKey) -> None:
-        """Raise InvalidArgsException if the text is too short for a key of this type."""
+    def public_key(self, rules: Keys) -> PublicKey:
+        """The key. Raises KeyRejected, or InvalidArgsException: too short for a key of its type."""
+        key = PublicKey.parse(self.ssh_public_key, rules)
         if len(self.ssh_public_key) < _LEAST.get(key.type, _LEAST_OTHERS):
             raise InvalidArgsException(f"SSHPublicKey is too short for an {key.type} key.")
+        return key
 
 
 def claimed_os_user(body: bytes) -> Optional[str]:

@@ -10,43 +10,15 @@ from collections.abc import Mapping
 from typing import Optional
 
 from agent.config.limits import LIMITS
-from agent.sources.api.errors import (
-    IncompleteSignature,
-    InvalidParameterCombination,
-    InvalidQueryParameter,
-    MissingAuthenticationToken,
-)
-from agent.sources.api.message import Request
+from agent.sources.api.claim import ALGORITHM, Authentication, Scope
+from agent.sources.api.errors import IncompleteSignature, MissingAuthenticationToken
+from agent.sources.api.message import DECIDING, Request
 from agent.sources.api.query import AUTHENTICATION
-from agent.sources.api.sigv4 import ALGORITHM, Authentication, Scope
 
-# Headers that matter for a decision: each may appear once, and must be signed. Content-Type does
-# not matter: some signers leave it unsigned, and AWS accepts that too.
-DECIDING = (b"x-amz-date", b"x-amz-target", b"x-amz-security-token", b"x-amz-content-sha256")
 _HEADER_NAMES = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+(?:;[a-z0-9!#$%&'*+.^_`|~-]+)*", re.ASCII)
 _SIGNATURE = re.compile(r"[0-9a-f]{64}", re.ASCII)
 # SigV4: X-Amz-Expires is at most seven days. Here the limit on the date itself is shorter.
 _MOST_EXPIRES = 604_800
-
-
-def check_single(request: Request) -> None:
-    """Raise InvalidQueryParameter if one of DECIDING is repeated."""
-    for name in DECIDING:
-        if len(request.values(name)) > 1:
-            raise InvalidQueryParameter(f"The header {name.decode()} is given twice.")
-
-
-def check_combination(request: Request, parameters: Mapping[str, str]) -> None:
-    """Raise InvalidParameterCombination if header and query both authenticate."""
-    in_query = [name for name in AUTHENTICATION if name in parameters]
-    if not in_query:
-        return
-    for name in (b"authorization", b"x-amz-date", b"x-amz-security-token"):
-        if request.values(name):
-            raise InvalidParameterCombination(
-                f"The query string has {in_query[0]} and there is a header {name.decode()}: "
-                "authenticate in one way."
-            )
 
 
 def read(request: Request, parameters: Mapping[str, str]) -> Authentication:

@@ -1,4 +1,4 @@
-"""Access keys and their permissions: for which OS users, on which instances, from where.
+"""Access keys, and the file that has them.
 
 The file is a YAML list (sixtykey.yaml(5)) with secrets: only its owner and group may read it.
 """
@@ -9,26 +9,17 @@ import ipaddress
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from functools import lru_cache
 from typing import Any, Optional, Union
 
-from agent.config import checks, document, patterns
+from agent.config import checks, document
 from agent.config.document import Problems, Section
 from agent.config.key_policy import KEY_OPTIONS, KeyPolicy, order_options
 from agent.config.settings import USES, Keys
-from agent.sources.api.errors import (
-    AccessDeniedException,
-    AuthException,
-    InvalidClientTokenId,
-    NotAuthorized,
-    OptInRequired,
-)
+from agent.sources.api.allow import Allow
 
-Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
-Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 # The first part of a credential scope, up to the slash.
 _ACCESS_KEY_ID = re.compile(r"[A-Za-z0-9_]{4,128}", re.ASCII)
 # A tag's name, as in EC2.
@@ -39,20 +30,6 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _SECRET_LENGTH = 32
 # The most that any host allows, for a gateway, which does not know the host's rules.
 _WIDEST = Keys()
-
-
-@dataclass(frozen=True)
-class Allow:
-    """Whom a credential may push for. Names are patterns (patterns.matches).
-
-    `tags` has names and patterns of an instance's tags; all of them must match. Only a fleet's
-    gateway knows tags: on a single host a credential with `tags` may push nothing.
-    """
-
-    os_users: tuple[str, ...]
-    instances: tuple[str, ...] = ("*",)
-    sources: tuple[Network, ...] = ()
-    tags: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,38 +44,6 @@ class Credential:
     expires: Optional[float] = None
     keys: KeyPolicy = field(default_factory=KeyPolicy)
 
-    def check_active(self, now: float) -> None:
-        """Raise OptInRequired if it is disabled or expired at `now` (wall clock, s)."""
-        if not self.enabled:
-            raise OptInRequired("This access key is disabled.")
-        if self.expires is not None and now >= self.expires:
-            raise OptInRequired("This access key has expired.")
-
-    def check_allowed(
-        self, source: str, instance: str, os_user: str, tags: Optional[Mapping[str, str]] = None
-    ) -> None:
-        """Raise NotAuthorized, AuthException or AccessDeniedException, in this order.
-
-        `source` is the peer's IP address as text; `tags` are the instance's, if they are known.
-        """
-        self.check_source(source)
-        if not self.may_reach(instance, tags or {}):
-            raise AuthException("These credentials may not push to this instance.")
-        if not patterns.matches(os_user, self.allow.os_users):
-            raise AccessDeniedException("These credentials may not push a key for this OS user.")
-
-    def check_source(self, source: str) -> None:
-        """Raise NotAuthorized unless it may be used from this IP address."""
-        if self.allow.sources and not _within(source, self.allow.sources):
-            raise NotAuthorized(f"These credentials may not be used from {source}.")
-
-    def may_reach(self, instance: str, tags: Mapping[str, str]) -> bool:
-        """Whether it may push to this instance, for any OS user."""
-        return patterns.matches(instance, self.allow.instances) and all(
-            name in tags and patterns.matches(tags[name], wanted)
-            for name, wanted in self.allow.tags
-        )
-
 
 class Credentials:
     """All access keys, by id."""
@@ -110,20 +55,13 @@ class Credentials:
         """The number of access keys."""
         return len(self._by_id)
 
-    def __contains__(self, access_key_id: object) -> bool:
-        """Whether there is an access key with this id."""
-        return access_key_id in self._by_id
-
     def __iter__(self) -> Iterator[Credential]:
         """All access keys, in the file's order."""
         return iter(self._by_id.values())
 
-    def find(self, access_key_id: str) -> Credential:
-        """The credential with this id. Raises InvalidClientTokenId if there is none."""
-        try:
-            return self._by_id[access_key_id]
-        except KeyError:
-            raise InvalidClientTokenId("The access key ID is not known here.") from None
+    def find(self, access_key_id: str) -> Optional[Credential]:
+        """The credential with this id; None if there is none."""
+        return self._by_id.get(access_key_id)
 
 
 def load(path: str, host: Keys = _WIDEST) -> Credentials:
@@ -249,15 +187,3 @@ def _expires(value: str) -> float:
         return datetime.strptime(value, _TIME).replace(tzinfo=timezone.utc).timestamp()
     except ValueError:
         raise ValueError("must be a UTC time such as 2027-01-01T00:00:00Z") from None
-
-
-def _within(source: str, networks: tuple[Network, ...]) -> bool:
-    address = _address(source)
-    return any(address in network for network in networks)
-
-
-@lru_cache(maxsize=128)
-def _address(source: str) -> Address:
-    """The peer's address; an IPv4-mapped IPv6 address as IPv4."""
-    address = ipaddress.ip_address(source)
-    return getattr(address, "ipv4_mapped", None) or address

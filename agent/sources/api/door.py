@@ -10,13 +10,12 @@ from __future__ import annotations
 import logging
 import uuid
 from abc import ABC, abstractmethod
-from typing import Optional, Protocol
 
 from agent.audit.record import Record
-from agent.config.limits import LIMITS
 from agent.leases.keys import PublicKey
-from agent.leases.lease import NotDurable, ReplayMark
+from agent.leases.lease import NotDurable
 from agent.sources.api.actions import SendSSHPublicKey, claimed_os_user
+from agent.sources.api.allow import Tags
 from agent.sources.api.errors import (
     ApiError,
     InternalFailure,
@@ -24,45 +23,22 @@ from agent.sources.api.errors import (
     ThrottlingException,
 )
 from agent.sources.api.message import Request, Response, refusal, success
-from agent.sources.api.principal import Principal, Tags
+from agent.sources.api.principal import Principal
 from agent.sources.api.translation import REFUSALS, api_error
 from agent.sources.context import Context
-from agent.sources.intake import Candidate, Offer
+from agent.sources.intake import Offer
+from agent.sources.steps import Steps, Taken
 from agent.sources.throttle import Throttle
 
 log = logging.getLogger("sixtykeyd")
 
 
-class Taken(Protocol):
-    """What a door needs to know of a lease."""
-
-    @property
-    def request_id(self) -> str:
-        """The id of the push that it came from."""
-
-
-class Taker(Protocol):
-    """Takes offers: this host's intake, or a fleet's bus."""
-
-    def check_ready(self, longest_turn: float) -> None:
-        """Raise NotReady if nothing can be taken now."""
-
-    def recall(self, mark: ReplayMark) -> Optional[str]:
-        """The request id of the lease that this offer became before. Raises TooOld."""
-
-    def check(self, offer: Offer) -> Candidate:
-        """Check the offered key. Raises KeyRejected."""
-
-    async def take(self, candidate: Candidate) -> Taken:
-        """Take the offer. Raises the errors of `translation.REFUSALS`."""
-
-
 class Door(ABC):
-    """Answers one listener's requests. Doors of one host share context, intake and throttle."""
+    """Answers one listener's requests. Doors of one host share context, steps and throttle."""
 
-    def __init__(self, context: Context, intake: Taker, throttle: Throttle) -> None:
+    def __init__(self, context: Context, steps: Steps[Taken], throttle: Throttle) -> None:
         self._context = context
-        self._intake = intake
+        self._steps = steps
         self._throttle = throttle
         self._draining = False
 
@@ -96,21 +72,13 @@ class Door(ABC):
     async def _push(self, request: Request, principal: Principal, record: Record) -> Response:
         """SendSSHPublicKey, by a verified principal. The caller holds the turn."""
         mark = principal.mark
-        before = None if mark is None else self._intake.recall(mark)
+        before = None if mark is None else self._steps.replays.recall(mark, principal.name)
         if before is not None:
             return self._repeat(before, principal, record)
         self._throttle.take(principal.name, self._context.clock.boottime())
-        reference = self._context.config.push.reference
-        action = SendSSHPublicKey.parse(request.body, reference)
-        record.instance, record.os_user = action.instance_id, action.os_user
-        action.check(reference, self._context.config.keys.types)
-        candidate = self._intake.check(_offer(action, request, principal, record))
-        action.check_length(candidate.key)
-        _note_key(record, candidate.key)
-        tags = await self._tags(principal, action.instance_id)
-        principal.check_allowed(request.peer.source, action.instance_id, action.os_user, tags)
+        offer = await self._read_offer(request, principal, record)
         try:
-            taken = await self._intake.take(candidate)
+            taken = await self._steps.intake.take(offer)
         except NotDurable as error:
             log.error("push %s refused: %s", record.request_id, error)
             raise
@@ -118,10 +86,33 @@ class Door(ABC):
         self._context.audit.record(record)
         return accepted(taken.request_id)
 
-    async def _tags(self, principal: Principal, instance: str) -> Optional[Tags]:
-        """The instance's tags for a principal's rules; None: a host does not know its own."""
+    async def _read_offer(self, request: Request, principal: Principal, record: Record) -> Offer:
+        """What is asked for, if the principal may. Raises ApiError, KeyRejected."""
+        reference, keys = self._context.config.push.reference, self._context.config.keys
+        action = SendSSHPublicKey.parse(request.body, reference)
+        instance, os_user = action.instance_id, action.os_user
+        record.instance, record.os_user = instance, os_user
+        action.check(reference, keys.types)
+        key = action.public_key(keys)
+        _note_key(record, key)
+        tags = await self._tags(principal, instance)
+        principal.allow.check(request.peer.source, instance, os_user, tags)
+        return Offer(
+            os_user,
+            instance,
+            key,
+            principal.name,
+            request.peer.source,
+            record.request_id or "",
+            zone=action.availability_zone,
+            mark=principal.mark,
+            policy=principal.policy,
+        )
+
+    async def _tags(self, principal: Principal, instance: str) -> Tags:
+        """The instance's tags for a principal's rules; a host does not know its own."""
         del principal, instance
-        return None
+        return {}
 
     def _repeat(self, request_id: str, principal: Principal, record: Record) -> Response:
         """Answer a replayed request as before; no key's life is extended."""
@@ -150,9 +141,6 @@ class Door(ABC):
 
     def _sample(self, record: Record, group: tuple[str, str]) -> None:
         self._context.audit.sample(record, group, self._context.clock.boottime())
-
-    def _check_ready(self) -> None:
-        self._intake.check_ready(LIMITS.queue_seconds)
 
 
 def accepted(request_id: str) -> Response:
@@ -183,19 +171,3 @@ def _note_refusal(record: Record, error: ApiError, request: Request) -> None:
     record.outcome, record.reason = error.code, error.message
     if record.os_user is None:
         record.claimed_os_user = claimed_os_user(request.body)
-
-
-def _offer(
-    action: SendSSHPublicKey, request: Request, principal: Principal, record: Record
-) -> Offer:
-    return Offer(
-        action.os_user,
-        action.instance_id,
-        action.ssh_public_key,
-        principal.name,
-        request.peer.source,
-        record.request_id or "",
-        zone=action.availability_zone,
-        mark=principal.mark,
-        policy=principal.policy,
-    )

@@ -10,12 +10,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable
 
 from agent.audit.record import Record
-from agent.sources.api.door import Door, Taker
+from agent.config.key_policy import KeyPolicy
+from agent.sources.api.door import Door
 from agent.sources.api.errors import InvalidAction
 from agent.sources.api.message import Peer, Request, Response, success
-from agent.sources.api.principal import LocalUser
-from agent.sources.api.routing import is_scrape, operators_action, route_local
+from agent.sources.api.operators import is_scrape, operators_action
+from agent.sources.api.principal import EVERYTHING, Principal
+from agent.sources.api.routing import route_local
 from agent.sources.context import Context
+from agent.sources.steps import Steps, Taken
 from agent.sources.throttle import Throttle
 
 # Operator's actions that change something, by their audit names.
@@ -41,21 +44,21 @@ class LocalDoor(Door):
     def __init__(
         self,
         context: Context,
-        intake: Taker,
+        steps: Steps[Taken],
         throttle: Throttle,
         actions: Mapping[str, OperatorAction],
     ) -> None:
-        super().__init__(context, intake, throttle)
+        super().__init__(context, steps, throttle)
         self._actions = actions
 
     async def _serve(self, request: Request, record: Record) -> Response:
-        user = LocalUser(f"uid:{request.peer.uid}")
+        user = Principal(f"uid:{request.peer.uid}", EVERYTHING, KeyPolicy(), None)
         action = operators_action(request)
         if action is not None:
             record.event = "operator"
             record.principal = user.name
             return await self._operate(action, request, record)
-        self._check_ready()
+        self._steps.readiness.check()
         async with self._context.turns:
             record.principal = user.name
             route_local(request)
@@ -65,7 +68,7 @@ class LocalDoor(Door):
         """Run an operator's action, also while no push can be taken."""
         scrape = is_scrape(request)
         if not scrape:
-            action = route_local(request)
+            action = route_local(request, None)
         if action not in self._actions:
             raise InvalidAction(f"The action {action[:64]!r} is not known here.")
         record.event = action.partition(".")[2].lower()

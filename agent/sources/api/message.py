@@ -12,6 +12,9 @@ from agent.sources.api.errors import ApiError, ThrottlingException
 
 CONTENT_TYPE = "application/x-amz-json-1.1"
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+# Headers that matter for a decision: each may appear once, and must be signed. Content-Type does
+# not matter: some signers leave it unsigned, and AWS accepts that too.
+DECIDING = (b"x-amz-date", b"x-amz-target", b"x-amz-security-token", b"x-amz-content-sha256")
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,16 @@ class Request:
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
     peer: Peer
+
+    @property
+    def path(self) -> bytes:
+        """The raw target up to its query string."""
+        return self.target.partition(b"?")[0]
+
+    @property
+    def query(self) -> bytes:
+        """The raw query string of the target; empty if it has none."""
+        return self.target.partition(b"?")[2]
 
     def values(self, name: bytes) -> list[bytes]:
         """Every value of the header `name` (lower case), in order."""

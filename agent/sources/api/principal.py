@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Optional, Protocol
+from dataclasses import dataclass
+from typing import Optional
 
 from agent.audit.record import Record
 from agent.config.key_policy import KeyPolicy
@@ -14,73 +14,33 @@ from agent.config.limits import LIMITS
 from agent.host.clock import Clock
 from agent.leases.lease import ReplayMark
 from agent.sources.api import authentication
+from agent.sources.api.allow import Allow
+from agent.sources.api.claim import Authentication
 from agent.sources.api.credentials import Credential, Credentials
-from agent.sources.api.errors import AuthException, InvalidClientTokenId
+from agent.sources.api.errors import AuthException, InvalidClientTokenId, OptInRequired
+from agent.sources.api.failures import FailurePace
 from agent.sources.api.message import Request, one_source
-from agent.sources.api.sigv4 import Authentication, check_signature
-from agent.sources.throttle import FailurePace
+from agent.sources.api.sigv4 import check_signature
 
-# An instance's tags, where they are known: at a fleet's gateway.
-Tags = Mapping[str, str]
-
-
-class Principal(Protocol):
-    """A verified sender. `mark` identifies a replay of its request; None: it cannot be replayed."""
-
-    @property
-    def name(self) -> str:
-        """Its name in the audit."""
-
-    @property
-    def mark(self) -> Optional[ReplayMark]:
-        """Identifies a replay of the request."""
-
-    @property
-    def policy(self) -> KeyPolicy:
-        """Its own rules for keys."""
-
-    def check_allowed(
-        self, source: str, instance: str, os_user: str, tags: Optional[Tags] = None
-    ) -> None:
-        """Raise the reference's error unless it may push this."""
+# A member of the push socket's group is as good as root.
+EVERYTHING = Allow(os_users=("*",))
 
 
 @dataclass(frozen=True)
-class LocalUser:
-    """A member of the push socket's group, which is as good as root: everything is allowed."""
+class Principal:
+    """A verified sender: an access key with a valid signature, or a local user.
+
+    Attributes:
+        name: the access key id, or uid:N.
+        allow: whom it may push for.
+        policy: its own rules for keys.
+        mark: identifies a replay of its request; None: it cannot be replayed.
+    """
 
     name: str
-    mark: None = None
-    policy: KeyPolicy = field(default_factory=KeyPolicy)
-
-    def check_allowed(
-        self, source: str, instance: str, os_user: str, tags: Optional[Tags] = None
-    ) -> None:
-        """Allow it: the socket's mode has decided already."""
-
-
-@dataclass(frozen=True)
-class SignedBy:
-    """An access key with a valid signature."""
-
-    credential: Credential
-    mark: ReplayMark
-
-    @property
-    def name(self) -> str:
-        """The access key id."""
-        return self.credential.access_key_id
-
-    @property
-    def policy(self) -> KeyPolicy:
-        """The credential's own rules for keys."""
-        return self.credential.keys
-
-    def check_allowed(
-        self, source: str, instance: str, os_user: str, tags: Optional[Tags] = None
-    ) -> None:
-        """Raise NotAuthorized, AuthException or AccessDeniedException, in this order."""
-        self.credential.check_allowed(source, instance, os_user, tags)
+    allow: Allow
+    policy: KeyPolicy
+    mark: Optional[ReplayMark]
 
 
 class Authenticator:
@@ -98,7 +58,7 @@ class Authenticator:
 
     def authenticate(
         self, request: Request, parameters: Mapping[str, str], record: Record
-    ) -> SignedBy:
+    ) -> Principal:
         """Verify the sender. `record` gets the claimed name first, and the verified one at the end.
 
         Raises:
@@ -110,35 +70,46 @@ class Authenticator:
         claimed.check_scope(self._region)
         now = self._clock.wall()
         claimed.check_date(now, LIMITS.clock_skew_seconds)
-        guess, boottime = self._guess(request, claimed), self._clock.boottime()
+        dated = claimed.signed_at
+        credential = self._credentials.find(claimed.access_key_id)
+        # Failures are counted by source and access key: so another user at a guesser's address is
+        # not blocked, unless they use the same key. Unknown keys count as one, because anybody can
+        # make up any number of them.
+        known = "" if credential is None else credential.access_key_id
+        guess, boottime = (one_source(request.peer.source), known), self._clock.boottime()
         self._failures.check(guess, boottime)
         try:
-            credential = self._verify(request, claimed, now)
+            credential = _verified(request, claimed, credential, now)
         except (InvalidClientTokenId, AuthException):
             self._failures.count(guess, boottime)
             raise
         record.principal, record.claimed_principal = credential.access_key_id, None
         digest = hashlib.sha256(bytes.fromhex(claimed.signature)).digest()
-        return SignedBy(credential, ReplayMark(digest, claimed.signed_at))
+        mark = ReplayMark(digest, dated)
+        return Principal(credential.access_key_id, credential.allow, credential.keys, mark)
 
-    def _verify(self, request: Request, claimed: Authentication, now: float) -> Credential:
-        if request.peer.certificate_demanded and request.peer.certificate is None:
-            raise InvalidClientTokenId("A client certificate is required here.")
-        credential = self._credentials.find(claimed.access_key_id)
-        credential.check_active(now)
-        _check_payload_hash(request)
-        check_signature(request, claimed, credential.secret_access_key)
-        _check_token(credential, claimed)
-        return credential
 
-    def _guess(self, request: Request, claimed: Authentication) -> tuple[str, str]:
-        """What failures are counted by: the source and the access key.
+def _verified(
+    request: Request, claimed: Authentication, credential: Optional[Credential], now: float
+) -> Credential:
+    """The credential, if it is the sender's. Raises ApiError."""
+    if request.peer.certificate_demanded and request.peer.certificate is None:
+        raise InvalidClientTokenId("A client certificate is required here.")
+    if credential is None:
+        raise InvalidClientTokenId("The access key ID is not known here.")
+    _check_active(credential, now)
+    _check_payload_hash(request)
+    check_signature(request, claimed, credential.secret_access_key)
+    _check_token(credential, claimed)
+    return credential
 
-        So another user at a guesser's address is not blocked, unless they use the same key. Unknown
-        keys count as one, because anybody can make up any number of them.
-        """
-        known = claimed.access_key_id in self._credentials
-        return one_source(request.peer.source), claimed.access_key_id if known else ""
+
+def _check_active(credential: Credential, now: float) -> None:
+    """Raise OptInRequired if it is disabled or expired at `now` (wall clock, s)."""
+    if not credential.enabled:
+        raise OptInRequired("This access key is disabled.")
+    if credential.expires is not None and now >= credential.expires:
+        raise OptInRequired("This access key has expired.")
 
 
 def _check_payload_hash(request: Request) -> None:

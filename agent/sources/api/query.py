@@ -24,12 +24,6 @@ KNOWN = frozenset({"Action", "Version", *AUTHENTICATION})
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
-def split(target: bytes) -> tuple[bytes, bytes]:
-    """The raw path and query of a request target."""
-    path, _, query = target.partition(b"?")
-    return path, query
-
-
 def parse(query: bytes) -> dict[str, str]:
     """The parameters, decoded.
 

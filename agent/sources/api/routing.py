@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Optional
 
-from agent.sources.api import authentication, query
+from agent.sources.api import query
 from agent.sources.api.actions import ACTION, TARGET, VERSION
 from agent.sources.api.errors import (
     InvalidAction,
     InvalidParameterCombination,
     InvalidParameterValue,
+    InvalidQueryParameter,
     MissingAction,
 )
-from agent.sources.api.message import Request
-
-# Operator's actions, on the local push socket only; see agent/operations.py.
-OPERATOR_PREFIX = "Sixtykey."
-METRICS = "Sixtykey.Metrics"
+from agent.sources.api.message import DECIDING, Request
 
 
 def route(request: Request, wanted: str = ACTION) -> dict[str, str]:
@@ -37,49 +35,57 @@ def route(request: Request, wanted: str = ACTION) -> dict[str, str]:
     return parameters
 
 
-def route_local(request: Request) -> str:
+def route_local(request: Request, wanted: Optional[str] = ACTION) -> str:
     """The action that a local user asks for; SendSSHPublicKey if none is named.
 
-    Its callers type curl commands. Raises the same errors as `route`, in the same order.
+    Its callers type curl commands. `wanted` None: any action, the caller knows which there are.
+    Raises the same errors as `route`, in the same order.
     """
     _check_endpoint(request)
     parameters = _parameters(request)
     action = _action(request, parameters) if _names_action(request) else ACTION
-    if operators_action(request) is None:
-        _check_known(action)
+    if wanted is not None:
+        _check_known(action, wanted)
     _check_version(parameters)
     return action
 
 
-def operators_action(request: Request) -> Optional[str]:
-    """The operator's action in X-Amz-Target, or Metrics for a scrape; else None."""
-    if is_scrape(request):
-        return METRICS
-    target = request.text(b"x-amz-target") or ""
-    return target if target.startswith(OPERATOR_PREFIX) else None
+def check_single(request: Request) -> None:
+    """Raise InvalidQueryParameter if one of DECIDING is repeated."""
+    for name in DECIDING:
+        if len(request.values(name)) > 1:
+            raise InvalidQueryParameter(f"The header {name.decode()} is given twice.")
 
 
-def is_scrape(request: Request) -> bool:
-    """Whether this is GET /metrics, the only request that Prometheus can send."""
-    return request.method == b"GET" and request.target == b"/metrics"
+def check_combination(request: Request, parameters: Mapping[str, str]) -> None:
+    """Raise InvalidParameterCombination if header and query both authenticate."""
+    in_query = [name for name in query.AUTHENTICATION if name in parameters]
+    if not in_query:
+        return
+    for name in (b"authorization", b"x-amz-date", b"x-amz-security-token"):
+        if request.values(name):
+            raise InvalidParameterCombination(
+                f"The query string has {in_query[0]} and there is a header {name.decode()}: "
+                "authenticate in one way."
+            )
 
 
 def _check_endpoint(request: Request) -> None:
     # With a base path in the endpoint, clients ask for /base/, and a reverse proxy may pass it on.
-    path = query.split(request.target)[0]
+    path = request.path
     if request.method != b"POST" or not path.startswith(b"/") or not path.endswith(b"/"):
         raise MissingAction
 
 
 def _names_action(request: Request) -> bool:
-    in_query = query.split(request.target)[1].split(b"&")
+    in_query = request.query.split(b"&")
     return any(request.values(b"x-amz-target")) or any(p.startswith(b"Action=") for p in in_query)
 
 
 def _parameters(request: Request) -> dict[str, str]:
-    parameters = query.parse(query.split(request.target)[1])
-    authentication.check_single(request)
-    authentication.check_combination(request, parameters)
+    parameters = query.parse(request.query)
+    check_single(request)
+    check_combination(request, parameters)
     return parameters
 
 
@@ -94,7 +100,7 @@ def _action(request: Request, parameters: dict[str, str]) -> str:
     return str(named.pop())
 
 
-def _check_known(action: str, wanted: str = ACTION) -> None:
+def _check_known(action: str, wanted: str) -> None:
     if action != wanted:
         raise InvalidAction(f"The action {action[:64]!r} is not known here. {ACTION} is.")
 

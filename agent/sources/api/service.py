@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from agent.audit.record import Record
 from agent.sources.api.actions import ACTION
-from agent.sources.api.door import Door, Taker
+from agent.sources.api.door import Door
 from agent.sources.api.errors import ApiError
 from agent.sources.api.message import Request, Response, one_source
-from agent.sources.api.principal import Authenticator, SignedBy
+from agent.sources.api.principal import Authenticator, Principal
 from agent.sources.api.routing import route
 from agent.sources.api.translation import api_error
 from agent.sources.context import Context
+from agent.sources.steps import Steps, Taken
 from agent.sources.throttle import Throttle, TooMany
 
 
@@ -18,13 +19,17 @@ class NetworkDoor(Door):
     """Answers any client of the port; each is a stranger until its signature is verified."""
 
     def __init__(
-        self, context: Context, intake: Taker, throttle: Throttle, authenticator: Authenticator
+        self,
+        context: Context,
+        steps: Steps[Taken],
+        throttle: Throttle,
+        authenticator: Authenticator,
     ) -> None:
-        super().__init__(context, intake, throttle)
+        super().__init__(context, steps, throttle)
         self._authenticator = authenticator
 
     async def _serve(self, request: Request, record: Record) -> Response:
-        self._check_ready()
+        self._steps.readiness.check()
         async with self._context.turns:
             try:
                 principal = self._identify(request, record)
@@ -33,7 +38,7 @@ class NetworkDoor(Door):
                 return self._refuse_stranger(error, request, record, source)
             return await self._push(request, principal, record)
 
-    def _identify(self, request: Request, record: Record, action: str = ACTION) -> SignedBy:
+    def _identify(self, request: Request, record: Record, action: str = ACTION) -> Principal:
         """Verify who asks for a push. Raises ApiError for anything that a stranger can send."""
         parameters = route(request, action)
         try:

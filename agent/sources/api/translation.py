@@ -19,7 +19,8 @@ from agent.sources.api.errors import (
     ServiceUnavailable,
     ThrottlingException,
 )
-from agent.sources.intake import NotReady, NotThisHost, UserDenied
+from agent.sources.intake import NotThisHost, UserDenied
+from agent.sources.readiness import NotReady
 from agent.sources.replay import ReplayMemoryFull, TooOld
 from agent.sources.throttle import TooMany
 

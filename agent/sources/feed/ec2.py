@@ -7,6 +7,7 @@ import logging
 from typing import Any, Optional
 
 from agent.config import patterns
+from agent.leases.lease import Lease
 from agent.sources.context import Context
 from agent.sources.feed.breaker import Breaker
 from agent.sources.feed.members import Violation
@@ -14,7 +15,7 @@ from agent.sources.feed.messages import Answer, Ask, FromSource, Health
 from agent.sources.feed.offers import Offers
 from agent.sources.feed.questions import Questions
 from agent.sources.feed.server import Link
-from agent.sources.intake import Intake
+from agent.sources.steps import Steps
 
 log = logging.getLogger("sixtykeyd")
 
@@ -24,9 +25,9 @@ NAME = "ec2"
 class Ec2Role:
     """Asks the source named ec2 for keys that were pushed through EC2's own API."""
 
-    def __init__(self, context: Context, intake: Intake) -> None:
+    def __init__(self, context: Context, steps: Steps[Lease]) -> None:
         self._context = context
-        self._offers = Offers(context, intake, NAME)
+        self._offers = Offers(context, steps, NAME)
         self._breaker = Breaker(context.clock, self._report)
         self._link: Optional[Link] = None
         self._questions: Optional[Questions] = None

@@ -14,7 +14,6 @@ from typing import Any, Optional
 
 from agent.audit import visible
 from agent.audit.record import Record
-from agent.config.limits import LIMITS
 from agent.fleet import documents, messages
 from agent.fleet.clocks import NotNow
 from agent.fleet.description import INQUIRY, Description, Inquiry, plain_address
@@ -23,13 +22,15 @@ from agent.fleet.explanation import QUESTION, Explanation, Question
 from agent.fleet.host_signer import HostSigner
 from agent.fleet.messages import Acknowledgement, LeaseMessage
 from agent.fleet.refusals import REFUSALS, refuse
-from agent.leases.lease import NotDurable, ReplayMark
+from agent.leases.keys import PublicKey
+from agent.leases.lease import Lease, NotDurable, ReplayMark
 from agent.sources.context import Context
 from agent.sources.feed.members import Violation
 from agent.sources.feed.messages import Addresses, Deliver, FromSource, Health, Reply
 from agent.sources.feed.offers import CODES
 from agent.sources.feed.server import Link
-from agent.sources.intake import Intake, Offer
+from agent.sources.intake import Offer
+from agent.sources.steps import Steps
 
 log = logging.getLogger("sixtykeyd")
 
@@ -48,9 +49,11 @@ class _Verified:
 class FleetRole:
     """Answers messages of a fleet's bus. `version` is the daemon's, for descriptions."""
 
-    def __init__(self, context: Context, intake: Intake, signer: HostSigner, version: str) -> None:
+    def __init__(
+        self, context: Context, steps: Steps[Lease], signer: HostSigner, version: str
+    ) -> None:
         self._context = context
-        self._intake = intake
+        self._steps = steps
         self._signer = signer
         self._version = version
         self._host = context.identity.instance_id
@@ -154,19 +157,18 @@ class FleetRole:
     async def _keep(self, verified: _Verified, record: Record) -> Acknowledgement:
         """Pass the lease through the intake, in turn: it is recognised, or made durable."""
         lease, context = verified.lease, self._context
-        self._intake.check_ready(LIMITS.queue_seconds)
+        self._steps.readiness.check()
         mark = _mark(lease)
         async with context.turns:
-            before = self._intake.recall(mark)
+            before = self._steps.replays.recall(mark, lease.principal)
             if before is not None:
                 record.outcome, record.request_id, record.replay = "allowed", before, True
                 self._sample(record, ("replay", lease.principal))
                 return Acknowledgement(verified.digest, self._host, before, None)
-            candidate = self._intake.check(self._offer(verified, mark))
-            key = candidate.key
-            record.key_type, record.fingerprint = key.type, key.fingerprint
-            record.public_key = key.base64
-            taken = await self._intake.take(candidate)
+            offer = self._offer(verified, mark)
+            record.key_type, record.fingerprint = offer.key.type, offer.key.fingerprint
+            record.public_key = offer.key.base64
+            taken = await self._steps.intake.take(offer)
             ends = context.clock.wall() + taken.expires_at - context.clock.boottime()
         record.outcome = "allowed"
         context.audit.record(record)
@@ -182,7 +184,7 @@ class FleetRole:
         return Offer(
             lease.os_user,
             lease.host,
-            lease.key,
+            PublicKey.parse(lease.key, self._context.config.keys),
             lease.principal,
             lease.source,
             lease.request_id,

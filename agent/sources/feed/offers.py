@@ -9,12 +9,14 @@ import cachetools
 
 from agent.audit.record import Record
 from agent.config.limits import LIMITS
-from agent.leases.keys import KeyRejected
-from agent.leases.lease import NotDurable, ReplayMark, TableFull
+from agent.leases.keys import KeyRejected, PublicKey
+from agent.leases.lease import Lease, NotDurable, ReplayMark, TableFull
 from agent.sources.context import Context
 from agent.sources.feed.messages import Offered, Refusal
-from agent.sources.intake import Intake, NotReady, NotThisHost, Offer, UserDenied
+from agent.sources.intake import NotThisHost, Offer, UserDenied
+from agent.sources.readiness import NotReady
 from agent.sources.replay import ReplayMemoryFull, TooOld
+from agent.sources.steps import Steps
 
 log = logging.getLogger("sixtykeyd")
 
@@ -34,9 +36,9 @@ CODES: dict[type[Exception], str] = {
 class Offers:
     """Takes offers, one after the other; `source` names them in leases and in the audit."""
 
-    def __init__(self, context: Context, intake: Intake, source: str) -> None:
+    def __init__(self, context: Context, steps: Steps[Lease], source: str) -> None:
         self._context = context
-        self._intake = intake
+        self._steps = steps
         self._source = source
         self._refused: cachetools.LRUCache[tuple[str, str], bool] = cachetools.LRUCache(
             LIMITS.refused_offers
@@ -87,27 +89,26 @@ class Offers:
         latest = context.clock.wall() + LIMITS.clock_skew_seconds
         mark = ReplayMark(bytes.fromhex(offered.digest), min(offered.dated, latest))
         async with context.turns:
-            if self._intake.recall(mark) is not None:
+            if self._steps.replays.recall(mark, str(record.principal)) is not None:
                 self._check_user(offered)
                 return
             left = offered.left - (context.clock.boottime() - received)
             if left <= 0.0:
                 return
+            key = PublicKey.parse(offered.key, context.config.keys)
+            record.key_type, record.fingerprint = key.type, key.fingerprint
+            record.public_key = key.base64
             offer = Offer(
                 offered.os_user,
                 offered.instance,
-                offered.key,
+                key,
                 str(record.principal),
                 self._source,
                 str(record.request_id),
                 lifetime=left,
                 mark=mark,
             )
-            candidate = self._intake.check(offer)
-            key = candidate.key
-            record.key_type, record.fingerprint = key.type, key.fingerprint
-            record.public_key = key.base64
-            await self._intake.take(candidate)
+            await self._steps.intake.take(offer)
         self._users[offered.digest] = offered.os_user
         context.audit.record(record)
 

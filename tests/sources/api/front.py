@@ -13,6 +13,7 @@ from agent.audit.record import Audit
 from agent.config.identity import Identity
 from agent.config.limits import LIMITS
 from agent.config.settings import Config, Push
+from agent.leases.journal import Journal
 from agent.leases.lease import Lease, NotDurable
 from agent.leases.store import LeaseStore
 from agent.leases.turns import Turns
@@ -23,7 +24,9 @@ from agent.sources.api.principal import Authenticator
 from agent.sources.api.service import NetworkDoor
 from agent.sources.context import Context
 from agent.sources.intake import Intake
+from agent.sources.readiness import Readiness
 from agent.sources.replay import ReplayMemory
+from agent.sources.steps import Steps
 from agent.sources.throttle import Throttle
 from tests.parts.clock import ManualClock
 from tests.parts.daemon import CREDENTIAL, INSTANCE_ID, REGION, ZONE
@@ -33,7 +36,10 @@ LOCAL = Peer("unix", uid=1000)
 
 
 class Front:
-    """Both doors over one intake and the store behind it; `store` replaces the store if given."""
+    """Both doors over one intake and the store behind it; `store` replaces the store if given.
+
+    A `journal` is to be opened with `store.open` and `store.load_marks`.
+    """
 
     def __init__(
         self,
@@ -43,12 +49,13 @@ class Front:
         store: Optional[Any] = None,
         actions: Optional[Mapping[str, OperatorAction]] = None,
         remembered: int = LIMITS.remembered_marks,
+        journal: Optional[Journal] = None,
     ) -> None:
         config = config or Config()
         self.clock = ManualClock()
         self.lines: list[bytes] = []
         self.memory = ReplayMemory(self.clock, remembered)
-        self.store = LeaseStore(config.keys, None, self.memory, self.clock, print)
+        self.store = LeaseStore(config.keys, journal, self.memory, self.clock, print, True)
         self.audit = Audit(lambda line, *_: self.lines.append(line), self.clock, History())
         self.turns = Turns(self.clock)
         self.authenticator = Authenticator(
@@ -56,10 +63,11 @@ class Front:
         )
         identity = Identity(INSTANCE_ID, ZONE, REGION)
         context = Context(config, identity, self.clock, self.audit, self.turns)
-        self.intake = Intake(context, store or self.store, self.memory)
+        store = store or self.store
+        steps = Steps(Readiness(self.turns, store), self.memory, Intake(context, store))
         throttle = Throttle(config.push.rate, self.clock.boottime())
-        self.network = NetworkDoor(context, self.intake, throttle, self.authenticator)
-        self.local = LocalDoor(context, self.intake, throttle, actions or {})
+        self.network = NetworkDoor(context, steps, throttle, self.authenticator)
+        self.local = LocalDoor(context, steps, throttle, actions or {})
 
     def signed(self, call: Call, **signer: Any) -> Call:
         """The call, signed with the current time; `signer` changes the signer's fields."""

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.config.settings import KEY_TYPES, Keys
-from agent.leases.keys import KeyRejected, PublicKey
+from agent.leases.keys import KeyRejected
 from agent.sources.api.actions import SendSSHPublicKey
 from agent.sources.api.errors import (
     ApiError,
@@ -50,14 +50,10 @@ def check(reference: str = PUBLISHED, settings: Keys = Keys(), **changes: Any) -
 def checked(action: SendSSHPublicKey, reference: str, settings: Keys) -> str:
     """Run the checks that a door runs; return the key's type, or raise ApiError."""
     action.check(reference, settings.types)
-    types = frozenset(settings.types)
-    text, bits = action.ssh_public_key, settings.rsa_min_bits
     try:
-        key = PublicKey.parse(text, types=types, rsa_min_bits=bits)
+        return action.public_key(settings).type
     except KeyRejected as error:
         raise api_error(error) from None
-    action.check_length(key)
-    return key.type
 
 
 def check_one(name: str, value: str) -> str:

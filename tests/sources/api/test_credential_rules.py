@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 
@@ -21,7 +21,8 @@ HOST = Keys()
 def parse(host: Keys = HOST, **changes: Any) -> Credential:
     """The credential from an entry that is valid except for `changes`."""
     entry = {"access_key_id": "AKIA", "secret_access_key": "x" * 32, "allow": {"os_users": ["*"]}}
-    return credentials.parse(json.dumps([{**entry, **changes}]), "f", host).find("AKIA")
+    (found,) = credentials.parse(json.dumps([{**entry, **changes}]), "f", host)
+    return found
 
 
 def problems(keys: Any, host: Keys = HOST) -> list[str]:
@@ -101,29 +102,29 @@ TAGS = {"os_users": ["deploy"], "tags": {"role": ["web", "db-*"], "env": ["prod"
 )
 def test_an_instance_with_matching_tags_is_allowed(tags: dict[str, str]) -> None:
     """An instance is allowed if every named tag matches one of its patterns."""
-    parse(allow=TAGS).check_allowed("10.0.0.1", "i-0f1e2d3c", "deploy", tags)
+    parse(allow=TAGS).allow.check("10.0.0.1", "i-0f1e2d3c", "deploy", tags)
 
 
 @pytest.mark.parametrize(
     "tags",
     [
-        None, {}, {"role": "web"}, {"env": "prod"}, {"role": "web", "env": "dev"},
+        {}, {"role": "web"}, {"env": "prod"}, {"role": "web", "env": "dev"},
         {"role": "Web", "env": "prod"}, {"role": "", "env": "prod"}, {"Role": "web", "env": "prod"},
     ],
 )  # fmt: skip
-def test_an_instance_with_other_tags_is_refused(tags: Optional[dict[str, str]]) -> None:
+def test_an_instance_with_other_tags_is_refused(tags: dict[str, str]) -> None:
     """An instance is refused if a named tag is missing or different, or if no tags are known."""
     with pytest.raises(AuthException):
-        parse(allow=TAGS).check_allowed("10.0.0.1", "i-0f1e2d3c", "deploy", tags)
+        parse(allow=TAGS).allow.check("10.0.0.1", "i-0f1e2d3c", "deploy", tags)
 
 
 def test_tags_lift_no_other_restriction() -> None:
     """Matching tags do not lift the restrictions on OS users and instances."""
     tags = {"role": "web", "env": "prod"}
     with pytest.raises(AccessDeniedException):
-        parse(allow=TAGS).check_allowed("10.0.0.1", "i-0f1e2d3c", "root", tags)
+        parse(allow=TAGS).allow.check("10.0.0.1", "i-0f1e2d3c", "root", tags)
     with pytest.raises(AuthException):
-        parse(allow={**TAGS, "instances": ["i-ff*"]}).check_allowed(
+        parse(allow={**TAGS, "instances": ["i-ff*"]}).allow.check(
             "10.0.0.1", "i-0f1e2d3c", "deploy", tags
         )
 

@@ -20,6 +20,13 @@ def test_headers_are_found_by_name() -> None:
     assert request.text(b"c") is None
 
 
+def test_a_target_is_split_as_sent() -> None:
+    """A target is split at the first question mark, and nothing is decoded."""
+    for target, path, query in ((b"/a%2F/?x=%41?y", b"/a%2F/", b"x=%41?y"), (b"/", b"/", b"")):
+        request = Request(b"POST", target, (), b"", Peer("x"))
+        assert (request.path, request.query) == (path, query)
+
+
 def test_success_says_the_request_id_twice() -> None:
     """A success response has the request id in a header and in the body."""
     answer = success("id", {"RequestId": "id", "Success": True})

@@ -21,7 +21,7 @@ from agent.sources.api.errors import (
     RequestExpired,
 )
 from agent.sources.api.message import Peer
-from agent.sources.api.principal import Authenticator, SignedBy
+from agent.sources.api.principal import Authenticator, Principal
 from agent.sources.throttle import TooMany
 from tests.parts.clock import ManualClock
 from tests.parts.daemon import CREDENTIAL, REGION
@@ -48,10 +48,10 @@ class Door:
         self.authenticator = Authenticator(known, REGION, self.clock)
         self.record = Record("push", "x")
 
-    def __call__(self, call: Call, peer: Peer = LOOPBACK) -> SignedBy:
+    def __call__(self, call: Call, peer: Peer = LOOPBACK) -> Principal:
         """The principal that signed the request."""
         request = call.request(peer)
-        parameters = query.parse(query.split(request.target)[1])
+        parameters = query.parse(request.query)
         self.record = Record("push", "x")
         return self.authenticator.authenticate(request, parameters, self.record)
 
@@ -76,7 +76,9 @@ def test_a_valid_signature_yields_the_principal(door: Door) -> None:
     got = door(call)
     signature = bytes.fromhex(call.value("Authorization")[-64:])
     assert got.name == door.record.principal == "AKIAIOSFODNN7EXAMPLE"
-    assert got.credential is door.known.find(got.name)
+    known = door.known.find(got.name)
+    assert known is not None
+    assert (got.allow, got.policy) == (known.allow, known.keys)
     assert got.mark == ReplayMark(hashlib.sha256(signature).digest(), NOW)
 
 
@@ -109,8 +111,19 @@ def test_an_unknown_access_key_is_recorded_as_claimed(door: Door) -> None:
 def test_a_disabled_or_expired_key_is_refused(door: Door, key: str) -> None:
     """A disabled or expired key is refused with OptInRequired, whatever the signature is."""
     for secret in (ALICE.secret, "wrong"):
-        with pytest.raises(OptInRequired):
+        with pytest.raises(OptInRequired, match=r"disabled|expired"):
             door(sign(push(), replace(ALICE, key=key, secret=secret)))
+
+
+def test_a_key_expires_at_its_moment(door: Door) -> None:
+    """A key is good until the moment of its expiry, and not at it or later."""
+    old = replace(ALICE, key="AKIAOLD", at=NOW - 1)
+    door.clock.set_wall(NOW - 1)
+    assert door(sign(push(), old)).name == "AKIAOLD"
+    for later in (NOW, NOW + 1):
+        door.clock.set_wall(later)
+        with pytest.raises(OptInRequired, match="expired"):
+            door(sign(push(), old))
 
 
 def test_a_wrong_signature_is_refused(door: Door) -> None:

@@ -10,12 +10,6 @@ from agent.sources.api import query
 from agent.sources.api.errors import InvalidQueryParameter, MalformedQueryString
 
 
-def test_a_target_is_split_as_sent() -> None:
-    """A target is split at the first question mark, and nothing is decoded."""
-    assert query.split(b"/a%2F/?x=%41?y") == (b"/a%2F/", b"x=%41?y")
-    assert query.split(b"/") == (b"/", b"")
-
-
 def test_parameters_are_decoded() -> None:
     """Parameter names and values are percent-decoded, and a plus sign is kept."""
     assert query.parse(b"%41ction=a%20b+c&Version=") == {"Action": "a b+c", "Version": ""}

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from agent.sources.api import query
 from agent.sources.api.errors import (
     ApiError,
     InvalidAction,
@@ -15,10 +16,18 @@ from agent.sources.api.errors import (
     MalformedQueryString,
     MissingAction,
 )
-from agent.sources.api.routing import operators_action, route, route_local
-from tests.parts.signed import TARGET, Call
+from agent.sources.api.operators import operators_action
+from agent.sources.api.routing import (
+    check_combination,
+    check_single,
+    route,
+    route_local,
+)
+from tests.parts.signed import TARGET, Call, Signer, presign, push, sign
 
 PLAIN = Call().without("X-Amz-Target")
+SIGNED = sign(push(), Signer(at=1_800_000_000))
+PRESIGNED = presign(push(), Signer(token="token", at=1_800_000_000), expires=30)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +86,7 @@ def test_a_local_user_need_not_name_the_action() -> None:
     assert route_local(PLAIN.request()) == "SendSSHPublicKey"
     assert route_local(PLAIN.plus("X-Amz-Target", "").request()) == "SendSSHPublicKey"
     listing = PLAIN.plus("X-Amz-Target", "Sixtykey.List").request()
-    assert route_local(listing) == operators_action(listing) == "Sixtykey.List"
+    assert route_local(listing, None) == operators_action(listing) == "Sixtykey.List"
     for call, error in (
         (PLAIN.plus("X-Amz-Target", "Other.List"), InvalidAction),
         (replace(PLAIN, target="/?Action=Sixtykey.Why"), InvalidAction),
@@ -99,3 +108,23 @@ def test_a_scrape_is_an_operators_action() -> None:
 def test_the_parameters_are_handed_on() -> None:
     """Routing returns the decoded query parameters."""
     assert route(Call(target="/?Version=2018%2D04-02").request()) == {"Version": "2018-04-02"}
+
+
+@pytest.mark.parametrize(
+    "name", ["X-Amz-Date", "X-Amz-Target", "X-Amz-Security-Token", "X-Amz-Content-SHA256"]
+)
+def test_a_header_that_decides_may_be_there_once(name: str) -> None:
+    """A repeated header that affects the decision is refused; other headers may be repeated."""
+    check_single(SIGNED.plus("X-Other", "1").plus("X-Other", "2").request())
+    with pytest.raises(InvalidQueryParameter, match=name.lower()):
+        check_single(SIGNED.without(name).plus(name, "1").plus(name, "1").request())
+
+
+@pytest.mark.parametrize("name", ["Authorization", "X-Amz-Date", "X-Amz-Security-Token"])
+def test_header_and_query_must_not_both_authenticate(name: str) -> None:
+    """A request that authenticates in both header and query is refused; either one is accepted."""
+    parameters = query.parse(PRESIGNED.request().query)
+    check_combination(PRESIGNED.request(), parameters)
+    check_combination(SIGNED.request(), {"Action": "SendSSHPublicKey"})
+    with pytest.raises(InvalidParameterCombination, match=name.lower()):
+        check_combination(PRESIGNED.plus(name, "x").request(), parameters)

@@ -84,6 +84,30 @@ async def test_a_mark_that_cannot_be_remembered_throttles() -> None:
     assert await front.code(push(), LOCAL) == ""
 
 
+@run
+async def test_a_full_memory_still_answers_a_replay() -> None:
+    """With no room for more, a replay is answered as before, and the rest refused unread."""
+    front = Front(remembered=2)
+    accepted = front.signed(push())
+    first = await front.answer(accepted)
+    unread = replace(push(), body=b"no JSON")
+    assert await front.code(front.signed(unread)) == "ThrottlingException"
+    assert (await front.answer(accepted)).body == first.body
+    assert len(front.live()) == 1
+
+
+@run
+async def test_who_may_not_push_takes_no_room_from_others() -> None:
+    """Pushes of a principal without permission are not remembered, however many they are."""
+    known = [CREDENTIAL, {**CREDENTIAL, "access_key_id": "AKIANOT", "allow": {"os_users": ["x"]}}]
+    front = Front(known=known, remembered=4)
+    for _ in range(8):
+        refused = front.signed(push(), key="AKIANOT")
+        assert await front.code(refused) == "AccessDeniedException"
+    assert len(front.memory) == 0
+    assert await front.code(front.signed(push())) == ""
+
+
 LIMITED = {
     **CREDENTIAL,
     "allow": {

@@ -15,7 +15,6 @@ from agent.fleet.signing import PrivateKey
 from agent.leases.lease import Horizon
 from agent.sources.feed.fleet import FleetRole
 from agent.sources.feed.messages import Deliver, Health, Hello
-from agent.sources.intake import Intake
 from tests.fleet.messages import HOST, ISSUER
 from tests.parts.daemon import INSTANCE_ID
 from tests.sources.feed.house import House, Peer
@@ -38,8 +37,7 @@ class FleetHouse(House):
             (), issuers, certificate=str(folder / "host.cert"),
             host_keys=(str(folder / "ssh_host_*.pub"),), key=str(folder / "host.key"),
         )  # fmt: skip
-        intake = Intake(self.context, self.store, self.memory)
-        self.fleet = FleetRole(self.context, intake, HostSigner(where), "1.2.3")
+        self.fleet = FleetRole(self.context, self.steps, HostSigner(where), "1.2.3")
 
     async def join(self) -> Peer:
         """A connector that is on the bus."""

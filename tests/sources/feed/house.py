@@ -25,7 +25,9 @@ from agent.sources.feed.ec2 import Ec2Role
 from agent.sources.feed.messages import Answer, FromSource, Health, Hello, Offered, encode
 from agent.sources.feed.server import FeedServer
 from agent.sources.intake import Intake
+from agent.sources.readiness import Readiness
 from agent.sources.replay import ReplayMemory
+from agent.sources.steps import Steps
 from tests.parts.clock import ManualClock
 from tests.parts.daemon import INSTANCE_ID, REGION, ZONE
 from tests.parts.leases import ed25519_line
@@ -75,7 +77,10 @@ class House:
         identity = Identity(INSTANCE_ID, ZONE, REGION)
         turns = Turns(self.clock)
         self.context = Context(config, identity, self.clock, self.audit, turns)
-        self.role = Ec2Role(self.context, Intake(self.context, self.store, self.memory))
+        self.steps = Steps(
+            Readiness(turns, self.store), self.memory, Intake(self.context, self.store)
+        )
+        self.role = Ec2Role(self.context, self.steps)
         handouts = HandOuts(str(folder / "handed"))
         lookups = Lookups(self.store.table, self.clock, self.audit, handouts, self.role)
         admissions = Admissions(self.store, handouts, self.clock, self.audit)

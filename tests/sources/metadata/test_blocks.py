@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.config.limits import LIMITS
+from agent.config.settings import Keys
 from agent.leases.keys import PublicKey
 from agent.sources.metadata.blocks import Block, Rejected, read
 from tests.parts.leases import ed25519_line
@@ -161,7 +162,7 @@ def test_no_more_blocks_are_looked_at_than_the_limit_says() -> None:
 
 def test_the_fingerprint_is_the_one_that_sshd_names() -> None:
     """A block's fingerprint equals the daemon's own for the key, and a bad key has none."""
-    key = PublicKey.parse(KEY, types=frozenset({"ssh-ed25519"}), rsa_min_bits=2048)
+    key = PublicKey.parse(KEY, Keys(types=("ssh-ed25519",)))
     (found,) = blocks(GOOD)
     assert found.fingerprint == key.fingerprint
     (none,) = blocks(GOOD.replace(b" AAAA", b" *AAA"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.config.limits import LIMITS
+from agent.config.settings import Keys
 from agent.leases.keys import PublicKey
 from agent.sources.metadata.http import Away
 from agent.sources.metadata.refusal import Refused
@@ -90,7 +91,7 @@ def test_the_wanted_key_comes_first(ec2: Service) -> None:
 
 
 def _fingerprint(line: str) -> str:
-    key = PublicKey.parse(line, types=frozenset({"ssh-ed25519"}), rsa_min_bits=2048)
+    key = PublicKey.parse(line, Keys(types=("ssh-ed25519",)))
     return key.fingerprint
 
 
