@@ -40,6 +40,8 @@ class LookupConnection:
         self._lookups = lookups
         self._admissions = admissions
         self._waiting = waiting
+        # The process and the user that ask.
+        self._helper = (0, 0)
         # Work that the answer waits for; most are answered at once.
         self._pulling: Optional[asyncio.Future[None]] = None
         self._admitting: Optional[asyncio.Task[bytes]] = None
@@ -84,6 +86,7 @@ class LookupConnection:
         self._inbox += data
         if data and b"\n" not in self._inbox and len(self._inbox) < LIMITS.lookup_bytes:
             return False
+        self._helper = peer_process(self._sock)
         question = Question.parse(self._inbox)
         if question is not None:
             self._admit(question)
@@ -96,7 +99,7 @@ class LookupConnection:
         return True
 
     def _look_up(self) -> None:
-        answer = self._lookups.answer(self._inbox, *peer_process(self._sock))
+        answer = self._lookups.answer(self._inbox, *self._helper)
         self._outbox = answer + END_MARK
 
     def _pulled(self, _: asyncio.Future[None]) -> None:
@@ -112,7 +115,7 @@ class LookupConnection:
 
     def _admit(self, question: Question) -> None:
         """Answer PAM's account phase, after a use is recorded."""
-        answering = self._admissions.answer(question, *peer_process(self._sock))
+        answering = self._admissions.answer(question, *self._helper)
         self._admitting = asyncio.get_running_loop().create_task(answering)
         self._admitting.add_done_callback(self._admitted)
 

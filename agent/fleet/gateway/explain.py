@@ -22,7 +22,8 @@ from agent.sources.api.errors import (
     MissingParameter,
     ValidationError,
 )
-from agent.sources.intake import NotReady, NotThisHost
+from agent.sources.intake import NotThisHost
+from agent.sources.readiness import NotReady
 
 
 @dataclass(frozen=True)
