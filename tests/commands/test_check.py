@@ -134,7 +134,7 @@ def test_a_journal_that_cannot_be_written(host: CheckedHost) -> None:
     path = host.folder / "journal.yaml"
     text = host.daemon.config_file.read_text()
     assert "leases.db" in text
-    path.write_text(text.replace(f"{host.folder}/leases.db", "/nonexistent/leases.db"))
+    path.write_text(text.replace(f"{host.folder}/leases.db", f"{host.folder}/missing/leases.db"))
     assert "journal-unwritable" in host.finds(config=path)
 
 
