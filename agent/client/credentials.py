@@ -141,13 +141,13 @@ def _read_cache(settings: Settings, now: float) -> Optional[Credential]:
         kept = quickjson.loads(text)
         ends, until = float(kept["ends"]), float(kept["until"])
         taken = float(kept["taken"])
-        credential = Credential(kept["key"], kept["secret"], kept["token"], ends, kept["origin"])
+        origin = f"{kept['origin']}, kept in memory"
+        credential = Credential(kept["key"], kept["secret"], kept["token"], ends, origin)
     except (ValueError, KeyError, TypeError):
         return None
     # Setting the clock back must not extend a credential's life.
     if not taken <= now < min(until, ends - limits.CREDENTIAL_SPARE_SECONDS):
         return None
-    credential.origin += ", kept in memory"
     return credential
 
 

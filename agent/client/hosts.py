@@ -63,9 +63,16 @@ class Host:
             "Lifetime": self.lifetime,
         }
 
+    def reached(self, addresses: Sequence[str], uses: str, lifetime: int) -> Host:
+        """The same host at these addresses, with leases of these uses and this lifetime (s)."""
+        return Host(
+            self.instance, self.zone, self.name, addresses, self.host_keys, self.tags,
+            uses, lifetime,
+        )  # fmt: skip
+
     @classmethod
-    def of(cls, found: Any) -> Host:
-        """Parse a host from a JSON object. Raises ValueError."""
+    def of(cls, found: Any, single: bool = False) -> Host:
+        """Parse a host from a JSON object; `single`: every name means it. Raises ValueError."""
         if not isinstance(found, dict):
             raise ValueError("a host is no mapping")
         tags = found.get("Tags") or {}
@@ -75,7 +82,7 @@ class Host:
         keys = [_key(each) for each in found.get("HostKeys") or ()]
         if len(keys) > limits.HOST_KEYS_MOST:
             raise ValueError(f"a host has more than {limits.HOST_KEYS_MOST} keys")
-        return cls(
+        host = cls(
             _word(found.get("InstanceId")),
             _word(found.get("AvailabilityZone")),
             _word(found.get("Name") or ""),
@@ -85,6 +92,8 @@ class Host:
             _word(found.get("Uses") or ""),
             lifetime if isinstance(lifetime, int) else 0,
         )
+        host.single = single
+        return host
 
 
 def is_name(text: str, others: str = ".:%=/") -> bool:

@@ -51,15 +51,13 @@ def find(settings: Settings, api: Api, region: str, name: str, *, fresh: bool = 
 
 
 def _with_settings(host: Host, settings: Settings, name: str) -> Host:
-    host.addresses = settings.addresses() or host.addresses
-    host.uses = settings.get("uses") or host.uses
-    host.lifetime = int(settings.get("lifetime") or host.lifetime)
+    uses = settings.get("uses") or host.uses
+    lifetime = int(settings.get("lifetime") or host.lifetime)
     if settings.endpoint == AWS:
-        host.uses, host.lifetime = "unlimited", limits.EC2_LEASE_SECONDS
-    if not host.addresses:
-        # A host behind NAT knows no useful address of its own; its name may resolve.
-        host.addresses = [name]
-    return host
+        uses, lifetime = "unlimited", limits.EC2_LEASE_SECONDS
+    # A host behind NAT knows no useful address of its own; its name may resolve.
+    addresses = settings.addresses() or host.addresses or [name]
+    return host.reached(addresses, uses, lifetime)
 
 
 def _where(settings: Settings, region: str) -> str:
@@ -84,9 +82,8 @@ def _pages(api: Api, question: dict[str, Any]) -> list[Host]:
     try:
         while True:
             page = api.ask(HOSTS, {**question, "NextToken": token} if token else question)
-            some = [Host.of(each) for each in page["Hosts"]]
-            for host in some:
-                host.single = page.get("Single") is True and len(some) == 1
+            single = page.get("Single") is True and len(page["Hosts"]) == 1
+            some = [Host.of(each, single) for each in page["Hosts"]]
             found += some
             if len(found) > limits.HOSTS_MOST:
                 raise ValueError(f"more than {limits.HOSTS_MOST} hosts")

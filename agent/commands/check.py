@@ -101,9 +101,7 @@ def _daemon(options: Options, config: Config) -> tuple[Optional[dict[str, object
     from agent.commands.checks import certificates, files, sockets
     from agent.commands.client import Daemon
 
-    daemon = Daemon(options)
-    if not options.value("--socket"):
-        daemon.path = config.push.socket
+    daemon = Daemon(options, config.push.socket)
     status, found = sockets.status_of(daemon)
     process = None if status is None else int(str(status["ProcessId"]))
     owner = files.owner(process)

@@ -27,12 +27,15 @@ _START = "is it running? systemctl status sixtykeyd; journalctl -u sixtykeyd; si
 
 
 class Daemon:
-    """The daemon, at the push socket of --socket, of --config, or at the default one."""
+    """The daemon, at the push socket of --socket, of --config, or at the default one.
 
-    def __init__(self, options: Options) -> None:
-        config = options.value("--config")
-        self._certain = bool(options.value("--socket") or config)
-        self.path = options.value("--socket") or (_configured(config) if config else DEFAULT_SOCKET)
+    `configured`: the socket of a configuration that the caller has read already.
+    """
+
+    def __init__(self, options: Options, configured: str = "") -> None:
+        given, config = options.value("--socket") or configured, options.value("--config")
+        self._certain = bool(given or config)
+        self.path = given or (_configured(config) if config else DEFAULT_SOCKET)
 
     def ask(self, action: str, body: Optional[dict[str, Any]] = None) -> dict[str, Any]:
         """The answer to an action such as "Sixtykey.List". Raises Trouble."""

@@ -214,9 +214,7 @@ def _reload(options: Options, config: Config) -> tuple[int, str]:
         from agent.commands import gateway_keys
 
         return gateway_keys.reload()
-    daemon = Daemon(options)
-    if not options.value("--socket"):
-        daemon.path = config.push.socket
+    daemon = Daemon(options, config.push.socket)
     try:
         daemon.ask("Sixtykey.Reload")
     except Trouble as trouble:

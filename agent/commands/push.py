@@ -49,8 +49,7 @@ def run(options: Options, words: Sequence[str]) -> int:
             },
         )
     except Trouble as trouble:
-        trouble.hint = trouble.hint or _hint(trouble.code, where)
-        raise
+        raise trouble.hinting(_hint(trouble.code, where)) from None
     end, fingerprint = time.time() + host["Lifetime"], fingerprint_of(key)
     if options.on("--json"):
         until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))

@@ -19,6 +19,10 @@ class Trouble(Exception):
         self.words = words
         self.hint = hint
 
+    def hinting(self, hint: str) -> Trouble:
+        """The same, with this hint unless it has one."""
+        return Trouble(self.exit_code, self.code, self.words, self.hint or hint)
+
     def report(self, as_json: bool) -> int:
         """Print it, on stderr for people and on stdout for programs; returns the exit code."""
         if as_json:
