@@ -21,6 +21,7 @@ from agent.audit.lines import Dropped
 from agent.audit.sampling import Decision, Group, Sampler, Sum, is_essential
 from agent.config.limits import LIMITS
 from agent.host.clock import Clock
+from agent.leases.keys import PublicKey
 
 # Made once; records have no reference cycles to look for.
 _encode = json.JSONEncoder(check_circular=False).encode
@@ -68,6 +69,10 @@ class Record:
     process: Optional[str] = None
     upstream_id: Optional[str] = None
     issuer: Optional[str] = None
+
+    def note_key(self, key: PublicKey) -> None:
+        """Put in the key that is pushed, whole."""
+        self.key_type, self.fingerprint, self.public_key = key.type, key.fingerprint, key.base64
 
 
 @dataclass

@@ -12,7 +12,6 @@ import uuid
 from abc import ABC, abstractmethod
 
 from agent.audit.record import Record
-from agent.leases.keys import PublicKey
 from agent.leases.lease import NotDurable
 from agent.sources.api.actions import SendSSHPublicKey, claimed_os_user
 from agent.sources.api.allow import Tags
@@ -94,7 +93,7 @@ class Door(ABC):
         record.instance, record.os_user = instance, os_user
         action.check(reference, keys.types)
         key = action.public_key(keys)
-        _note_key(record, key)
+        record.note_key(key)
         tags = await self._tags(principal, instance)
         principal.allow.check(request.peer.source, instance, os_user, tags)
         return Offer(
@@ -161,10 +160,6 @@ def _record(request: Request) -> Record:
         tls=peer.tls,
         client_certificate=peer.certificate,
     )
-
-
-def _note_key(record: Record, key: PublicKey) -> None:
-    record.key_type, record.fingerprint, record.public_key = key.type, key.fingerprint, key.base64
 
 
 def _note_refusal(record: Record, error: ApiError, request: Request) -> None:

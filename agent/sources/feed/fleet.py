@@ -166,8 +166,7 @@ class FleetRole:
                 self._sample(record, ("replay", lease.principal))
                 return Acknowledgement(verified.digest, self._host, before, None)
             offer = self._offer(verified, mark)
-            record.key_type, record.fingerprint = offer.key.type, offer.key.fingerprint
-            record.public_key = offer.key.base64
+            record.note_key(offer.key)
             taken = await self._steps.intake.take(offer)
             ends = context.clock.wall() + taken.expires_at - context.clock.boottime()
         record.outcome = "allowed"

@@ -96,8 +96,7 @@ class Offers:
             if left <= 0.0:
                 return
             key = PublicKey.parse(offered.key, context.config.keys)
-            record.key_type, record.fingerprint = key.type, key.fingerprint
-            record.public_key = key.base64
+            record.note_key(key)
             offer = Offer(
                 offered.os_user,
                 offered.instance,
