@@ -5,6 +5,7 @@ A walk enters a module, perhaps several times in a row, goes on to others, and d
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,9 +13,9 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Optional
 
-from tests.parts.host import ROOT
+import agent
 
-_AGENT = str(ROOT / "agent") + "/"
+_AGENT = os.path.dirname(agent.__file__) + "/"
 
 
 @dataclass(frozen=True)
