@@ -107,8 +107,19 @@ def _server(options: Options, words: Sequence[str]) -> int:
         home = _home(options)
         path = home.write_server(server, time.time())
     where = home.facts.server_folder
-    text = f"copy {path}/ to {where}/ of {server.name}, and start it there or reload it (SIGHUP)"
-    return _print(options, {"Server": server.folder, "Folder": path}, text)
+    text = [
+        f"copy {path}/ to {where}/ of {server.name}, and start it there or reload it (SIGHUP)",
+        *_copies(home),
+        _RELOAD,
+        "hosts learn of it when they renew their membership, each day",
+    ]
+    return _print(options, {"Server": server.folder, "Folder": path}, "\n".join(text))
+
+
+def _copies(home: Home) -> list[str]:
+    """What to do for the other gateways, if there are any, when shared files have changed."""
+    more = len(home.facts.gateways) > 1
+    return [f"copy {home.folder}/home/gateways/* to the other gateways"] if more else []
 
 
 def _gateway(options: Options, words: Sequence[str]) -> int:
@@ -220,7 +231,7 @@ def _send_account(options: Options, home: Home, token: str, gone: Sequence[HostC
         text += f"; {', '.join(missing)} did not answer, and will learn of it when back"
     if len(home.facts.gateways) > 1:
         # Until they have the account's token they believe its answers, and renew what it has.
-        text += f"\nnow copy {home.folder}/home/gateways/* to the other gateways"
+        text += "\nthe other gateways ask for it twice a minute: sixtykey fleet status"
     hosts = [each.host for each in gone]
     return _print(options, {"Removed": hosts, "Told": list(told), "Missing": missing}, text)
 
@@ -239,9 +250,11 @@ def _rotate(options: Options, words: Sequence[str]) -> int:
             words_ = f"not yet: {late}: {shown}"
             hint = "on each: sixtykey fleet renew (a timer does it daily); then run this again"
             raise Trouble(REFUSED, "NotYet", words_, hint) from None
-    copied = [f"copy {home.folder}/home/gateways/* to the other gateways"]
-    further = copied if len(home.facts.gateways) > 1 else []
-    text = [_STEPS[step.stage], *further, "reload each gateway: systemctl reload sixtykey-gateway"]
+    text = [
+        _STEPS[step.stage],
+        *_copies(home),
+        _RELOAD,
+    ]
     return _print(
         options,
         {"Stage": step.stage, "Issuers": list(step.issuers)},
@@ -249,6 +262,7 @@ def _rotate(options: Options, words: Sequence[str]) -> int:
     )
 
 
+_RELOAD = "reload each gateway: systemctl reload sixtykey-gateway"
 _STEPS = {
     rotation.INTRODUCED: "made the next issuer; the one of before still signs",
     rotation.SWAPPED: "the next issuer signs from now on; the one of before still counts",

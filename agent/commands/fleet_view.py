@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import sqlite3
 import sys
@@ -12,6 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable, Sequence
 from typing import Any, Callable, Optional
 
+from agent.commands.fleet_gateways import compare_gateways
 from agent.commands.fleet_home import FOLDER, as_trouble
 from agent.commands.options import Options, Usage
 from agent.commands.terminal import Screen, duration, table
@@ -75,6 +77,10 @@ def _hosts(options: Options, words: Sequence[str]) -> int:
         view = View(Home(options.value("--folder") or FOLDER))
     watching = options.on("--watch") and not options.on("--json") and sys.stdout.isatty()
 
+    if watching:
+        # What is logged of the connection would be written across the screen.
+        logging.getLogger("sixtykeyd").setLevel(logging.ERROR)
+
     async def show(directory: Directory) -> int:
         if watching:
             return await _watch(directory, words)
@@ -94,7 +100,11 @@ def _hosts(options: Options, words: Sequence[str]) -> int:
 async def _watch(directory: Directory, names: Sequence[str]) -> int:
     with Screen(sys.stdout) as screen:
         while True:
-            screen.draw(_rows(await _all(directory, names)))
+            try:
+                rows = _rows(await _all(directory, names))
+            except NoAnswer as error:
+                rows = [f"the bus does not answer: {error}; trying again"]
+            screen.draw(rows)
             await asyncio.sleep(ASK)
 
 
@@ -145,10 +155,11 @@ def _status(options: Options, words: Sequence[str]) -> int:
         home = Home(options.value("--folder") or FOLDER)
         view = View(home)
         ends = authority.ends_at(home.file(CERTIFICATE)) - time.time()
+        gateways = compare_gateways(home)
     servers = asyncio.run(_servers(view, home))
     status = {
         "Folder": home.folder,
-        "Gateways": list(home.facts.gateways),
+        "Gateways": gateways,
         "Servers": servers,
         "Hosts": {"Connected": sum(each["Hosts"] for each in servers), "Joined": _joined(home)},
         "Issuers": [str(each) for each in home.facts.issuers],
@@ -159,7 +170,7 @@ def _status(options: Options, words: Sequence[str]) -> int:
         print(json.dumps(status, indent=2))
     else:
         print(plain("\n".join(_lines(status))))
-    return DONE if all(each["Problem"] is None for each in servers) else REFUSED
+    return DONE if all(each["Problem"] is None for each in [*servers, *gateways]) else REFUSED
 
 
 async def _servers(view: View, home: Home) -> list[dict[str, Any]]:
@@ -203,7 +214,10 @@ def _joined(home: Home) -> Any:
 def _lines(status: dict[str, Any]) -> list[str]:
     joined = status["Hosts"]["Joined"]
     of = "" if joined is None else f" of {joined} that have joined"
-    lines = [f"{'gateways':12}{', '.join(map(_shown, status['Gateways']))}"]
+    lines = [
+        f"{'gateway':12}{_shown(each['URL'])}: {each['Problem'] or 'as this one'}"
+        for each in status["Gateways"]
+    ]
     for server in status["Servers"]:
         how = server["Problem"] or f"{server['Hosts']} hosts"
         reached = "NOT REACHABLE: " if server["Problem"] else ""

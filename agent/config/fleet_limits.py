@@ -72,6 +72,10 @@ class FleetLimits:
     # the bus's own limit is twice a document.
     explained: int = 48
     explanation_bytes: int = 12 * 1024
+    # How often a gateway asks the others for removals of hosts, and how long it waits for each step
+    # of that: when it stops, too, for which it has 20 s.
+    peers_seconds: float = 30.0
+    peer_seconds: float = 4.0
     # How often the hosts are counted, if there is a listener for metrics.
     count_seconds: float = 30.0
     # A permanent connection: the longest random wait of a host before it reconnects (each server of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+from dataclasses import dataclass
 from typing import Any, Optional
 from urllib.parse import urlsplit
 
@@ -13,6 +14,9 @@ from agent.fleet import authority
 from agent.fleet.documents import Rejected
 from agent.fleet.membership import Membership
 from agent.fleet.signing import PublicKey
+
+# The most bytes of a state, and how long to wait for each step (s).
+_STATE = (2 * FLEET.file_bytes, FLEET.peer_seconds)
 
 
 class NoGateway(Exception):
@@ -52,6 +56,27 @@ def ask_time(url: str, ca: str) -> float:
     return told / 1000
 
 
+@dataclass(frozen=True)
+class GatewayState:
+    """What a gateway goes by: the account's token, the SHA-256 of its facts (hex), its issuer."""
+
+    account: str
+    facts: str
+    issuer: str
+
+
+def fetch_state(url: str, ca: str) -> GatewayState:
+    """What the gateway at `url` goes by. Raises NoGateway."""
+    try:
+        told = _exchange(url, "GET", "/fleet/state", None, _context(ca), _STATE)
+    except Rejected as error:
+        raise NoGateway(f"{url}: {error}") from None
+    found = [told.get(name) for name in ("account", "facts", "issuer")]
+    if not all(isinstance(each, str) for each in found):
+        raise NoGateway(f"{url} does not say what it goes by")
+    return GatewayState(*map(str, found))
+
+
 def ask(url: str, kind: str, request: bytes, ca: str) -> Optional[bytes]:
     """The gateway's answer to a host's request: a sealed membership, or None for a leave.
 
@@ -84,19 +109,24 @@ def _context(ca: str) -> ssl.SSLContext:
 
 
 def _exchange(
-    url: str, method: str, path: str, body: Optional[bytes], context: ssl.SSLContext
+    url: str,
+    method: str,
+    path: str,
+    body: Optional[bytes],
+    context: ssl.SSLContext,
+    limits: tuple[int, float] = (FLEET.gateway_bytes, FLEET.gateway_seconds),
 ) -> dict[str, Any]:
     """Send one request on a new connection. Raises NoGateway and Rejected."""
     parts = urlsplit(url)
     if parts.scheme != "https" or not parts.hostname:
         raise NoGateway(f"a gateway's URL begins with https://, and {url!r} does not")
     connection = http.client.HTTPSConnection(
-        parts.hostname, parts.port or 443, timeout=FLEET.gateway_seconds, context=context
+        parts.hostname, parts.port or 443, timeout=limits[1], context=context
     )
     try:
         connection.request(method, path, body)
         response = connection.getresponse()
-        text = response.read(FLEET.gateway_bytes)
+        text = response.read(limits[0])
         answer = json.loads(text)
         if not isinstance(answer, dict):
             raise NoGateway(f"{url} does not answer as a gateway does")

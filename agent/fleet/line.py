@@ -38,6 +38,7 @@ class Line:
         self._name = name
         self._prepare = prepare
         self._inbox = inbox
+        self._server = ""
         self._lost = asyncio.Event()
         self.client: Optional[Client] = None
         """The connection, or None while there is none."""
@@ -45,6 +46,12 @@ class Line:
         """Set while there is a connection."""
         self.connections = 0
         """How many connections were made so far, including the present one."""
+
+    def use(self, access: Access) -> None:
+        """Use these servers from the next connection on; leave one that is not among them."""
+        self._access = access
+        if self._server not in access.servers:
+            self._lost.set()
 
     async def run(self) -> None:
         """Connect and reconnect until cancelled."""
@@ -66,7 +73,7 @@ class Line:
 
     async def _connect(self, server: str) -> Optional[Client]:
         """Connect to this server. Returns None when that fails, and logs why."""
-        self._lost = asyncio.Event()
+        self._server, self._lost = server, asyncio.Event()
         client = Client()
         try:
             options = self._options(server, self._lost)

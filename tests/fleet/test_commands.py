@@ -239,7 +239,7 @@ def _renew_all(fleet: Fleet, host: JoiningHost) -> None:
 
 
 def test_a_new_server_or_gateway_gets_its_folder(fleet: Fleet, tmp_path: Path) -> None:
-    """A new server or gateway gets a folder with all facts, which `fleet remove` says to copy."""
+    """A new server or gateway gets a folder with all facts; `fleet remove` names the others."""
     server = fleet.home("server", "bus-9.example", "--json").json
     text = (Path(server["Folder"]) / "nats-server.conf").read_text()
     assert str(Home(str(fleet.folder)).facts.servers[0].cluster_port) in text
@@ -251,7 +251,7 @@ def test_a_new_server_or_gateway_gets_its_folder(fleet: Fleet, tmp_path: Path) -
     host = JoiningHost(tmp_path / "host", "i-00000000000000009")
     assert host.fleet("join", fleet.url, fleet.token(), "--name", "web-9").code == 0
     removed = fleet.home("remove", "web-9")
-    assert f"copy {fleet.folder}/home/gateways/* to the other gateways" in removed.out
+    assert "the other gateways ask for it twice a minute" in removed.out
 
 
 @pytest.mark.parametrize(

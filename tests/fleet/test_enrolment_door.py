@@ -38,7 +38,7 @@ class At:
         """Send a request `times` times; return the last answer."""
 
         async def run() -> Optional[Response]:
-            door = EnrolmentDoor(self.enrolment, "", self._audit, self._clock)
+            door = EnrolmentDoor(self.enrolment, "", dict, self._audit, self._clock)
             request = Request(b"POST", b"/fleet/" + kind.encode(), (), body, Peer("192.0.2.1"))
             answer = None
             for _ in range(times):

@@ -1,7 +1,9 @@
-"""Where hosts join, renew and leave: four paths beside the API, over the same listener.
+"""Where hosts join, renew and leave, and gateways compare notes: paths beside the API.
 
     GET  /fleet/ca       the authority's certificate, whose fingerprint a join token has; and the
                          gateway's time (ms)
+    GET  /fleet/state    the account's token, which has the removed hosts and the operator signed;
+                         which facts and issuer the gateway has
     POST /fleet/join     a HostRequest (agent/fleet/membership.py); the answer is a Membership
     POST /fleet/renew    the same
     POST /fleet/leave    the same, with an empty answer
@@ -14,7 +16,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from typing import Optional
+from collections.abc import Mapping
+from typing import Callable, Optional
 
 from agent.audit.record import Audit, Record
 from agent.config.document import Problems
@@ -32,11 +35,22 @@ _REJECTED, _UNKNOWN, _FAILED = 403, 404, 500
 
 
 class EnrolmentDoor:
-    """Answers hosts' requests. `ca` is the authority's certificate, as PEM."""
+    """Answers hosts' requests. `ca` is the authority's certificate, as PEM.
 
-    def __init__(self, enrolment: Enrolment, ca: str, audit: Audit, clock: Clock) -> None:
+    `state` says what this gateway goes by (joining.GatewayState).
+    """
+
+    def __init__(
+        self,
+        enrolment: Enrolment,
+        ca: str,
+        state: Callable[[], Mapping[str, str]],
+        audit: Audit,
+        clock: Clock,
+    ) -> None:
         self._enrolment = enrolment
         self._ca = ca
+        self._state = state
         self._audit = audit
         self._clock = clock
         # SQLite has one writer at a time anyway, and the thread pool is needed for pushes.
@@ -47,6 +61,12 @@ class EnrolmentDoor:
         if request.method == b"GET" and request.target == b"/fleet/ca":
             # A host compares its clock: leases are refused where they differ by seconds.
             return Response(200, {"ca": self._ca, "now": int(self._clock.wall() * 1000)})
+        if request.method == b"GET" and request.target == b"/fleet/state":
+            try:
+                return Response(200, dict(self._state()))
+            except Problems as problems:
+                log.error("the fleet's files: %s", "; ".join(problems.problems))
+                return Response(_FAILED, {"error": "a file of the fleet's cannot be used"})
         kind = _KINDS.get(request.target) if request.method == b"POST" else None
         if kind is None:
             return Response(_UNKNOWN, {"error": "there is no such path"})

@@ -31,6 +31,7 @@ from agent.fleet.gateway.enrolment_door import PREFIX, EnrolmentDoor
 from agent.fleet.gateway.explain import Explainer
 from agent.fleet.gateway.files import FleetFiles
 from agent.fleet.gateway.intake import BusIntake
+from agent.fleet.gateway.peers import Peers
 from agent.fleet.gateway.readiness import BusReadiness, FreeTurns
 from agent.fleet.gateway.scrape import Scrape
 from agent.fleet.gateway.settings import GatewayConfig
@@ -62,7 +63,7 @@ class Gateway:
     def __init__(self, config: GatewayConfig, environ: MutableMapping[str, str]) -> None:
         self._config = config
         self._environ = environ
-        self._files = FleetFiles(config)
+        self._files = FleetFiles(config, environ.get("STATE_DIRECTORY"))
         known, self._tls = _check(config, self._files)
         self._notifier = Notifier(environ)
         self._clock = SystemClock()
@@ -94,10 +95,15 @@ class Gateway:
             self._context(), steps, throttle, self._authenticator, self._directory, explainer
         )
         self._enrolment_door = EnrolmentDoor(
-            self._enrolment(), self._files.authority, self._audit, self._clock
+            self._enrolment(),
+            self._files.authority,
+            self._files.state,
+            self._audit,
+            self._clock,
         )
         self._server = HttpServer(self._answer, self._count_refused, self._tls)
         self._scrape = Scrape(self._audit, self._door.latency, self._line, self._directory)
+        self._peers = Peers(self._files, name, self._follow_files)
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -108,6 +114,7 @@ class Gateway:
         line.add_done_callback(self._end_with)
         watching = asyncio.create_task(self._watch())
         scraping = asyncio.create_task(self._scrape.run(self._config.metrics))
+        asking = asyncio.create_task(self._peers.run())
         self._handle_signals()
         self._server.start(sock)
         host, port = sock.getsockname()[:2]
@@ -118,7 +125,7 @@ class Gateway:
         self._notifier.stopping()
         self._door.drain()
         await self._server.stop()
-        await end(line, watching, scraping)
+        await end(line, watching, scraping, asking)
         self._record("stop")
         self._lines.flush()
 
@@ -160,10 +167,14 @@ class Gateway:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
 
     def _reload(self) -> None:
-        """On SIGHUP, reload credentials, TLS and the fleet's files: all of them, or none."""
+        """On SIGHUP, reload credentials, TLS, and the fleet's files with the bus's servers.
+
+        All of them, or none.
+        """
         self._notifier.reloading()
         try:
             known, context = _check(self._config, self._files)
+            access = _access(self._config, self._files)
             self._issuers = self._read_issuers()
         except Problems as problems:
             for problem in problems.problems:
@@ -171,6 +182,8 @@ class Gateway:
             self._record("reload", "refused", "; ".join(problems.problems))
         else:
             self._authenticator.replace(known)
+            self._line.use(access)
+            self._peers.hurry()
             if context is not None:
                 self._server.renew_tls(context)
             self._record("reload")
