@@ -114,16 +114,13 @@ class Directory:
         now, known = self._clock.boottime(), self._cache.get(host)
         fresh = known is not None and now - known.asked_at < FLEET.description_seconds
         if known is not None and fresh and connection in (None, known.connection):
-            self._check(known.certificate)
-            return known
+            try:
+                known.certificate.check(self._clock.wall(), self._issuers().revoked)
+                return known
+            except Rejected:
+                pass  # it was removed or left: it may have joined again, with other keys
         found = self._cache[host] = await self._ask(host, connection)
         return found
-
-    def _check(self, certificate: HostCertificate) -> None:
-        try:
-            certificate.check(self._clock.wall(), self._issuers().revoked)
-        except Rejected as error:
-            raise NobodyThere(str(error)) from None
 
     async def _ask(self, host: str, connection: Optional[Connection]) -> KnownHost:
         issuers, wall = self._issuers(), self._clock.wall()

@@ -15,10 +15,18 @@ from agent.fleet.documents import ANYBODY, Rejected
 from agent.fleet.home import Home
 from agent.fleet.registry import SqliteRegistry
 from tests.fleet.test_commands import Fleet, JoiningHost
+from tests.parts import signed
 from tests.parts.bus import Bus
+from tests.parts.daemon import CREDENTIAL
+from tests.parts.fleet_member import FleetMember, join_token
 from tests.parts.gateway import RunningGateway
 from tests.parts.host import work_directory
 
+TAGGED = {
+    **CREDENTIAL,
+    "access_key_id": "AKIAWEBONLY",
+    "allow": {"os_users": ["*"], "tags": {"role": ["web"]}},
+}
 NUMBERS = iter(range(1, 100))
 
 
@@ -28,7 +36,9 @@ class Running(Fleet):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self.bus = Bus(Home(str(self.folder)), directory)
-        self.gateway = RunningGateway(directory / "gw", Home(str(self.folder)))
+        self.gateway = RunningGateway(
+            directory / "gw", Home(str(self.folder)), credentials=[CREDENTIAL, TAGGED]
+        )
 
     def member(self, directory: Path, instance: str = "") -> JoiningHost:
         """A host that has just joined."""
@@ -132,6 +142,25 @@ def test_a_revocation_is_sent_when_a_server_is_back(fleet: Running, tmp_path: Pa
     server.start()
     assert fleet.home("remove", "--left").code == 0
     assert not fleet.may_connect(copy)
+
+
+def test_a_host_that_joins_again_is_pushed_to_at_once(fleet: Running, tmp_path: Path) -> None:
+    """A host that left and joined again is known by its new membership, whatever was remembered."""
+
+    def push() -> str:
+        # By tags, which the gateway remembers from the host's description.
+        call = signed.push(InstanceId=member.instance)
+        signer = signed.Signer(key=TAGGED["access_key_id"])
+        return fleet.gateway.send(signed.sign(call, signer)).code
+
+    token = join_token(fleet.gateway, "--tag", "role=web")
+    with FleetMember(tmp_path / "whole", fleet.gateway, token=token) as member:
+        assert push() == ""
+        assert member.command("leave").code == 0
+        assert fleet.home("remove", "--left").code == 0
+        member.command("join", "--name", "web-1", fleet.gateway.url, token)
+        member.follow()
+        assert push() == ""
 
 
 def test_leaving_works_without_a_gateway(fleet: Running, tmp_path: Path) -> None:

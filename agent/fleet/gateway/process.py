@@ -94,13 +94,7 @@ class Gateway:
         self._door = GatewayDoor(
             self._context(), steps, throttle, self._authenticator, self._directory, explainer
         )
-        self._enrolment_door = EnrolmentDoor(
-            self._enrolment(),
-            self._files.authority,
-            self._files.state,
-            self._audit,
-            self._clock,
-        )
+        self._enrolment_door = self._make_enrolment_door()
         self._server = HttpServer(self._answer, self._count_refused, self._tls)
         self._scrape = Scrape(self._audit, self._door.latency, self._line, self._directory)
         self._peers = Peers(self._files, name, self._follow_files)
@@ -151,10 +145,11 @@ class Gateway:
             FreeTurns(self._clock),
         )
 
-    def _enrolment(self) -> Enrolment:
-        path = self._config.enrol.registry
+    def _make_enrolment_door(self) -> EnrolmentDoor:
+        path, files = self._config.enrol.registry, self._files
         registry = None if path is None else SqliteRegistry(path)
-        return Enrolment(self._files.fleet, registry, self._files.revoked)
+        enrolment = Enrolment(files.fleet, registry, files.revoked)
+        return EnrolmentDoor(enrolment, files.authority, files.state, self._audit, self._clock)
 
     def _read_issuers(self) -> Issuers:
         facts, signer = self._files.facts, self._files.issuer
