@@ -4,14 +4,14 @@ export PYTHON
 VENV := .venv/bin
 LIFETIME ?= 60
 PYTEST_ARGS ?=
-# Whole files to a worker, for tests of one file share their hosts; two workers to a processor, for most
-# of the longest tests wait; and in the order of their names, so that these do not come last.
+# A worker gets whole files, since tests of one file share their hosts; two workers per processor, since most
+# of the longest tests wait; in the order of the names, so that these do not come last.
 WORKERS ?= -n $(shell expr 2 \* $$(nproc)) --dist loadfile --no-loadscope-reorder
-# What compiles the helper for arm64, and runs it here. LLVM's linker leaves out what GNU ld fills up.
+# What compiles the helper for arm64, and runs it here. LLVM's linker omits padding that GNU ld adds.
 ARM64 := aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu ld.lld=lld \
 	/usr/aarch64-linux-gnu/include/stdio.h=libc6-dev-arm64-cross
 QEMU := qemu-aarch64-static=qemu-user-static
-# What the tests run, as COMMAND=PACKAGE; those of a command that is not there say so.
+# What the tests run, as COMMAND=PACKAGE; a test whose command is missing reports it.
 TOOLS := sshd=openssh-server lib:libgcrypt.so.20=libgcrypt20 ssh=openssh-client ssh-agent=openssh-client rsync=rsync curl=curl git=git node=nodejs npm=npm gcc=gcc \
 	setpriv=util-linux ip=iproute2 useradd=passwd systemd-socket-activate=systemd groff=groff-base zsh=zsh \
 	/usr/include/stdio.h=libc6-dev clang=clang readelf=binutils strace=strace valgrind=valgrind \
@@ -34,7 +34,7 @@ test: .venv/ready-test
 	.ci/need --soft $(TOOLS)
 	PYTHON=/usr/bin/python3 .ci/need --soft python3:ensurepip=python3-venv
 ifeq ($(strip $(PYTEST_ARGS)),)
-	# Every line and branch of agent/sources/api/ by its own tests; then all the others.
+	# Every line and branch of agent/sources/api/ is covered by its own tests; then all other tests.
 	$(VENV)/python -m pytest $(WORKERS) --cov=agent.sources.api --cov-branch --cov-fail-under=100 tests/sources/api
 	$(VENV)/python -m pytest $(WORKERS) --ignore=tests/sources/api
 else
@@ -46,7 +46,7 @@ once: .venv/ready-test
 	SIXTYKEY_ROUNDS=100 $(VENV)/python -m pytest -rP tests/e2e/test_one_time.py -k crashes
 
 # The oldest Python and the oldest version of every dependency (tests/floors.txt), and the newest of
-# all: the main job's first test, and every other test but those of load, whose outcome no version changes.
+# all: the main job's first test, and all other tests except those of load, which do not depend on versions.
 FLOOR ?= $(shell .ci/python 3.9)
 NEWEST ?= $(shell .ci/python 3.14 3.13)
 OLD_AND_NEW := $(filter-out %/test_hostile.py,$(wildcard tests/test_*.py \
@@ -70,7 +70,7 @@ build/venv-%/ready: pyproject.toml tests/floors.txt
 	    $(PINS) --editable '.[test]'
 	touch $@
 
-# What sshd and PAM run, compiled for this host as the packages have it, by one rule.
+# The programs that sshd and PAM run, compiled for this host in the same way as in the packages.
 helper: build/authorized-keys build/pam-account
 
 build/authorized-keys: agent/helper/authorized_keys.c
@@ -80,7 +80,7 @@ build/authorized-keys build/pam-account: agent/helper/build
 	mkdir -p build
 	SOURCE=$(filter %.c,$^) agent/helper/build $@ -s
 
-# Some ten minutes, on a machine that does nothing else; build/bench.json and a plot beside it.
+# Some ten minutes on an idle machine; writes build/bench.json and a plot.
 bench: .venv/ready-test .venv/ready-bench
 	.ci/need sshd=openssh-server ssh=openssh-client gcc=gcc objcopy=binutils /usr/include/stdio.h=libc6-dev \
 	    userdbctl=systemd-userdbd unshare=util-linux useradd=passwd curl=curl openssl=openssl
@@ -89,21 +89,21 @@ bench: .venv/ready-test .venv/ready-bench
 	$(VENV)/python -m tests.benchmarks $(FIGURES)
 
 # A fleet with FLEET_HOSTS simulated hosts and real ones among them, some eight minutes on a machine
-# that does nothing else: two processors and 10 GiB for 100,000. build/bench-fleet.json and a plot.
+# that is idle: two processors and 10 GiB for 100,000. Writes build/bench-fleet.json and a plot.
 FLEET_HOSTS ?= 100000
 
 bench-fleet: .venv/ready-test
 	$(VENV)/python -m tests.benchmarks.fleet --hosts $(FLEET_HOSTS)
 
 # STORM_PUSHES pushes through a fleet whose servers, gateways, connectors and daemons are killed at
-# random: each 200 is held against the host's lookup socket. Some ten minutes.
+# random: each 200 is compared with the host's lookup socket. Some ten minutes.
 STORM_PUSHES ?= 10000
 
 storm: .venv/ready-test
 	$(VENV)/python -m tests.fleet.storm --pushes $(STORM_PUSHES)
 
-# Each target in tests/fuzz/ for FUZZ_SECONDS. atheris has wheels for Python 3.11 to 3.13 on x86-64;
-# with another one as PYTHON, set FUZZ_PYTHON to one of these.
+# Each target in tests/fuzz/ for FUZZ_SECONDS. atheris has wheels for Python 3.11 to 3.13 on x86-64:
+# if PYTHON is another one, set FUZZ_PYTHON to one of these.
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?=
 FUZZ_PYTHON ?= $(shell .ci/python 3.13 3.12 3.11)
@@ -125,7 +125,7 @@ screenshots: .venv/ready-screenshots
 	.ci/need sshd=openssh-server ssh=openssh-client
 	$(VENV)/python -m tests.e2e.screenshots docs/demo.svg
 
-# Every Python file that git tracks, launchers and all; and the shape of the source.
+# Every Python file that git tracks, including launchers; and the structure of the source.
 lint: SOURCES = $(shell $(VENV)/python -m tests.parts.project)
 lint: .venv/ready-test .venv/ready-lint
 	@echo "ruff, mypy --strict: $(words $(SOURCES)) files"

@@ -21,31 +21,31 @@ if TYPE_CHECKING:
 COMMANDS = {
     "push": ("push", "push a public key for an OS user of this host"),
     "list": ("leases", "the keys that are live now"),
-    "why": ("why", "what was decided lately about a user, in words"),
-    "revoke": ("revoke", "end keys before their time"),
-    "status": ("status", "how the daemon is, and its counters"),
+    "why": ("why", "recent decisions about a user, explained"),
+    "revoke": ("revoke", "revoke keys"),
+    "status": ("status", "the state of the daemon, and its counters"),
     "check": ("check", "would a login work on this host?"),
     "credentials": ("credentials", "access keys for pushes over the network"),
     "fleet": ("fleet", "many hosts behind one endpoint"),
-    "login": ("login", "your key, made ahead, for an hour"),
-    "logout": ("logout", "your key, forgotten"),
+    "login": ("login", "make your key ahead of time"),
+    "logout": ("logout", "remove your key"),
     "ssh": ("ssh", "ssh to a host that takes pushed keys"),
-    "ssh-config": ("ssh_config", "lines for ~/.ssh/config, so that ssh itself does it"),
+    "ssh-config": ("ssh_config", "lines for ~/.ssh/config, so that plain ssh works"),
     "hosts": ("hosts", "the hosts that you may push to"),
     "proxy": ("proxy", "what those lines run: push, connect"),
-    "known-hosts": ("known_hosts", "host keys that the fleet vouches for"),
+    "known-hosts": ("known_hosts", "host keys that the fleet provides"),
 }
 _HELP = """\
 usage: sixtykey COMMAND [OPTION...] [WORD...]
 
-An SSH key lives sixty seconds: pushed, taken by sshd, gone.
+An SSH key that lives sixty seconds.
 
 commands:
 {commands}
 
-`sixtykey COMMAND --help` tells more of each, with an example.
+`sixtykey COMMAND --help` describes each, with an example.
 Exit codes: 0 done, 1 refused, nothing found, or findings, 2 wrong command line or could not look,
-3 the daemon is away, 4 not permitted."""
+3 the daemon does not answer, 4 not permitted."""
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

@@ -189,7 +189,7 @@ class Daemon:
         task.add_done_callback(self._tasks.discard)
 
     async def _reload(self, reloader: Reloader) -> None:
-        """SIGHUP: credentials and TLS files anew; if anything is wrong with them, none of it."""
+        """SIGHUP: reload credentials and TLS files: all of them, or none if one is invalid."""
         self._notifier.reloading()
         try:
             await reloader.reload()
@@ -232,7 +232,7 @@ class Daemon:
         self._lines.drain(LIMITS.audit_stop_seconds)
 
     async def _drain_log(self) -> None:
-        """Wait a bounded time for the log; what is left after that is lost."""
+        """Wait a limited time for the log; lines that are left after that are lost."""
         end = self._context.clock.boottime() + LIMITS.audit_drain_seconds
         while self._lines.waiting and self._context.clock.boottime() < end:
             self._lines.flush()

@@ -44,7 +44,7 @@ SourceState = Callable[[], dict[str, Any]]
 class Operator:
     """What an operator can ask a running daemon.
 
-    `reload` reads credentials and TLS files anew, or raises Problems and leaves the old ones;
+    `reload` reloads credentials and TLS files, or raises Problems and keeps the old ones;
     `listeners` maps names to addresses; `sources` gives the state of each configured source.
     """
 
@@ -93,7 +93,7 @@ class Operator:
         return Answer(told, self._is_repeated(peer, record))
 
     async def why(self, _: Peer, body: bytes, record: Record) -> Answer:
-        """What was decided lately about OSUser, newest first, and what is live now."""
+        """The recent decisions about OSUser, newest first, and the live leases."""
         members = _members(body, "OSUser")
         os_user = _required(members, "OSUser")
         record.os_user = os_user
@@ -162,14 +162,14 @@ class Operator:
         return Answer({"Revoked": [self._describe(lease) for lease in gone]})
 
     async def reload(self, peer: Peer, body: bytes, _: Record) -> Answer:
-        """Read the credentials and TLS files anew."""
+        """Reload the credentials and TLS files."""
         _members(body)
         _demand_root(peer)
         try:
             await self._reload()
         except Problems as problems:
             raise InvalidArgsException(
-                "Not reloaded, what was read before stays: " + "; ".join(problems.problems)
+                "Not reloaded, the previous files stay in use: " + "; ".join(problems.problems)
             ) from None
         return Answer({"Reloaded": True})
 
@@ -241,7 +241,7 @@ def _members(body: bytes, *known: str) -> Body:
         raise ValidationError("The request body must be a JSON object.")
     for name, value in document.items():
         if name not in known:
-            raise ValidationError(f"{name[:64]!r} is unknown here.")
+            raise ValidationError(f"{name[:64]!r} is not a known member.")
         if not isinstance(value, bool if name == "All" else str):
             raise ValidationError(f"{name} has the wrong type.")
     return document

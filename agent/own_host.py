@@ -30,7 +30,7 @@ _PAGING = frozenset({"Names", "MaxResults", "NextToken"})
 
 
 class HostDoor(NetworkDoor):
-    """Answers any client of the port of a host that is no gateway."""
+    """Answers clients of the network listener of a single host."""
 
     async def _serve(self, request: Request, record: Record) -> Response:
         action = operators_action(request) or ""

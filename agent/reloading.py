@@ -16,7 +16,7 @@ from agent.sources.api.principal import Authenticator
 
 
 class Reloader:
-    """Reads credentials and TLS files anew while the daemon runs."""
+    """Reloads credentials and TLS files while the daemon runs."""
 
     def __init__(self, config: Config, authenticator: Authenticator, network: HttpServer) -> None:
         self._config = config

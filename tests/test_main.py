@@ -113,7 +113,7 @@ def test_sockets_in_use_are_exit_1(folder: Path) -> None:
         )
         code, log = refused(second)
         assert code == 1
-        assert "another daemon answers" in log
+        assert "another daemon is listening" in log
         assert ask(first.push_socket, push().raw()).status == 200
 
 

@@ -1,4 +1,4 @@
-"""Which decisions a principal may be told of: those about its own pushes, and what came of them."""
+"""Which decisions a principal may see: those about its own pushes, and what happened to them."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def url_of(settings: Settings, region: str) -> str:
         return other
     if not (region.isascii() and region.replace("-", "").isalnum()):
         # It becomes a part of the name that is asked, and must not end it.
-        raise Trouble(AWAY, "Endpoint", f"{region!r} is no region of AWS")
+        raise Trouble(AWAY, "Endpoint", f"{region!r} is not an AWS region")
     return f"https://{_SERVICE}.{region}.amazonaws.com" + (".cn" if region[:3] == "cn-" else "")
 
 
@@ -92,7 +92,7 @@ def _document(answer: https.Answer) -> Optional[dict[str, Any]]:
     except (ValueError, RecursionError):
         found = None
     if found is None and answer.status == 200:
-        raise Trouble(AWAY, "NoAnswer", "what answers there is no EC2 Instance Connect API")
+        raise Trouble(AWAY, "NoAnswer", "the endpoint is not an EC2 Instance Connect API")
     return found if isinstance(found, dict) else None
 
 

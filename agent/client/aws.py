@@ -24,7 +24,7 @@ def _session(settings: Settings) -> Any:
         raise Trouble(
             REFUSED,
             "NotInstalled",
-            "botocore is missing, which finds AWS's credentials and instances",
+            "botocore is not installed; it is needed to find AWS credentials and instances",
             "pip install 'sixtykey[client]'",
         ) from None
     session = botocore.session.Session(profile=settings.get("profile"))
@@ -81,7 +81,7 @@ def instances(settings: Settings, region: str, name: str) -> list[Host]:
             if found and name:
                 break
     except (BotoCoreError, ClientError, OSError) as error:
-        hint = "ec2:DescribeInstances is needed; or name instance, zone and address in client.yaml"
+        hint = "ec2:DescribeInstances is needed; or set instance, zone and address in client.yaml"
         raise Trouble(REFUSED, "DescribeInstances", f"EC2: {error}", hint) from None
     return list(found.values())
 

@@ -43,7 +43,7 @@ def region(settings: Settings) -> str:
             settings.put("region", found, f"{files.config_path}, profile {files.profile}")
     if not found:
         raise Trouble(
-            REFUSED, "NoRegion", "nothing says which region to sign for",
+            REFUSED, "NoRegion", "no region is set to sign requests for",
             "--region, SIXTYKEY_REGION, `region` in client.yaml, or in AWS's profile",
         )  # fmt: skip
     return found
@@ -104,7 +104,7 @@ def _text(path: str) -> str:
 def section_of(text: str, heading: str) -> dict[str, str]:
     """The `name = value` lines below `[heading]`; nested settings are left out.
 
-    A section that stands twice is ignored, and botocore decides.
+    A repeated section is ignored, and botocore decides.
     """
     found: dict[str, str] = {}
     inside, times = False, 0

@@ -31,7 +31,9 @@ def settings_folder(environ: Environment) -> str:
 def _home(environ: Environment) -> str:
     home = environ.get("HOME", "")
     if not home.startswith("/"):
-        raise Trouble(REFUSED, "NoHome", "HOME is not set, so there is no place for the public key")
+        raise Trouble(
+            REFUSED, "NoHome", "HOME is not set, so there is no folder for the public key"
+        )
     return home
 
 
@@ -67,7 +69,7 @@ def make_private(path: str) -> str:
             pass
         found = os.stat(path)
         if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode):
-            raise Trouble(REFUSED, "Folder", f"{path} is not a folder of yours: move it away")
+            raise Trouble(REFUSED, "Folder", f"{path} is not your folder: move it away")
         if found.st_mode & 0o077:
             os.chmod(path, 0o700)
     except OSError as error:

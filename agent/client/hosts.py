@@ -74,10 +74,10 @@ class Host:
     def of(cls, found: Any, single: bool = False) -> Host:
         """Parse a host from a JSON object; `single`: every name means it. Raises ValueError."""
         if not isinstance(found, dict):
-            raise ValueError("a host is no mapping")
+            raise ValueError("a host is not an object")
         tags = found.get("Tags") or {}
         if not isinstance(tags, dict):
-            raise ValueError("a host's tags are no mapping")
+            raise ValueError("a host's tags are not an object")
         lifetime = found.get("Lifetime")
         keys = [_key(each) for each in found.get("HostKeys") or ()]
         if len(keys) > limits.HOST_KEYS_MOST:
@@ -108,7 +108,7 @@ def is_name(text: str, others: str = ".:%=/") -> bool:
 
 def _printable(value: Any) -> str:
     if not isinstance(value, str) or not value.isprintable():
-        raise ValueError("a host's description has what is no text")
+        raise ValueError("a host's description contains a value that is not text")
     return value
 
 

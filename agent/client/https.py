@@ -43,7 +43,7 @@ class Address:
         plain = self.path.isascii() and self.path.translate(_IN_PATHS).isalnum()
         good = scheme in ("http", "https") and plain and _number(port) and "@" not in rest
         if not self.host or not self.host.isprintable() or " " in self.host or not good:
-            words = f"the endpoint {url!r} is no URL such as https://keys.example:8060"
+            words = f"the endpoint {url!r} is not a URL such as https://keys.example:8060"
             raise Trouble(AWAY, "Endpoint", words)
         self.port = int(port)
 
@@ -54,7 +54,7 @@ class Address:
         local = self.host in {"localhost", "::1"} or number
         if not self.tls and not local:
             raise Trouble(
-                AWAY, "Endpoint", f"http to {self.host} could be read and changed on its way",
+                AWAY, "Endpoint", f"http to {self.host} could be read and changed in transit",
                 "use https://, or http:// on this machine (127.0.0.1), through a tunnel",
             )  # fmt: skip
 
@@ -105,7 +105,7 @@ def _words(error: OSError) -> str:
 
 def _hint(error: OSError) -> str:
     if type(error).__name__ == "SSLCertVerificationError":
-        return "its certificate is not trusted: `ca` names the file that it was issued by"
+        return "its certificate is not trusted: set `ca` to the certificate that issued it"
     return "is it running, and is this its endpoint?"
 
 
@@ -124,9 +124,9 @@ def _read(sock: Any, end: float) -> Answer:
         headers[name.lower()] = value.strip()
     length = headers.get("content-length", "")
     if not blank or not first.startswith("HTTP/1.") or not _number(words[1]):
-        raise OSError(0, "what answers there speaks no HTTP")
+        raise OSError(0, "the endpoint does not speak HTTP")
     if not _number(length) or int(length) > limits.ANSWER_BYTES:
-        raise OSError(0, "what answers there sends no answer of a known length")
+        raise OSError(0, "the endpoint sends an answer without a length")
     parts, left = [body], int(length) - len(body)
     while left > 0:
         parts.append(_some(sock, end))
@@ -142,7 +142,7 @@ def _number(text: str) -> bool:
 def _some(sock: Any, end: float) -> bytes:
     left = end - time.monotonic()
     if left <= 0:
-        raise OSError(0, f"no whole answer within {limits.ANSWER_SECONDS:.0f} s")
+        raise OSError(0, f"no complete answer within {limits.ANSWER_SECONDS:.0f} s")
     sock.settimeout(left)
     part = bytes(sock.recv(1 << 16))
     if not part:

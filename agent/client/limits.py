@@ -27,9 +27,9 @@ PUSH_PAUSE_MOST_SECONDS = 5.0
 # The largest answer (bytes). A push's has 200 bytes, a list of 100,000 hosts some 30 MiB.
 ANSWER_BYTES = 64 * 1024 * 1024
 HEAD_BYTES = 32 * 1024
-# What is shown of an error's message: AWS's longest, of a denied action, have some 400.
+# Characters shown of an error's message: AWS's longest, for a denied action, have some 400.
 MESSAGE_CHARACTERS = 1000
-# Hosts that a gateway may list in all: twice the largest fleet. One that lies has no end.
+# The most hosts in a gateway's list: twice the largest fleet. A bad gateway could list without end.
 HOSTS_MOST = 200_000
 # Keys of one host: as many and as long as a gateway takes from it (fleet_limits.py), or one host
 # could have every list refused.

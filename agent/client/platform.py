@@ -13,7 +13,7 @@ def check() -> None:
         raise Trouble(
             REFUSED,
             "Windows",
-            "this does not work on Windows: its ssh-agent takes no key for a limited time, and its "
+            "this does not work on Windows: its ssh-agent accepts no key with a lifetime, and its "
             "ssh no socket from a ProxyCommand",
-            "use WSL, where all of it works; or push with the AWS CLI and a key of your own",
+            "use WSL, where everything works; or push your own key with the AWS CLI",
         )

@@ -27,7 +27,8 @@ def start(environ: Environment) -> SshAgent:
     folder, path = folders.make_private(folders.settings_folder(environ)), socket_path(environ)
     if len(os.fsencode(path)) > _PATH_MOST:
         raise Trouble(
-            REFUSED, "NoAgent", f"no ssh-agent runs, and {path} is too long for one of our own",
+            REFUSED, "NoAgent", f"no ssh-agent is running, and the path {path} is too long to "
+            "start one",
             "start one: eval $(ssh-agent)",
         )  # fmt: skip
     return ssh_agent.find(path) or _start(folder, path)
@@ -48,7 +49,7 @@ def _start(folder: str, path: str) -> SshAgent:
             command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True, cwd="/"
         )
     except OSError as error:
-        raise NoAgent(f"no ssh-agent runs, and none can be started: {error}") from None
+        raise NoAgent(f"no ssh-agent is running, and none can be started: {error}") from None
     end = time.monotonic() + limits.AGENT_SECONDS
     while child.poll() is None and time.monotonic() < end:
         agent = ssh_agent.find(path)
@@ -58,7 +59,7 @@ def _start(folder: str, path: str) -> SshAgent:
             child.returncode = 0
             return agent
         time.sleep(0.005)
-    raise NoAgent("no ssh-agent runs, and one that was started does not answer")
+    raise NoAgent("no ssh-agent is running, and the one that was started does not answer")
 
 
 def stop(environ: Environment) -> None:

@@ -71,7 +71,7 @@ class Connection:
         key = session_key.find_loaded(self._environ)
         if key is None or key.seconds_left(time.time()) < limits.KEY_SPARE_SECONDS:
             key = self._ensure(limits.KEY_SPARE_SECONDS)
-            self._progress.show("a new key was made just now; if ssh does not offer it, try again")
+            self._progress.show("a new key was made; if ssh does not offer it, try again")
         return key
 
     def _ensure(self, fresh: float) -> SessionKey:
@@ -85,7 +85,7 @@ class Connection:
         lease = leases.Lease(self._environ, *which, key.fingerprint)
         lasting = host.uses == "unlimited" and host.lifetime > 0
         if lasting and lease.is_live(host.lifetime):
-            self._progress.debug("a live lease of before serves")
+            self._progress.debug("an earlier lease is still live")
             return
         self._progress.begin(f"pushing the key to {self.name} ({host.instance})")
         began = leases.boottime(), time.time()
@@ -148,7 +148,7 @@ class Connection:
 
 def _check_name(name: str, others: str = ".:%=/") -> None:
     if not is_name(name, others):
-        raise Trouble(REFUSED, "Name", f"{name!r} is no name of a user or a host")
+        raise Trouble(REFUSED, "Name", f"{name!r} is not a valid user or host name")
 
 
 def _jump(jump: str, address: str, port: int) -> None:

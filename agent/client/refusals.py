@@ -10,39 +10,39 @@ if TYPE_CHECKING:
 
     from agent.client.sigv4 import Credential
 
-_EXPIRED = "your credentials have ended: aws sso login, or whatever you get them by, and try again"
-_UNKNOWN = (
-    "these credentials are not known there: is this the right profile, and the right endpoint?"
+_EXPIRED = (
+    "your credentials have expired: run aws sso login, or renew them in another way, and try again"
 )
+_UNKNOWN = "the endpoint does not know these credentials: check the profile and the endpoint"
 _HINTS = {
     "AccessDeniedException": "ask whoever manages the access key to allow this OS user "
     "(allow.os_users, or the condition ec2:osuser), or log in as another one",
     "AccessDenied": "ask whoever manages the access key to allow this",
     "UnauthorizedOperation": "ask whoever manages the access key to allow this",
-    "AuthException": "the secret is wrong, or the instance is not among those that this access key "
-    "may push to",
-    "NotAuthorized": "the access key does not count from your address: a VPN, perhaps?",
+    "AuthException": "the secret is wrong, or this access key may not push to that instance",
+    "NotAuthorized": "the access key may not be used from your address: do you need a VPN?",
     "InvalidClientTokenId": _UNKNOWN,
     "UnrecognizedClientException": _UNKNOWN,
-    "OptInRequired": "the access key is disabled or past its end: ask whoever manages it",
+    "OptInRequired": "the access key is disabled or expired: ask whoever manages it",
     "ExpiredToken": _EXPIRED,
     "ExpiredTokenException": _EXPIRED,
     "RequestExpired": "set this machine's clock: timedatectl set-ntp true",
-    "EC2InstanceNotFoundException": "it is gone, not connected, or another one: sixtykey hosts",
-    "EC2InstanceStateInvalidException": "the instance does not run",
+    "EC2InstanceNotFoundException": "the host is gone, not connected, or has another id: "
+    "sixtykey hosts",
+    "EC2InstanceStateInvalidException": "the instance is not running",
     "EC2InstanceTypeInvalidException": "EC2 cannot push to this type of instance",
     "EC2InstanceUnavailableException": "the instance cannot be reached at present; try again",
     "InvalidArgsException": "the host may not take Ed25519 keys: keys.types of its configuration "
     "needs ssh-ed25519",
-    "ThrottlingException": "too many pushes at once: try again, or have push.rate raised",
-    "ServiceUnavailable": "the host or its gateway is stopping or cut off: try again soon",
+    "ThrottlingException": "too many pushes at once: try again, or ask for a higher push.rate",
+    "ServiceUnavailable": "the host or its gateway is stopping or unreachable: try again soon",
     "IncompleteSignature": "is `region` the one that the endpoint expects?",
-    "InvalidAction": "this endpoint tells nobody of its hosts: name instance, zone and address of "
+    "InvalidAction": "this endpoint does not list hosts: set instance, zone and address of "
     "the host in client.yaml",
 }
-# Of a question, what is another matter than of a push.
+# Hints for a question that differ from those for a push.
 _QUESTIONS = {
-    "InvalidAction": "it is of an older version, or none of ours; its administrator can tell: "
+    "InvalidAction": "it has an older version, or is not sixtykey; ask its administrator: "
     "sixtykey why USER",
     "InvalidArgsException": "",
 }

@@ -152,7 +152,7 @@ def make(agent: SshAgent, lifetime: int, confirm: bool) -> SessionKey:
         raise Trouble(
             REFUSED,
             "NotInstalled",
-            "PyNaCl is missing, which makes the key",
+            "PyNaCl is not installed; it is needed to make the key",
             "pip install 'sixtykey[client]'",
         ) from None
     public, private = crypto_sign_seed_keypair(os.urandom(32))

@@ -113,7 +113,8 @@ def _document(path: str, environ: Environment, must: bool) -> dict[str, Any]:
         # The same rule as in ssh_config(5): who can write the file decides where you push and whom
         # you trust.
         raise Trouble(
-            REFUSED, "Configuration", f"{path} could be written by others, or is somebody else's",
+            REFUSED, "Configuration", f"{path} can be written by others, or belongs to "
+            "another user",
             f"chmod go-w {path}; chown it to you, or to root",
         )  # fmt: skip
     stamp = f"{path} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_size} {found.st_ino}"

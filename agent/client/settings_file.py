@@ -1,4 +1,4 @@
-"""Reads and checks client.yaml. Reports every problem at once, with its place."""
+"""Reads and checks client.yaml. Reports every problem at once, with its location."""
 
 from __future__ import annotations
 
@@ -57,12 +57,14 @@ class _Check:
             self.problems.append(f"{where or 'the file'}: must be a mapping (key: value)")
             return {}
         for name, line in _repeated(found):
-            self.problems.append(f"{_under(where, name)}: is there twice, again in line {line}")
+            self.problems.append(f"{_under(where, name)}: is repeated in line {line}")
         checked = {}
         for name, value in found.items():
             if name not in known:
                 known_names = ", ".join(known)
-                self.problems.append(f"{_under(where, name)}: unknown; known are {known_names}")
+                self.problems.append(
+                    f"{_under(where, name)}: unknown; known keys are {known_names}"
+                )
             else:
                 checked[name] = known[name](_under(where, name), value)
         return checked
@@ -72,7 +74,7 @@ class _Check:
         sections: dict[str, Any] = found if isinstance(found, dict) else {}
         for pattern, section in sections.items():
             if not re.fullmatch(r"[A-Za-z0-9._:*?=@/+-]+", pattern, re.ASCII):
-                self.problems.append(f"{where}: {pattern!r} is no pattern of host names")
+                self.problems.append(f"{where}: {pattern!r} is not a pattern of host names")
             keys: Known = dict.fromkeys(HOST_KEYS, self.value)
             # An empty section `web-*:` is useful: it lists the names as hosts of sixtykey.
             checked[pattern] = self.mapping(_under(where, pattern), section or {}, keys)

@@ -69,7 +69,9 @@ class SshAgent:
         message += _LIFETIME + lifetime.to_bytes(4, "big") + (_CONFIRM if confirm else b"")
         if self._ask(message)[0] != _SUCCESS:
             what = "a lifetime, and to ask at each use (confirm)" if confirm else "a lifetime"
-            raise NoAgent(f"the ssh-agent at {self.path} does not take an Ed25519 key with {what}")
+            raise NoAgent(
+                f"the ssh-agent at {self.path} does not accept an Ed25519 key with {what}"
+            )
 
     def remove(self, blob: bytes) -> bool:
         """Remove a key; returns whether the agent had it. Raises NoAgent."""
@@ -78,7 +80,7 @@ class SshAgent:
     def _split_string(self, rest: bytes) -> tuple[bytes, bytes]:
         length = int.from_bytes(rest[:4], "big")
         if len(rest) < 4 + length:
-            raise NoAgent(f"the ssh-agent at {self.path} says what is no answer")
+            raise NoAgent(f"the ssh-agent at {self.path} sends an invalid answer")
         return rest[4 : 4 + length], rest[4 + length :]
 
     def _ask(self, message: bytes) -> bytes:
@@ -89,7 +91,7 @@ class SshAgent:
             sock.sendall(string(message))
             length = int.from_bytes(_read(sock, 4), "big")
             if not 0 < length <= limits.AGENT_BYTES:
-                raise NoAgent(f"the ssh-agent at {self.path} says what is no answer")
+                raise NoAgent(f"the ssh-agent at {self.path} sends an invalid answer")
             return _read(sock, length)
         except OSError as error:
             words = error.strerror or "it does not answer"

@@ -91,7 +91,7 @@ def check_names(words: Sequence[str]) -> None:
         word = left.pop(0)
         if not word.startswith("-") or word == "-":
             names += 1
-            # What follows the host, and is no option, is the command: that is a shell's to read.
+            # Words after the host that are not options are the command, which a shell reads.
             _check_quotes(word if names == 1 else "")
         for place, letter in enumerate(word) if word.startswith("-") else ():
             if letter in _VALUED:
@@ -102,7 +102,7 @@ def check_names(words: Sequence[str]) -> None:
 
 def _check_quotes(name: str) -> None:
     if not name.isprintable() or set("'\\") & set(name):
-        raise Trouble(REFUSED, "Name", f"{name!r} is no name of a user or a host")
+        raise Trouble(REFUSED, "Name", f"{name!r} is not a valid user or host name")
 
 
 def _known_hosts_command(known: str) -> str:
@@ -118,7 +118,7 @@ def _plain(word: str) -> str:
 
 def _pattern(pattern: str) -> str:
     if not _PLAIN.fullmatch(pattern.replace("*", "x").replace("?", "x").replace("!", "x")):
-        raise Trouble(REFUSED, "Pattern", f"{pattern!r} is no pattern of host names")
+        raise Trouble(REFUSED, "Pattern", f"{pattern!r} is not a pattern of host names")
     return pattern
 
 

@@ -1,4 +1,4 @@
-"""Finds the instance that HOST means: where to push for it, and how to reach it."""
+"""Finds the instance that HOST names: where to push for it, and how to reach it."""
 
 from __future__ import annotations
 
@@ -42,8 +42,9 @@ def find(settings: Settings, api: Api, region: str, name: str, *, fresh: bool = 
         return _with_settings(found[0], settings, name)
     if not found:
         raise Trouble(
-            REFUSED, "UnknownHost", f"{name}: {_where(settings, region)} has no such host for you",
-            "sixtykey hosts; or name its instance, zone and address in client.yaml",
+            REFUSED, "UnknownHost", f"{name}: {_where(settings, region)} has no such host "
+            "that you may push to",
+            "run sixtykey hosts; or set its instance, zone and address in client.yaml",
         )  # fmt: skip
     several = ", ".join(sorted(f"{host.instance} ({host.name})" for host in found)[:8])
     raise Trouble(REFUSED, "SeveralHosts", f"{name} means {len(found)} hosts: {several}",

@@ -20,20 +20,21 @@ if TYPE_CHECKING:
 
 USAGE = "sixtykey check [--from ADDRESS] [--strict] [--json] [USER]"
 HELP = """\
-Looks at all that a login with a pushed key depends on: configuration and credentials, the daemon
-and its sockets, what sshd -T says for a login of USER, who else holds sshd's slot, the account,
-PAM's line of one-time keys, the clock, SELinux; on a member of a fleet its connector and its
-membership, and by a request to a gateway the difference of their clocks. It changes nothing.
-Without USER, no account is looked at, and sshd is asked about a user that no Match block names.
+Checks everything that a login with a pushed key depends on: configuration and credentials, the
+daemon and its sockets, the output of sshd -T for a login of USER, other AuthorizedKeysCommands, the
+account, PAM's line for one-time keys, the clock, SELinux; on a member of a fleet also its connector,
+its membership, and the difference between its clock and a gateway's, for which it sends a request
+to a gateway. It changes nothing. Without USER, no account is checked, and sshd -T is run for a user
+that no Match block names.
 
-Exit code 0: nothing wrong (a note is no fault, unless --strict); 1: findings; 2: none, but not all
-could be looked at, mostly for want of root.
+Exit code 0: nothing wrong (notes do not count, unless --strict is given); 1: findings; 2: no
+findings, but something could not be checked, usually because it needs root.
 
 example:
   sudo sixtykey check deploy"""
 OPTIONS = {
     "--from": ("ADDRESS", "where the login comes from, for Match blocks (default: 192.0.2.1)"),
-    "--strict": ("", "notes count as findings too"),
+    "--strict": ("", "count notes as findings"),
     "--sshd-config": ("FILE", "sshd's configuration (default: /etc/ssh/sshd_config)"),
     "--sshd": ("PATH", "which sshd (default: the one of /usr/sbin)"),
     **JSON,
@@ -48,7 +49,7 @@ _MARKS = {"fault": "FAULT", "note": "note ", "unknown": "?    "}
 def run(options: Options, words: Sequence[str]) -> int:
     """Print every finding; the exit code says whether there is a fault."""
     if len(words) > 1:
-        raise Usage(f"too much: {' '.join(words[1:])}")
+        raise Usage(f"unexpected: {' '.join(words[1:])}")
     third_party()
     user = words[0] if words else None
     looked = list(examine(options, user))
@@ -118,10 +119,10 @@ def _print(found: Sequence[Finding], user: Optional[str]) -> None:
     blind = sum(finding.severity == "unknown" for finding in found)
     whom = f"{user} can log in" if user else "a login works"
     if faults:
-        print(f"{faults} to mend before a pushed key works" + (", at least" if blind else ""))
+        print(f"{faults} to fix before a pushed key works" + (", at least" if blind else ""))
     elif blind:
-        print("nothing wrong, as far as could be looked; run it as root to look everywhere")
+        print("nothing wrong in what could be checked; run it as root to check everything")
     else:
         print(f"nothing wrong: with a pushed key, {plain(whom)}")
     if os.geteuid() and blind and faults:
-        print("run it as root to look everywhere")
+        print("run it as root to check everything")

@@ -110,14 +110,14 @@ def _away(path: str, error: OSError) -> Trouble:
         return Trouble(
             FORBIDDEN,
             "Forbidden",
-            f"you may not use {path}",
+            f"you may not connect to {path}",
             "run it as root (sudo sixtykey ...), or as a member of the group of that socket, "
-            "usually sixtykey-push, whose members are as good as root",
+            "usually sixtykey-push, whose members are equivalent to root",
         )
     if isinstance(error, (_socket.timeout, BlockingIOError)):
         what = f"does not answer at {path} within {PATIENCE:.0f} s"
     else:
-        what = f"is away: {path}: {error.strerror or error}"
+        what = f"does not answer at {path}: {error.strerror or error}"
     return Trouble(AWAY, "DaemonAway", f"the daemon {what}", _START)
 
 

@@ -28,27 +28,27 @@ sixtykey credentials add --user PATTERN... [--instance ID...] [--source NETWORK.
        sixtykey credentials list [--gateway]
        sixtykey credentials remove ACCESS_KEY_ID"""
 HELP = """\
-Looks after the access keys of push.credentials. add makes one from the system's randomness, writes
-it into the file, has the daemon read that anew, and prints it, once, as a profile for
-~/.aws/config; who holds it may push for the OS users that the patterns name. list shows what each
-may do, never a secret. remove takes one back: it stops working at once. Comments in the file stay.
+Manages the access keys in push.credentials. add generates one at random, writes it into the file,
+reloads the daemon, and prints the key once, as a profile for ~/.aws/config. It may push for the OS
+users that match the patterns. list shows what each key may do, and never a secret. remove removes a
+key, which stops working at once. Comments in the file are kept.
 
-At a fleet's gateway, --gateway names its own file; there --tag NAME=PATTERN limits a key to the
+At a fleet's gateway, --gateway uses the gateway's file; there --tag NAME=PATTERN limits a key to
 instances whose join token gave them such a tag.
 
-Takes root. Access keys count on the network listener alone (push.http of the configuration).
+Needs root. Access keys are valid on the network listener only (push.http of the configuration).
 
 example:
   sudo sixtykey credentials add --user deploy --source 10.0.0.0/8"""
 OPTIONS = {
     "--user": ("PATTERN...", "add: OS users it may push for, such as deploy or 'web-*'"),
-    "--instance": ("ID...", "add: instances it may push to (default: every one)"),
-    "--tag": ("NAME=PATTERN...", "add, with --gateway: what the instances must be tagged with"),
-    "--gateway": ("", "of a fleet's gateway on this machine, not of sixtykeyd"),
+    "--instance": ("ID...", "add: instances it may push to (default: all)"),
+    "--tag": ("NAME=PATTERN...", "add, with --gateway: tags that the instances must have"),
+    "--gateway": ("", "use the keys of a fleet's gateway on this machine"),
     "--source": ("NETWORK...", "add: where it may be used from (default: anywhere)"),
-    "--expires": ("TIME", "add: until when it counts, such as 2027-01-01T00:00:00Z"),
-    "--endpoint": ("URL", "add: how clients reach this host (default: from the configuration)"),
-    "--profile": ("NAME", "add: what the printed profile is called (default: sixtykey)"),
+    "--expires": ("TIME", "add: when it expires, such as 2027-01-01T00:00:00Z"),
+    "--endpoint": ("URL", "add: the URL for clients (default: from the configuration)"),
+    "--profile": ("NAME", "add: the name of the printed profile (default: sixtykey)"),
     **JSON,
     **DAEMON,
 }
@@ -63,7 +63,7 @@ def run(options: Options, words: Sequence[str]) -> int:
     if words[0] != "add" and any(options.on(name) for name in _ADD_ONLY):
         raise Usage(f"{', '.join(_ADD_ONLY)} go with add")
     if options.on("--tag") and not options.on("--gateway"):
-        raise Usage("only a fleet's gateway knows tags: --tag goes with --gateway")
+        raise Usage("only a fleet's gateway has tags: --tag needs --gateway")
     if options.on("--gateway"):
         third_party()
         from agent.commands import gateway_keys
@@ -76,12 +76,12 @@ def run(options: Options, words: Sequence[str]) -> int:
 
 def _add(options: Options, words: Sequence[str], config: Config) -> int:
     if words:
-        raise Usage(f"too much: {' '.join(words)}; several users: --user A --user B")
+        raise Usage(f"unexpected: {' '.join(words)}; several users: --user A --user B")
     if not options.values("--user"):
-        raise Usage("say for which OS users: --user NAME; --user '*' means every one")
+        raise Usage("say for which OS users: --user NAME; --user '*' means all")
     from agent.commands import keyring
 
-    # Everything that can fail is done before a secret is made.
+    # Do everything that can fail before a secret is made.
     host = _host(options, config)
     endpoint = options.value("--endpoint") or _endpoint(options, config)
     identifier, secret = keyring.new_pair()
@@ -129,7 +129,7 @@ def _print_profile(
 
 def _list(options: Options, words: Sequence[str], config: Config) -> int:
     if words:
-        raise Usage(f"too much: {' '.join(words)}")
+        raise Usage(f"unexpected: {' '.join(words)}")
     from agent.config.document import Problems
     from agent.sources.api import credentials
 
@@ -148,7 +148,7 @@ def _list(options: Options, words: Sequence[str], config: Config) -> int:
     if options.on("--json"):
         print(json.dumps({"Credentials": shown}, indent=2))
     elif not shown:
-        print("there is no access key; make one: sixtykey credentials add --user NAME")
+        print("there is no access key; add one: sixtykey credentials add --user NAME")
     else:
         head = ("ACCESS KEY ID", "STATE", "OS USERS", "INSTANCES", "SOURCES", "KEYS")
         print("\n".join(table([head, *map(_row, shown)])))
@@ -161,7 +161,7 @@ def _row(shown: dict[str, Any]) -> tuple[str, ...]:
     tags = [f"{name}={'|'.join(values)}" for name, values in shown["Tags"].items()]
     rules = [f"{keys['Lifetime']} s"] if keys["Lifetime"] else []
     rules += [keys["Uses"]] if keys["Uses"] else []
-    rules += ["from where it was pushed"] if keys["PinSource"] else []
+    rules += ["only from the pusher's address"] if keys["PinSource"] else []
     return (
         shown["AccessKeyId"],
         shown["State"],
@@ -203,7 +203,7 @@ def _remove(options: Options, words: Sequence[str], config: Config) -> int:
     if options.on("--json"):
         print(json.dumps({"Removed": identifier, "Reloaded": not said}, indent=2))
     else:
-        print(f"removed {plain(identifier)}; keys that it pushed live on: sixtykey list, revoke")
+        print(f"removed {plain(identifier)}; keys that it pushed stay live: sixtykey list, revoke")
     _say(said)
     return code
 
@@ -220,7 +220,7 @@ def _reload(options: Options, config: Config) -> tuple[int, str]:
     except Trouble as trouble:
         if trouble.exit_code == AWAY:
             return DONE, f"{trouble.words}; it will read the file when it starts"
-        return REFUSED, f"the file is written, but the daemon did not read it: {trouble.words}"
+        return REFUSED, f"the file is written, but the daemon has not reloaded it: {trouble.words}"
     return DONE, ""
 
 
@@ -230,7 +230,7 @@ def _say(words: str) -> None:
 
 
 def _host(options: Options, config: Config) -> dict[str, str]:
-    """What a push has to name, for the example that is printed."""
+    """The instance and zone that a push must name, for the printed example."""
     if options.on("--gateway"):
         from agent.commands import gateway_keys
 
@@ -252,7 +252,7 @@ def _host(options: Options, config: Config) -> dict[str, str]:
 
 
 def _endpoint(options: Options, config: Config) -> str:
-    """The endpoint for clients, as far as the configuration tells."""
+    """The endpoint for clients, as far as the configuration determines it."""
     if options.on("--gateway"):
         from agent.commands import gateway_keys
 

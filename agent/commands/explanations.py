@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     Record = Mapping[str, Any]
 
 _CREDENTIALS = "sixtykey credentials list shows what each access key may do"
-_JOURNAL = "sixtykey status says what is wrong with the journal"
+_JOURNAL = "sixtykey status shows what is wrong with the journal"
 # Codes of sources' own refusals, which the API does not have.
 REFUSED_BY_SOURCE = "Refused"
-_ONCE = "a one-time key is for one login: push it again for another"
+_ONCE = "a one-time key is good for one login: push it again for another"
 # The beginning of a reason when a one-time key existed and was not given to sshd.
 NOT_GIVEN = "a one-time key is not given"
 # What to do about a refusal, by its code.
@@ -24,14 +24,14 @@ _HINTS = {
     "sixtykey credentials list",
     "OptInRequired": f"{_CREDENTIALS}, and which are disabled or expired",
     "RequestExpired": "the client's clock and this host's differ: set them by NTP (timedatectl)",
-    "MissingAuthenticationToken": "the client does not sign: it has found no access key",
+    "MissingAuthenticationToken": "the client did not sign the request: it has no access key",
     "ThrottlingException": "wait, or raise push.rate, keys.per_user or keys.total",
     "NotAuthorized": f"allow.sources: {_CREDENTIALS}",
     "ServiceException": _JOURNAL,
     "ServiceUnavailable": _JOURNAL,
     REFUSED_BY_SOURCE: "only what EC2 has signed for this host, just now by this host's clock, is "
     "taken: docs/ec2.md says what is verified",
-    "InternalFailure": "a defect of sixtykeyd: journalctl -u sixtykeyd shows it; please report it",
+    "InternalFailure": "a bug in sixtykeyd: journalctl -u sixtykeyd shows it; please report it",
 }
 
 
@@ -52,14 +52,14 @@ def describe(record: Record, host: Record) -> tuple[str, str]:
         return _admission(record)
     by = who(record.get("principal", "?"))
     if record["outcome"] != "allowed":
-        return f"{by} wanted to revoke: refused, {record.get('reason')}", ""
+        return f"{by} tried to revoke: refused, {record.get('reason')}", ""
     return f"revoked by {by}: {record.get('reason')}", ""
 
 
 def _push(record: Record) -> str:
     by = who(record.get("principal") or _claimant(record))
     source = record.get("source")
-    # A host tells pushers no addresses: it tells them only of pushes of their own.
+    # A host shows pushers no addresses, since it shows them only their own pushes.
     place = f" {_PLACES.get(str(source), f'from {source}')}" if source else ""
     client = f" ({record['user_agent'][:60]})" if record.get("user_agent") else ""
     key = f"key {record['fingerprint']} " if record.get("fingerprint") else "a key "
@@ -67,7 +67,7 @@ def _push(record: Record) -> str:
     upstream = f", its own id there {record['upstream_id']}" if record.get("upstream_id") else ""
     if record["outcome"] == "allowed":
         again = (
-            ", the same request again: its time is not prolonged" if record.get("replay") else ""
+            ", the same request again: its lifetime is not extended" if record.get("replay") else ""
         )
         return f"{head}: accepted{again} (request {record.get('request_id')}{upstream})"
     code = "" if record["outcome"] == REFUSED_BY_SOURCE else f", {record['outcome']}"
@@ -107,7 +107,7 @@ def _lookup(record: Record) -> tuple[str, str]:
     if record["outcome"] == "given":
         return (
             f"{asked}: given (request {record.get('request_id')})",
-            "if the login failed all the same, it was not for the key: sshd's own log says more, "
+            "if the login failed anyway, the key was not the reason: sshd's own log says more, "
             "and sixtykey check looks at the account",
         )
     reason = str(record.get("reason"))
@@ -115,14 +115,14 @@ def _lookup(record: Record) -> tuple[str, str]:
     if kind == "expired":
         return (
             f"{asked}, too late: that key had {reason}",
-            "push it again, and log in before its time is over",
+            "push it again, and log in before it expires",
         )
     if kind == "revoked":
         return f"{asked}: that key had been {reason}", "push it again"
     if kind == "used":
         return f"{asked}: that key was {reason}", _ONCE
     if reason.startswith(NOT_GIVEN):
-        return f"{asked}: {reason}", "sixtykey check says what is missing for one-time keys"
+        return f"{asked}: {reason}", "sixtykey check shows what is missing for one-time keys"
     pushed = reason.partition("the key pushed for this user was ")[2] or reason
     return (
         f"{asked}, but the key pushed for this user was {pushed}",
@@ -149,7 +149,7 @@ def describe_miss(record: Record, os_user: str) -> tuple[str, str]:
     others = record.get("pushed_for")
     if others:
         return (
-            f"{what}; that very key was pushed for {', '.join(others)}",
+            f"{what}; this key was pushed for {', '.join(others)}",
             f"log in as {others[0]}, or push it for {os_user}",
         )
     return what, "ordinary logins look the same; to let a key in: sixtykey push"
@@ -177,7 +177,7 @@ def _unwritten(kind: str, alike: Sequence[Record]) -> str:
     parts = _most(record["decisions"] for record in alike)
     within = f"in the last {duration(max(record['age'] for record in alike))}"
     if not kind:
-        return f"{within} {count} audit records were lost, for the log did not take them: {parts}"
+        return f"{within} {count} audit records were lost because the log was blocked: {parts}"
     groups = _most(record["groups"] for record in alike)
     return f"{within} {count} decisions of all users were only counted ({kind}): {parts}; {groups}"
 

@@ -27,35 +27,41 @@ sixtykey fleet init --gateway URL... --server NAME[:PORT[:CLUSTER_PORT]]...
        sixtykey fleet renew
        sixtykey fleet leave"""
 HELP = """\
-A gateway takes pushes for many hosts, which reach it over a bus of nats-servers that need not be
-trusted. At the first gateway, the fleet's home: init makes all keys, and folders to be copied to
-gateways and servers; gateway and server make one more such folder, or one with new certificates;
-token prints leave for hosts to join; remove ends a host's membership at once; rotate changes the
-key that signs leases, step by step, and tells what is to be done next. At any gateway: hosts shows
-who is connected, with what each host says of itself, and status how the bus is.
+A gateway accepts pushes for many hosts, which connect to it over a bus of nats-servers that need
+not be trusted. At the first gateway, which has the fleet's home: init makes all keys, and folders
+to copy to gateways and servers; gateway and server make one more such folder, or one with new
+certificates; token prints a token with which hosts join; remove ends a host's membership at once;
+rotate changes the key that signs leases, in three steps, and says what to do next. At any gateway:
+hosts lists the connected hosts with their descriptions, and status shows the state of the bus.
 
-On a host: join makes keys there and writes the fleet section of the configuration; renew, which
-a timer runs each day, prolongs the membership; leave ends it. Takes root.
+On a host: join makes keys and writes the fleet section of the configuration; renew, which a timer
+runs each day, renews the membership; leave ends it. Needs root.
 
 example:
   sudo sixtykey fleet token --hosts 'web-*' --lifetime 1h --uses 20 --tag role=web"""
 OPTIONS = {
     "--gateway": ("URL...", "init: gateways, such as https://gw-1.example:8443; the first is home"),
-    "--server": ("NAME...", "init: servers of the bus; ports are 4222 and 6222 unless it says so"),
+    "--server": ("NAME...", "init: servers of the bus (default ports: 4222 and 6222)"),
     "--server-folder": ("DIR", "init: where a server has its files (default: /etc/nats-sixtykey)"),
-    "--server-state": ("DIR", "init: what a server may write (default: /var/lib/nats-sixtykey)"),
-    "--registry": ("FILE", "init: which hosts joined (default: below /var/lib/sixtykey-gateway)"),
+    "--server-state": (
+        "DIR",
+        "init: the folder that a server writes to (default: /var/lib/nats-sixtykey)",
+    ),
+    "--registry": (
+        "FILE",
+        "init: the registry of hosts (default: below /var/lib/sixtykey-gateway)",
+    ),
     "--folder": ("DIR", "the fleet's home (default: /etc/sixtykey/gateway)"),
-    "--hosts": ("PATTERN...", "token: how a host that joins may be called, such as 'web-*'"),
-    "--instances": ("PATTERN...", "token: which instance ids may join (default: every one)"),
-    "--lifetime": ("TIME", "token: how long it counts, such as 30m, 1h, 7d (default: 1h)"),
-    "--uses": ("N", "token: how many hosts may join by it (default: 1)"),
-    "--tag": ("KEY=VALUE...", "token: what the hosts are tagged with, for credentials' allow.tags"),
+    "--hosts": ("PATTERN...", "token: names of hosts that may join, such as 'web-*'"),
+    "--instances": ("PATTERN...", "token: instance ids that may join (default: all)"),
+    "--lifetime": ("TIME", "token: how long it is valid, such as 30m, 1h, 7d (default: 1h)"),
+    "--uses": ("N", "token: how many hosts may join with it (default: 1)"),
+    "--tag": ("KEY=VALUE...", "token: tags of the hosts, for allow.tags of credentials"),
     "--anyway": ("", "rotate: do not wait for hosts that have not renewed"),
-    "--left": ("", "remove: revoke what hosts have that left by themselves; a timer does it"),
-    "--watch": ("", "hosts: keep it on the screen"),
-    "--restart": ("", "renew: restart what has to know of a change, by systemctl"),
-    "--name": ("NAME", "join: how this host is called (default: its host name)"),
+    "--left": ("", "remove: revoke the keys of hosts that have left; a timer runs this"),
+    "--watch": ("", "hosts: keep updating the screen"),
+    "--restart": ("", "renew: restart the services that a change affects"),
+    "--name": ("NAME", "join: this host's name in the fleet (default: its host name)"),
     "--host-folder": ("DIR", "join, renew, leave: the host's files (default: /etc/sixtykey/fleet)"),
     "--config": ("FILE", "join, renew, leave: default /etc/sixtykey/config.yaml"),
     **JSON,
@@ -91,9 +97,9 @@ def run(options: Options, words: Sequence[str]) -> int:
     from agent.commands.settings import third_party
 
     third_party()
-    # Of how a connection over TLS ends, asyncio says what is no news.
+    # asyncio logs how TLS connections end, which is of no interest here.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
-    # Each of the two packages brings its own; the last places are looked at last.
+    # Each of the two packages has its own copy; the last paths are searched last.
     sys.path += ["/usr/lib/sixtykey-gateway", "/usr/lib/sixtykey-fleet"]
     actions: Any = __import__(f"agent.commands.{module}", fromlist=["ACTIONS"])
     return int(actions.ACTIONS[words[0]](options, list(words[1:])))

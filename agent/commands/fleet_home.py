@@ -1,4 +1,4 @@
-"""What is done at a fleet's home: making it, tokens, removing hosts, changing the issuer."""
+"""Actions at a fleet's home: make it, issue tokens, remove hosts, change the issuer."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def as_trouble() -> Iterator[None]:
     except (Rejected, BadToken, ValueError) as error:
         raise Trouble(REFUSED, "Fleet", str(error)) from None
     except sqlite3.Error as error:
-        raise Trouble(REFUSED, "Registry", f"the registry cannot be used: {error}") from None
+        raise Trouble(REFUSED, "Registry", f"the registry is not usable: {error}") from None
 
 
 def _home(options: Options) -> Home:
@@ -65,7 +65,7 @@ def _print(options: Options, told: dict[str, Any], text: str) -> int:
 
 def _init(options: Options, words: Sequence[str]) -> int:
     if words or not options.values("--gateway") or not options.values("--server"):
-        raise Usage("init takes --gateway URL and --server NAME, once or more each")
+        raise Usage("init needs --gateway URL and --server NAME, each at least once")
     try:
         for url in options.values("--gateway"):
             gateway_name(url)
@@ -92,7 +92,7 @@ def _init(options: Options, words: Sequence[str]) -> int:
     text += [f"  {path}/ to {FOLDER}/ of {url}" for url, path in others.items()]
     text += [
         f"then start each server: nats-server -c {plan.server_folder}/nats-server.conf",
-        f"keep {home.folder}/home secret: with its keys one can remove hosts and let others join",
+        f"keep {home.folder}/home secret: whoever has its keys can add and remove hosts",
     ]
     told = {"Home": home.folder, "Issuer": str(home.facts.issuers[0]), "Servers": made}
     return _print(options, {**told, "Gateways": others}, "\n".join(text))
@@ -137,7 +137,7 @@ def _gateway(options: Options, words: Sequence[str]) -> int:
 
 def _token(options: Options, words: Sequence[str]) -> int:
     if words or not options.values("--hosts"):
-        raise Usage("say which hosts may join: --hosts NAME; --hosts '*' means every one")
+        raise Usage("say which hosts may join: --hosts NAME; --hosts '*' means all")
     uses = options.value("--uses") or "1"
     if not uses.isascii() or not uses.isdigit() or not 0 < int(uses) <= 1_000_000:
         raise Usage("--uses is a number of hosts, 1 to 1000000")
@@ -220,15 +220,18 @@ def _send_account(options: Options, home: Home, token: str, gone: Sequence[HostC
     try:
         told = asyncio.run(bus.update_account(home.system_access(), token, len(names)))
     except bus.Unreachable as error:
-        hint = "it is written down and counts at the gateways; run it again when a server is up"
+        hint = (
+            "the removal is recorded, and in force at the gateways; run it again when a "
+            "server is up"
+        )
         raise Trouble(REFUSED, "Unreachable", str(error), hint) from None
     if told:
         home.mark_sent()
     missing = sorted(set(names) - set(told))
     what = ", ".join(f"{each.host} ({each.name})" for each in gone) or "earlier removals"
-    text = f"removed {what}: off the bus at {', '.join(told)}"
+    text = f"removed {what}: disconnected from the bus at {', '.join(told)}"
     if missing:
-        text += f"; {', '.join(missing)} did not answer, and will learn of it when back"
+        text += f"; {', '.join(missing)} did not answer, and will follow once they are back"
     if len(home.facts.gateways) > 1:
         # Until they have the account's token they believe its answers, and renew what it has.
         text += "\nthe other gateways ask for it twice a minute: sixtykey fleet status"
@@ -238,7 +241,7 @@ def _send_account(options: Options, home: Home, token: str, gone: Sequence[HostC
 
 def _rotate(options: Options, words: Sequence[str]) -> int:
     if words:
-        raise Usage(f"too much: {' '.join(words)}")
+        raise Usage(f"unexpected: {' '.join(words)}")
     with as_trouble():
         home = _home(options)
         with SqliteRegistry.for_operator(home.facts.registry) as registry:
@@ -264,14 +267,14 @@ def _rotate(options: Options, words: Sequence[str]) -> int:
 
 _RELOAD = "reload each gateway: systemctl reload sixtykey-gateway"
 _STEPS = {
-    rotation.INTRODUCED: "made the next issuer; the one of before still signs",
-    rotation.SWAPPED: "the next issuer signs from now on; the one of before still counts",
-    rotation.NONE: "done: the issuer of before counts no more",
+    rotation.INTRODUCED: "made the next issuer; the previous one still signs",
+    rotation.SWAPPED: "the next issuer signs from now on; the previous one is still accepted",
+    rotation.NONE: "done: the previous issuer is no longer accepted",
 }
 _NEXT = {
-    rotation.INTRODUCED: "hosts learn of it when they renew; then: sixtykey fleet rotate",
+    rotation.INTRODUCED: "hosts get it when they renew; then: sixtykey fleet rotate",
     rotation.SWAPPED: "hosts get new certificates when they renew; then: sixtykey fleet rotate",
-    rotation.NONE: "nothing is left to do",
+    rotation.NONE: "nothing more to do",
 }
 
 

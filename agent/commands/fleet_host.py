@@ -1,4 +1,4 @@
-"""What is done on a host of a fleet: joining, renewing, leaving."""
+"""Actions on a host of a fleet: join, renew, leave."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ENABLE = "enable --now sixtykeyd-fleet.service sixtykeyd-fleet-renew.timer"
 
 
 def _run(action: Any) -> Any:
-    """An action whose errors are told as Trouble."""
+    """An action whose errors are raised as Trouble."""
 
     def run(options: Options, words: Sequence[str]) -> int:
         try:
@@ -57,8 +57,8 @@ def _join(options: Options, words: Sequence[str]) -> int:
     url, text = words
     config, files = _config(options), _files(options)
     if files.is_member:
-        hint = "sixtykey fleet leave ends that; sixtykey fleet renew prolongs it"
-        raise Trouble(REFUSED, "Member", "this host is in a fleet already", hint)
+        hint = "to leave: sixtykey fleet leave; to renew: sixtykey fleet renew"
+        raise Trouble(REFUSED, "Member", "this host has joined a fleet already", hint)
     token, issuer = JoinToken.parse(text)
     host = identity.resolve(config.instance).instance_id
     name = options.value("--name") or os.uname().nodename.lower()
@@ -92,7 +92,9 @@ def _renew(options: Options, words: Sequence[str]) -> int:
             failures.append(f"{url}: {error}")
             continue
         return _keep(options, files, keys, given, f"{known.host} has renewed its membership")
-    raise Trouble(REFUSED, "NotRenewed", "no gateway has renewed it: " + "; ".join(failures))
+    raise Trouble(
+        REFUSED, "NotRenewed", "no gateway has renewed the membership: " + "; ".join(failures)
+    )
 
 
 def _leave(options: Options, words: Sequence[str]) -> int:
@@ -176,8 +178,8 @@ def _restart() -> None:
 
 def _member(config: Config, files: HostFiles) -> Fleet:
     if config.fleet is None or not files.is_member:
-        hint = "sixtykey fleet join makes it one's"
-        raise Trouble(REFUSED, "NoMember", "this host is in no fleet", hint)
+        hint = "to join one: sixtykey fleet join"
+        raise Trouble(REFUSED, "NoMember", "this host belongs to no fleet", hint)
     return config.fleet
 
 
@@ -195,7 +197,7 @@ def _files(options: Options) -> HostFiles:
 
 def _no_words(words: Sequence[str]) -> None:
     if words:
-        raise Usage(f"too much: {' '.join(words)}")
+        raise Usage(f"unexpected: {' '.join(words)}")
 
 
 def _now() -> int:

@@ -150,7 +150,7 @@ def _rows(hosts: Sequence[dict[str, Any]]) -> list[str]:
 
 def _status(options: Options, words: Sequence[str]) -> int:
     if words:
-        raise Usage(f"too much: {' '.join(words)}")
+        raise Usage(f"unexpected: {' '.join(words)}")
     with as_trouble():
         home = Home(options.value("--folder") or FOLDER)
         view = View(home)
@@ -179,7 +179,7 @@ async def _servers(view: View, home: Home) -> list[dict[str, Any]]:
     answers = await asyncio.gather(*(_server(view, each.url, len(servers)) for each in servers))
     hosts: Counter[str] = Counter()
     for _, found in answers:
-        # Each that is reachable tells of all: the fullest list counts.
+        # Each reachable server lists all connections: use the fullest list.
         hosts |= Counter(each.server for each in found)
     return [
         {"URL": each.url, "Problem": problem, "Hosts": hosts[each.folder]}
@@ -201,7 +201,7 @@ async def _server(view: View, url: str, count: int) -> tuple[Optional[str], list
 
 
 def _joined(home: Home) -> Any:
-    """How many hosts have joined; None where that is not known: at the home alone it is."""
+    """How many hosts have joined; None if it is unknown. Only the fleet's home knows it."""
     try:
         if not os.path.exists(home.facts.registry):
             return None
@@ -226,7 +226,7 @@ def _lines(status: dict[str, Any]) -> list[str]:
         f"{'hosts':12}{status['Hosts']['Connected']} connected{of}",
         f"{'issuers':12}{', '.join(status['Issuers'])}",
         f"{'rotation':12}{status['Rotation']}",
-        f"{'certificate':12}of this gateway ends in {duration(status['CertificateEndsIn'])}",
+        f"{'certificate':12}of this gateway expires in {duration(status['CertificateEndsIn'])}",
     ]
     return lines
 

@@ -48,11 +48,11 @@ def tags(options: Options) -> dict[str, list[str]]:
 
 
 def reload() -> tuple[int, str]:
-    """Have the gateway of this machine read the file anew; an exit code, and words if any."""
+    """Make this machine's gateway reload the file; returns an exit code, and a message or ""."""
     try:
         done = subprocess.run(_RELOAD, capture_output=True, text=True, check=False, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return DONE, f"a running gateway has to be told (SIGHUP): {error}"
+        return DONE, f"a running gateway must be reloaded (SIGHUP): {error}"
     if done.returncode:
-        return DONE, f"a running gateway has to be told (SIGHUP): {done.stderr.strip()}"
+        return DONE, f"a running gateway must be reloaded (SIGHUP): {done.stderr.strip()}"
     return DONE, ""

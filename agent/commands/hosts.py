@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 USAGE = "sixtykey hosts [--json] [--names] [PATTERN...]"
 HELP = """\
-Lists the hosts that you may push to, with instance id, zone and addresses: those that a fleet's
-gateway tells, or EC2's running instances. PATTERN is a name, which may have * and ?, an instance
-id, an address, or a tag KEY=VALUE. Hosts of client.yaml are not asked.
+Lists the hosts that you may push to, with instance id, zone and addresses: those of a fleet's
+gateway, or EC2's running instances. PATTERN is a name, which may contain * and ?, an instance id,
+an address, or a tag KEY=VALUE. Single hosts in client.yaml are not asked.
 
 example:
   sixtykey hosts 'web-*' role=db"""
 OPTIONS = {
     **JSON,
-    "--names": ("", "print names only: those of client.yaml too"),
-    "--kept": ("", "ask nobody: names that were told last, for completion"),
+    "--names": ("", "print names only, including those of client.yaml"),
+    "--kept": ("", "send no request: print the cached names, for completion"),
     **HOST,
     **CLIENT,
 }
@@ -54,7 +54,7 @@ def run(options: Options, words: Sequence[str]) -> int:
     elif hosts:
         _print(hosts)
     if not hosts:
-        raise Trouble(REFUSED, "NoHosts", "there is no such host that you may push to")
+        raise Trouble(REFUSED, "NoHosts", "you may push to no such host")
     return DONE
 
 
@@ -78,7 +78,7 @@ def _print_names(found: Settings, hosts: Sequence[Host]) -> None:
     if not hosts:
         names.update(targets.read_cached_names(found.environ))
     # bash and zsh expand what they complete from: $(...) in a name that a gateway or a tag of EC2
-    # tells would be run. No such name could be connected to.
+    # lists would be executed. ssh could not connect to such a name.
     for name in sorted(filter(is_name, names)):
         print(name)
 

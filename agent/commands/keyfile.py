@@ -34,7 +34,9 @@ def read_key(name: str) -> tuple[str, str]:
     except OSError as error:
         raise Trouble(REFUSED, "KeyFile", f"{name}: {error.strerror}") from None
     if b"PRIVATE KEY-----" in text:
-        hint = f"give the public one: {name.removesuffix('.pem')}.pub" if name != "-" else ""
+        hint = (
+            f"push the public key instead: {name.removesuffix('.pem')}.pub" if name != "-" else ""
+        )
         raise Trouble(REFUSED, "PrivateKey", f"{name} is a private key; it was not sent", hint)
     return text.decode("utf-8", "replace").strip(), "stdin" if name == "-" else name
 

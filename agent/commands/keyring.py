@@ -124,7 +124,7 @@ def _list(text: str) -> Optional[yaml.SequenceNode]:
     except yaml.YAMLError:
         # The message may quote a secret. Parsed strictly before, so only the other parser accepts
         # it.
-        raise Trouble(REFUSED, "Credentials", "this file cannot be edited here") from None
+        raise Trouble(REFUSED, "Credentials", "this file cannot be edited by the command") from None
     if node is None or (isinstance(node, yaml.SequenceNode) and not node.value):
         return None
     return node if isinstance(node, yaml.SequenceNode) else None
@@ -178,7 +178,7 @@ def _checked(text: str, path: str, host: Keys) -> credentials.Credentials:
         return credentials.parse(text, path, host)
     except Problems as problems:
         words = "; ".join(problems.problems)
-        raise Trouble(REFUSED, "Credentials", words, "the file was left as it is") from None
+        raise Trouble(REFUSED, "Credentials", words, "the file was not changed") from None
 
 
 def _read(path: str) -> str:
@@ -192,7 +192,7 @@ def _read(path: str) -> str:
 
 
 def _replace(path: str, text: str) -> None:
-    """Write a new file beside it, sync it, and rename it over the old, with its owner and mode."""
+    """Write a temporary file, sync it, and rename it over the old one, with its owner and mode."""
     draft = f"{path}.new"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(draft)  # Left by a run that was killed: we hold the lock.

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 USAGE = "sixtykey known-hosts HOST"
 HELP = """\
-Prints the lines of known_hosts that the proxy has for HOST ([HOST]:PORT for another port than 22),
-as the fleet's gateway told them over its verified channel; none is no error. ssh-config's block has
-ssh read the same file, where this would cost each connection two starts of a program.
+Prints the known_hosts lines for HOST ([HOST]:PORT for another port than 22) that the fleet's
+gateway provided over its verified connection. It is not an error if there are none. With the block
+of ssh-config, ssh reads the same file directly, since it would start this command twice for each
+connection.
 
 example:
   sixtykey known-hosts '[web-1]:2222'"""

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 USAGE = "sixtykey list [--watch] [--json] [USER]"
 HELP = """\
-Prints the keys that sshd would accept now: for whom, which key, who pushed it, and how many seconds
-are left; of keys that do not open everything also what they are good for. With USER, that user's
-alone. A terminal with --watch keeps showing them, until ^C.
+Prints the keys that sshd would accept now: the user, the key, who pushed it, and the remaining
+seconds; for restricted keys also their restrictions. With USER, only that user's keys. With
+--watch, a terminal is updated until ^C.
 
 example:
   sudo sixtykey list --watch"""
-OPTIONS = {"--watch": ("", "keep it on the screen"), **JSON, **DAEMON}
+OPTIONS = {"--watch": ("", "keep updating the screen"), **JSON, **DAEMON}
 
 HEADING = ("USER", "TYPE", "FINGERPRINT", "PUSHED BY", "FROM", "LEFT")
 # Between two drawings, and between two questions to the daemon (s).
@@ -35,7 +35,7 @@ DRAW, ASK = 0.25, 1.0
 def run(options: Options, words: Sequence[str]) -> int:
     """Print the live leases."""
     if len(words) > 1:
-        raise Usage(f"too much: {' '.join(words[1:])}")
+        raise Usage(f"unexpected: {' '.join(words[1:])}")
     body = {"OSUser": words[0]} if words else {}
     daemon = Daemon(options)
     if options.on("--watch") and not options.on("--json") and sys.stdout.isatty():

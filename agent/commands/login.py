@@ -18,18 +18,19 @@ if TYPE_CHECKING:
 
 USAGE = "sixtykey login [--confirm] [--quiet]"
 HELP = """\
-Makes the key of this session ahead: Ed25519, in memory, given to ssh-agent, which forgets it after
-an hour (key.lifetime in client.yaml). On disk there is its public half only. Without an ssh-agent
-one is started for it. ssh does this by itself by the block of `sixtykey ssh-config`.
+Makes the key of this session ahead of time: an Ed25519 key, generated in memory and given to
+ssh-agent, which removes it after an hour (key.lifetime in client.yaml). Only its public half is on
+disk. Without an ssh-agent, one is started. With the block of `sixtykey ssh-config`, ssh does this
+automatically.
 
-A key that the agent holds already is kept, unless its time is nearly over. Credentials are looked
-for too, so that one hears of those that have ended now, and not in the middle of something.
+A key that the agent already holds is kept, unless it expires soon. The command also looks for
+credentials, so that you notice expired ones now.
 
 example:
   aws sso login && sixtykey login"""
 OPTIONS = {
     "--confirm": ("", "have the agent ask at each use of the key"),
-    "--quiet": ("", "say nothing when all is well, and look for no credentials"),
+    "--quiet": ("", "print nothing on success, and do not look for credentials"),
     **CLIENT,
 }
 
@@ -37,7 +38,7 @@ OPTIONS = {
 def run(options: Options, words: Sequence[str]) -> int:
     """Have a key in the agent, and say until when."""
     if words:
-        raise Usage(f"too much: {' '.join(words)}")
+        raise Usage(f"unexpected: {' '.join(words)}")
     platform.check()
     environ = os.environ
     found = settings.load(environ, options.given())

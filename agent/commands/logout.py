@@ -1,4 +1,4 @@
-"""sixtykey logout: the agents forget the session's key, and what was kept for a while goes too."""
+"""sixtykey logout: removes the session's key from the agents, and deletes the caches."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 USAGE = "sixtykey logout"
 HELP = """\
-Has ssh-agent forget the session's key, ends an agent that was started for it, and removes the
-public key and the credentials, host names and pushes that were remembered. What stays is
-client.yaml, and ssh's own files. Keys that were pushed live on hosts for their minute.
+Removes the session's key from ssh-agent, stops an agent that was started for it, and removes the
+public key and the cached credentials, host names and pushes. client.yaml and ssh's own files stay.
+Pushed keys remain live on hosts until they expire.
 
 example:
   sixtykey logout"""
@@ -28,7 +28,7 @@ OPTIONS = {**CLIENT}
 def run(options: Options, words: Sequence[str]) -> int:
     """Forget everything, and say what."""
     if words:
-        raise Usage(f"too much: {' '.join(words)}")
+        raise Usage(f"unexpected: {' '.join(words)}")
     platform.check()
     gone = session_key.forget(os.environ)
     found = settings.load(os.environ, options.given())

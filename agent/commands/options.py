@@ -21,19 +21,19 @@ DAEMON = {
 }
 CLIENT = {
     "--config": ("FILE", "the user's configuration (default: ~/.config/sixtykey/client.yaml)"),
-    "--debug": ("", "say each step, and where each value comes from, on stderr"),
+    "--debug": ("", "print each step, and the origin of each value, on stderr"),
 }
 # Where to push, for the commands that do; the same in client.yaml, and as SIXTYKEY_... variables.
 HOST = {
     "--endpoint": ("URL|aws", "a host or a gateway, or aws: EC2 Instance Connect itself"),
-    "--region": ("NAME", "the region to sign for, and EC2's to look in"),
+    "--region": ("NAME", "the region to sign for, and the EC2 region to search"),
     "--profile": ("NAME", "the profile of AWS's files"),
-    "--ca": ("FILE", "certificates that the endpoint's is issued by (PEM)"),
-    "--instance": ("ID", "the instance id: nobody is asked for it then"),
+    "--ca": ("FILE", "the certificates that may issue the endpoint's (PEM)"),
+    "--instance": ("ID", "the instance id; the endpoint is not asked for it"),
     "--zone": ("NAME", "its Availability Zone"),
     "--address": ("NAME", "where to connect to"),
-    "--network": ("KIND", "of EC2's addresses: any, private, public or ipv6"),
-    "--jump": ("HOST", "connect by way of that host, as ssh -J does"),
+    "--network": ("KIND", "which EC2 address to use: any, private, public or ipv6"),
+    "--jump": ("HOST", "connect through that host, as ssh -J does"),
 }
 
 
@@ -119,5 +119,5 @@ def one_word(words: Sequence[str], what: str) -> str:
     if not words:
         raise Usage(f"{what} is missing")
     if len(words) > 1:
-        raise Usage(f"too much: {' '.join(words[1:])}")
+        raise Usage(f"unexpected: {' '.join(words[1:])}")
     return words[0]

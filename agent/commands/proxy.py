@@ -18,16 +18,15 @@ if TYPE_CHECKING:
 USAGE = "sixtykey proxy [--push-only] USER HOST PORT"
 HELP = """\
 Finds the instance that HOST names, pushes the session's key for its OS user USER, waits until the
-host has it, and connects. ssh gets the connected socket (ProxyUseFdpass), or every byte by relay.
-`sixtykey ssh-config` prints the lines for ssh's configuration. Nothing but the connection goes to
-stdout.
+host has it, and connects. ssh gets the connected socket (ProxyUseFdpass), or the relayed bytes.
+`sixtykey ssh-config` prints the lines for ssh's configuration. stdout carries only the connection.
 
 HOST is a name, an instance id, an address, or a tag KEY=VALUE of one host.
 
 example:
   ssh -o ProxyCommand="sixtykey proxy '%r' '%h' '%p'" ec2-user@web-1"""
 OPTIONS = {
-    "--push-only": ("", "push, and do not connect: for ssh -J, which does that by itself"),
+    "--push-only": ("", "push, and do not connect: for ssh -J, which connects itself"),
     **HOST,
     **CLIENT,
 }
@@ -38,7 +37,7 @@ def run(options: Options, words: Sequence[str]) -> int:
     if len(words) != 3:
         raise Usage("give USER, HOST and PORT")
     if not words[2].isdigit() or not 0 < int(words[2]) < 65536:
-        raise Usage(f"{words[2]!r} is no port")
+        raise Usage(f"{words[2]!r} is not a port")
     platform.check()
     from agent.client.progress import Progress
     from agent.client.proxy import Connection

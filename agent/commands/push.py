@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 USAGE = "sixtykey push [--json] USER [KEYFILE|-]"
 HELP = """\
-Pushes a public key for the OS user USER: until its time is over, sshd lets its owner in. KEYFILE is
-the .pub file; - reads standard input. Without it: standard input when that is no terminal, else
-id_ed25519.pub, id_ecdsa.pub or id_rsa.pub of ~/.ssh.
+Pushes a public key for the OS user USER: until it expires, sshd admits its owner. KEYFILE is the
+.pub file; - reads standard input. Without it, the key is read from standard input unless that is a
+terminal, and otherwise from id_ed25519.pub, id_ecdsa.pub or id_rsa.pub in ~/.ssh.
 
-Takes root or the group of the push socket, whose members may push for every user.
+Needs root, or the group of the push socket, whose members may push for every user.
 
 example:
   sudo sixtykey push deploy ~/.ssh/id_ed25519.pub && ssh deploy@localhost"""
@@ -33,7 +33,7 @@ OPTIONS = {**JSON, **DAEMON}
 def run(options: Options, words: Sequence[str]) -> int:
     """Push, and print what sshd will accept and until when."""
     if not words or len(words) > 2:
-        raise Usage("give a USER, and a KEYFILE or -")
+        raise Usage("give a USER, and optionally a KEYFILE or -")
     name = words[1] if len(words) > 1 else ("" if sys.stdin.isatty() else "-")
     key, where = read_key(name)
     daemon = Daemon(options)
@@ -65,10 +65,10 @@ def run(options: Options, words: Sequence[str]) -> int:
 
 def _hint(code: str, where: str) -> str:
     return {
-        "InvalidArgsException": f"what was sent was read from {where}",
-        "AccessDeniedException": "keys.deny_users of the configuration says so",
+        "InvalidArgsException": f"the key was read from {where}",
+        "AccessDeniedException": "keys.deny_users in the configuration denies this user",
         "ThrottlingException": "push.rate, keys.per_user and keys.total are the limits; "
         "sixtykey list shows who has how many",
-        "ServiceException": "sixtykey status says what is wrong with the journal",
-        "ServiceUnavailable": "sixtykey status says what is wrong with the journal",
+        "ServiceException": "sixtykey status shows what is wrong with the journal",
+        "ServiceUnavailable": "sixtykey status shows what is wrong with the journal",
     }.get(code, "")

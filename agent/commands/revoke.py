@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 USAGE = "sixtykey revoke [--json] USER [FINGERPRINT|KEYFILE]\n       sixtykey revoke --all"
 HELP = """\
-Ends live keys of USER, or that one key, or with --all every key of the host: gone for the next
-login, also after a restart of the daemon. Sessions that are open stay open, and who pushed may push
-again: `sixtykey credentials remove` stops that. Takes root.
+Ends the live keys of USER, or that one key, or with --all every key of the host. The next login
+cannot use them, even after a restart of the daemon. Open sessions stay open, and the pusher may
+push again: `sixtykey credentials remove` prevents that. Needs root.
 
 example:
   sudo sixtykey revoke deploy"""
@@ -35,7 +35,7 @@ def run(options: Options, words: Sequence[str]) -> int:
             raise Usage("give --all or a USER, not both")
         body = {"All": True}
     elif not words or len(words) > 2:
-        raise Usage("give a USER, and a FINGERPRINT if only that key is meant; or --all")
+        raise Usage("give a USER, and optionally a FINGERPRINT; or --all")
     else:
         body = {"OSUser": words[0]}
         if len(words) > 1:
@@ -44,7 +44,7 @@ def run(options: Options, words: Sequence[str]) -> int:
     if options.on("--json"):
         print(json.dumps({"Revoked": gone}, indent=2))
     elif not gone:
-        print("nothing to revoke: no such key is live")
+        print("nothing to revoke: there is no such live key")
     for lease in [] if options.on("--json") else gone:
         left = f"{lease['SecondsLeft']:.0f} s before its end"
         print(f"revoked  {plain(lease['OSUser'])}  {lease['Fingerprint']}  {left}")

@@ -64,7 +64,7 @@ def edit(path: str, name: str, members: Mapping[str, Value]) -> bool:
             return after != before
     except Problems as problems:
         words = "; ".join(problems.problems)
-        raise Trouble(REFUSED, "Configuration", words, "the file was left as it is") from None
+        raise Trouble(REFUSED, "Configuration", words, "the file was not changed") from None
     except OSError as error:
         code = FORBIDDEN if isinstance(error, PermissionError) else REFUSED
         raise Trouble(code, "File", f"{error.filename or path}: {error.strerror}") from None
@@ -82,7 +82,7 @@ def _block(name: str, members: Mapping[str, Value]) -> list[str]:
 
 
 def _last_line(node: yaml.Node, key: yaml.Node) -> int:
-    """The last line that has something of the node; a block's own end mark lies after it."""
+    """The last line of the node's content; the end mark of a block comes after it."""
     if isinstance(node, yaml.CollectionNode) and node.value and not node.flow_style:
         last = node.value[-1]
         return _last_line(last[1], last[0]) if isinstance(last, tuple) else _last_line(last, last)

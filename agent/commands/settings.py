@@ -20,7 +20,7 @@ def third_party() -> None:
 
         site.main()
     try:
-        import yaml  # noqa: F401 - only whether it is there
+        import yaml  # noqa: F401 - only to see whether it is installed
     except ImportError:
         raise Trouble(
             REFUSED, "NoYaml", f"{sys.executable} has no PyYAML", "install python3-yaml"

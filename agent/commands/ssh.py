@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 USAGE = "sixtykey ssh [--print-command] [SSH-OPTION...] [USER@]HOST [COMMAND...]"
 HELP = """\
-Runs ssh, with all of its options and its exit code, for a host that ~/.ssh/config does not send
-here (`sixtykey ssh-config` does that for good). From the first word that is not below, all is
-ssh's.
+Runs ssh, with all of its options and its exit code, for a host that ~/.ssh/config does not cover
+(`sixtykey ssh-config` adds it permanently). The first word that is not an option below, and
+everything after it, goes to ssh.
 
 example:
   sixtykey ssh -L 8080:localhost:80 ec2-user@web-1"""
@@ -40,7 +40,7 @@ def run(options: Options, words: Sequence[str]) -> int:
     from agent.client import known_hosts, private_agent, session_key, settings, ssh_config
 
     ssh_config.check_names(words)
-    # The proxy that ssh runs is told what we were told.
+    # Pass our options on to the proxy that ssh runs.
     told = {f"SIXTYKEY_{name.upper()}": str(value) for name, value in options.given().items()}
     if "SIXTYKEY_CONFIG" in told:
         told["SIXTYKEY_CONFIG"] = os.path.abspath(told["SIXTYKEY_CONFIG"])

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 USAGE = "sixtykey ssh-config [--install | --remove] [PATTERN...]"
 HELP = """\
-Prints the block of ~/.ssh/config with which ssh, scp, sftp, rsync, git, Ansible and editors reach
-the hosts that fit a PATTERN (* and ?; without one: those of `hosts` in client.yaml) by pushing a
-key.
---install writes it to ~/.ssh/sixtykey and includes that file at the head of ~/.ssh/config; done
-again, it replaces it. --remove takes both away.
+Prints the block of ~/.ssh/config with which ssh, scp, sftp, rsync, git, Ansible and editors push a
+key to the hosts that match a PATTERN (* and ?; without one: those of `hosts` in client.yaml) and
+log in there.
+--install writes it to ~/.ssh/sixtykey and includes that file at the top of ~/.ssh/config; a later
+run replaces it. --remove removes both.
 
 example:
   sixtykey ssh-config --install 'web-*' 'db-*'"""
 OPTIONS = {
-    "--install": ("", "write it to ~/.ssh/sixtykey, which ~/.ssh/config then includes"),
-    "--remove": ("", "take that file and its Include line away"),
+    "--install": ("", "write it to ~/.ssh/sixtykey, and include that in ~/.ssh/config"),
+    "--remove": ("", "remove that file and its Include line"),
     **CLIENT,
 }
 
@@ -39,7 +39,7 @@ def run(options: Options, words: Sequence[str]) -> int:
     environ = os.environ
     if options.on("--remove"):
         if words or options.on("--install"):
-            raise Usage("--remove takes nothing else")
+            raise Usage("--remove takes no other words")
         print("removed" if ssh_config.remove(environ) else "there was nothing to remove")
         return DONE
     patterns = list(words) or settings.load(environ, options.given()).patterns

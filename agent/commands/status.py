@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 USAGE = "sixtykey status [--json|--metrics]"
 HELP = """\
-Shows which instance this host is, where the daemon listens, how many keys are live for whom, what
-was pushed and asked since the daemon's start, and what it takes.
+Shows which instance this host is, where the daemon listens, how many keys are live for each user,
+the numbers of pushes and lookups since the daemon's start, and its memory.
 
---metrics prints the same for Prometheus: into a file for node exporter's textfile collector, or
-scraped from the push socket, where GET /metrics answers it.
+--metrics prints the same for Prometheus, for node exporter's textfile collector. The push socket
+also answers GET /metrics.
 
 example:
   sixtykey status --metrics > /var/lib/prometheus/node-exporter/sixtykey.prom.new &&
@@ -35,7 +35,7 @@ _STEP = 1.0
 def run(options: Options, words: Sequence[str]) -> int:
     """Print the status."""
     if words:
-        raise Usage(f"too much: {' '.join(words)}")
+        raise Usage(f"unexpected: {' '.join(words)}")
     if options.on("--metrics") and options.on("--json"):
         raise Usage("give --metrics or --json, not both")
     status = Daemon(options).ask("Sixtykey.Status")
@@ -55,7 +55,7 @@ def run(options: Options, words: Sequence[str]) -> int:
 def _lines(status: Mapping[str, Any]) -> list[tuple[str, str]]:
     counters, journal = status["Counters"], status["Journal"]
     users = sorted(status["Leases"]["ByUser"].items())
-    kept = f"{journal['Path']}, in order" if journal["Path"] else "none: leases end with the daemon"
+    kept = f"{journal['Path']}, usable" if journal["Path"] else "none: leases end with the daemon"
     where = f"{status['InstanceId']} in {status['AvailabilityZone']}, region {status['Region']}"
     memory = f"{status['Memory'] / 2**20:.1f} MiB"
     lines = [
@@ -83,7 +83,11 @@ def _lines(status: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _source(name: str, how: Mapping[str, Any]) -> str:
     if name == "fleet":
         return f"NOT CONNECTED: {how['Problem']}" if how["Problem"] else "connected to the bus"
-    return f"NOT ASKED: {how['Problem']}" if how["Problem"] else "asked for keys that nobody pushed"
+    return (
+        f"NOT ASKED: {how['Problem']}"
+        if how["Problem"]
+        else "asked for keys that were not pushed here"
+    )
 
 
 def _counters(counters: Mapping[str, Any], event: str) -> str:

@@ -80,7 +80,7 @@ class Screen:
         self._write("\033[?25h")
 
     def draw(self, lines: Sequence[str]) -> None:
-        """Show these lines in place of the ones before."""
+        """Show these lines, and replace the previous ones."""
         import os
 
         size = os.get_terminal_size(self._stream.fileno())

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 USAGE = "sixtykey why [--json] USER[@HOST] [FINGERPRINT|KEYFILE]"
 HELP = """\
-"The push succeeded, the login was denied": tells what was decided lately about USER, newest first,
-and what to do; with FINGERPRINT, what concerns that key. It also looks whether this host knows the
-user and whether sshd lets the account in. The daemon remembers the last decisions in memory; the
+"The push succeeded, the login was denied": explains the recent decisions about USER, newest first,
+and what to do; with FINGERPRINT, only those about that key. It also checks whether this host knows
+the user, and whether sshd admits the account. The daemon keeps the latest decisions in memory; the
 audit log has more.
 
 With @HOST the host is asked over the network, as `sixtykey proxy` would, also through a fleet's
-gateway: it tells whoever may push there what became of his own pushes.
+gateway: it explains to those who may push there what happened to their own pushes.
 
-Exit code 1 when nothing at all is known.
+Exit code 1 means that nothing is known.
 
 example:
   sudo sixtykey why deploy"""
@@ -40,11 +40,11 @@ OPTIONS = {**JSON, **DAEMON}
 def run(options: Options, words: Sequence[str]) -> int:
     """Print what is known."""
     if not words or len(words) > 2:
-        raise Usage("give a USER, and a FINGERPRINT if it is about that key")
+        raise Usage("give a USER, and optionally a FINGERPRINT")
     user, at, host = words[0].rpartition("@")
     if at:
         if len(words) > 1 or not user or not host:
-            raise Usage("give USER@HOST alone")
+            raise Usage("with USER@HOST, give no other word")
         from agent.commands import why_host
 
         return why_host.run(options, user, host)
@@ -93,8 +93,8 @@ def _print(user: str, answer: dict[str, Any], findings: Sequence[Finding]) -> No
         told.sort(key=lambda each: float(each[0]["age"]))
     if not told:
         since = duration(answer["Uptime"])
-        print(f"nothing was pushed for {plain(user)} and sshd asked for nothing, as far as the ")
-        print(f"daemon remembers, which has run for {since}; the audit log may know more")
+        print(f"no push for {plain(user)} and no lookup by sshd, as far as the daemon remembers,")
+        print(f"which has run for {since}; the audit log may have more")
     if not_asked := _describe_silent_sshd(user, answer):
         print(f"! {plain(not_asked)}")
     for line in (
@@ -132,6 +132,6 @@ def _describe_silent_sshd(user: str, answer: dict[str, Any]) -> str:
     if not pushes or (lookups and min(lookups) <= min(pushes)):
         return ""
     return (
-        "sshd has asked for no key of this user since: nobody has tried to log in, or sshd does "
-        f"not ask sixtykey: sixtykey check {user}"
+        "sshd has not asked for a key of this user since then: nobody has tried to log in, or sshd "
+        f"does not ask sixtykey: sixtykey check {user}"
     )

@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 
 
 def run(options: Options, user: str, host: str) -> int:
-    """Print what the host tells of one's own pushes. Raises Trouble."""
+    """Print the host's explanation of the user's own pushes. Raises Trouble."""
     found = settings.load(os.environ, {"config": options.value("--config")}, host)
     if found.endpoint == AWS:
         hint = f"its administrator can: sixtykey why {plain(user)}"
         raise Trouble(REFUSED, "NotTold", "EC2 Instance Connect does not tell why", hint)
     region = credentials.region(found)
     api = Api(found, credentials.find(found, time.time()), region)
-    # A gateway has to be told which host; a single host takes its own id.
+    # A gateway needs the host's id; a single host accepts its own.
     instance = targets.find(found, api, region, host).instance
     answer = api.ask(EXPLAIN, {"InstanceId": instance, "OSUser": user})
     try:
         told = [(each, explanations.describe(each, answer), explanations.stamp(each))
                 for each in answer["Decisions"]]  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, OSError):
-        raise Trouble(REFUSED, "NoAnswer", f"{api.url} tells what is no answer") from None
+        raise Trouble(REFUSED, "NoAnswer", f"{api.url} sends an invalid answer") from None
     if options.on("--json"):
         for record, (what, hint), _ in told:
             record["words"], record["hint"] = what, hint
         print(json.dumps(answer, indent=2))
     elif not told:
-        print(f"{plain(host)} remembers no push of yours for {plain(user)}")
+        print(f"{plain(host)} has no record of a push by you for {plain(user)}")
     else:
         for _, (what, _), when in told:
             print(f"{when}: {plain(what)}")

@@ -85,7 +85,7 @@ def server_url(value: str) -> None:
     if scheme not in {"tls", "nats"} or port is None:
         raise ValueError("must be tls://HOST:PORT, such as tls://bus-1.example:4222")
     if scheme == "nats" and not _is_loopback(host):
-        raise ValueError("nats:// has no TLS and is for loopback alone (127.0.0.1): use tls://")
+        raise ValueError("nats:// has no TLS and is only for loopback (127.0.0.1): use tls://")
 
 
 def gateway_url(value: str) -> None:
@@ -110,7 +110,7 @@ def _split_url(value: str) -> tuple[str, str, Optional[int]]:
     elif not _NAME.fullmatch(host) or len(host) > 253:
         ipaddress.IPv4Address(host)
     if port is not None and int(port) > 65535:
-        raise ValueError("no such port")
+        raise ValueError("the port is not valid")
     return scheme, six or host, None if port is None else int(port)
 
 

@@ -159,7 +159,7 @@ def _push(section: Section) -> Push:
 
 
 def read_http(section: Optional[Section]) -> Optional[Http]:
-    """The settings of a network listener, or None where there is no such section."""
+    """The settings of a network listener, or None without such a section."""
     if section is None:
         return None
     http = Http(

@@ -17,7 +17,7 @@ class FleetLimits:
     # A text in it, such as a principal; a public key's type and base64; a tag's name or value.
     text_characters: int = 512
     key_characters: int = 4096
-    # One of sshd's public host keys, likewise; one of RSA with 8192 bits has 1,400.
+    # The type and base64 of one of sshd's public host keys; one of RSA with 8192 bits has 1,400.
     host_key_characters: int = 2048
     # The most host keys in a description; sshd makes three, and an administrator may add some.
     host_keys: int = 6

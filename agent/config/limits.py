@@ -34,7 +34,7 @@ class Limits:
     kernel_bytes: int = 32 * 1024
     # After a refusal, how long to keep reading, so that the client gets to see the reason.
     linger_seconds: float = 1.0
-    # Pause after accept() failed for want of a descriptor.
+    # Pause after accept() failed because no descriptor was left.
     accept_retry_seconds: float = 0.1
     # Connections that wait in the kernel to be accepted: more than a crowd opens at once, because a
     # client that finds the queue full tries again only after a second.
@@ -65,7 +65,7 @@ class Limits:
     metadata_blocks: int = 2048
     # Whatever EC2 says, a key lives this long from when it was seen first.
     metadata_key_seconds: float = 60.0
-    # How far the end that EC2 gives a key may lie beyond that: what SigV4 allows a clock.
+    # How far beyond that EC2's expiry time of a key may be: the clock difference that SigV4 allows.
     metadata_ahead_seconds: float = 15 * 60.0
     # Blocks whose end is remembered, so that none lives twice; for the time that SigV4 allows.
     metadata_seen: int = 10_000
@@ -91,7 +91,7 @@ class Limits:
     # OCSP answers that are fetched; EC2 has three.
     ocsp_answers: int = 16
 
-    # How long before their end a token and a signer are fetched anew, so that no login has to wait.
+    # How long before their expiry a token and a signer are fetched again: no login should wait.
     metadata_ahead_of_end_seconds: float = 15 * 60.0
     # How often the metadata service is looked at: while it can be asked, and, each time twice as
     # long, from the first to the last while it cannot.
@@ -149,10 +149,10 @@ class Limits:
     # decisions about pushes, those about lookups, and leases each may take, for all users.
     history_per_user: int = 32
     history_bytes: int = 8 * 1024 * 1024
-    # Memory of one of them beside its own bytes: Python's objects.
+    # Memory of one of them in addition to its bytes: Python's objects.
     history_entry_bytes: int = 512
     history_lease_bytes: int = 1024
-    # Users whose logins without a key are remembered; revocations and uses likewise.
+    # Users whose logins without a key are remembered; the same limit for revocations and uses.
     history_users: int = 1024
     # Refused requests with an unverified sender, for all users together.
     history_claims: int = 256
@@ -212,7 +212,7 @@ class Limits:
     tend_seconds: float = 5.0
     # Polling interval while draining.
     drain_poll_seconds: float = 0.01
-    # After how long a task that was cancelled, and goes on, is cancelled again.
+    # How long to wait before a cancelled task that still runs is cancelled again.
     cancel_again_seconds: float = 0.5
     # Memory that must be left for a push to be accepted. Out of memory, Python may crash anywhere;
     # with this reserve it can refuse, and go on answering lookups. It grows by 1 MiB at a time.

@@ -47,13 +47,13 @@ def availability_zone(value: str) -> None:
 
 
 def region(value: str) -> None:
-    """Such as us-east-2: what stands in a credential scope."""
+    """A region such as us-east-2, as it appears in a credential scope."""
     if len(value) > 32 or not _REGION.fullmatch(value):
         raise ValueError(f"a region looks like us-east-2, not {value!r}")
 
 
 def os_user(value: str) -> None:
-    """An OS user as published on 2021-03-05, hyphen mended; 1 to 32 characters."""
+    """An OS user as published on 2021-03-05, with the hyphen added; 1 to 32 characters."""
     _length("an OS user", value, 1, 32)
     if not _OS_USER.fullmatch(value):
         raise ValueError(

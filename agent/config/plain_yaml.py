@@ -82,13 +82,13 @@ def parse(text: Union[str, bytes], name: str) -> Any:
         Mapping, list, str, int, bool, or None (an empty file).
     Raises:
         Problems: it is not YAML, not UTF-8, too large, nested too deeply, or has tabs, tags,
-            anchors or a second document. The words tell the place and never quote the file.
+            anchors or a second document. The message has the location, and never quotes the file.
     """
     if len(text) > MAX_BYTES:
         raise Problems([f"{name}: larger than {MAX_BYTES} bytes"])
     try:
         whole = text.decode() if isinstance(text, bytes) else text
-        whole.encode()  # a lone surrogate is no text
+        whole.encode()  # a lone surrogate is not valid text
         whole = whole.removeprefix("\ufeff")
         _check_characters(whole, name)
         return _Reader(whole).document()
@@ -112,7 +112,7 @@ def _check_characters(text: str, name: str) -> None:
         raise Problems([f"{name}: has a byte order mark (U+FEFF) that is not its first character"])
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith("%"):
-            raise Problems([f"{name}:{number}: directives (%) are not taken"])
+            raise Problems([f"{name}:{number}: directives (%) are not accepted"])
         if "\t" in line and not line.lstrip(" ").startswith("#"):
             raise Problems([f"{name}:{number}: has a tab: write spaces; in double quotes, \\t"])
 
@@ -179,13 +179,13 @@ class _Reader:
             yield event
 
     def _check(self, event: Any, in_flow: bool) -> None:
-        """Refuse what is not plain, and what only one of the parsers takes."""
+        """Refuse YAML that is not plain, or that only one of the parsers accepts."""
         start, end = event.start_mark.index, event.end_mark.index
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
             # An alias can grow a page to gigabytes.
-            raise _Refused("anchors (& and *) are not taken: put the text in quotes", event)
+            raise _Refused("anchors (& and *) are not accepted: put the text in quotes", event)
         if event.tag is not None:
-            raise _Refused("tags (!) are not taken: put the text in quotes", event)
+            raise _Refused("tags (!) are not accepted: put the text in quotes", event)
         if not isinstance(event, yaml.ScalarEvent):
             return
         event.value.encode()  # raises UnicodeEncodeError for "\ud800"
@@ -199,7 +199,7 @@ class _Reader:
 
 
 def _scalar(event: Any) -> Union[str, int, bool, None]:
-    """What is quoted is a text; so is `012`, which is no plain whole number, or `on`."""
+    """A quoted scalar is a string; so are `012`, which is not a plain integer, and `on`."""
     text = str(event.value)
     if not event.implicit[0]:
         return text

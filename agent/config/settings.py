@@ -1,7 +1,7 @@
 """What can be configured: each setting with its unit.
 
 The settings mirror /etc/sixtykey/config.yaml, which file.py reads, and hold its defaults.
-What is not the administrator's to set stands in limits.py.
+Limits that the administrator cannot set are in limits.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ KEY_TYPES = (
     "ecdsa-sha2-nistp521",
 )
 REFERENCES = ("2021-03-05", "current")
-# In a folder of its own, which the daemon's user owns; that of the sockets is root's.
+# In a separate folder that the daemon's user owns; the folder of the sockets belongs to root.
 JOURNAL = "/run/sixtykey/journal/leases.db"
 # Where 0.1.0 had it: still taken for the default where somebody has written it down.
 FORMER_JOURNAL = "/run/sixtykey/leases.db"
@@ -37,7 +37,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class Keys:
-    """Which keys are taken, for how long (seconds), how many at once, and for whom not.
+    """Which keys are accepted, for how long (seconds), how many at once, and for which users none.
 
     `deny_users` are patterns (patterns.matches). `uses` is one of USES.
     """
@@ -120,13 +120,13 @@ class Fleet:
 
     Attributes:
         servers: URLs, `tls://HOST:PORT`; `nats://ADDRESS:PORT` on loopback.
-        issuers: `ed25519:` and base64: the public keys of the gateways whose leases are taken.
-        ca: the PEM file that vouches for the servers.
+        issuers: `ed25519:` and base64: the public keys of the gateways whose leases are accepted.
+        ca: the CA certificate of the servers, a PEM file.
         identity: the file with this host's own credentials on the bus.
         key: the file with the key that signs answers; the daemon reads it, and not the connector.
-        certificate: the file with the issuer's word for that key.
+        certificate: the file with the issuer's certificate for that key.
         gateways: URLs, where the host renews its membership.
-        host_keys: sshd's public host keys, as glob patterns of files; clients are told of them.
+        host_keys: sshd's public host keys, as glob patterns of files; clients get them.
     """
 
     servers: tuple[str, ...]

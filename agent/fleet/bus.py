@@ -43,7 +43,7 @@ def options(access: Access) -> dict[str, Any]:
 
     def sign(nonce: str) -> bytes:
         if not _NONCE.fullmatch(nonce):
-            raise Error("the server wants something signed that is no nonce")
+            raise Error("the server wants something signed that is not a nonce")
         return base64.b64encode(_read(access)[1].sign(nonce.encode("ascii")))
 
     return {

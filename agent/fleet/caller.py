@@ -74,7 +74,7 @@ class BusCaller:
         except (Error, OSError) as error:
             raise NoAnswer(f"the bus failed ({type(error).__name__})") from None
         if answer is None:
-            raise NoAnswer(f"nothing came within {self._patience:.0f} s")
+            raise NoAnswer(f"no answer within {self._patience:.0f} s")
         if answer.headers and answer.headers.get(_STATUS) == _NOBODY:
             raise NobodyThere(subject)
         return bytes(answer.data)

@@ -71,9 +71,9 @@ class HostCertificate:
             revoked: public nkeys; a certificate issued up to the given time is void.
         """
         if now >= self.ends_at / 1000 + grace:
-            raise Rejected(f"the certificate of {self.host} has ended: the host has to join anew")
+            raise Rejected(f"the certificate of {self.host} has expired: the host must join again")
         if self.is_revoked(revoked):
-            raise Rejected(f"{self.host} was removed from the fleet: it has to join anew")
+            raise Rejected(f"{self.host} was removed from the fleet: it must join again")
 
     def is_revoked(self, revoked: Mapping[str, int]) -> bool:
         """Whether its host was removed: `revoked` is as for `check`."""

@@ -33,5 +33,5 @@ def check_clocks(named: str, issued_at: int, host: str, now: float) -> None:
         when = f"{age:.1f} s ago" if age > 0 else f"{-age:.1f} s from now"
         raise NotNow(
             f"by this host's clock the gateway signed this {when}: their clocks are more than "
-            f"{apart:.0f} s apart, or it was held up on its way; set both by NTP"
+            f"{apart:.0f} s apart, or it was delayed; synchronize both with NTP"
         )

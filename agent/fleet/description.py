@@ -105,14 +105,14 @@ class Description:
         )
         fields.end()
         if found.host != host or found.inquiry != inquiry:
-            raise Rejected("the answer is another host's, or to another inquiry")
+            raise Rejected("the answer is from another host, or to another inquiry")
         return found
 
 
 def plain_address(value: str) -> None:
     """Raise ValueError unless this is an IP address in its usual spelling, without a zone."""
     if "%" in value or str(ipaddress.ip_address(value)) != value:
-        raise ValueError("is not an IP address in its usual spelling")
+        raise ValueError("is not an IP address in canonical form")
 
 
 def host_key(value: str) -> None:

@@ -1,6 +1,6 @@
 """The connected hosts, each with its verified description.
 
-The bus's list of hosts is only a hint: a dishonest server can hide a host, and name one that does
+The bus's list of hosts is only a hint: a dishonest server can hide a host, or list one that does
 not exist. The data about a host is signed: its name and tags by an issuer, its SSH host keys by the
 host itself.
 """
@@ -134,7 +134,7 @@ class Directory:
             digest = messages.digest(sealed)
             description = Description.open(answer, host, certificate.key, digest)
         except Rejected as error:
-            raise NoAnswer(f"the answer of {host} cannot be believed: {error}") from None
+            raise NoAnswer(f"the answer of {host} is not valid: {error}") from None
         return KnownHost(certificate, description, asked_at, connection)
 
 

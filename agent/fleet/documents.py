@@ -125,7 +125,7 @@ def _base64(text: str) -> bytes:
     except (binascii.Error, ValueError):
         raise Rejected("the signature is not base64") from None
     if base64.b64encode(raw).decode("ascii") != text:
-        raise Rejected("the signature is not spelled canonically")
+        raise Rejected("the signature is not in canonical base64")
     return raw
 
 

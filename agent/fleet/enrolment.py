@@ -95,7 +95,7 @@ class Enrolment:
         if made.is_revoked(self._revoked()):
             raise Rejected(
                 f"the keys of {made.host} were removed from the fleet: delete connector.nk and "
-                "host.key in its /etc/sixtykey/fleet, so that it makes others, and join again"
+                "host.key in its /etc/sixtykey/fleet, so that it makes new ones, and join again"
             )
         self._registry.join(Joined(made, token.id), token.uses)
         return _membership(fleet, text, made, now)

@@ -1,4 +1,4 @@
-"""A gateway's question what became of a principal's pushes, and the host's signed explanation.
+"""A gateway's question about a principal's pushes, and the host's signed explanation.
 
 `sixtykey why USER@HOST` asks it over a fleet. The host tells only of pushes that this principal
 made through the fleet. Times are milliseconds of the wall clock, ages milliseconds.
@@ -123,12 +123,12 @@ class Explanation:
         )
         fields.end()
         if found.host != question.host or found.question != digest:
-            raise Rejected("the answer is another host's, or to another question")
+            raise Rejected("the answer is from another host, or to another question")
         for each in found.decisions:
             if each.get("principal", question.principal) != question.principal:
-                raise Rejected("the answer tells of another principal's pushes")
+                raise Rejected("the answer is about another principal's pushes")
             if each.get("os_user", question.os_user) != question.os_user:
-                raise Rejected("the answer tells of another user's pushes")
+                raise Rejected("the answer is about another user's pushes")
         return found
 
 

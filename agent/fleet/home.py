@@ -62,7 +62,7 @@ class Home:
     def create(cls, folder: str, plan: Plan, now: float) -> Home:
         """Make all keys, and the folders to copy. Raises FileExistsError: there is a home."""
         if os.path.exists(os.path.join(folder, FACTS)):
-            raise FileExistsError(errno.EEXIST, "a fleet has its home there already", folder)
+            raise FileExistsError(errno.EEXIST, "a fleet already has its home there", folder)
         for name in ("", "keys", "servers", "gateways"):
             os.makedirs(os.path.join(folder, "home", name), mode=0o700, exist_ok=True)
         os.chown(folder, -1, files.gid_of(GROUP))

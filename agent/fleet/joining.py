@@ -40,8 +40,8 @@ def fetch_authority(url: str, fingerprint: bytes) -> str:
     except ValueError:
         pass
     raise NoGateway(
-        f"{url} shows another authority than the token names: it is not the gateway that the "
-        "token is for, or somebody is in between"
+        f"{url} shows another authority than the token names: it is not the gateway of the "
+        "token, or somebody intercepts the connection"
     )
 
 
@@ -136,7 +136,7 @@ def _exchange(
     except (OSError, http.client.HTTPException) as error:
         # First: a certificate that does not verify is both an OSError and a ValueError.
         words = str(error) or type(error).__name__
-        raise NoGateway(f"{url} cannot be asked: {words}") from None
+        raise NoGateway(f"{url} does not answer: {words}") from None
     except (ValueError, RecursionError):
         raise NoGateway(f"{url} does not answer as a gateway does") from None
     finally:

@@ -99,15 +99,17 @@ class HostRequest:
         connector = PublicKey(nkeys.public_bytes(request.nkey, nkeys.USER))
         proven = documents.unseal(proof, {kind + _PROOF}, {connector})
         if document.key != request.key or proven.body != document.body:
-            raise Rejected("the two keys of the request do not sign the same")
+            raise Rejected("the two keys of the request do not sign the same content")
         if abs(now - request.asked_at / 1000) > FLEET.request_seconds:
-            raise Rejected("the host's clock and the gateway's differ too much: set them by NTP")
+            raise Rejected(
+                "the host's clock and the gateway's differ too much: synchronize them with NTP"
+            )
         return request
 
 
 @dataclass(frozen=True)
 class Membership:
-    """A gateway's answer to a request: everything that a host keeps, besides its keys.
+    """A gateway's answer to a request: everything that a host stores, except its keys.
 
     `request` is the SHA-256 of the request. `certificate` is an envelope, `token` the connector's
     for the bus; `servers` and `gateways` are URLs, `ca` is a certificate in DER.

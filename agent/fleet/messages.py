@@ -194,7 +194,7 @@ def open_answer(envelope: bytes, host: str, key: PublicKey, lease: bytes) -> Ans
     document = documents.unseal(envelope, {ACKNOWLEDGEMENT, REFUSAL}, {key})
     answer = _acknowledgement(document) if document.kind == ACKNOWLEDGEMENT else _refusal(document)
     if answer.host != host or answer.lease != lease:
-        raise Rejected("the answer is another host's, or to another lease")
+        raise Rejected("the answer is from another host, or to another lease")
     return answer
 
 

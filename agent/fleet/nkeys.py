@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from nacl.signing import SigningKey
 
 ACCOUNT, OPERATOR, USER = "A", "O", "U"
-# The first letter that base32 makes of the byte: five bits for it, three zero bits.
+# The first base32 letter encodes five bits of the byte; its other three bits are zero.
 _ROLES = {ACCOUNT: 0 << 3, OPERATOR: 14 << 3, USER: 20 << 3}
 _SEED = 18 << 3
 _KEY_BYTES = 32

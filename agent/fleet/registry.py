@@ -76,7 +76,7 @@ class SqliteRegistry:
     def for_operator(cls, path: str) -> Iterator[SqliteRegistry]:
         """The registry for a command that root runs: used as the folder's owner, the gateway.
 
-        SQLite follows links, and acts on whatever journal is beside the file. A gateway that has
+        SQLite follows links, and uses any journal next to the file. A gateway that has
         been taken over could have root create or delete files elsewhere.
         """
         with _as_owner_of(os.path.dirname(path) or "."):
@@ -99,7 +99,8 @@ class SqliteRegistry:
                     )
             elif (row["key"], row["nkey"], row["token"]) != (str(made.key), made.nkey, token):
                 raise Rejected(
-                    f"{made.host} has joined already, with other keys: if that host is no more, "
+                    f"{made.host} has joined already, with other keys: if that host no longer "
+                    "exists, "
                     f"run at the fleet's home: sixtykey fleet remove {made.host}"
                 )
             _insert(database, made, token)
@@ -163,7 +164,7 @@ class SqliteRegistry:
             "SELECT * FROM hosts WHERE instance = ?", [certificate.host]
         ).fetchone()
         if row is None or row["gone_at"] is not None or row["nkey"] != certificate.nkey:
-            raise Rejected(f"{certificate.host} has left the fleet or was removed: join anew")
+            raise Rejected(f"{certificate.host} has left the fleet or was removed: join again")
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -202,7 +203,7 @@ def _as_owner_of(folder: str) -> Iterator[None]:
 def _use(database: sqlite3.Connection, token: str, uses: int) -> None:
     used = database.execute("SELECT uses FROM uses WHERE token = ?", [token]).fetchone()
     if used is not None and used["uses"] >= uses:
-        raise Rejected(f"the token has been used {uses} times, as often as it may be")
+        raise Rejected(f"the token has no uses left: it was used {uses} times")
     database.execute(
         "INSERT INTO uses VALUES (?, 1) ON CONFLICT (token) DO UPDATE SET uses = uses + 1",
         [token],

@@ -51,7 +51,7 @@ async def connections(client: Client, servers: int) -> dict[str, Connection]:
     while more and offset < FLEET.page_connections * FLEET.list_pages:
         answers = await _ask(client, {"offset": offset, "sort": "cid"}, servers)
         if not answers and not offset:
-            raise NoAnswer("no server of the bus says who is connected")
+            raise NoAnswer("no server of the bus lists its connections")
         more = False
         for answer in answers:
             page = _page(answer)
@@ -90,7 +90,7 @@ async def _ask(client: Client, what: Mapping[str, Any], servers: int) -> list[di
             if answer is not None:
                 answers.append(answer)
     except (Error, asyncio.TimeoutError):
-        pass  # a server that is away does not answer
+        pass  # a server that is down does not answer
     finally:
         await subscription.unsubscribe()
     return answers
@@ -128,6 +128,6 @@ def _total(answer: dict[str, Any]) -> int:
 
 
 def _listed(answer: dict[str, Any]) -> list[Any]:
-    """The connections in one server's answer, unchecked; none where that is no list."""
+    """The connections in one server's answer, unchecked; empty if that is not a list."""
     found = answer["data"].get("connections")
     return found if isinstance(found, list) else []

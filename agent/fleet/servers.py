@@ -28,7 +28,7 @@ class Server:
         if len(ports) > 2 or not all(re.fullmatch(r"[0-9]{1,5}", port) for port in ports):
             raise ValueError(f"a server is NAME, NAME:PORT or NAME:PORT:CLUSTER_PORT, not {text!r}")
         if not all(0 < int(port) < 65536 for port in ports):
-            raise ValueError(f"{text!r} has a port that there is not")
+            raise ValueError(f"{text!r} has an invalid port")
         return cls(name, *map(int, ports))
 
     def __str__(self) -> str:

@@ -83,7 +83,7 @@ class JoinToken:
         if url != self.url:
             raise Rejected(f"the token is for {self.url}, and this is {url}")
         if now >= self.ends_at / 1000:
-            raise Rejected("the token has ended: make another, sixtykey fleet token")
+            raise Rejected("the token has expired: make another with sixtykey fleet token")
         if now < self.issued_at / 1000 - FLEET.request_seconds:
             raise Rejected("the token is from the future: this gateway's clock is behind")
         if not any(fnmatchcase(name, pattern) for pattern in self.names):

@@ -40,14 +40,14 @@ OPTIONS = (
     b" no-port-forwarding no-pty no-user-rc port-forwarding pty user-rc"
 ).split()
 
-# Seconds for all of connecting, asking and reading: sshd has no time limit of its own.
+# Seconds for connecting, asking and reading together: sshd itself has no time limit.
 DEADLINE = 1.0
 # 128 RSA keys of 8192 bits, the most that one user has by default, are 185 kB.
 MOST_BYTES = 1 << 20
 # sshd asks for each key offered and once more for the one that it takes: with its MaxAuthTries of 6
 # seven calls have to fit into its LoginGraceTime of 120 seconds.
 CHAIN_SECONDS = 10.0
-# For what a child of the chained command may still have to say when the command itself has ended.
+# For output that a child of the chained command writes after the command itself has ended.
 CHAIN_GRACE = 0.2
 CHAIN_WORDS = 64
 
@@ -80,7 +80,7 @@ def ask(path: str, request: bytes) -> bytes:
 
 
 def exchange(sock: _socket.socket, path: str, request: bytes, end: float) -> bytes:
-    """A line feed and what is answered, up to its end mark or the end. Raises OSError, timeout."""
+    """A line feed and the answer, up to its end mark or the end. Raises OSError, timeout."""
     answer, chunk = b"\n", b"-"
     sock.settimeout(max(end - time.monotonic(), 1e-6))
     sock.connect(path)
@@ -118,7 +118,7 @@ def genuine(line: bytes, fingerprint: str) -> bool:
 def permitted(options: bytes) -> bool:
     """Whether they are as the daemon writes them: from="ADDRESS", and words of the fixed list.
 
-    Raises ValueError or OSError when what stands there is no address.
+    Raises ValueError or OSError if it is not an address.
     """
     words = options.split(b",")
     if words[0].startswith(b'from="'):
@@ -201,7 +201,7 @@ def reason(error: BaseException) -> "object":
 
 
 def spawn(command: "list[str]") -> "tuple[int, int]":
-    """Start a command, as the leader of a group of its own: its pid, and where it writes to."""
+    """Start a command as leader of a new process group: its pid, and the pipe with its output."""
     import _signal  # type: ignore[import-not-found]
 
     # What Python has changed, and sshd's own child would not see: two signals, one variable. With

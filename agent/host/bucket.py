@@ -20,7 +20,7 @@ class Bucket:
         return cls(rate, burst, burst, now)
 
     def wait(self, now: float) -> float:
-        """Seconds until one token is there; 0.0 when it is there now."""
+        """Seconds until one token is available; 0.0 if it is available now."""
         self.tokens = min(self.burst, self.tokens + (now - self.at) * self.rate)
         self.at = now
         return max(0.0, (1.0 - self.tokens) / self.rate)

@@ -15,11 +15,11 @@ log = logging.getLogger("sixtykeyd")
 
 
 def replace(path: str, text: str, mode: int, group: Optional[str] = None) -> None:
-    """Write a file beside it, flush it to the disk, and move it over it. Raises OSError.
+    """Write a temporary file, flush it to the disk, and rename it over the old one. Raises OSError.
 
     Args:
         mode: such as 0o640; it is never wider than this.
-        group: who else may use it; one that does not exist leaves it to its owner, and is said.
+        group: who else may use it. If it does not exist, only the owner may, which is logged.
     """
 
     def set_mode(descriptor: int) -> None:
@@ -67,7 +67,7 @@ def _replace(path: str, text: str, set_mode: Callable[[int], None]) -> None:
 
 @contextlib.contextmanager
 def locked(folder: str) -> Iterator[None]:
-    """Alone: the folder is locked, since the files in it are replaced (flock(2))."""
+    """Lock the folder, and not the files in it, which are replaced (flock(2))."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -78,11 +78,11 @@ def locked(folder: str) -> Iterator[None]:
 
 @lru_cache(maxsize=16)
 def gid_of(group: str) -> int:
-    """The group's id, or our own group's when there is none of this name, which is said."""
+    """The group's id, or our own group's if there is none of this name, which is logged."""
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError:
-        log.warning("there is no group %s: its files are left to ours", group)
+        log.warning("there is no group %s: its files get the group of this process", group)
         return os.getegid()
 
 

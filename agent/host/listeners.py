@@ -125,7 +125,7 @@ def unix(path: str, group: str) -> socket.socket:
 
 
 def _make_parents(folder: Path) -> None:
-    """Make missing folders, 0755 whatever the umask: the helper's user has to enter them."""
+    """Make missing folders, 0755 whatever the umask, so that the helper's user can enter them."""
     if not folder.exists():
         _make_parents(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -149,7 +149,7 @@ def _remove_stale(path: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise CannotListen(f"{path}: is there, and is not a socket")
+        raise CannotListen(f"{path}: exists, and is not a socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         try:
@@ -159,4 +159,4 @@ def _remove_stale(path: str) -> None:
             return
         except OSError as error:
             raise CannotListen(f"{path}: {error.strerror or error}") from None
-    raise CannotListen(f"{path}: another daemon answers there")
+    raise CannotListen(f"{path}: another daemon is listening there")

@@ -23,7 +23,9 @@ def check_one_time(root: str = "/", socket: str = SOCKET) -> None:
     """
     problems = [*program_faults(root), *_stack(root, socket), *_sshd(root)]
     if problems:
-        raise Problems(f"keys cannot be used once only on this host: {words}" for words in problems)
+        raise Problems(
+            f"one-time keys cannot be enforced on this host: {words}" for words in problems
+        )
 
 
 def program_faults(root: str = "/") -> list[str]:
@@ -32,11 +34,11 @@ def program_faults(root: str = "/") -> list[str]:
     try:
         status = os.stat(path)
     except OSError as error:
-        return [f"{path}: {error.strerror} (the package sixtykey brings it)"]
+        return [f"{path}: {error.strerror} (install the package sixtykey)"]
     if not stat.S_ISREG(status.st_mode) or not status.st_mode & 0o111:
         return [f"{path} is not an executable file"]
     if status.st_uid != 0 or status.st_mode & 0o022:
-        return [f"others than root may change {path}"]
+        return [f"users other than root may change {path}"]
     return []
 
 

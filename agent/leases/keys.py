@@ -51,10 +51,10 @@ class PublicKey:
     def check(self, rules: Keys) -> None:
         """Raise KeyRejected unless its type and size are accepted."""
         if self.type not in rules.types:
-            raise KeyRejected(f"{self.type} keys are not taken, only {', '.join(rules.types)}")
+            raise KeyRejected(f"{self.type} keys are not accepted, only {', '.join(rules.types)}")
         least, most = rules.rsa_min_bits, LIMITS.rsa_max_bits
         if self.type == "ssh-rsa" and not least <= self.bits <= most:
-            raise KeyRejected(f"the RSA key has {self.bits} bits; {least} to {most} are taken")
+            raise KeyRejected(f"the RSA key has {self.bits} bits; {least} to {most} are accepted")
 
     @cached_property
     def fingerprint(self) -> str:
@@ -70,7 +70,7 @@ class PublicKey:
 
     @cached_property
     def base64(self) -> str:
-        """The blob in base64 (RFC 4648 section 4), as it stands in an authorized_keys line."""
+        """The blob in base64 (RFC 4648 section 4), as in an authorized_keys line."""
         return base64.b64encode(self.blob).decode()
 
     def line(self, comment: str) -> str:
@@ -90,7 +90,7 @@ def _split(text: str, types: tuple[str, ...]) -> tuple[str, bytes]:
         raise KeyRejected("the key must read: type base64 [comment]")
     name, encoded = fields[:2]
     if name not in types and not set(types).isdisjoint(_WHITE_SPACE.split(line)):
-        raise KeyRejected("options before the key are not taken: send type and base64 alone")
+        raise KeyRejected("options before the key are not accepted: send only type and base64")
     if name.endswith("-cert-v01@openssh.com"):
         raise KeyRejected("this is a certificate: push the plain public key")
     if name not in types:
@@ -107,7 +107,7 @@ def _decode(encoded: str) -> bytes:
     if base64.b64encode(blob).decode() != encoded:
         raise KeyRejected("the key's base64 is damaged")
     if len(blob) > LIMITS.key_blob_bytes:
-        raise KeyRejected(f"the key has {len(blob)} bytes, {LIMITS.key_blob_bytes} is the most")
+        raise KeyRejected(f"the key has {len(blob)} bytes; the maximum is {LIMITS.key_blob_bytes}")
     return blob
 
 

@@ -120,7 +120,7 @@ class MarkMemory(Protocol):
 
     @property
     def state(self) -> Horizon:
-        """What must be durable beside the marks."""
+        """What must be durable in addition to the marks."""
 
     def accepted(self) -> list[AcceptedMark]:
         """Every mark that is remembered."""

@@ -162,7 +162,7 @@ class LeaseStore:
         try:
             _check_memory()
         except NotDurable as error:
-            self._report(f"no push is taken: {error}")
+            self._report(f"pushes are refused: {error}")
         self._memory.forget()
         self._forget_consumed()
         journal = self._journal
@@ -171,7 +171,7 @@ class LeaseStore:
         try:
             await self._in_thread(journal.check_place)
         except NotDurable as error:
-            self._report(f"{error}: what is live is written to it anew")
+            self._report(f"{error}: live leases are written to a new one")
         if not (journal.sound and self._marks_read):
             restored = await self.open()
             await self.load_marks()
@@ -195,7 +195,7 @@ class LeaseStore:
         if self._journal is not None and not self._journal.sound:
             raise NotDurable("the journal cannot be used")
         if not self._marks_read:
-            raise NotDurable("what was accepted before is not read yet")
+            raise NotDurable("the replay memory is not read yet")
 
     async def _read_marks(self, journal: Journal) -> bool:
         """Fill the memory, a few marks at a time. Returns whether the journal must be rewritten."""
@@ -211,7 +211,7 @@ class LeaseStore:
                 lambda: journal.begin_anew(why, self._settings, now, self._report, self._unusable)
             )
         if found is None:
-            raise NotDurable("what was accepted before cannot be read")
+            raise NotDurable("the replay memory cannot be read")
         self._memory.resume(found.horizon)
         self._memory.forget()  # an ended one needs no room
         self._marks_read = True
@@ -243,11 +243,11 @@ class LeaseStore:
         return await asyncio.shield(asyncio.wrap_future(job))
 
     def _unusable(self, why: str) -> None:
-        self._report(f"no push is taken while the journal cannot be used: {why}")
+        self._report(f"pushes are refused while the journal is unusable: {why}")
 
 
 def _check_memory() -> None:
     try:
         check_reserve(LIMITS.memory_reserve_bytes)
     except MemoryError:
-        raise NotDurable("there is no memory left") from None
+        raise NotDurable("out of memory") from None

@@ -89,12 +89,16 @@ class LeaseTable:
         more = slot not in leases
         if len(leases) + more > per_user:
             wait = min(lease.expires_at for lease in leases.values()) - now
-            raise TableFull(f"{os_user} has {len(leases)} live keys, the most for one user", wait)
+            raise TableFull(
+                f"{os_user} has {len(leases)} live keys, the maximum for one user", wait
+            )
         if self._users.currsize + more > total:
             if now >= self._next_end:
                 self._sweep()
             if self._users.currsize + more > total:
-                raise TableFull(f"this host has {total} live keys, the most", self._next_end - now)
+                raise TableFull(
+                    f"this host has {total} live keys, the maximum", self._next_end - now
+                )
         return leases
 
     def _without_ended(self, os_user: str, now: float) -> dict[bytes, Lease]:

@@ -68,7 +68,7 @@ def account_lines(path: str, root: str = "/", depth: int = 0) -> Iterator[PamLin
     Raises OSError: a file cannot be read. ValueError: includes are nested too deeply.
     """
     if depth > _DEPTH:
-        raise ValueError(f"{path}: files that include each other")
+        raise ValueError(f"{path}: files include each other")
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
         text = file.read()
     for number, _, line in _joined(text):
@@ -141,7 +141,7 @@ def line_faults(lines: Sequence[PamLine], socket: str = SOCKET) -> list[LineFaul
     at = lines.index(first)
     ending = [line for line in lines[:at] if line.may_end_phase]
     if ending:
-        what = f"{first.where}: PAM may never come to it, for {ending[0].where} may end the phase"
+        what = f"{first.where}: PAM may never reach it, since {ending[0].where} may end the phase"
         found.append(LineFault("pam-line-misplaced", what))
     undoing = [line for line in lines[at + 1 :] if "=reset" in line.control]
     if undoing:
@@ -153,13 +153,13 @@ def line_faults(lines: Sequence[PamLine], socket: str = SOCKET) -> list[LineFaul
 def _wrong(line: PamLine, socket: str) -> Iterator[str]:
     """What is wrong in the line itself."""
     if line.control not in {"required", "requisite"}:
-        yield f"{line.where}: a refusal does not count, for it is not `required`: {line.control}"
+        yield f"{line.where}: a refusal has no effect, since it is not `required`: {line.control}"
     at = line.arguments.index(PROGRAM)
     odd = [word for word in line.arguments[:at] if word not in _HARMLESS]
     if odd:
-        yield f"{line.where}: takes no such option of pam_exec.so here: {' '.join(odd)}"
+        yield f"{line.where}: these options of pam_exec.so are not allowed: {' '.join(odd)}"
     rest = line.arguments[at + 1 :]
     if rest and (len(rest) != 2 or rest[0] != "--socket"):
         yield f"{line.where}: pam-account takes [--socket PATH], not {' '.join(rest)}"
     elif (rest[1] if rest else SOCKET) != socket:
-        yield f"{line.where}: the daemon answers at {socket}: let it end in --socket {socket}"
+        yield f"{line.where}: the daemon answers at {socket}: end it with --socket {socket}"

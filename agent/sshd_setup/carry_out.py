@@ -33,7 +33,7 @@ def disable(sshd: Sshd, plan: Plan) -> None:
     """Carry out the removal of our lines.
 
     A valid configuration stays valid, or is restored. If it is invalid already, our lines are
-    removed all the same, so that the next start of sshd does not see them. sshd cannot be reloaded
+    removed anyway, so that the next start of sshd does not see them. sshd cannot be reloaded
     then.
 
     Raises:
@@ -49,7 +49,8 @@ def disable(sshd: Sshd, plan: Plan) -> None:
             _restart_units(sshd, plan, running)
     if problem is not None and (problem := _problem(sshd)) is not None:
         raise NotReloaded(
-            f"{plan.message} once it is reloaded, but it was not reloaded: the one that runs still "
+            f"{plan.message} once it is reloaded, but it could not be reloaded: the one that "
+            "runs still "
             f"asks {HELPER}, and a new one does not start. The rest of its configuration is not "
             f"valid, and was not before:\n{problem}\nMend that, then reload ssh (or sshd)"
         )
@@ -67,7 +68,7 @@ def _restart_on_failure(sshd: Sshd, plan: Plan, running: Sequence[str]) -> Itera
             if plan.units:
                 sshd.restart_units(running)
         except SetupError as second:
-            raise SetupError(f"{error}\nAnd with everything put back: {second}") from error
+            raise SetupError(f"{error}\nAnd after restoring the files: {second}") from error
         raise
 
 
@@ -78,7 +79,7 @@ def _restart_units(sshd: Sshd, plan: Plan, running: Sequence[str]) -> None:
     sshd.restart_units(running)
     left = [slot for slot in slots(sshd) if slot.is_option and HELPER not in slot.command]
     if left and plan.wanted:
-        raise SetupError(f"sshd is still given a command by -o:\n{describe(left)}")
+        raise SetupError(f"sshd still gets a command by -o:\n{describe(left)}")
 
 
 def _problem(sshd: Sshd) -> SetupError | None:

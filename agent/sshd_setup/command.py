@@ -21,7 +21,7 @@ from agent.sshd_setup.slots import describe, slots
 from agent.sshd_setup.sshd import NotReloaded, SetupError, Sshd
 
 DONE, FAILED, LEFT_ALONE = 0, 1, 3
-# Marks that it was run here once. An upgrade then leaves the administrator's configuration alone.
+# Marks that it has run here. After that, an upgrade does not change the configuration.
 _STATE = "var/lib/sixtykey/sshd-setup"
 _REMOVING = {"disable", "package-removed"}
 _PATHS = "/usr/sbin:/sbin:/usr/bin"
@@ -37,7 +37,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
             # sshd -t and -T need this directory, which is missing before sshd's first start.
             os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
             return _act(sshd, options)
-        _say(f"no sshd on this host; once there is one, run {PROGRAM} enable")
+        _say(f"there is no sshd on this host; once there is one, run {PROGRAM} enable")
         # An sshd installed later must not find PAM's line without the program that it runs.
         return _remove_from_pam(sshd) if options.action in _REMOVING else DONE
     except LeftAlone as reason:
@@ -46,7 +46,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
     except NotReloaded as reason:
         _say(str(reason))
     except (SetupError, OSError) as error:
-        _say(f"sshd is left as it is: {error}")
+        _say(f"sshd is not changed: {error}")
     return FAILED
 
 
@@ -62,12 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     others.add_argument(
         "--replace",
         action="store_true",
-        help="run ours in place of the existing command; disable puts that one back",
+        help="run ours in place of the existing command; disable restores that one",
     )
     parser.add_argument(
         "--one-time",
         action="store_true",
-        help="with PAM's line, which holds a one-time key to one login; disable: that line alone",
+        help="also PAM's line for one-time keys; with disable: only that line",
     )
     parser.add_argument("--sshd", default=shutil.which("sshd", path=_PATHS))
     parser.add_argument("--config", default="/etc/ssh/sshd_config")

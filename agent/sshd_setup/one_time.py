@@ -68,10 +68,10 @@ def plan_enable(sshd: Sshd) -> PamPlan:
     present = _faults(path, sshd.root)
     if present is not None:
         if present:
-            raise SetupError("\n".join([*present, "Mend that, or take the line out, first."]))
+            raise SetupError("\n".join([*present, "Fix that, or remove the line, first."]))
         # An interrupted run may have written the files already.
         diverted = diversion.is_ours() or _include(diversion) in text
-        return PamPlan(diversion, diverted, (), f"{SERVICE} asks it already")
+        return PamPlan(diversion, diverted, (), f"{SERVICE} already has the line")
     if diversion.holder() and not diversion.is_ours():
         raise SetupError(f"{SERVICE} is diverted by {diversion.holder()}: dpkg-divert --list")
     if not diversion.is_wanted():
@@ -80,14 +80,14 @@ def plan_enable(sshd: Sshd) -> PamPlan:
         own = f"{_HEAD}{LINE}\n{_include(diversion)}"
         changes = (Change(_below(sshd.root, diversion.distributed), text, path), Change(path, own))
     _try(sshd.root, changes)
-    return PamPlan(diversion, len(changes) > 1, changes, f"one-time keys are held to one login "
+    return PamPlan(diversion, len(changes) > 1, changes, f"one-time keys are limited to one login "
                    f"({SERVICE})")  # fmt: skip
 
 
 def plan_disable(root: str) -> PamPlan:
     """Plan to remove PAM's line. Raises OSError: the file cannot be read."""
     path, diversion = _path(root), Diversion(SERVICE, root)
-    message = "PAM no longer asks it for one-time keys"
+    message = "PAM no longer asks sixtykey"
     text, include = text_of(path), _include(diversion)
     other = _below(root, diversion.distributed)
     # Keep what others have added to our file, around the included text. If openssh-server was
@@ -130,7 +130,7 @@ def _require_pam(sshd: Sshd) -> None:
         raise SetupError(f"sshd uses PAM's service {service} (PAMServiceName), not sshd")
     program = _below(sshd.root, PROGRAM)
     if not os.access(program, os.X_OK):
-        raise SetupError(f"{PROGRAM} is not there: install the package sixtykey again")
+        raise SetupError(f"{PROGRAM} is missing: install the package sixtykey again")
 
 
 def _faults(path: str, root: str) -> Optional[list[str]]:
@@ -169,7 +169,8 @@ def _try(root: str, changes: tuple[Change, ...]) -> None:
         alone = pam_trial.outcome(folder)
     if (after, alone) != (before, pam_trial.SUCCESS):
         raise SetupError(
-            "a dry run on a copy of PAM's files does not end as without the line (pam_acct_mgmt(3) "
+            "a dry run on a copy of PAM's files does not end as it does without the line "
+            "(pam_acct_mgmt(3) "
             f"for root: {before} before, {after} with it, {alone} with nothing else)"
         )
 
@@ -183,7 +184,7 @@ def _with_line(text: str) -> str:
     """Insert our line before the account phase. Raises SetupError: there is no such phase."""
     number = first_account_line(text)
     if number is None:
-        raise SetupError(f"{SERVICE} has no account phase: write `{LINE}` there yourself")
+        raise SetupError(f"{SERVICE} has no account phase: add `{LINE}` there yourself")
     lines = text.split("\n")
     lines[number - 1 : number - 1] = [_MARK.rstrip(), LINE]
     return "\n".join(lines)

@@ -46,7 +46,7 @@ def replace_commands(sshd: Sshd, others: Sequence[Slot]) -> Placement:
     first. A unit that passes a command with `-o` gets an override.
 
     Raises:
-        SetupError: a command stands where it cannot be replaced.
+        SetupError: a command is in a place where it cannot be replaced.
     """
     if any(slot.match for slot in others):
         raise SetupError(f"a Match block's command is for some users only:\n{describe(others)}")
@@ -63,7 +63,7 @@ def chain_command(sshd: Sshd, others: Sequence[Slot]) -> Placement:
     """
     found = [slot for slot in others if slot.unit] or list(others)
     if found[0].command.lower() == "none":
-        raise SetupError(f"it is told to have no command at all:\n{describe(found)}")
+        raise SetupError(f"it is configured to have no command:\n{describe(found)}")
     if len(found) > 1 or found[0].match or (found[0].is_option and not found[0].unit):
         raise SetupError(f"only one command, for all users, can be chained:\n{describe(found)}")
     slot, user = found[0], sshd.effective().get("authorizedkeyscommanduser", "root")
@@ -106,10 +106,10 @@ def _place(
         steps.append(f"keep a copy of {sshd.main} as {copy}")
         steps += [f"make line {number} of {sshd.main} a comment" for number in sorted(commented)]
     if in_main:
-        steps.append(f"write our two lines at the head of {sshd.main}")
+        steps.append(f"write our two lines at the top of {sshd.main}")
     else:
         if os.path.lexists(sshd.drop_in) and not text_of(sshd.drop_in).startswith(MARK):
-            raise SetupError(f"{sshd.drop_in} is somebody else's: give it another name first")
+            raise SetupError(f"{sshd.drop_in} belongs to somebody else: rename it first")
         changes.append(Change(sshd.drop_in, MARK + content))
         steps.append(f"write our two lines to {sshd.drop_in}")
     for unit in overridden:
@@ -126,7 +126,7 @@ def _units(others: Sequence[Slot]) -> list[str]:
     foreign = [slot for slot in others if slot.is_option and not slot.unit]
     # A running sshd's option is explained if a unit passes it.
     if foreign and not (found and all(slot.is_running for slot in foreign)):
-        raise SetupError(f"take it off sshd's command line by hand:\n{describe(foreign)}")
+        raise SetupError(f"remove it from sshd's command line by hand:\n{describe(foreign)}")
     return found
 
 

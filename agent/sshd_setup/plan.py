@@ -57,11 +57,11 @@ class Plan:
 
 
 def plan_enable(sshd: Sshd, consent: Consent) -> Plan:
-    """Plan to take the slot, if it is free or the consent covers what is needed.
+    """Plan to configure our command, if none is configured or the consent covers the change.
 
     Raises:
-        LeftAlone: the slot is taken, and the consent does not cover it.
-        SetupError: the slot cannot be taken.
+        LeftAlone: another command is configured, and the consent does not cover the change.
+        SetupError: our command cannot be configured.
     """
     found = slots(sshd)
     others = [slot for slot in found if lines.HELPER not in slot.command]
@@ -91,8 +91,8 @@ def _plan_free_slot(sshd: Sshd, consent: Consent) -> Plan:
     if sshd.main not in {change.path for change in placement.changes} or consent.main_file:
         return _plan_placement(sshd, placement)
     raise LeftAlone(
-        f"{sshd.config} does not include {sshd.drop_in}, so sshd was left as it is. To have our "
-        f"lines written into {sshd.config} itself, at its head, and taken out again by disable:\n"
+        f"{sshd.config} does not include {sshd.drop_in}, so sshd was not changed. To write our "
+        f"lines into {sshd.config} itself, at its top (disable removes them):\n"
         f"  {PROGRAM} enable"
     )
 
@@ -118,19 +118,20 @@ def _describe_replace(sshd: Sshd, others: list[Slot]) -> str:
     try:
         steps = placing.replace_commands(sshd, others).steps
     except SetupError as error:
-        return f"\n(Ours cannot take its place: {error})"
+        return f"\n(Ours cannot replace it: {error})"
     listing = "".join(f"  - {step}\n" for step in steps)
     return (
-        f"\nOr ours takes its place:\n  {PROGRAM} enable --replace\nThat would\n{listing}"
-        "prove by sshd itself that ours runs, and put all of it back if it does not, or by disable."
+        f"\nOr replace it by ours:\n  {PROGRAM} enable --replace\nThis would\n{listing}"
+        "check with sshd that ours runs, and restore everything if it does not. disable "
+        "restores it too."
     )
 
 
 _SLOT_TAKEN = f"""\
-sshd has an AuthorizedKeysCommand already, and it was left as it is:
-%sNo key that is pushed will be accepted until sshd runs both. Either let this be done:
+sshd already has an AuthorizedKeysCommand, which was not changed:
+%sNo key that is pushed will be accepted until sshd runs both. Either run:
   {PROGRAM} enable --chain
-or write it yourself, at the place above:
+or write this yourself, at the place above:
   AuthorizedKeysCommand {lines.HELPER} --chain "COMMAND" %%u %%f
 (for userdbctl: userdbctl ssh-authorized-keys %%u --chain {lines.HELPER} %%u %%f).
 What it runs as must be root, {lines.HELPER_USER} or a member of the group {lines.HELPER_USER}."""

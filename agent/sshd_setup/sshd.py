@@ -67,7 +67,7 @@ class Sshd(NamedTuple):
                 if done.returncode:
                     raise NotReloaded(
                         "sshd's files are changed, and are valid, but it was not reloaded: "
-                        f"{done.stderr.strip()}\nLook why, then: systemctl reload {unit}"
+                        f"{done.stderr.strip()}\nFind out why, then: systemctl reload {unit}"
                     )
                 return
 
@@ -98,7 +98,7 @@ class Sshd(NamedTuple):
         if self.is_booted and (done := run("systemctl", "try-restart", unit)).returncode:
             raise SetupError(
                 f"{unit} does not start any more: with keys.uses: once, or a credential's, it "
-                f"needs what was just taken away. journalctl -u {unit}\n{done.stderr.strip()}"
+                f"needs the line that was just removed. journalctl -u {unit}\n{done.stderr.strip()}"
             )
 
 

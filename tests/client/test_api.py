@@ -72,7 +72,7 @@ def test_the_same_push_twice_in_a_second_is_two(daemon: RunningDaemon) -> None:
     [
         (Credential("AKIANOBODY", "x" * 40), {}, FORBIDDEN, "InvalidClientTokenId", "profile"),
         (Credential("AKIAEXPIRED", RIGHT.secret_access_key), {}, FORBIDDEN, "OptInRequired",
-         "disabled or past its end"),
+         "disabled or expired"),
         (Credential(RIGHT.access_key_id, "x" * 40), {}, FORBIDDEN, "AuthException", "secret"),
         (RIGHT, {"InstanceOSUser": "root"}, FORBIDDEN, "AccessDeniedException", "allow.os_users"),
         (RIGHT, {"InstanceId": "i-00000000000000000"}, REFUSED, "EC2InstanceNotFoundException",
@@ -133,7 +133,7 @@ def test_an_endpoint_that_lists_no_hosts_is_reported(daemon: RunningDaemon) -> N
     """An endpoint without the requested action is an error that points to client.yaml."""
     with pytest.raises(Trouble) as refused:
         api(daemon.endpoint).ask("Sixtykey.Other", {})
-    assert "name instance, zone and address" in refused.value.hint
+    assert "set instance, zone and address" in refused.value.hint
 
 
 def test_an_absent_endpoint_is_reported(daemon: RunningDaemon) -> None:
@@ -158,7 +158,7 @@ def test_a_request_is_never_sent_in_clear_over_a_network() -> None:
 )
 def test_what_is_no_url_is_refused(url: str) -> None:
     """An endpoint that is not a URL is refused, with an example of one."""
-    with pytest.raises(Trouble, match="no URL such as"):
+    with pytest.raises(Trouble, match="is not a URL such as"):
         https.Address(url)
 
 

@@ -178,7 +178,7 @@ def test_a_name_that_begins_like_this_machine_is_not_this_machine(url: str) -> N
 )  # fmt: skip
 def test_an_endpoint_is_a_plain_url(url: str) -> None:
     """An endpoint with a space, line break, escape or query is refused."""
-    with pytest.raises(Trouble, match="is no URL"):
+    with pytest.raises(Trouble, match="is not a URL"):
         https.Address(url)
 
 
@@ -210,7 +210,7 @@ def test_a_malformed_list_of_pushes_is_explained(
     body = json.dumps({**host, "Decisions": [decision]}).encode()
     with Liar(lambda: http(body)) as liar:
         monkeypatch.setenv("SIXTYKEY_ENDPOINT", liar.url)
-        with pytest.raises(Trouble, match="no answer"):
+        with pytest.raises(Trouble, match="an invalid answer"):
             why_host.run(options.Options(), "somebody", "web-1")
 
 

@@ -168,7 +168,7 @@ def test_a_missing_ssh_agent_program_is_reported(folder: Path) -> None:
         user.environment["PATH"] = str(folder)
         done = user.do(tool("sixtykey", "sixtykey"), "login")
         assert (done.code, done.out) == (1, "")
-        assert "no ssh-agent runs, and none can be started" in done.err
+        assert "no ssh-agent is running, and none can be started" in done.err
         assert not (user.folder / "id.pub").exists()
 
 

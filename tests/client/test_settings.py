@@ -123,9 +123,9 @@ def test_every_problem_is_reported_at_once_with_its_place(environ: dict[str, str
     for place in (
         "regoin: unknown", "endpoint: must be aws, or a URL", "zone: must be a text",
         "key.lifetime: must be 60 s to 24 h", "key.confirm: must be true or false",
-        "hosts: 'web;*' is no pattern", "hosts.db-1.uses: must be one of once, unlimited",
+        "hosts: 'web;*' is not a pattern", "hosts.db-1.uses: must be one of once, unlimited",
         "hosts.db-1.lifetime: must be the host's", "hosts.db-1.address: must be an address",
-        "hosts.db-1.network: must be one of", "ca: is there twice, again in line 9",
+        "hosts.db-1.network: must be one of", "ca: is repeated in line 9",
     ):  # fmt: skip
         assert place in refused.value.words
 
@@ -174,7 +174,7 @@ def test_a_file_that_others_may_write_is_refused(environ: dict[str, str], mode: 
     path = write(environ, {"endpoint": "https://keys.example"})
     assert load(environ).endpoint == "https://keys.example"
     path.chmod(mode)
-    with pytest.raises(Trouble, match="could be written by others") as told:
+    with pytest.raises(Trouble, match="can be written by others") as told:
         load(environ)
     assert "chmod go-w" in told.value.hint
 
@@ -190,5 +190,5 @@ def test_a_file_of_somebody_else_is_refused(
     monkeypatch.setattr(os, "geteuid", lambda: real.st_uid + 1)
     if real.st_uid == 0:
         os.chown(path, 4711, -1)
-    with pytest.raises(Trouble, match="somebody else"):
+    with pytest.raises(Trouble, match="belongs to another user"):
         load(environ)

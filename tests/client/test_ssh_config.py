@@ -157,7 +157,7 @@ BAD = "web-'$(id)'"
 )  # fmt: skip
 def test_sixtykey_ssh_takes_no_name_that_ends_a_shells_quotes(words: list[str]) -> None:
     """A user or host name that could end the quotes in ProxyCommand is refused."""
-    with pytest.raises(Trouble, match="no name of a user or a host"):
+    with pytest.raises(Trouble, match="not a valid user or host name"):
         ssh_config.check_names(words)
 
 
@@ -165,7 +165,7 @@ def test_sixtykey_ssh_refuses_a_name_that_the_block_skips(user: User) -> None:
     """`sixtykey ssh` refuses such a name before it starts ssh."""
     done = user.sixtykey("ssh", "--print-command", BAD)
     assert (done.code, done.out) == (1, "")
-    assert "no name of a user or a host" in done.err
+    assert "not a valid user or host name" in done.err
 
 
 @pytest.mark.parametrize(

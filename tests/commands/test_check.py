@@ -146,5 +146,5 @@ def test_an_ordinary_user_sees_what_could_not_be_checked(host: CheckedHost) -> N
     done = run_as(host.user, *words, str(sshd))
     assert done.code == 2, done
     assert "Traceback" not in done.err
-    assert "?     push-socket: you may not use" in done.out
+    assert "?     push-socket: you may not connect to" in done.out
     assert "run it as root" in done.out

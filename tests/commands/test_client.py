@@ -56,7 +56,9 @@ def test_a_daemon_that_is_away_is_3_with_a_hint(command: list[str]) -> None:
     """Without a daemon at the socket, the exit code is 3, with the path and a hint."""
     done = run(*command, "--socket", "/nonexistent/push.sock")
     assert (done.code, done.out) == (3, "")
-    assert done.err.startswith("sixtykey: the daemon is away: /nonexistent/push.sock: No such file")
+    assert done.err.startswith(
+        "sixtykey: the daemon does not answer at /nonexistent/push.sock: No such file"
+    )
     assert "systemctl status sixtykeyd" in done.err
     told = run(*command, "--json", "--socket", "/nonexistent/push.sock")
     assert (told.code, told.json["Error"]) == (3, "DaemonAway")

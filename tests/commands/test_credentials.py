@@ -109,7 +109,7 @@ def test_list_shows_the_rules_for_keys_and_tags(host: RunningDaemon) -> None:
     rows = change(host, "list").out.splitlines()
     assert rows[1].endswith("as the host's")
     assert "*, role=web|db" in rows[2]
-    assert rows[2].endswith("30 s, once, from where it was pushed, restrict, pty")
+    assert rows[2].endswith("30 s, once, only from the pusher's address, restrict, pty")
 
 
 def test_a_rule_wider_than_the_hosts_is_reported(host: RunningDaemon) -> None:

@@ -152,7 +152,7 @@ def test_watch_survives_the_daemon(directory: Path, key: KeyPair) -> None:
         with InTerminal("list", "--watch", "--socket", daemon.push_socket) as screen:
             screen.wait_for("alice")
             daemon.kill()
-            screen.wait_for("the daemon is away")
+            screen.wait_for("the daemon does not answer")
             daemon.start()
             time.sleep(0.1)
             screen.seen = ""

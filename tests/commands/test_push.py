@@ -108,7 +108,7 @@ def test_the_group_may_push_and_others_may_not(
     words = ("push", "dave", str(key.public), "--socket", daemon.push_socket)
     refused = run_as(user, *words)
     assert refused.code == 4
-    assert "you may not use" in refused.err
+    assert "you may not connect to" in refused.err
     assert "sudo sixtykey" in refused.err
     assert run_as(user, *words, "--json").json["Error"] == "Forbidden"
     done = run_as(user, *words, group=helper_group())

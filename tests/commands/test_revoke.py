@@ -45,7 +45,7 @@ def test_revoke_all_ends_every_key(daemon: RunningDaemon, keys: list[KeyPair]) -
     assert run("revoke", "--all", "--socket", daemon.push_socket).code == 0
     assert ask_helper(daemon.lookup_socket, "bob") == []
     done = run("revoke", "--all", "--socket", daemon.push_socket)
-    assert (done.code, done.out) == (1, "nothing to revoke: no such key is live\n")
+    assert (done.code, done.out) == (1, "nothing to revoke: there is no such live key\n")
     record = daemon.await_audit(event="revoke", outcome="allowed")
     assert record["reason"] == "no keys of all users"
 

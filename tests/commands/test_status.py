@@ -35,7 +35,7 @@ def test_people_see_what_is_there(busy: RunningDaemon) -> None:
     assert f"process {busy.pid}," in told["daemon"]
     assert told["http"].endswith(f"127.0.0.1:{busy.http_port}")
     assert told["lookup"].endswith(busy.lookup_socket)
-    assert told["journal"].endswith("leases.db, in order")
+    assert told["journal"].endswith("leases.db, usable")
     assert told["pushes"].endswith("2: InvalidArgsException 1, allowed 1")
     assert told["lookups"].endswith("2: given 1, none 1")
 

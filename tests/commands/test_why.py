@@ -47,7 +47,7 @@ def why(host: RunningDaemon, os_user: str, *more: str) -> str:
     done = run("why", os_user, *more, "--socket", host.push_socket)
     assert done.code == 0, done
     lines = done.out.splitlines()
-    while lines and lines[0].startswith(("! this host", "    -> log in as a user that")):
+    while lines and lines[0].startswith(("! this host", "    -> log in as an existing user")):
         lines = lines[1:]
     return "\n".join(lines)
 
@@ -62,18 +62,18 @@ def test_an_unknown_user_says_how_long_decisions_are_kept(host: RunningDaemon) -
     """For a user without any decision, the output says so and the exit code is 1."""
     done = run("why", "root", "--socket", host.push_socket)
     assert (done.code, done.err) == (1, "")
-    assert "nothing was pushed for root and sshd asked for nothing" in done.out
+    assert "no push for root and no lookup by sshd" in done.out
 
 
 def test_why_reports_that_sshd_has_not_asked(host: RunningDaemon, key: KeyPair) -> None:
     """When sshd has not asked since the push, the output says so and names `sixtykey check`."""
     push(host, "unasked", key)
     done = run("why", "unasked", "--socket", host.push_socket)
-    assert "! sshd has asked for no key of this user since" in done.out
+    assert "! sshd has not asked for a key of this user since then" in done.out
     assert "sixtykey check unasked" in done.out
     ask_helper(host.lookup_socket, "unasked", key.fingerprint())
     done = run("why", "unasked", "--socket", host.push_socket)
-    assert "has asked for no key" not in done.out
+    assert "has not asked for a key" not in done.out
 
 
 def test_why_shows_a_push_and_its_lookup(host: RunningDaemon, key: KeyPair) -> None:
@@ -126,7 +126,7 @@ def test_a_login_after_the_end_says_how_late_it_was(key: KeyPair) -> None:
         text = why(quick, "late")
     fingerprint = re.escape(key.fingerprint())
     assert re.search(rf"asked for {fingerprint}, too late: that key had expired \d+ s ago", text)
-    assert "-> push it again, and log in before its time is over" in text
+    assert "-> push it again, and log in before it expires" in text
 
 
 def test_a_revoked_key_says_by_whom(host: RunningDaemon, key: KeyPair) -> None:
@@ -145,7 +145,7 @@ def test_a_wrong_user_is_reported_with_the_right_one(host: RunningDaemon, other:
     ask_helper(host.lookup_socket, "taken", other.fingerprint())
     text = why(host, "taken")
     assert f"sshd asked for {other.fingerprint()}, and no key had been pushed for taken" in text
-    assert "that very key was pushed for meant" in text
+    assert "this key was pushed for meant" in text
     assert "-> log in as meant, or push it for taken" in text
 
 

@@ -139,7 +139,7 @@ def test_a_restart_forgets_no_use(stage: Stage) -> None:
     told = run("why", stage.user, "--socket", stage.daemon.push_socket).out
     assert "that key was used once already," in told
     assert "s ago, by the login from 127.0.0.1 (request " in told
-    assert "a one-time key is for one login: push it again for another" in told
+    assert "a one-time key is good for one login: push it again for another" in told
 
 
 def test_why_shows_both_logins(stage: Stage) -> None:
@@ -173,7 +173,7 @@ def test_whoever_loses_a_race_at_the_last_moment_is_refused(stage: Stage) -> Non
 
 def test_a_host_that_cannot_ask_pam_refuses_one_time_keys() -> None:
     """With `uses: once` and without PAM's line, the daemon does not start."""
-    refused = pytest.raises(RuntimeError, match="cannot be used once only on this host")
+    refused = pytest.raises(RuntimeError, match="one-time keys cannot be enforced on this host")
     with work_directory() as directory, refused:
         RunningDaemon(directory, config={"keys": {"uses": "once"}}).start()
 

@@ -80,7 +80,7 @@ def test_a_live_lease_and_a_host_that_is_known_cost_no_request(cloud: Cloud, use
     user.environment["PYTHONPROFILEIMPORTTIME"] = "1"
     said = good(user.sixtykey("proxy", "--debug", cloud.login, "web-1", str(cloud.sshd.port)))
     assert requests(cloud) == before
-    assert "a live lease of before serves" in said.err
+    assert "an earlier lease is still live" in said.err
     assert "botocore" not in said.err
     assert "yaml.nodes" not in said.err
 
@@ -115,7 +115,7 @@ def test_an_unknown_instance_is_reported(cloud: Cloud, user: User) -> None:
     """The error for an unknown instance gives its name and the region."""
     done = user.sixtykey("proxy", cloud.login, "web-99", "22")
     assert done.code == 1
-    assert f"web-99: EC2 in {REGION} has no such host for you" in done.err
+    assert f"web-99: EC2 in {REGION} has no such host that you may push to" in done.err
 
 
 def test_a_role_is_assumed_once_and_kept_in_memory(cloud: Cloud, user: User) -> None:

@@ -140,7 +140,7 @@ def test_a_refusal_says_who_asked_whom_and_what_to_do(world: World) -> None:
     environment = world.user.environment
     good(world.user.sixtykey("login"))
     for change, code, hint in (
-        ({"AWS_ACCESS_KEY_ID": "AKIAUNKNOWN"}, "InvalidClientTokenId", "right profile"),
+        ({"AWS_ACCESS_KEY_ID": "AKIAUNKNOWN"}, "InvalidClientTokenId", "check the profile"),
         ({"AWS_SECRET_ACCESS_KEY": "x" * 40}, "AuthException", "the secret is wrong"),
     ):
         before = dict(environment)
@@ -169,7 +169,7 @@ def test_why_is_answered_through_the_gateway(world: World) -> None:
     world.user.environment["AWS_ACCESS_KEY_ID"] = TIGHT["access_key_id"]
     nothing = world.user.sixtykey("why", world.place)
     assert nothing.code == 1
-    assert "remembers no push of yours" in nothing.out
+    assert "has no record of a push by you" in nothing.out
     unknown = world.user.sixtykey("why", f"{world.login}@web-77")
     assert (unknown.code, "has no such host" in unknown.err) == (1, True)
 
@@ -180,7 +180,7 @@ def test_a_gateway_that_is_not_trusted_is_not_asked(world: World) -> None:
     world.user.settings(settings)
     done = world.user.sixtykey("proxy", world.login, "web-1", "22")
     assert done.code == 3
-    assert "certificate is not trusted: `ca` names" in done.err
+    assert "certificate is not trusted: set `ca`" in done.err
     missing = {**settings, "ca": str(Path("/nonexistent/ca.pem"))}
     world.user.settings(missing)
     done = world.user.sixtykey("proxy", world.login, "web-1", "22")

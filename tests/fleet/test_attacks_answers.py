@@ -77,7 +77,7 @@ def test_nobody_answers_for_a_host(alone: Attacked, name: str) -> None:
     alone.thief.on_lease = lambda asked: LIES[name](lies, asked)
     answer = alone.push("hal")
     assert (answer.status, answer.code) == (503, "ServiceUnavailable")
-    assert "cannot be believed" in answer.body["Message"]
+    assert "is not valid" in answer.body["Message"]
     assert served(alone.fleet.member, "hal") == ""
 
 

@@ -126,7 +126,7 @@ def test_two_connectors_do_not_put_each_other_out_for_ever(fleet: Fleet) -> None
     )  # fmt: skip
     try:
         end = time.monotonic() + 30
-        while "another one has come in its place" not in fleet.host.daemon.log():
+        while "another connection has replaced it" not in fleet.host.daemon.log():
             assert time.monotonic() < end, fleet.host.daemon.log()
             time.sleep(0.05)
     finally:

@@ -226,7 +226,7 @@ def test_a_forged_or_replayed_answer_is_refused(fleet: Fleet, name: str) -> None
     fleet.stub.answer = LIES[name](fleet)
     answer = fleet.why(instance=STUB)
     assert (answer.status, answer.code) == (503, "ServiceUnavailable")
-    assert "cannot be believed" in answer.body["Message"]
+    assert "is not valid" in answer.body["Message"]
     fleet.stub.answer = explain
     assert fleet.why(instance=STUB).status == 200
 

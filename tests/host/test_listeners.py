@@ -77,7 +77,7 @@ def test_the_socket_of_a_live_daemon_is_left(tmp_path: Path) -> None:
     """A socket at which another daemon listens is an error, and that daemon stays reachable."""
     path = str(tmp_path / "s")
     with listeners.unix(path, OWN_GROUP):
-        with pytest.raises(CannotListen, match="another daemon answers"):
+        with pytest.raises(CannotListen, match="another daemon is listening"):
             listeners.unix(path, OWN_GROUP)
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(path)

@@ -41,9 +41,9 @@ def test_without_a_reserve_pushes_are_refused_and_reported(monkeypatch: pytest.M
     asyncio.run(store.add(lease))
     store.check()
     monkeypatch.setattr(store_module, "LIMITS", replace(LIMITS, memory_reserve_bytes=NOBODY_HAS))
-    with pytest.raises(NotDurable, match="no memory left"):
+    with pytest.raises(NotDurable, match="out of memory"):
         store.check()
     asyncio.run(store.tend())
-    assert said == ["no push is taken: there is no memory left"]
+    assert said == ["pushes are refused: out of memory"]
     assert store.table.of("alice") == (lease,)
     store.close()

@@ -88,7 +88,7 @@ def test_a_journal_that_cannot_be_opened_refuses_pushes_until_it_can(host: Host)
     async def course() -> None:
         host.path.parent.rmdir()
         store = await host.boot()
-        assert "no push is taken" in host.said[0]
+        assert "pushes are refused" in host.said[0]
         with pytest.raises(NotDurable):
             store.check()
         with pytest.raises(NotDurable):

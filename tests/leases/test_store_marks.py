@@ -128,7 +128,7 @@ def test_a_journal_that_goes_while_marks_are_read_is_tried_again(host: Host) -> 
             await asyncio.sleep(0)
         await asyncio.get_running_loop().run_in_executor(store._thread, store._journal.close)
         await loading
-        assert "no push is taken" in host.said[0]
+        assert "pushes are refused" in host.said[0]
         with pytest.raises(NotDurable):
             store.check()
         assert served(store) == [lease.request_id]

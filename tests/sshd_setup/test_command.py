@@ -38,7 +38,7 @@ def test_a_drop_in_of_somebody_else_is_kept(etc: Etc, capsys: pytest.CaptureFixt
     """A file of the same name that sshd-setup did not write is left unchanged."""
     etc.drop_in.write_text("PermitRootLogin no\n")
     assert etc.run("enable") == 1
-    assert "somebody else's" in capsys.readouterr().err
+    assert "belongs to somebody else" in capsys.readouterr().err
     assert etc.drop_in.read_text() == "PermitRootLogin no\n"
     assert etc.run("disable") == 0
     assert etc.drop_in.exists()
@@ -88,7 +88,7 @@ def test_an_invalid_configuration_is_not_touched(
     before = etc.files()
     assert etc.run("enable") == 1
     said = capsys.readouterr().err
-    assert "left as it is" in said
+    assert "not changed" in said
     assert "Nonsense" in said
     assert etc.files() == before
 
@@ -102,8 +102,8 @@ def test_disable_on_an_invalid_configuration_says_what_is(
     capsys.readouterr()
     assert etc.run("disable") == 1
     said = capsys.readouterr().err
-    assert "left as it is" not in said
-    assert "but it was not reloaded" in said
+    assert "not changed" not in said
+    assert "but it could not be reloaded" in said
     assert "Nonsense" in said
     assert not etc.drop_in.exists()
     assert etc.run("disable") == 0
@@ -118,7 +118,7 @@ def test_disable_that_would_break_sshd_is_taken_back(
     before, files = etc.drop_in.read_text(), etc.files()
     capsys.readouterr()
     assert etc.run("disable") == 1
-    assert "left as it is" in capsys.readouterr().err
+    assert "not changed" in capsys.readouterr().err
     assert etc.drop_in.read_text() == before
     assert etc.files() == files
 

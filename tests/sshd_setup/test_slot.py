@@ -112,7 +112,7 @@ def test_without_consent_it_says_what_it_would_do(
     for words in (
         "enable --replace", "enable --chain", f"line 3 of {etc.config} a comment",
         f"line 4 of {etc.config} a comment", "sshd_config.before-sixtykey",
-        f"our two lines at the head of {etc.config}", "zz-sixtykey.conf",
+        f"our two lines at the top of {etc.config}", "zz-sixtykey.conf",
         "ExecStart=/usr/sbin/sshd -D $SSHD_OPTS", "restart ssh.service",
     ):  # fmt: skip
         assert words in said
@@ -196,7 +196,7 @@ def test_what_is_not_ours_to_take_away(
         (etc.folder / "etc/default/ssh").write_text(option)
     before = snapshot(etc)
     assert etc.run("enable") == 3
-    assert "Ours cannot take its place" in capsys.readouterr().err
+    assert "Ours cannot replace it" in capsys.readouterr().err
     assert etc.run("enable", "--replace") == 1
     assert snapshot(etc) == before
 

@@ -23,8 +23,8 @@ def account(
         return [
             fault(
                 "user-unknown",
-                f"this host has no user {user}: sshd asks for no key of an unknown user",
-                "log in as a user that exists, or make it: useradd --create-home USER",
+                f"this host has no user {user}: sshd asks for no keys of an unknown user",
+                "log in as an existing user, or create it: useradd --create-home USER",
             )
         ]
     return [
@@ -40,11 +40,15 @@ def _shell(entry: pwd.struct_passwd, host: Host) -> list[Finding]:
     remedy = f"give it one: usermod --shell /bin/sh {entry.pw_name}"
     if not os.access(shell, os.X_OK) or not os.path.isfile(shell):
         what = (
-            f"the shell of {entry.pw_name}, {shell}, is not there or not executable: sshd says no"
+            f"the shell of {entry.pw_name}, {shell}, does not exist or is not executable: "
+            "sshd refuses the login"
         )
         return [fault("shell-missing", what, remedy)]
     if os.path.basename(shell) in {"nologin", "false"}:
-        what = f"the shell of {entry.pw_name} is {shell}: the login succeeds and ends at once"
+        what = (
+            f"the shell of {entry.pw_name} is {shell}: the login succeeds and the session "
+            "ends at once"
+        )
         return [fault("shell-nologin", what, remedy)]
     try:
         with open(host.shells, encoding="utf-8", errors="replace") as file:
@@ -53,7 +57,10 @@ def _shell(entry: pwd.struct_passwd, host: Host) -> list[Finding]:
         return []
     if shell in listed:
         return []
-    what = f"the shell of {entry.pw_name}, {shell}, is not in {host.shells}: pam_shells says no"
+    what = (
+        f"the shell of {entry.pw_name}, {shell}, is not in {host.shells}: pam_shells "
+        "refuses the login"
+    )
     return [note("shell-not-listed", what, f"add it to {host.shells} if PAM uses pam_shells")]
 
 
@@ -102,7 +109,7 @@ def _nologin(entry: pwd.struct_passwd, host: Host) -> list[Finding]:
     if entry.pw_uid == 0:
         return []
     return [
-        fault("nologin-file", f"{path} is there: nobody but root may log in", f"remove {path}")
+        fault("nologin-file", f"{path} exists: nobody but root may log in", f"remove {path}")
         for path in host.nologin
         if os.path.exists(path)
     ]

@@ -39,7 +39,7 @@ def certificates(config: Config) -> list[Finding]:
     try:
         tls.context(http.tls)
     except Problems as problems:
-        remedy = "the daemon does not start with these: mend push.http.tls or the files it names"
+        remedy = "the daemon does not start with these: fix push.http.tls or the files it names"
         return [fault("tls-wrong", what, remedy) for what in problems.problems]
     return list(_examine(http.tls, time.time()))
 
@@ -50,12 +50,14 @@ def _examine(tls: Tls, now: float) -> Iterator[Finding]:
         shown = _read(tls.certificate)
         trusted = [] if tls.client_ca is None else _read(tls.client_ca)
     except (OSError, ValueError) as error:
-        yield unknown("tls-unreadable", f"a file of push.http.tls: {error}", "look at it yourself")
+        yield unknown("tls-unreadable", f"a file of push.http.tls: {error}", "check it yourself")
         return
     for certificate in shown:
         yield from _expiring(certificate, tls.certificate, now, "clients refuse it")
     for certificate in trusted:
-        yield from _expiring(certificate, str(tls.client_ca), now, "those it signed are refused")
+        yield from _expiring(
+            certificate, str(tls.client_ca), now, "client certificates that it signed are refused"
+        )
     yield from _costly(shown[0], tls.certificate)
 
 
@@ -88,6 +90,7 @@ def _costly(certificate: Certificate, path: str) -> Iterator[Finding]:
     key = certificate.public_key()
     if isinstance(key, RSAPublicKey):
         what = (
-            f"{path} has an RSA key of {key.key_size} bits: strangers can have it sign for nothing"
+            f"{path} has an RSA key of {key.key_size} bits: an unauthenticated client can "
+            "make it sign, which is expensive"
         )
         yield note("tls-rsa", what, _ECDSA)

@@ -31,7 +31,7 @@ def configuration(path: str) -> tuple[Optional[Config], list[Finding]]:
     except Problems as problems:
         if os.path.exists(path) and not os.access(path, os.R_OK):
             return None, [unknown("configuration-unreadable", problems.problems[0])]
-        remedy = f"mend it (sixtykey.yaml(5) explains each key): {path}"
+        remedy = f"fix it (sixtykey.yaml(5) explains each key): {path}"
         return None, [fault("configuration-wrong", what, remedy) for what in problems.problems]
 
 
@@ -54,13 +54,13 @@ def credentials(config: Config, daemon: Optional[pwd.struct_passwd]) -> list[Fin
         status = os.stat(path)
     except FileNotFoundError:
         add = "sixtykey credentials add --user USER"
-        return [fault("credentials-missing", f"{path} is not there: nobody can push", add)]
+        return [fault("credentials-missing", f"{path} does not exist: nobody can push", add)]
     except OSError as error:
         return [unknown("credentials-unreadable", f"{path}: {error.strerror}")]
     group = "root:sixtykey" if daemon is None else f"root:{_group(daemon)}"
     remedy = f"chown {group} {path} && chmod 0640 {path}"
     if status.st_mode & 0o027:
-        what = f"others may read or change {path} (mode {stat.S_IMODE(status.st_mode):04o})"
+        what = f"other users may read or change {path} (mode {stat.S_IMODE(status.st_mode):04o})"
         return [fault("credentials-mode", f"{what}: the daemon refuses it", remedy)]
     found = []
     if daemon is not None and not may(status, daemon, 4):
@@ -78,7 +78,7 @@ def _parsed(path: str, host: Keys) -> list[Finding]:
     try:
         entries = known.load(path, host)
     except Problems as problems:
-        remedy = f"mend it: the daemon keeps what it read before, and does not start anew: {path}"
+        remedy = f"fix it: the daemon keeps the previous file, but does not start again: {path}"
         return [fault("credentials-wrong", what, remedy) for what in problems.problems]
     if not len(entries):
         add = "sixtykey credentials add --user USER"
@@ -92,7 +92,7 @@ def _expiring(entries: Iterable[Credential], now: float) -> Iterator[Finding]:
         if not entry.enabled or entry.expires is None or entry.expires > now + _SOON:
             continue
         name, when = entry.access_key_id, time.strftime("%Y-%m-%d", time.gmtime(entry.expires))
-        renew = f"set a later expires, or take it away: sixtykey credentials remove {name}"
+        renew = f"set a later `expires`, or remove it: sixtykey credentials remove {name}"
         if entry.expires <= now:
             what = f"the access key {name} expired on {when}: its pushes are refused"
             yield fault("credentials-expired", what, renew)
@@ -104,8 +104,13 @@ def _expiring(entries: Iterable[Credential], now: float) -> Iterator[Finding]:
 def _unusable(entries: Iterable[Credential]) -> Iterator[Finding]:
     for entry in entries:
         if entry.allow.tags:
-            what = f"the access key {entry.access_key_id} may push nothing here: it has allow.tags"
-            yield note("credentials-tags", what, "only a fleet's gateway knows tags: remove them")
+            what = (
+                f"the access key {entry.access_key_id} may push nothing here, since it has "
+                "allow.tags"
+            )
+            yield note(
+                "credentials-tags", what, "only a fleet's gateway has tags: remove allow.tags"
+            )
 
 
 def journal(config: Config, daemon: Optional[pwd.struct_passwd]) -> list[Finding]:
@@ -121,7 +126,7 @@ def journal(config: Config, daemon: Optional[pwd.struct_passwd]) -> list[Finding
         return [fault("journal-unwritable", f"{folder}: {error.strerror}", _JOURNAL)]
     if full:
         what = f"the file system of {config.journal} is full: pushes are refused"
-        return [fault("journal-full", what, "make room there, or set journal to another place")]
+        return [fault("journal-full", what, "free space there, or set `journal` to another path")]
     if writable:
         return []
     what = f"the daemon's user {daemon.pw_name} may not write {path}: pushes are refused"

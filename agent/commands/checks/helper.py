@@ -32,11 +32,11 @@ def helper(command: str, user: str, config: Optional[Config]) -> list[Finding]:
     paths = list(dict.fromkeys([words[0], *(w for w in words if os.path.basename(w) in NAMES)]))
     found = [finding for path in paths for finding in _path(path)]
     if "%u" not in words:
-        what = f"AuthorizedKeysCommand does not tell the helper for whom: {command}"
-        found.append(fault("helper-arguments", what, "let it end in %u %f"))
+        what = f"AuthorizedKeysCommand does not pass the user to the helper: {command}"
+        found.append(fault("helper-arguments", what, "end it with %u %f"))
     elif "%f" not in words:
-        what = f"AuthorizedKeysCommand does not name the key that is offered: {command}"
-        more = "let it end in %u %f: refusals can be explained then, and one line is read, not all"
+        what = f"AuthorizedKeysCommand does not pass the offered key: {command}"
+        more = "end it with %u %f: then refusals can be explained, and only one key is read"
         found.append(note("helper-arguments", what, more))
     return found + _user(user, _socket(words, config))
 
@@ -63,13 +63,13 @@ def _socket(words: list[str], config: Optional[Config]) -> str:
 def _path(path: str) -> list[Finding]:
     """Sshd's own conditions (sshd_config(5), AuthorizedKeysCommand; safe_path() in misc.c)."""
     if not path.startswith("/"):
-        what = f"AuthorizedKeysCommand: {path} is not an absolute path, and sshd does not run it"
+        what = f"AuthorizedKeysCommand: {path} is not an absolute path, so sshd does not run it"
         return [fault("helper-path", what, f"write {INSTALLED}")]
     real = os.path.realpath(path)
     try:
         status = os.stat(real)
     except OSError as error:
-        what = f"sshd is told to run {path}: {error.strerror}"
+        what = f"sshd is configured to run {path}: {error.strerror}"
         return [fault("helper-missing", what, "install the package again, or remove that line")]
     found = []
     if not status.st_mode & 0o111 and path.endswith("authorized-keys"):
@@ -78,7 +78,7 @@ def _path(path: str) -> list[Finding]:
         status = os.stat(real)
         if status.st_uid != 0 or status.st_mode & 0o022:
             mode = f"uid {status.st_uid}, mode {stat.S_IMODE(status.st_mode):04o}"
-            what = f"sshd does not run {path}: others than root may change {real} ({mode})"
+            what = f"sshd does not run {path}: users other than root may change {real} ({mode})"
             remedy = f"chown root {real} && chmod go-w {real}"
             found.append(fault("helper-ownership", what, remedy))
         if real == "/":
@@ -94,6 +94,9 @@ def _user(name: str, path: str) -> list[Finding]:
     try:
         user = pwd.getpwnam(name)
     except KeyError:
-        what = f"sshd does not run the command: AuthorizedKeysCommandUser {name} is no user here"
+        what = (
+            f"sshd does not run the command: AuthorizedKeysCommandUser {name} is not a "
+            "user of this host"
+        )
         return [fault("helper-user-unknown", what, remedy)]
     return lookup_socket(path, user)

@@ -38,7 +38,8 @@ def clock(status: Optional[dict[str, Any]]) -> list[Finding]:
         found.append(
             note(
                 "clock-unsynchronised",
-                "nothing keeps this host's clock: at 15 minutes off, signed pushes are refused",
+                "this host's clock is not synchronized: if it is 15 minutes off, signed "
+                "pushes are refused",
                 "timedatectl set-ntp true, or install chrony",
             )
         )
@@ -70,15 +71,18 @@ def selinux(host: Host) -> list[Finding]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        what = f"SELinux enforces, and {host.audit_log}: {error.strerror}"
+        what = f"SELinux is enforcing, but {host.audit_log} cannot be read: {error.strerror}"
         return [unknown("selinux-denials", what)]
     denied = [line for line in lines if _DENIED.search(line) and _OURS.search(line)]
     recent = [line for line in denied if _age(line) < _RECENT]
     if not recent:
         return []
     last = _cut(recent[-1])
-    what = f"SELinux enforces, and denied {len(recent)} times in a day, last: {last}"
-    remedy = "load the policy module that the package brings (semodule -l | grep sixtykey)"
+    what = (
+        f"SELinux is enforcing, and has denied sixtykey {len(recent)} times in a day; the "
+        f"last one: {last}"
+    )
+    remedy = "load the policy module of the package (semodule -l | grep sixtykey)"
     return [fault("selinux-denials", what, remedy)]
 
 

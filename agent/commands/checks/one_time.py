@@ -1,4 +1,4 @@
-"""Whether logins can be held to one-time keys: PAM's line, its program, an sshd that uses PAM."""
+"""Whether one-time keys can be enforced: PAM's line, its program, and an sshd that uses PAM."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from agent.sshd_files.directives import key_after_interactive
 from agent.sshd_files.pam_file import SERVICE, SOCKET, PamLine, account_lines, line_faults
 
 _SETUP = "/usr/lib/sixtykey/sshd-setup enable --one-time"
-_BY_HAND = f"take it out of {SERVICE}, then: {_SETUP}"
-_REMEDIES = {"pam-line-missing": _SETUP, "pam-line-doubled": "leave one of them"}
+_BY_HAND = f"remove it from {SERVICE}, then: {_SETUP}"
+_REMEDIES = {"pam-line-missing": _SETUP, "pam-line-doubled": "remove all but one of them"}
 
 
 def one_time(
     config: Optional[Config], settings: Optional[Mapping[str, str]], host: Host
 ) -> list[Finding]:
-    """What is wrong for keys that are good for one login; nothing where there are none and no line.
+    """Findings about one-time keys; none if they are not configured and there is no line.
 
-    `settings` is what sshd -T says, None where that is unknown.
+    `settings` is the output of sshd -T, or None if it is unknown.
     """
     try:
         lines = list(account_lines(os.path.join(host.root, SERVICE.lstrip("/")), host.root))
@@ -64,21 +64,24 @@ def _line(lines: list[PamLine], socket: str, wanted: bool) -> Iterator[Finding]:
 def _program(root: str, is_there: bool) -> Iterator[Finding]:
     for words in program_faults(root):
         if is_there:
-            what = f"PAM lets nobody in by sshd, for its line runs a program that is wrong: {words}"
+            what = (
+                "PAM refuses every login through sshd, since its line runs a wrong "
+                f"program: {words}"
+            )
         else:
-            what = f"a login cannot be held to a one-time key: {words}"
-        yield fault("pam-program-wrong", what, "install the package again, or take out that line")
+            what = f"one-time keys cannot be enforced: {words}"
+        yield fault("pam-program-wrong", what, "install the package again, or remove that line")
 
 
 def _sshd(settings: Mapping[str, str]) -> Iterator[Finding]:
     if settings.get("usepam") != "yes":
-        what = "keys shall be good for one login, and sshd does not ask PAM: UsePAM no"
-        yield fault("pam-off", what, "UsePAM yes; then reload sshd")
+        what = "one-time keys are configured, but sshd does not ask PAM: UsePAM no"
+        yield fault("pam-off", what, "set UsePAM yes; then reload sshd")
     steps = key_after_interactive(settings.get("authenticationmethods", "any"))
     if steps is not None:
         what = f"AuthenticationMethods {steps}: sshd asks PAM before the key is used, and not again"
         yield fault("pam-before-key", what, "put publickey first; then reload sshd")
     service = settings.get("pamservicename", "sshd")
     if service != "sshd":
-        what = f"sshd uses PAM's service {service}, and PAM's line stands in {SERVICE}"
-        yield fault("pam-service", what, "PAMServiceName sshd; then reload sshd")
+        what = f"sshd uses PAM's service {service}, but PAM's line is in {SERVICE}"
+        yield fault("pam-service", what, "set PAMServiceName sshd; then reload sshd")

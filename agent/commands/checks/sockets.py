@@ -28,7 +28,7 @@ def status_of(daemon: Any) -> tuple[Optional[dict[str, Any]], list[Finding]]:
         return None, [fault("daemon-away", trouble.words, _RUNNING)]
     problem = status["Journal"]["Problem"]
     if problem:
-        remedy = "journalctl -u sixtykeyd says why; keys that are live stay so, pushes are refused"
+        remedy = "journalctl -u sixtykeyd says why; live keys are still served, pushes are refused"
         return status, [fault("journal-unusable", f"the daemon cannot journal: {problem}", remedy)]
     return status, []
 
@@ -44,13 +44,13 @@ def lookup_socket(path: str, user: pwd.struct_passwd) -> list[Finding]:
         return [
             fault(
                 "lookup-socket-forbidden",
-                f"{user.pw_name}, whom sshd runs the helper as, may not use {path}",
+                f"{user.pw_name}, the user that runs the helper, may not use {path}",
                 f"its group must be one of {user.pw_name}'s: lookup.group of the configuration, "
                 "usually sixtykey-lookup, as is AuthorizedKeysCommandUser",
             )
         ]
     why = f"no answer within {_PATIENCE:.0f} s" if code == _SLOW else os.strerror(code)
-    what = f"nobody answers sshd's helper at {path}: {why}"
+    what = f"the daemon does not answer sshd's helper at {path}: {why}"
     return [fault("lookup-socket-away", what, _RUNNING)]
 
 
@@ -99,7 +99,7 @@ def push_group(config: Config) -> list[Finding]:
     return [
         note(
             "push-group-members",
-            f"{listed}: in the group {name}, and so as good as root: may push for every user",
-            f"if that is not meant: gpasswd --delete USER {name}",
+            f"{listed}: in the group {name}, and so equivalent to root: may push for every user",
+            f"if that is not intended: gpasswd --delete USER {name}",
         )
     ]

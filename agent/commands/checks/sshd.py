@@ -33,7 +33,9 @@ def effective(host: Host, user: str, source: str) -> tuple[Optional[dict[str, st
     """
     sshd = host.sshd or shutil.which("sshd", path=_PATHS)
     if sshd is None:
-        return None, [fault("sshd-missing", "there is no sshd here", "install openssh-server")]
+        return None, [
+            fault("sshd-missing", "there is no sshd on this host", "install openssh-server")
+        ]
     spec = f"user={user},host={source},addr={source},laddr={source},lport=22"
     done = subprocess.run(
         [sshd, "-T", "-f", host.sshd_config, "-C", spec],
@@ -54,7 +56,7 @@ def _refused(words: str, host: Host) -> Finding:
     if "privilege separation" in words:
         remedy = "systemctl start ssh (or sshd), and check again"
         return unknown("sshd-config", f"sshd has not been started since boot: {words}", remedy)
-    remedy = "sshd -t shows it too: mend it before sshd is restarted, or nobody gets in"
+    remedy = "sshd -t shows it too: fix it before sshd is restarted, or nobody can log in"
     what = f"sshd does not accept {host.sshd_config}: {words}"
     return fault("sshd-config-wrong", what, remedy)
 
@@ -64,8 +66,8 @@ def logins(settings: Effective, config: Optional[Config], host: Host) -> list[Fi
     found = []
     if settings.get("pubkeyauthentication") == "no":
         where = _where(host, "pubkeyauthentication")
-        what = f"sshd takes no public keys for this login: PubkeyAuthentication no{where}"
-        found.append(fault("pubkey-off", what, "PubkeyAuthentication yes; then reload sshd"))
+        what = f"sshd accepts no public keys for this login: PubkeyAuthentication no{where}"
+        found.append(fault("pubkey-off", what, "set PubkeyAuthentication yes; then reload sshd"))
     command = settings.get("authorizedkeyscommand", "none")
     found += _by_option(host)
     if not is_ours(command):
@@ -82,7 +84,7 @@ def _by_option(host: Host) -> list[Finding]:
     given = [slot for slot in slots(here) if slot.is_option and not slot.is_running]
     return [
         fault("slot-taken", f"sshd is given another command: {slot.command} ({slot.where})",
-              f"let both run: {_SETUP} --chain; or ours alone: {_SETUP} --replace")
+              f"to run both: {_SETUP} --chain; or only ours: {_SETUP} --replace")
         for slot in given
     ]  # fmt: skip
 
@@ -95,7 +97,7 @@ def _not_asked(command: str, host: Host) -> list[Finding]:
         where = _place(held[-1]) if held else "sshd's command line, or where you may not read"
         what = f"sshd runs another command for this login, and has one slot: {command} ({where})"
         remedy = (
-            f"let both run: {_SETUP} --chain; or ours alone: {_SETUP} --replace; in a Match block, "
+            f"to run both: {_SETUP} --chain; or only ours: {_SETUP} --replace; in a Match block, "
             f"add {INSTALLED} there"
         )
         return [fault("slot-taken", what, remedy)]
@@ -103,15 +105,15 @@ def _not_asked(command: str, host: Host) -> list[Finding]:
     if drop_ins and not _includes(host, drop_ins):
         what = f"{host.sshd_config} does not include {drop_ins[0]}: sshd never reads it"
         remedy = (
-            f"put at its top: Include {os.path.dirname(drop_ins[0])}/*.conf; then reload sshd. Or "
+            f"add at its top: Include {os.path.dirname(drop_ins[0])}/*.conf; then reload sshd. Or "
             f"have our lines there: rm {drop_ins[0]}; {_SETUP}"
         )
         return [fault("include-missing", what, remedy)]
     emptied = [d for d in slots if d.match and d.value.lower() == "none"]
     if emptied:
-        what = f"a Match block takes the command away for this login: {_place(emptied[-1])}"
-        return [fault("slot-emptied", what, "remove that line, or let it name the helper")]
-    what = "sshd asks nobody for keys: there is no AuthorizedKeysCommand for this login"
+        what = f"a Match block disables the command for this login: {_place(emptied[-1])}"
+        return [fault("slot-emptied", what, "remove that line, or name the helper in it")]
+    what = "there is no AuthorizedKeysCommand for this login"
     lines = f"AuthorizedKeysCommand {INSTALLED} %u %f; AuthorizedKeysCommandUser sixtykey-lookup"
     return [fault("sshd-not-asking", what, f"{_SETUP}; or by hand: {lines}")]
 
@@ -149,8 +151,8 @@ def _algorithms(settings: Effective, config: Optional[Config]) -> Iterator[Findi
     signs = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")}
     refused = [t for t in config.keys.types if not set(signs.get(t, (t,))) & set(accepted)]
     if refused:
-        what = f"keys of type {', '.join(refused)} may be pushed, and sshd takes none of them"
-        remedy = "add them to PubkeyAcceptedAlgorithms, or take them out of keys.types"
+        what = f"keys of type {', '.join(refused)} may be pushed, but sshd accepts none of them"
+        remedy = "add them to PubkeyAcceptedAlgorithms, or remove them from keys.types"
         whole = len(refused) == len(config.keys.types)
         yield (fault if whole else note)("key-types-refused", what, remedy)
 
@@ -158,8 +160,8 @@ def _algorithms(settings: Effective, config: Optional[Config]) -> Iterator[Findi
 def _methods(settings: Effective) -> Iterator[Finding]:
     methods = settings.get("authenticationmethods", "any").split()
     if "any" not in methods and "publickey" not in methods:
-        what = f"a key alone lets nobody in: AuthenticationMethods {' '.join(methods)}"
-        remedy = "if that is not meant: AuthenticationMethods any, or publickey"
+        what = f"a key alone is not enough to log in: AuthenticationMethods {' '.join(methods)}"
+        remedy = "if that is not intended: AuthenticationMethods any, or publickey"
         wanted = any("publickey" in m.split(",") for m in methods)
         yield (note if wanted else fault)("key-not-enough", what, remedy)
 
@@ -178,11 +180,13 @@ def admitted(settings: Effective, user: str) -> list[Finding]:
         out_of.append((name, patterns, bool(patterns) and _named(groups, patterns) == negative))
     for name, patterns, out in out_of:
         if out:
-            what = f"sshd lets {user} not in: {name} {patterns}"
+            what = f"sshd does not admit {user}: {name} {patterns}"
             found.append(fault("user-not-admitted", what, f"change {name}; then reload sshd"))
     if user == "root" and settings.get("permitrootlogin") in {"no", "forced-commands-only"}:
-        what = f"sshd lets root not in: PermitRootLogin {settings['permitrootlogin']}"
-        remedy = "log in as another user, or PermitRootLogin prohibit-password; then reload sshd"
+        what = f"sshd does not admit root: PermitRootLogin {settings['permitrootlogin']}"
+        remedy = (
+            "log in as another user, or set PermitRootLogin prohibit-password; then reload sshd"
+        )
         found.append(fault("user-not-admitted", what, remedy))
     return found
 
@@ -196,7 +200,7 @@ def _groups(user: str) -> list[str]:
 
 
 def _named(names: list[str], patterns: str) -> bool:
-    """Whether one of the names matches; the host of USER@HOST is not looked at."""
+    """Whether one of the names matches; the host of USER@HOST is ignored."""
     return any(
         fnmatch.fnmatchcase(name, pattern.partition("@")[0])
         for pattern in patterns.split()

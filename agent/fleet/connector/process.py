@@ -160,7 +160,7 @@ class Process:
         try:
             await held.reply_to.respond(reply.message)
         except (Error, OSError) as error:
-            self._log_change(f"an answer is lost: {error}")
+            self._log_change(f"an answer was lost: {error}")
 
     def _deliver(self, held: Held) -> None:
         self._send(Deliver(held.number, held.message))
@@ -171,7 +171,7 @@ class Process:
             return
         self._writer.write(encode(message))
         if self._writer.transport.get_write_buffer_size() > FLEET.backlog_bytes:
-            self._log_change("the daemon does not read what it is told")
+            self._log_change("the daemon does not read its messages")
             self._writer.transport.abort()
 
     def _log_change(self, words: str) -> None:

@@ -61,7 +61,7 @@ class Question:
         if type(most) is not int or not 1 <= most <= FLEET.page:
             raise InvalidArgsException(f"MaxResults must be a number from 1 to {FLEET.page}.")
         if not isinstance(after, str) or len(after) > 64:
-            raise InvalidArgsException("NextToken must be what the page before has given.")
+            raise InvalidArgsException("NextToken must be that of the previous page.")
         return cls(tuple(names), most, after)
 
 
@@ -126,7 +126,7 @@ class GatewayDoor(NetworkDoor):
     async def _explain(
         self, request: Request, principal: Principal, record: Record
     ) -> dict[str, Any]:
-        """What the host tells of the principal's own pushes, if the principal may push there."""
+        """The host's explanation of the principal's own pushes, if the principal may push there."""
         asked = ExplainRequest.parse(request.body)
         record.instance, record.os_user = asked.instance, asked.os_user
         tags = await self._tags(principal, asked.instance)

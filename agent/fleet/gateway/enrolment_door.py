@@ -1,4 +1,4 @@
-"""Where hosts join, renew and leave, and gateways compare notes: paths beside the API.
+"""Paths for hosts that join, renew and leave, and for gateways that exchange removals.
 
     GET  /fleet/ca       the authority's certificate, whose fingerprint a join token has; and the
                          gateway's time (ms)
@@ -85,7 +85,7 @@ class EnrolmentDoor:
             return Response(_REJECTED, {"error": str(error)})
         except (OSError, sqlite3.Error, Problems) as error:
             log.error("a host cannot %s: %s", kind, error)
-            words = "the registry, or a file of the fleet's, cannot be used at present"
+            words = "the registry, or a file of the fleet, is not usable at present"
             return Response(_FAILED, {"error": words})
         # A host may renew, or ask to join again, as often as it likes.
         self._audit.sample(record, (record.event, str(record.instance)), self._clock.boottime())

@@ -1,4 +1,4 @@
-"""Sixtykey.Explain at a gateway: the host itself tells what became of a principal's pushes."""
+"""Sixtykey.Explain at a gateway: the host itself explains a principal's pushes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Explainer:
         self._clock = clock
 
     async def ask(self, wanted: ExplainRequest, principal: str, region: str) -> Mapping[str, Any]:
-        """The answer's body: what the host tells of the principal's own pushes.
+        """The answer's body: the host's explanation of the principal's own pushes.
 
         Raises:
             NotThisHost: no such host is connected.
@@ -91,7 +91,7 @@ class Explainer:
         except NoAnswer as error:
             raise NotReady(f"The instance {wanted.instance} did not answer: {error}.") from None
         except Rejected as error:
-            words = f"The answer of {wanted.instance} cannot be believed: {error}."
+            words = f"The answer of {wanted.instance} is not valid: {error}."
             raise NotReady(words) from None
         return {
             "Decisions": [dict(each) for each in found.decisions],
@@ -111,7 +111,7 @@ class Explainer:
             return Explanation.open(answer, certificate.key, question, digest)
         refusal = messages.open_answer(answer, question.host, certificate.key, digest)
         if not isinstance(refusal, Refusal):
-            raise Rejected("it acknowledges what was no lease")
+            raise Rejected("it acknowledges something that is not a lease")
         if UNKNOWN_KIND in refusal.words:
             raise InvalidAction(
                 f"The instance {question.host} cannot tell why: its sixtykey is older than this "

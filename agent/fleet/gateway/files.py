@@ -82,7 +82,7 @@ class FleetFiles:
         """The key that signs leases, which must be one of the facts' issuers."""
         issuer = self._issuer.get()
         if issuer.public not in self.facts.issuers:
-            raise Problems(["the issuer's key is none of those that fleet.json names"])
+            raise Problems(["the issuer's key is not in fleet.json"])
         return issuer
 
     @property

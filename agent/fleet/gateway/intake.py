@@ -68,7 +68,7 @@ class BusIntake:
         except NoAnswer as error:
             raise NotReady(f"The instance {lease.host} did not answer: {error}.") from None
         except Rejected as error:
-            raise NotReady(f"The answer of {lease.host} cannot be believed: {error}.") from None
+            raise NotReady(f"The answer of {lease.host} is not valid: {error}.") from None
         if not isinstance(answer, Acknowledgement):
             raise refusals.reason(answer)
         if offer.mark is not None:

@@ -201,11 +201,11 @@ class Gateway:
         try:
             self._issuers = self._read_issuers()
         except Problems as problems:
-            log.error("the fleet's files are as they were: %s", "; ".join(problems.problems))
+            log.error("the fleet's files are not reloaded: %s", "; ".join(problems.problems))
 
     def _end_with(self, line: asyncio.Task[None]) -> None:
         if not line.cancelled():
-            log.error("the line to the bus has ended: %r", line.exception())
+            log.error("the connection to the bus has ended: %r", line.exception())
             self._stopping.set()
 
     def _count_servers(self) -> int:

@@ -76,7 +76,7 @@ class Authentication:
             side = "behind" if age > 0 else "ahead of"
             raise RequestExpired(
                 f"The request's date {self.date} is {abs(age):.0f} s {side} this host's clock; "
-                f"{skew:.0f} s is the most. Check both clocks."
+                f"{skew:.0f} s is the maximum. Check both clocks."
             )
         if self.expires is not None and age > self.expires:
             raise RequestExpired(

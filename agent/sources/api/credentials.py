@@ -102,7 +102,7 @@ def parse(text: Union[str, bytes], name: str, host: Keys = _WIDEST) -> Credentia
         section = Section(entry, f"[{index}]", problems, secret=True)
         credential = _credential(section, host)
         if credential.access_key_id in credentials:
-            section.problem("access_key_id", "stands here twice")
+            section.problem("access_key_id", "is repeated")
         credentials[credential.access_key_id] = credential
     if problems:
         raise Problems(f"{name}: {problem}" for problem in problems)

@@ -56,7 +56,7 @@ class ServiceException(ApiError):
     """The lease could not be kept."""
 
     status = 500
-    words = "The key could not be stored, and was not taken. Try again."
+    words = "The key could not be stored, and was not accepted. Try again."
 
 
 class ThrottlingException(ApiError):
@@ -206,7 +206,7 @@ class LengthRequired(ApiError):
     """A body in chunks."""
 
     status = 411
-    words = "The request needs a Content-Length: bodies in chunks are not taken here."
+    words = "The request needs a Content-Length: chunked bodies are not accepted."
 
 
 class PayloadTooLarge(ApiError):

@@ -21,7 +21,7 @@ from agent.sources.api.http_tls import SecureWire
 from agent.sources.api.message import Peer, Request, Response
 from agent.sources.api.wire import Message, Wire
 
-# The buffer for reading, shared by all connections: its content is copied at once.
+# The buffer for reading, shared by all connections: its content is copied immediately.
 _BUFFER = memoryview(bytearray(16 * 1024))
 
 
@@ -269,7 +269,7 @@ class Connection(asyncio.BufferedProtocol):
         self._changed.set()
 
     def _is_over(self, transport: asyncio.Transport) -> bool:
-        """Whether no more can arrive, or the connection is closing."""
+        """Whether no more bytes can arrive, or the connection is closing."""
         return self._ended or self._wire.ended or transport.is_closing()
 
     def _limit(self, seconds: Optional[float], then: Optional[Callable[[], None]] = None) -> None:

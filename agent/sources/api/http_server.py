@@ -82,7 +82,7 @@ class HttpServer:
         """
         self._tls = context
         for place in list(self._places.values()):
-            error = ServiceUnavailable("The TLS files were read anew. Try again.")
+            error = ServiceUnavailable("The TLS files were reloaded. Try again.")
             if place.connection.busy:
                 place.connection.retire()
             else:

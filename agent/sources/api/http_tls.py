@@ -17,7 +17,7 @@ from agent.config.limits import LIMITS
 from agent.sources.api.message import Peer, Response
 from agent.sources.api.wire import Message, Wire
 
-# Bytes that are read and decrypted at once. An honest request is smaller.
+# Bytes that are read and decrypted in one step. A normal request is smaller.
 _CHUNK = 4 * 1024
 
 

@@ -126,5 +126,5 @@ def _check_token(credential: Credential, claimed: Authentication) -> None:
         raise AuthException(
             "The session token is missing or wrong."
             if expected
-            else "These credentials have no session token, and one was given."
+            else "These credentials have no session token, but one was sent."
         )

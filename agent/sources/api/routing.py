@@ -66,7 +66,7 @@ def check_combination(request: Request, parameters: Mapping[str, str]) -> None:
         if request.values(name):
             raise InvalidParameterCombination(
                 f"The query string has {in_query[0]} and there is a header {name.decode()}: "
-                "authenticate in one way."
+                "use only one of them."
             )
 
 

@@ -35,12 +35,11 @@ _ANSWERS: dict[type[Exception], Callable[..., ApiError]] = {
     UserDenied: lambda error: AccessDeniedException(str(error)),
     NotThisHost: lambda error: EC2InstanceNotFoundException(str(error)),
     TooOld: lambda _: RequestExpired(
-        "The request is as old as others that have expired. Sign it anew."
+        "The request is as old as others that have expired. Sign it again."
     ),
     TooMany: lambda error: ThrottlingException(str(error), error.wait),
     ReplayMemoryFull: lambda error: ThrottlingException(
-        "This host has accepted as many requests as it can remember against replay. "
-        "Wait a while and try again.",
+        "This host's replay memory is full. Wait a while and try again.",
         error.wait,
     ),
     TableFull: _table_full,

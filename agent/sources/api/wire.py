@@ -49,7 +49,7 @@ class Wire:
 
     Feed it what arrives, at most `room` bytes at a time; take the next message; send its answer; go
     on to the next. Bytes of a pipelining client's next request wait here, at most one head of them,
-    beside the body that is being received. `ended` is True once no more can arrive.
+    in addition to the body that is being received. `ended` is True once no more can arrive.
     """
 
     def __init__(self) -> None:
@@ -255,7 +255,7 @@ def _check_head(raw: bytes) -> None:
     # h11 merges repeated equal lengths and accepts lists; refuse both.
     _, *lengths = raw.lower().split(_CONTENT_LENGTH)
     if len(lengths) > 1:
-        raise BadRequest("The request says twice how long its body is.")
+        raise BadRequest("The request has two lengths for its body.")
     if lengths and not _LENGTH.fullmatch(lengths[0].partition(b"\r")[0].strip(b" \t")):
         raise BadRequest("Content-Length must be one number.")
 
@@ -272,7 +272,7 @@ def _check_framing(head: Head) -> int:
     lengths = [int(value) for name, value in head.headers if name == b"content-length"]
     encoded = any(name == b"transfer-encoding" for name, _ in head.headers)
     if lengths and encoded:
-        raise BadRequest("The request says in two ways how long its body is.")
+        raise BadRequest("The request has both Content-Length and Transfer-Encoding.")
     if encoded:
         raise LengthRequired
     if lengths and lengths[0] > LIMITS.body_bytes:

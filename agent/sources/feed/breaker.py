@@ -54,7 +54,7 @@ class Breaker:
             return
         if not self.is_open:
             self._report(
-                f"{self._failures} questions in a row failed, the last one because: {why}; no "
+                f"{self._failures} requests in a row failed, the last one because: {why}; no "
                 "lookup waits for it until it answers again"
             )
         self._rest = min(

@@ -31,7 +31,7 @@ class Ec2Role:
         self._breaker = Breaker(context.clock, self._report)
         self._link: Optional[Link] = None
         self._questions: Optional[Questions] = None
-        self._health = Health(False, "it has not said how it is")
+        self._health = Health(False, "it has not reported its state")
 
     def ask(self, os_user: str, fingerprint: Optional[str]) -> Optional[asyncio.Future[None]]:
         """Done when the table has what EC2's metadata has for this user, or in half a second.
@@ -53,7 +53,7 @@ class Ec2Role:
         """A source has said hello: it is asked as soon as it says that it is well."""
         self._link = link
         self._breaker.reset()
-        self._health = Health(False, "it has not said how it is")
+        self._health = Health(False, "it has not reported its state")
         self._questions = Questions(self._send, self._drop_hanging, self._breaker)
 
     def detach(self) -> None:
@@ -70,7 +70,7 @@ class Ec2Role:
         elif isinstance(message, Answer) and self._questions is not None:
             await self._take_answer(message, self._questions)
         else:
-            raise Violation(f"this is not for {NAME} to say")
+            raise Violation(f"{NAME} may not send this")
 
     def describe(self) -> dict[str, Any]:
         """The role's state, for an operator."""
@@ -93,7 +93,7 @@ class Ec2Role:
         os_user = questions.user_of(answer.number)
         for offered in answer.offers:
             if offered.os_user != os_user:
-                raise Violation("it offers a key for a user that it was not asked for")
+                raise Violation("it offers a key for a user that it was not asked about")
         for offered in answer.offers:
             await self._offers.take(offered, received)
         for refusal in answer.refusals:
@@ -104,7 +104,7 @@ class Ec2Role:
 
     def _change_health(self, health: Health) -> None:
         if health.well != self._health.well:
-            well = "lookups wait for it" if health.well else f"not to be asked: {health.reason}"
+            well = "lookups wait for it" if health.well else f"not usable: {health.reason}"
             log.warning("source %s: %s", NAME, well)
         self._health = health
 

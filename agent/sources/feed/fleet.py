@@ -58,13 +58,13 @@ class FleetRole:
         self._version = version
         self._host = context.identity.instance_id
         self._link: Optional[Link] = None
-        self._health = Health(False, "it has not said how it is")
+        self._health = Health(False, "it has not reported its state")
         self._addresses: tuple[str, ...] = ()
 
     def attach(self, link: Link) -> None:
         """The connector has said hello."""
         self._link = link
-        self._health = Health(False, "it has not said how it is")
+        self._health = Health(False, "it has not reported its state")
         self._addresses = ()
 
     def detach(self) -> None:
@@ -85,7 +85,7 @@ class FleetRole:
             if answer is not None and self._link is not None:
                 self._link.send(Reply(message.number, self._signer.reply(answer)))
         else:
-            raise Violation(f"this is not for {NAME} to say")
+            raise Violation(f"{NAME} may not send this")
 
     def describe(self) -> dict[str, Any]:
         """The role's state, for an operator."""
@@ -220,5 +220,5 @@ def _checked(message: Addresses) -> tuple[str, ...]:
         for each in message.found:
             plain_address(each)
     except ValueError:
-        raise Violation("an address that is none") from None
+        raise Violation("an invalid address") from None
     return tuple(message.found)

@@ -180,7 +180,7 @@ def from_source(line: bytes) -> FromSource:
     if "addresses" in document:
         check(document, {"addresses": members.addresses})
         return Addresses(document["addresses"])
-    raise Violation("nothing that a source says")
+    raise Violation("not a message of a source")
 
 
 def from_daemon(line: bytes) -> FromDaemon:
@@ -194,7 +194,7 @@ def from_daemon(line: bytes) -> FromDaemon:
         return Ask(document["ask"], document["os_user"], document["fingerprint"])
     if "reply" in document:
         return Reply(*_carried(document, "reply"))
-    raise Violation("nothing that the daemon says")
+    raise Violation("not a message of the daemon")
 
 
 def _hello(document: dict[str, Any]) -> Hello:

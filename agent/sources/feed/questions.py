@@ -83,7 +83,7 @@ class Questions:
     def user_of(self, number: int) -> str:
         """The user of an unanswered question. Raises Violation: there is no such question."""
         if number not in self._owed:
-            raise Violation("it answers what it was not asked")
+            raise Violation("it answers a question that was not asked")
         return self._owed[number][0].os_user
 
     def finish(self, number: int, failed: str = "") -> None:

@@ -54,7 +54,7 @@ class Link:
         """Send a message. Never blocks: a source that does not read is dropped."""
         self._writer.write(encode(message))
         if self._writer.transport.get_write_buffer_size() > LIMITS.source_backlog_bytes:
-            self.drop("it does not read what it is told")
+            self.drop("it does not read its messages")
 
     def drop(self, why: str) -> None:
         """End the connection, and log the reason."""
@@ -156,7 +156,7 @@ class FeedServer:
         try:
             await self._converse(reader, link)
         except (Violation, asyncio.TimeoutError) as error:
-            link.drop(str(error) or "it has not said who it is")
+            link.drop(str(error) or "it has not said hello in time")
         except ValueError:
             link.drop(f"a line of more than {MAX_BYTES} bytes")
         except OSError:
@@ -192,7 +192,7 @@ class FeedServer:
         before = self._live.get(hello.role)
         if before is not None:
             self._forget(before)
-            before.drop("another one has come in its place")
+            before.drop("another connection has replaced it")
         link.role = hello.role
         self._live[hello.role] = link
         self._roles[hello.role].attach(link)

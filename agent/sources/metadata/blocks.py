@@ -184,7 +184,7 @@ def _named(heads: list[bytes]) -> dict[str, list[str]]:
 
 
 def _one(named: dict[str, list[str]], name: str, form: re.Pattern[str]) -> str:
-    """The value of a required line, which must stand exactly once. Raises Refused."""
+    """The value of a line that must occur exactly once. Raises Refused."""
     values = named.get(name, [])
     if len(values) != 1:
         raise Refused(f"the block has {len(values) or 'no'} #{name} lines, and must have one")
@@ -194,7 +194,7 @@ def _one(named: dict[str, list[str]], name: str, form: re.Pattern[str]) -> str:
 
 
 def _perhaps(named: dict[str, list[str]], name: str, form: re.Pattern[str]) -> Optional[str]:
-    """The value of an optional line. Raises Refused when it stands twice."""
+    """The value of an optional line. Raises Refused if it occurs twice."""
     values = named.get(name, [])
     if len(values) > 1:
         raise Refused(f"the block has {len(values)} #{name} lines, and may have one")

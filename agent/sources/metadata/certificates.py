@@ -178,7 +178,7 @@ def check_known(certificate: x509.Certificate) -> None:
         if constrains or (each.critical and not isinstance(each.value, _KNOWN)):
             raise Refused(
                 f"the certificate of {common_name(certificate)} has extension "
-                f"{each.oid.dotted_string}, which is not understood here"
+                f"{each.oid.dotted_string}, which is not supported"
             )
 
 
@@ -226,7 +226,7 @@ def check_signature(
         elif isinstance(key, ec.EllipticCurvePublicKey) and algorithm in _ECDSA:
             key.verify(signature, content, ec.ECDSA(_SHA2[_ECDSA.index(algorithm)]))
         else:
-            raise Refused(f"{what} is of an algorithm that is not taken")
+            raise Refused(f"{what} has an algorithm that is not accepted")
     except InvalidSignature:
         raise Refused(f"{what} does not verify") from None
 
@@ -238,7 +238,7 @@ def public_key(certificate: x509.Certificate) -> Any:
         return key
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, _CURVES):
         return key
-    raise Refused(f"the key in the certificate of {common_name(certificate)} is not taken")
+    raise Refused(f"the key in the certificate of {common_name(certificate)} is not accepted")
 
 
 def extension(certificate: x509.Certificate, kind: type[Extension]) -> Optional[Extension]:
@@ -264,5 +264,5 @@ def moment(holder: object, name: str) -> float:
     aware = hasattr(type(holder), f"{name}_utc")
     value = getattr(holder, f"{name}_utc" if aware else name)
     if value is None:
-        raise Refused("an OCSP answer does not say until when it is good")
+        raise Refused("an OCSP answer has no expiry time")
     return float(value.replace(tzinfo=timezone.utc).timestamp())

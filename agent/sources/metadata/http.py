@@ -58,7 +58,7 @@ class Connection:
             except OSError as error:
                 raise Away(os.strerror(error.errno) if error.errno else str(error)) from None
             except h11.ProtocolError as error:
-                raise Away(f"what answers there speaks no HTTP: {error}") from None
+                raise Away(f"it does not speak HTTP: {error}") from None
             finally:
                 self._keep_or_close()
 

@@ -64,7 +64,7 @@ class Metadata:
         """
         item = await self._get("managed-ssh-keys/signer-cert/")
         if item is not None and not item.complete:
-            raise Away("its signer's certificate is too long for one")
+            raise Away("its signer's certificate is too long")
         return b"" if item is None else item.body
 
     async def ocsp_answers(self) -> list[bytes]:
@@ -110,7 +110,7 @@ class Metadata:
     async def _item(self, path: str) -> Answer:
         item = await self._get(path)
         if item is None or not item.complete:
-            raise Away(f"it has no {path}, or too long a one")
+            raise Away(f"it has no {path}, or one that is too long")
         return item
 
     async def _get(self, path: str, most: int = LIMITS.metadata_item_bytes) -> Optional[Answer]:

@@ -105,15 +105,15 @@ def _check_answer(
     """Check that the answer is genuine, current and good; return until when. Raises Refused."""
     until = _check_genuine(answer, issuer, who, now)
     if any(each.critical for each in [*answer.extensions, *answer.single_extensions]):
-        raise Refused(f"the OCSP answer about {who} has an extension that is not understood here")
+        raise Refused(f"the OCSP answer about {who} has an extension that is not supported")
     begins = certificates.moment(answer, "this_update") - LIMITS.ocsp_skew_seconds
     ends = certificates.moment(answer, "next_update")
     if not begins <= now < ends:
-        raise Refused(f"the OCSP answer about {who} is not of this time")
+        raise Refused(f"the OCSP answer about {who} is not current")
     if answer.certificate_status is ocsp.OCSPCertStatus.REVOKED:
         raise Refused(f"the certificate of {who} is revoked")
     if answer.certificate_status is not ocsp.OCSPCertStatus.GOOD:
-        raise Refused(f"the OCSP answer about {who} does not say that it is good")
+        raise Refused(f"the OCSP answer about {who} does not have the status good")
     return min(until, ends)
 
 
@@ -128,7 +128,7 @@ def _check_genuine(
     if not _names(answer, issuer):
         delegates = [each for each in answer.certificates if _names(answer, each)]
         if not delegates:
-            raise Refused(f"the OCSP answer about {who} is signed by somebody unknown")
+            raise Refused(f"the OCSP answer about {who} is signed by an unknown responder")
         signer = delegates[0]
         _check_delegate(signer, issuer, who, now)
         until = certificates.moment(signer, "not_valid_after")
@@ -158,9 +158,9 @@ def _check_delegate(
     certificates.check_issued(delegate, issuer)
     purposes = certificates.extension(delegate, x509.ExtendedKeyUsage)
     if purposes is None or ExtendedKeyUsageOID.OCSP_SIGNING not in purposes:
-        raise Refused(f"the OCSP answer about {who} is signed by somebody who may not")
+        raise Refused(f"the OCSP answer about {who} is signed by a responder that may not sign it")
     usage = certificates.extension(delegate, x509.KeyUsage)
     if usage is not None and not usage.digital_signature:
-        raise Refused(f"the OCSP answer about {who} is signed by somebody who may not")
+        raise Refused(f"the OCSP answer about {who} is signed by a responder that may not sign it")
     certificates.check_known(delegate)
     certificates.check_current(delegate, now)

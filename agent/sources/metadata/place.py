@@ -20,12 +20,12 @@ def region_of(zone: str) -> str:
     """The region of an Availability, Local or Wavelength Zone. Raises Refused."""
     match = _ZONE.fullmatch(zone)
     if match is None or len(zone) > 64:
-        raise Refused(f"the metadata's zone is {shown(zone)}, which is no zone of EC2's")
+        raise Refused(f"the metadata's zone is {shown(zone)}, which is not a zone of EC2")
     return match[1]
 
 
 def signer_name(zone: str, domain: str) -> str:
     """The name that the signer's certificate must have. Raises Refused."""
     if domain not in DOMAINS:
-        raise Refused(f"the metadata's domain is {shown(domain)}, which is none of EC2's")
+        raise Refused(f"the metadata's domain is {shown(domain)}, which is not a domain of EC2")
     return f"managed-ssh-signer.{region_of(zone)}.{domain}"

@@ -100,7 +100,7 @@ class Process:
             self._send(Answer(ask.number, failed=str(error)))
         except Exception:  # a bug here must not leave the question unanswered
             log.exception("question %d failed", ask.number)
-            self._send(Answer(ask.number, failed="a defect of sixtykeyd-ec2"))
+            self._send(Answer(ask.number, failed="a bug in sixtykeyd-ec2"))
         else:
             self._send(fitting(Answer(ask.number, offers, refusals)))
 
@@ -117,7 +117,7 @@ class Process:
                 self._change_health(str(error))
                 pause, rest = rest, min(rest * 2, LIMITS.metadata_watch_seconds)
             except Exception:  # a bug here must not end the watch silently
-                log.exception("looking at the metadata service failed")
+                log.exception("checking the metadata service failed")
                 pause = LIMITS.metadata_watch_seconds
             try:
                 await asyncio.wait_for(self._look.wait(), pause)
@@ -132,12 +132,12 @@ class Process:
         except Refused as refused:
             self._log_change(f"keys that are pushed now are refused: {refused}")
         except Away as away:
-            self._log_change(f"the signer cannot be had: {away}")
+            self._log_change(f"the signer cannot be fetched: {away}")
 
     def _change_health(self, problem: Optional[str]) -> None:
         if problem != self._problem:
             self._problem = problem
-            log.warning("the metadata service: %s", problem or "can be asked")
+            log.warning("the metadata service: %s", problem or "usable")
             self._send(_health(problem))
 
     def _send(self, message: FromSource) -> None:

@@ -15,7 +15,7 @@ from agent.sources.metadata.refusal import Refused
 
 
 class Ended(Refused):
-    """The key has expired. `served`: it was offered while it lived, so the end is no news."""
+    """The key has expired. `served`: it was offered before, so its expiry need not be reported."""
 
     def __init__(self, words: str, served: bool) -> None:
         super().__init__(words)
@@ -45,7 +45,7 @@ class Sightings:
         if left <= 0.0:
             when = datetime.fromtimestamp(block.expires, timezone.utc).isoformat()
             raise Ended(
-                f"its time ended at {when}, by EC2's clock", served=block.digest in self._served
+                f"it expired at {when}, by EC2's clock", served=block.digest in self._served
             )
         self._served.add(block.digest)
         return left
@@ -53,7 +53,7 @@ class Sightings:
     def _see(self, block: Block, given: float, now: float) -> None:
         most = LIMITS.metadata_key_seconds
         if given > most + LIMITS.metadata_ahead_seconds:
-            raise Refused("its end lies too far ahead: this host's clock, or EC2's, is wrong")
+            raise Refused("its expiry is too far ahead: this host's clock, or EC2's, is wrong")
         if len(self._ends) >= LIMITS.metadata_seen:
             self._forget(now)
         self._ends[block.digest] = now + max(0.0, min(given, most))
@@ -65,4 +65,4 @@ class Sightings:
                 del self._ends[digest]
                 self._served.discard(digest)
         if len(self._ends) >= LIMITS.metadata_seen:
-            raise Refused("more keys than can be remembered were pushed within 15 minutes")
+            raise Refused("too many keys were pushed within 15 minutes to remember them all")

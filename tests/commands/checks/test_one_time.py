@@ -66,7 +66,7 @@ def test_a_line_whose_program_is_gone_keeps_everybody_out(tmp_path: Path) -> Non
     host = dataclasses.replace(THIS_HOST, root=str(tmp_path))
     (finding,) = one_time(ORDINARY, ASKS, host)
     assert finding.name == "pam-program-wrong"
-    assert "lets nobody in" in finding.what
+    assert "PAM refuses every login" in finding.what
 
 
 def test_an_sshd_that_does_not_ask_pam(tmp_path: Path) -> None:
@@ -95,6 +95,6 @@ def test_one_credential_is_enough(tmp_path: Path) -> None:
 
 
 def test_files_that_cannot_be_followed_are_reported(tmp_path: Path) -> None:
-    """PAM files that include each other are reported as unknown."""
+    """PAM files include each other are reported as unknown."""
     assert found(tmp_path, "@include sshd\n") == {"pam-unreadable": "unknown"}
     shutil.rmtree(at(tmp_path, "/etc/pam.d"))

@@ -58,7 +58,7 @@ BLOCKS: dict[str, tuple[Callable[[Imds, str], bytes], str]] = {
         lambda imds, key: imds.signer.block(key, instance="i-00000000000000001"),
         "not for this instance",
     ),
-    "time": (lambda imds, key: imds.signer.block(key, expires=time.time() - 1), "its time ended"),
+    "time": (lambda imds, key: imds.signer.block(key, expires=time.time() - 1), "it expired at"),
     "time too far ahead": (
         lambda imds, key: imds.signer.block(key, expires=time.time() + 4e6),
         "too far ahead",
@@ -185,7 +185,7 @@ def signers(host: Host, imds: Imds) -> None:
     with host.report.step("a bad signer (OCSP answer stale): refused, ordinary keys log in") as s:
         show_answer(imds, stale)
         time.sleep(max(0.0, made + 61.0 - time.time()))
-        s.append(try_signer(host, imds, "not of this time"))
+        s.append(try_signer(host, imds, "is not current"))
     with host.report.step("a signer that is mended signs again, without a restart") as seen:
         imds.data.set_signer(imds.signer)
         time.sleep(LIMITS.signer_retry_seconds)

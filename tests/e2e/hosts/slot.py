@@ -123,10 +123,10 @@ def taken_and_given_back(host: Host, aws: Path, where: str, named: list[str]) ->
     with host.report.step(f"AWS's command {where}: left, with what would be done") as seen:
         done = host.machine.run(SETUP, "enable", check=False)
         expect(done.returncode == 3 and all(n in done.stderr for n in named), done.stderr)
-        expect("enable --replace\nThat would" in done.stderr, done.stderr)
+        expect("enable --replace\nThis would" in done.stderr, done.stderr)
         expect(state(host) == before, "something has changed")
         expect(logins(host, aws) == (False, True), "other keys log in than before")
-        seen.append(done.stderr[done.stderr.index("That would") :])
+        seen.append(done.stderr[done.stderr.index("This would") :])
     with host.report.step(f"{where}: replaced, and sshd itself runs ours") as seen:
         host.machine.run(SETUP, "enable", "--replace")
         expect(logins(host, aws) == (True, False), "a pushed key alone should log in")

@@ -116,7 +116,7 @@ WRONG: dict[str, tuple[Any, str]] = {
         [entry(secret_access_key="x" * 31)], r"\[0\].secret_access_key: must have at least 32",
     ),
     "an entry that is nothing": ([None], r"\[0\]: has no value"),
-    "the same id twice": ([entry(), entry()], r"\[1\].access_key_id: stands here twice"),
+    "the same id twice": ([entry(), entry()], r"\[1\].access_key_id: is repeated"),
 }  # fmt: skip
 
 

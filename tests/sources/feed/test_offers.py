@@ -145,7 +145,7 @@ def test_what_was_pushed_before_a_loss_is_not_taken(tmp_path: Path) -> None:
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "another instance": ({"instance": "i-00000000000000001"}, "EC2InstanceNotFoundException"),
-    "a type that is not taken": ({"key": "ecdsa-sha2-nistp256 AAAA"}, "InvalidArgsException"),
+    "a type that is not accepted": ({"key": "ecdsa-sha2-nistp256 AAAA"}, "InvalidArgsException"),
     "no key": ({"key": "ssh-ed25519 AAAA"}, "InvalidArgsException"),
     "options": ({"key": f'from="*" {ed25519_line(1)}'}, "InvalidArgsException"),
 }

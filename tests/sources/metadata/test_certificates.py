@@ -154,11 +154,11 @@ LEAVES = {
     "for no purpose": (changed_leaf("extendedKeyUsage=serverAuth,clientAuth", ""), "TLS server's"),
     "something critical": (
         changed_leaf("subjectAltName", "1.2.3.4=critical,ASN1:NULL\nsubjectAltName"),
-        "1.2.3.4, which is not understood",
+        "1.2.3.4, which is not supported",
     ),
     "a policy's limit": (
         changed_leaf("subjectAltName", "policyConstraints=requireExplicitPolicy:0\nsubjectAltName"),
-        "2.5.29.36, which is not understood",
+        "2.5.29.36, which is not supported",
     ),
     "SHA-1": (old_algorithm, "algorithm"),
 }

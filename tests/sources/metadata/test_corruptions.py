@@ -27,7 +27,7 @@ BLOCKS: dict[str, tuple[Callable[[Service], bytes], str]] = {
         lambda ec2: ec2.block(KEY, instance="i-00000000000000001"),
         "for 'i-00000000000000001', not for this instance",
     ),
-    "time": (lambda ec2: ec2.block(KEY, left=-1.0), "its time ended at"),
+    "time": (lambda ec2: ec2.block(KEY, left=-1.0), "it expired at"),
     "time of another year": (lambda ec2: ec2.block(KEY, left=4e6), "too far ahead"),
     "order of lines": (
         lambda ec2: b"\n".join(
@@ -165,7 +165,7 @@ SIGNERS: dict[str, tuple[Callable[[Service], None], str]] = {
         "no configured root",
     ),
     "OCSP missing": (with_answer(lambda _: b""), "no OCSP answer is about"),
-    "OCSP stale": (with_answer(stale), "not of this time"),
+    "OCSP stale": (with_answer(stale), "is not current"),
     "OCSP revoked": (
         with_answer(lambda ec2: ec2.signer.answer("signer", "intermediate", status="R")),
         "is revoked",

@@ -130,17 +130,23 @@ BAD: dict[str, tuple[Callable[[Ec2Signer], bytes], str]] = {
     "junk": (lambda _: b"\x30\x03\x0a\x01\x06", "no OCSP answer is about"),
     "for another certificate": (for_another, "no OCSP answer is about"),
     "revoked": (lambda s: s.answer("signer", "intermediate", status="R"), "is revoked"),
-    "unknown": (lambda s: s.answer("signer", "intermediate", status=""), "not say that it is good"),
-    "stale": (stale, "not of this time"),
-    "without an end": (lambda s: s.answer("signer", "intermediate", days=None), "until when"),
+    "unknown": (
+        lambda s: s.answer("signer", "intermediate", status=""),
+        "does not have the status good",
+    ),
+    "stale": (stale, "is not current"),
+    "without an end": (
+        lambda s: s.answer("signer", "intermediate", days=None),
+        "has no expiry time",
+    ),
     "changed": (changed, "does not verify"),
     "by another issuer's responder": (foreign, "not its issuer's"),
-    "by a customer of the authority": (not_for_ocsp, "who may not"),
-    "by a key that is not for signatures": (not_for_signatures, "who may not"),
-    "by a key that is for anything": (for_anything, "who may not"),
+    "by a customer of the authority": (not_for_ocsp, "that may not sign it"),
+    "by a key that is not for signatures": (not_for_signatures, "that may not sign it"),
+    "by a key that is for anything": (for_anything, "that may not sign it"),
     "by an authority of one's own": (self_signed, "not its issuer's"),
     "by one of the same name": (same_name, "does not verify"),
-    "by nobody knows whom": (without_certificate, "somebody unknown"),
+    "by nobody knows whom": (without_certificate, "an unknown responder"),
     "SHA-1": (old_algorithm, "algorithm"),
 }
 
@@ -171,7 +177,7 @@ def test_an_answer_of_the_future_is_refused(signer: Ec2Signer) -> None:
     answers = [upper(signer), signer.answer("signer", "intermediate")]
     made = time.time()
     assert ocsp.check(path(signer), answers, made - 30)
-    with pytest.raises(Refused, match="not of this time"):
+    with pytest.raises(Refused, match="is not current"):
         ocsp.check(path(signer), answers, made - 90)
 
 

@@ -38,7 +38,7 @@ def test_the_region_is_the_head_of_the_zone(zone: str, region: str) -> None:
 )  # fmt: skip
 def test_what_is_no_zone_is_refused(zone: str) -> None:
     """A malformed zone is refused, since it becomes part of the signer's name."""
-    with pytest.raises(Refused, match="no zone"):
+    with pytest.raises(Refused, match="not a zone"):
         region_of(zone)
 
 

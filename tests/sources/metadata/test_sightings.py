@@ -92,7 +92,7 @@ def test_memory_is_bounded_and_nothing_valid_is_forgotten() -> None:
     sightings = Sightings(clock)
     for number in range(LIMITS.metadata_seen):
         sightings.left(block(clock.wall() + 60, number))
-    with pytest.raises(Refused, match="more keys"):
+    with pytest.raises(Refused, match="too many keys"):
         sightings.left(block(clock.wall() + 60, -1))
     assert sightings.left(block(clock.wall() + 60, 0)) == 60.0
     clock.advance(61 + LIMITS.metadata_ahead_seconds)

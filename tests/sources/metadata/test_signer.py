@@ -88,7 +88,7 @@ def test_another_padding_or_key_does_not_verify(signer: Ec2Signer, checked: Sign
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
-        (["genrsa", "-out", "KEY", "1024"], "key in the certificate of .* is not taken"),
+        (["genrsa", "-out", "KEY", "1024"], "key in the certificate of .* is not accepted"),
         (["ecparam", "-genkey", "-name", "prime256v1", "-out", "KEY"], "not RSA"),
     ],
 )

@@ -157,7 +157,7 @@ def test_everything_is_checked_again_when_an_answer_expires(ec2: Service) -> Non
         ec2.data.set_keys("alice", ec2.block(OTHER))
         (offers, (refusal,)) = await source.answer("alice", None)
         assert offers == []
-        assert "is not of this time" in refusal.reason
+        assert "is not current" in refusal.reason
         pairs = (("signer", "intermediate"), ("intermediate", "cross"))
         answers = {name: ec2.signer.answer(name, by, days=20) for name, by in pairs}
         ec2.data.set_signer(ec2.signer, answers=answers)

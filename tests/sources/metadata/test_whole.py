@@ -78,7 +78,7 @@ BAD_SIGNERS: dict[str, Callable[[Host], None]] = {
     ("what", "reason"),
     [
         ("signature", "signature does not verify"), ("instance", "not for this instance"),
-        ("time", "its time ended"), ("CN", "is for"), ("chain", "not its issuer's"),
+        ("time", "it expired at"), ("CN", "is for"), ("chain", "not its issuer's"),
         ("OCSP", "is revoked"), ("CRLF", "carriage returns"), ("cut", "no line feed"),
     ],
 )  # fmt: skip
@@ -149,7 +149,7 @@ def test_an_absent_metadata_service_is_reported_and_not_waited_for(whole: Host) 
     assert 'sixtykey_source_usable{source="ec2"} 0' in whole.command("status", "--metrics")
     assert "NOT ASKED" in whole.command("status")
     assert "keys that EC2's own API pushes do not arrive: it" in whole.why("alice")
-    assert "source ec2: not to be asked" in whole.daemon.log()
+    assert "source ec2: not usable" in whole.daemon.log()
     whole.data.set_keys("alice", whole.signer.block(ed25519_line(1)))
     whole.data.behave()
     while whole.status()["Sources"]["ec2"]["Problem"] is not None:
@@ -199,4 +199,4 @@ def test_a_second_source_takes_the_place_of_the_first(whole: Host) -> None:
     whole.data.set_keys("alice", whole.signer.block(ed25519_line(1)))
     with RunningEc2(whole.daemon):
         assert lookup(whole.daemon, "alice\n").startswith(ed25519_line(1).encode())
-        assert "another one has come in its place" in whole.daemon.log()
+        assert "another connection has replaced it" in whole.daemon.log()
