@@ -33,7 +33,7 @@ def agent(*arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def refused(daemon: RunningDaemon) -> tuple[int, str]:
+def run_refused(daemon: RunningDaemon) -> tuple[int, str]:
     """The exit code and the log of a daemon that does not start."""
     with pytest.raises(RuntimeError):
         daemon.start()
@@ -85,7 +85,7 @@ def test_credentials_that_others_can_read_or_change_are_refused(mode: int, folde
     """Credentials that others can read or change give exit code 2 and a command to run."""
     daemon = RunningDaemon(folder)
     daemon.credentials_file.chmod(mode)
-    code, log = refused(daemon)
+    code, log = run_refused(daemon)
     assert code == 2
     assert "chmod 0640" in log
 
@@ -93,7 +93,7 @@ def test_credentials_that_others_can_read_or_change_are_refused(mode: int, folde
 def test_tls_files_that_cannot_be_used_are_exit_2(folder: Path) -> None:
     """TLS files that cannot be used give exit code 2, and all of them are named."""
     tls = {"certificate": "/absent/cert", "private_key": "/absent/key", "client_ca": "/absent/ca"}
-    code, log = refused(RunningDaemon(folder, config={"push": {"http": {"tls": tls}}}))
+    code, log = run_refused(RunningDaemon(folder, config={"push": {"http": {"tls": tls}}}))
     assert code == 2
     assert "/absent/cert" in log
     assert "/absent/ca" in log
@@ -105,13 +105,13 @@ def test_sockets_in_use_are_exit_1(folder: Path) -> None:
         (folder / "second").mkdir()
         second = RunningDaemon(folder / "second")
         second.http_port = first.http_port
-        code, log = refused(second)
+        code, log = run_refused(second)
         assert code == 1
         assert f"port {first.http_port}: Address already in use" in log
         second = RunningDaemon(
             folder / "second", config={"lookup": {"socket": first.lookup_socket}}
         )
-        code, log = refused(second)
+        code, log = run_refused(second)
         assert code == 1
         assert "another daemon is listening" in log
         assert ask(first.push_socket, push().raw()).status == 200

@@ -22,10 +22,10 @@ USAGE = "sixtykey check [--from ADDRESS] [--strict] [--json] [USER]"
 HELP = """\
 Checks everything that a login with a pushed key depends on: configuration and credentials, the
 daemon and its sockets, the output of sshd -T for a login of USER, other AuthorizedKeysCommands, the
-account, PAM's line for one-time keys, the clock, SELinux; on a member of a fleet also its connector,
-its membership, and the difference between its clock and a gateway's, for which it sends a request
-to a gateway. It changes nothing. Without USER, no account is checked, and sshd -T is run for a user
-that no Match block names.
+account, PAM's line for one-time keys, the clock, SELinux; on a member of a fleet also its
+connector, its membership, and, by a request to a gateway, the difference of their clocks. It
+changes nothing. Without USER, no account is checked, and sshd -T is run for a user that no Match
+block names.
 
 Exit code 0: nothing wrong (notes do not count, unless --strict is given); 1: findings; 2: no
 findings, but something could not be checked, usually because it needs root.

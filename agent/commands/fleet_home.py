@@ -175,12 +175,12 @@ def _remove(options: Options, words: Sequence[str]) -> int:
 
 
 def _remove_left(options: Options, words: Sequence[str]) -> int:
-    """Revoke what hosts have that left by themselves; a timer does it. Nothing to do is no news."""
+    """Revoke the keys of hosts that have left; a timer runs this. Silent if there is none."""
     if words:
-        raise Usage(f"too much: {' '.join(words)}")
+        raise Usage(f"unexpected: {' '.join(words)}")
     with as_trouble():
         home, now = _home(options), time.time()
-        # Before the registry is open: then this process may not read the home.
+        # Do this before opening the registry: afterwards this process may not read the home.
         revoked = home.revoked()
         with SqliteRegistry.for_operator(home.facts.registry) as registry:
             gone, former = departed(registry, revoked, now)
@@ -197,8 +197,8 @@ def _remove_left(options: Options, words: Sequence[str]) -> int:
 def departed(
     registry: SqliteRegistry, revoked: Container[str], now: float
 ) -> tuple[list[HostCertificate], list[str]]:
-    """The hosts that left and are not revoked yet, and the nkeys of such that were replaced."""
-    # What is older can be renewed nowhere.
+    """The hosts that left and are not revoked yet, and their nkeys that were replaced."""
+    # An older membership can no longer be renewed.
     oldest = now - FLEET.membership_seconds - FLEET.grace_seconds
     gone = [
         known.certificate

@@ -72,7 +72,7 @@ async def count(client: Client, servers: int) -> int:
     """
     answers = await _ask(client, {"filter_subject": "_INBOX.>"}, servers)
     if not answers:
-        raise NoAnswer("no server of the bus says who is connected")
+        raise NoAnswer("no server of the bus lists its connections")
     return sum(max(0, _total(answer) - len(_listed(answer))) for answer in answers)
 
 

@@ -49,12 +49,12 @@ def environ(folder: Path, config: str, shared: str) -> dict[str, str]:
     }
 
 
-def told(environment: dict[str, str], profile: Optional[str]) -> settings.Settings:
+def make_settings(environment: dict[str, str], profile: Optional[str]) -> settings.Settings:
     """The settings with this profile."""
     return settings.load(environment, {"profile": profile})
 
 
-def triple(found: Optional[Credential]) -> Optional[tuple[str, str, str]]:
+def as_triple(found: Optional[Credential]) -> Optional[tuple[str, str, str]]:
     """Key, secret and token."""
     return None if found is None else (found.access_key_id, found.secret_access_key, found.token)
 
@@ -72,9 +72,9 @@ def test_what_is_plain_is_what_botocore_takes(
         monkeypatch.setenv(name, value)
     theirs = botocore.session.Session(profile=profile).get_credentials()
     expected = (theirs.access_key, theirs.secret_key, theirs.token or "")
-    chosen = told(environment, profile)
-    assert triple(credentials._plain_key(chosen)) == (expected if plain else None)
-    assert triple(credentials.find(chosen, 0.0)) == expected
+    chosen = make_settings(environment, profile)
+    assert as_triple(credentials._plain_key(chosen)) == (expected if plain else None)
+    assert as_triple(credentials.find(chosen, 0.0)) == expected
 
 
 @pytest.mark.parametrize(
@@ -87,24 +87,24 @@ def test_a_profile_that_asks_for_another_way_is_botocores(other: str, tmp_path: 
         (f"[profile p]\n{other}\n", f"[p]\n{KEYS.format('P')}"),
         ("", f"[p]\n{other}\n{KEYS.format('P')}"),
     ):
-        assert credentials._plain_key(told(environ(tmp_path, config, shared), "p")) is None
+        assert credentials._plain_key(make_settings(environ(tmp_path, config, shared), "p")) is None
 
 
 def test_the_environment_comes_before_files_but_not_before_a_profile(tmp_path: Path) -> None:
     """Keys in the environment win over AWS_PROFILE, and --profile wins over them."""
     environment = environ(tmp_path, "", f"[b]\n{KEYS.format('B')}")
     environment.update(AWS_ACCESS_KEY_ID="AKIAENV", AWS_SECRET_ACCESS_KEY="s")
-    assert credentials.find(told(environment, None), 0.0).access_key_id == "AKIAENV"
-    assert credentials.find(told(environment, "b"), 0.0).access_key_id == "AKIAB"
+    assert credentials.find(make_settings(environment, None), 0.0).access_key_id == "AKIAENV"
+    assert credentials.find(make_settings(environment, "b"), 0.0).access_key_id == "AKIAB"
     environment["AWS_PROFILE"] = "b"
-    assert credentials.find(told(environment, None), 0.0).access_key_id == "AKIAENV"
+    assert credentials.find(make_settings(environment, None), 0.0).access_key_id == "AKIAENV"
 
 
 def test_without_credentials_the_error_says_what_to_do(tmp_path: Path) -> None:
     """Without a credential, or with an unknown profile, the error says what to do."""
     for profile in (None, "absent"):
         with pytest.raises(Trouble) as refused:
-            credentials.find(told(environ(tmp_path, "", ""), profile), 0.0)
+            credentials.find(make_settings(environ(tmp_path, "", ""), profile), 0.0)
         assert refused.value.code == "NoCredentials"
         assert "aws sso login" in refused.value.hint
 
@@ -121,7 +121,7 @@ def test_sso_that_has_ended_says_how_to_begin_again(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(Trouble) as refused:
-        credentials.find(told(environment, "s"), 0.0)
+        credentials.find(make_settings(environment, "s"), 0.0)
     assert "SSO" in refused.value.words
     assert "aws sso login" in refused.value.hint
 
@@ -129,10 +129,10 @@ def test_sso_that_has_ended_says_how_to_begin_again(
 def test_the_region_comes_from_awss_files_too(tmp_path: Path) -> None:
     """The region is read from AWS's files when not configured, and required otherwise."""
     environment = environ(tmp_path, "[profile c]\nregion = eu-1\n", "")
-    chosen = told(environment, "c")
+    chosen = make_settings(environment, "c")
     assert credentials.region(chosen) == "eu-1"
     with pytest.raises(Trouble, match="no region is set"):
-        credentials.region(told(environment, None))
+        credentials.region(make_settings(environment, None))
 
 
 def keeping(folder: Path) -> tuple[settings.Settings, Path]:
@@ -140,7 +140,7 @@ def keeping(folder: Path) -> tuple[settings.Settings, Path]:
     run = folder / "run"
     run.mkdir(mode=0o700)
     environment = {**environ(folder, "", ""), "XDG_RUNTIME_DIR": str(run)}
-    return told(environment, None), run / "sixtykey"
+    return make_settings(environment, None), run / "sixtykey"
 
 
 def test_a_credential_is_kept_until_shortly_before_its_end(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_credential_is_kept_until_shortly_before_its_end(tmp_path: Path) -> No
     """
     chosen, folder = keeping(tmp_path)
     credentials._write_cache(chosen, Credential("AKIA", "s", "t", 10_000.0, "role"), 5_000.0)
-    assert triple(credentials._read_cache(chosen, 5_001.0)) == ("AKIA", "s", "t")
+    assert as_triple(credentials._read_cache(chosen, 5_001.0)) == ("AKIA", "s", "t")
     assert credentials._read_cache(chosen, 4_999.0) is None
     assert credentials._read_cache(chosen, 5_000.0 + 3_600) is None
     credentials._write_cache(chosen, Credential("AKIA", "s", "t", 6_000.0, "role"), 5_000.0)
@@ -165,7 +165,7 @@ def test_what_is_kept_is_one_profiles(tmp_path: Path) -> None:
     """A cached credential is not used for another profile."""
     chosen, _ = keeping(tmp_path)
     credentials._write_cache(chosen, Credential("AKIA", "s", "t", 10_000.0, "role"), 5_000.0)
-    other = told({**chosen.environ}, "other")
+    other = make_settings({**chosen.environ}, "other")
     assert credentials._read_cache(other, 5_001.0) is None
 
 
@@ -181,10 +181,10 @@ def test_what_is_kept_is_of_the_same_environment_and_files(tmp_path: Path, chang
     """A cached credential is not used after AWS's variables or files have changed."""
     chosen, _ = keeping(tmp_path)
     credentials._write_cache(chosen, Credential("AKIA", "s", "t", 10_000.0, "role"), 5_000.0)
-    assert credentials._read_cache(told({**chosen.environ}, None), 5_001.0) is not None
+    assert credentials._read_cache(make_settings({**chosen.environ}, None), 5_001.0) is not None
     if changed == "the file":
         (tmp_path / "config").write_text("[default]\nrole_arn = arn:aws:iam::1:role/other\n")
         other = chosen
     else:
-        other = told({**chosen.environ, "AWS_ROLE_ARN": "arn:aws:iam::1:role/other"}, None)
+        other = make_settings({**chosen.environ, "AWS_ROLE_ARN": "arn:aws:iam::1:role/other"}, None)
     assert credentials._read_cache(other, 5_001.0) is None

@@ -22,7 +22,7 @@ def user() -> Iterator[User]:
         yield made
 
 
-def seen(user: User, config: Path, host: str) -> dict[str, str]:
+def ssh_settings(user: User, config: Path, host: str) -> dict[str, str]:
     """The options that ssh -G gives for a host with this configuration."""
     done = good(user.do(tool("ssh", "openssh-client"), "-G", "-F", str(config), host))
     return dict(line.split(" ", 1) for line in done.out.splitlines() if " " in line)
@@ -34,7 +34,7 @@ def test_ssh_reads_the_block_as_it_is_meant(user: User) -> None:
     config.write_text(good(user.sixtykey("ssh-config", "web-*", "db-?")).out)
     program = tool("sixtykey", "sixtykey")
     for host in ("web-1", "db-9", "Web-x"):
-        found = seen(user, config, host)
+        found = ssh_settings(user, config, host)
         assert found["proxycommand"] == f"{program} proxy '%r' '%h' '%p'"
         assert found["proxyusefdpass"] == "yes"
         assert found["identitiesonly"] == "yes"
@@ -42,7 +42,7 @@ def test_ssh_reads_the_block_as_it_is_meant(user: User) -> None:
         assert found["knownhostscommand"] == f"/bin/cat {user.folder}/known_hosts"
         assert "identityagent" not in found
     for host in ("db-10", "other"):
-        found = seen(user, config, host)
+        found = ssh_settings(user, config, host)
         assert "proxycommand" not in found
         assert found["identitiesonly"] == "no"
 
@@ -100,9 +100,9 @@ def test_what_is_included_counts_first_and_ends_with_the_file(user: User) -> Non
     # ssh takes the home from the password file, so the test includes the whole path.
     text = config.read_text().replace("Include sixtykey", f"Include {user.home}/.ssh/sixtykey")
     config.write_text(f"{text}Port 2222\nHost *\n  IdentitiesOnly no\n")
-    assert seen(user, config, "web-1")["identitiesonly"] == "yes"
+    assert ssh_settings(user, config, "web-1")["identitiesonly"] == "yes"
     for host in ("web-1", "other"):
-        assert seen(user, config, host)["port"] == "2222"
+        assert ssh_settings(user, config, host)["port"] == "2222"
 
 
 def test_a_home_that_a_shell_would_read_is_refused() -> None:

@@ -96,7 +96,7 @@ REFUSED: dict[str, tuple[dict[str, str], str]] = {
 }
 
 
-def refused_as(service: Service, client: str, scheme: str, code: str) -> None:
+def expect_refusal(service: Service, client: str, scheme: str, code: str) -> None:
     """Fail unless the client shows this error."""
     changes, user = REFUSED[code]
     target = replace(service.target(scheme), **changes)  # type: ignore[arg-type]
@@ -113,13 +113,13 @@ def refused_as(service: Service, client: str, scheme: str, code: str) -> None:
 @pytest.mark.parametrize("client", CLIENTS)
 def test_each_client_reports_a_refusal(service: Service, client: str, code: str) -> None:
     """Every client shows the error's name as in AWS's reference, in its own class or words."""
-    refused_as(service, client, "http", code)
+    expect_refusal(service, client, "http", code)
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_each_client_reports_a_refusal_over_tls(service: Service, client: str) -> None:
     """Every client shows the error's name over TLS too."""
-    refused_as(service, client, "https", "AuthException")
+    expect_refusal(service, client, "https", "AuthException")
 
 
 @pytest.mark.parametrize("client", CLIENTS)

@@ -149,7 +149,7 @@ RIGHT = """\
 
 
 @st.composite
-def changed(draw: st.DrawFn, text: str) -> str:
+def mutate(draw: st.DrawFn, text: str) -> str:
     """A part of a valid text, changed in a few places."""
     start = draw(st.integers(0, len(text)))
     text = text[start : draw(st.integers(start, len(text)))]
@@ -170,7 +170,7 @@ def outcome(loader: Any, text: str) -> Any:
 
 
 @pytest.mark.skipif(len(LOADERS) < 2, reason="PyYAML was built without libyaml")
-@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | changed(RIGHT))
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | mutate(RIGHT))
 @example("[a::]")
 @example("%a\n---\n")
 @example("? |-#")

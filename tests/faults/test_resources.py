@@ -25,7 +25,7 @@ def _daemon() -> Iterator[RunningDaemon]:
 
 
 @contextmanager
-def limited(daemon: RunningDaemon, what: int, value: int) -> Iterator[None]:
+def limit_resource(daemon: RunningDaemon, what: int, value: int) -> Iterator[None]:
     """Set a soft limit of the daemon inside the block."""
     before = resource.prlimit(daemon.pid, what)
     resource.prlimit(daemon.pid, what, (value, before[1]))
@@ -39,7 +39,7 @@ def test_a_daemon_without_descriptors_still_takes_a_push(daemon: RunningDaemon) 
     """A daemon without free descriptors accepts a push by closing silent clients, and recovers."""
     watch = Watch(daemon)
     room = len(descriptors(daemon.pid)) + 8
-    with limited(daemon, resource.RLIMIT_NOFILE, room), ExitStack() as open_:
+    with limit_resource(daemon, resource.RLIMIT_NOFILE, room), ExitStack() as open_:
         for address in (daemon.push_socket, ("127.0.0.1", daemon.http_port), daemon.lookup_socket):
             for _ in range(60):
                 # The kernel may refuse: the daemon cannot accept without a free descriptor.
@@ -60,7 +60,10 @@ def test_without_memory_for_a_lease_pushes_are_refused(daemon: RunningDaemon) ->
     """Pushes are refused when there is no memory for them, and lookups still work."""
     watch, refused = Watch(daemon), 0
     room = LIMITS.memory_reserve_bytes + 4 * 1024 * 1024
-    with limited(daemon, resource.RLIMIT_AS, _vm_size(daemon.pid) + room), pusher(daemon) as one:
+    with (
+        limit_resource(daemon, resource.RLIMIT_AS, _vm_size(daemon.pid) + room),
+        pusher(daemon) as one,
+    ):
         for number in range(20_000):
             try:
                 watch.acknowledged.append(one.push(f"user{number % 10}"))
@@ -78,7 +81,7 @@ def test_without_memory_for_a_lease_pushes_are_refused(daemon: RunningDaemon) ->
 def test_no_file_may_grow(daemon: RunningDaemon) -> None:
     """When no file can be written, pushes are refused and lookups still work."""
     watch = Watch(daemon)
-    with limited(daemon, resource.RLIMIT_FSIZE, 0):
+    with limit_resource(daemon, resource.RLIMIT_FSIZE, 0):
         with pytest.raises(Refused, match="Service"):
             push_one(daemon)
         assert len(served(daemon, "before")) == 1

@@ -20,7 +20,7 @@ def _folder() -> Iterator[Path]:
         yield folder
 
 
-def redirected(folder: Path, how: str) -> RunningDaemon:
+def daemon_with_streams(folder: Path, how: str) -> RunningDaemon:
     """A daemon whose streams a shell has redirected like this."""
     return RunningDaemon(folder, config=MANY, prefix=["sh", "-c", f'exec "$@" {how}', "sh"])
 
@@ -28,7 +28,7 @@ def redirected(folder: Path, how: str) -> RunningDaemon:
 @pytest.mark.parametrize("how", [">&-", ">&- 2>&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full"])
 def test_streams_that_are_closed_or_full(how: str, folder: Path) -> None:
     """With closed or full streams the daemon works, and no client receives a log line."""
-    with redirected(folder, how) as daemon:
+    with daemon_with_streams(folder, how) as daemon:
         watch = Watch(daemon)
         with pusher(daemon) as one:
             watch.acknowledged += [one.push("alice") for _ in range(50)]
@@ -59,7 +59,7 @@ def test_a_log_whose_reader_is_gone(folder: Path) -> None:
     fifo = folder / "log"
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
-    with redirected(folder, f">{fifo} 2>&1") as daemon:
+    with daemon_with_streams(folder, f">{fifo} 2>&1") as daemon:
         watch = Watch(daemon)
         os.close(reader)
         daemon.reload()

@@ -95,7 +95,7 @@ class Desk(Enrolment):
     def __init__(self, folder: Path, fleet: Fleet = THIS) -> None:
         self.registry = SqliteRegistry(str(folder / "hosts.db"))
         self.revoked: dict[str, int] = {}
-        super().__init__(lambda: fleet, self.registry, self._told)
+        super().__init__(lambda: fleet, self.registry, self._revocations)
 
-    def _told(self) -> Mapping[str, int]:
+    def _revocations(self) -> Mapping[str, int]:
         return self.revoked

@@ -26,7 +26,7 @@ def unseal(envelope: bytes) -> documents.Document:
     return documents.unseal(envelope, {"lease"}, {ISSUER.public})
 
 
-def changed(**members: Any) -> bytes:
+def with_members(**members: Any) -> bytes:
     """The envelope with these changes, in canonical form again."""
     return documents.canonical({**json.loads(SEALED), **members})
 
@@ -113,7 +113,7 @@ def test_another_spelling_is_refused(text: bytes) -> None:
 def test_other_members_are_refused(members: dict[str, Any]) -> None:
     """An envelope with a wrong kind, key, body or signature, or an unknown member, is refused."""
     with pytest.raises(Rejected):
-        unseal(changed(**members))
+        unseal(with_members(**members))
 
 
 def test_a_missing_member_is_refused() -> None:
@@ -128,7 +128,7 @@ def test_a_signature_is_for_one_kind_only() -> None:
     """A lease's signature is not valid for any other kind of document."""
     for kind in ("acknowledgement", "refusal", "certificate", "join token"):
         with pytest.raises(Rejected, match="signature is not"):
-            documents.unseal(changed(kind=kind), {kind}, ANYBODY)
+            documents.unseal(with_members(kind=kind), {kind}, ANYBODY)
     with pytest.raises(Rejected, match="is not what is taken here"):
         documents.unseal(SEALED, {"acknowledgement"}, ANYBODY)
 

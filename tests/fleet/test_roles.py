@@ -43,7 +43,7 @@ def host(bus: Bus, name: str = MINE, **options: Any) -> Any:
     return bus.client(host_token(bus, key.public, name), key, **options)
 
 
-def refused(bus: Bus, token: str, key: KeyPair) -> None:
+def expect_refused(bus: Bus, token: str, key: KeyPair) -> None:
     """Check that the server refuses this client."""
 
     async def attempt() -> None:
@@ -162,7 +162,7 @@ def test_a_gateway_learns_who_is_connected(bus: Bus) -> None:
 def test_an_expired_token_is_refused(bus: Bus) -> None:
     """A token that has expired is refused."""
     key = KeyPair.generate(nkeys.USER)
-    refused(bus, host_token(bus, key.public, ends=-1), key)
+    expect_refused(bus, host_token(bus, key.public, ends=-1), key)
 
 
 def test_a_token_that_ends_ends_its_connection(bus: Bus) -> None:
@@ -178,7 +178,7 @@ def test_a_token_that_ends_ends_its_connection(bus: Bus) -> None:
     asyncio.run(wait())
     # The server counts whole seconds: the token may be valid until the current one is over.
     time.sleep(1)
-    refused(bus, token, key)
+    expect_refused(bus, token, key)
 
 
 async def until_closed(client: Client) -> None:
@@ -191,7 +191,9 @@ async def until_closed(client: Client) -> None:
 
 def test_somebody_elses_token_is_refused(bus: Bus) -> None:
     """A token is refused without the key that it names."""
-    refused(bus, host_token(bus, KeyPair.generate(nkeys.USER).public), KeyPair.generate(nkeys.USER))
+    expect_refused(
+        bus, host_token(bus, KeyPair.generate(nkeys.USER).public), KeyPair.generate(nkeys.USER)
+    )
 
 
 def test_a_token_by_another_key_is_refused(bus: Bus) -> None:
@@ -203,7 +205,7 @@ def test_a_token_by_another_key_is_refused(bus: Bus) -> None:
         KeyPair.parse(bus.home.secret("account.nk"), nkeys.ACCOUNT),
         KeyPair.parse(bus.home.secret("system-signer.nk"), nkeys.ACCOUNT),
     ):
-        refused(bus, roles.user(by, account, MINE, key.public, times), key)
+        expect_refused(bus, roles.user(by, account, MINE, key.public, times), key)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +222,7 @@ def test_a_token_by_another_key_is_refused(bus: Bus) -> None:
 def test_a_token_that_gives_itself_more_is_refused(bus: Bus, claims: dict[str, Any]) -> None:
     """A token that claims more rights than its scope is refused."""
     key = KeyPair.generate(nkeys.USER)
-    refused(bus, host_token(bus, key.public, **claims), key)
+    expect_refused(bus, host_token(bus, key.public, **claims), key)
 
 
 def test_a_host_cannot_hold_many_subscriptions(bus: Bus) -> None:

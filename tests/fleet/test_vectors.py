@@ -22,7 +22,7 @@ VECTORS: dict[str, Any] = json.loads(
 )
 
 
-def made() -> dict[str, Any]:
+def make_vectors() -> dict[str, Any]:
     """The vectors as this code makes them; run this module to print them for the document."""
     sealed = LEASE.seal(ISSUER)
     digest = messages.digest(sealed)
@@ -41,7 +41,7 @@ def made() -> dict[str, Any]:
 
 def test_the_documents_vectors_are_what_is_made() -> None:
     """The vectors of the document equal those made by this code, byte for byte."""
-    assert made() == VECTORS
+    assert make_vectors() == VECTORS
 
 
 def test_the_documents_vectors_are_taken() -> None:
@@ -71,4 +71,4 @@ def test_a_byte_less_of_a_vector_is_not_taken() -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(made(), indent=2))
+    print(json.dumps(make_vectors(), indent=2))

@@ -28,7 +28,7 @@ NO_PLACES = [
 ]  # fmt: skip
 
 
-def asked(helper: Helper, folder: Path, lines: list[bytes]) -> tuple[list[bytes], int]:
+def ask(helper: Helper, folder: Path, lines: list[bytes]) -> tuple[list[bytes], int]:
     """Return the lines that the helper prints, and the number of warnings."""
     with StubLookup(folder, answering(b"".join(lines))) as stub:
         ran = helper.run("--socket", stub.path, "root")
@@ -49,7 +49,7 @@ def test_hands_out_the_options_that_the_daemon_writes(
     options = [",".join(each) for each in lists] + places
     options += [f"{place},{','.join(each)}" for place in places for each in (WORDS, ["pty"])]
     lines = [each.encode() + b" " + line(keys["ed25519"]) for each in options]
-    assert asked(helper, tmp_path, lines) == (lines, 0)
+    assert ask(helper, tmp_path, lines) == (lines, 0)
 
 
 def test_hands_out_the_lines_of_leases(helper: Helper, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_hands_out_the_lines_of_leases(helper: Helper, tmp_path: Path) -> None:
     leases += [make_lease(options=(word,)) for word in KEY_OPTIONS]
     leases += [make_lease(pinned_source=place, options=KEY_OPTIONS) for place in PLACES]
     lines = [lease.line.encode() for lease in leases]
-    assert asked(helper, tmp_path, lines) == (lines, 0)
+    assert ask(helper, tmp_path, lines) == (lines, 0)
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
@@ -90,4 +90,4 @@ def test_drops_every_other_option(helper: Helper, tmp_path: Path, keys: dict[str
     ]  # fmt: skip
     good = line(keys["ed25519"])
     bad = [each.encode() + b" " + good for each in options]
-    assert asked(helper, tmp_path, [good, *bad, good]) == ([good, good], 1)
+    assert ask(helper, tmp_path, [good, *bad, good]) == ([good, good], 1)

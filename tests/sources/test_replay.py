@@ -19,7 +19,7 @@ def _clock() -> ManualClock:
     return ManualClock()
 
 
-def known(clock: ManualClock, limit: int = 100) -> ReplayMemory:
+def make_memory(clock: ManualClock, limit: int = 100) -> ReplayMemory:
     """A memory that has lost nothing."""
     memory = ReplayMemory(clock, limit)
     memory.resume(Horizon())
@@ -45,7 +45,7 @@ def fill(memory: ReplayMemory, principal: str, first: int, dated: float = NOW) -
 
 def test_a_mark_is_recalled_with_its_own_request_id(clock: ManualClock) -> None:
     """A mark is recalled with its last request id, and is stored once."""
-    memory = known(clock)
+    memory = make_memory(clock)
     assert memory.recall(mark(1), "a") is None
     memory.remember(mark(1), "one", "a")
     memory.remember(mark(2), "two", "a")
@@ -57,7 +57,7 @@ def test_a_mark_is_recalled_with_its_own_request_id(clock: ManualClock) -> None:
 
 def test_nothing_is_forgotten_while_it_is_valid(clock: ManualClock) -> None:
     """A mark is kept for 15 minutes; once forgotten, no mark as old is accepted."""
-    memory = known(clock)
+    memory = make_memory(clock)
     memory.remember(mark(1), "one", "a")
     clock.advance(900)
     memory.forget()
@@ -73,7 +73,7 @@ def test_nothing_is_forgotten_while_it_is_valid(clock: ManualClock) -> None:
 
 def test_a_clock_that_jumped_ahead_and_was_set_back_serves_no_replay(clock: ManualClock) -> None:
     """A mark forgotten while the clock was ahead stays refused; a later one is accepted."""
-    memory = known(clock)
+    memory = make_memory(clock)
     memory.remember(mark(1), "one", "a")
     clock.set_wall(NOW + 5 * 3600)
     memory.forget()
@@ -85,7 +85,7 @@ def test_a_clock_that_jumped_ahead_and_was_set_back_serves_no_replay(clock: Manu
 
 def test_a_full_memory_says_when_it_has_room(clock: ManualClock) -> None:
     """A full memory says how long to wait until the first mark is forgotten."""
-    memory = known(clock, limit=2)
+    memory = make_memory(clock, limit=2)
     memory.remember(mark(1, NOW - 100), "one", "a")
     with pytest.raises(ReplayMemoryFull) as caught:
         check_room(memory, "a")
@@ -101,12 +101,12 @@ def test_a_full_memory_says_when_it_has_room(clock: ManualClock) -> None:
 def test_a_memory_without_any_room_refuses_everybody(clock: ManualClock) -> None:
     """A memory with a limit of zero refuses every principal."""
     with pytest.raises(ReplayMemoryFull):
-        check_room(known(clock, limit=0), "a")
+        check_room(make_memory(clock, limit=0), "a")
 
 
 def test_one_principal_throttles_no_other(clock: ManualClock) -> None:
     """One principal gets at most half of the memory, and others still have room."""
-    memory = known(clock, limit=100)
+    memory = make_memory(clock, limit=100)
     assert fill(memory, "greedy", 0) == 50
     for number in range(20):
         check_room(memory, "modest")
@@ -118,7 +118,7 @@ def test_one_principal_throttles_no_other(clock: ManualClock) -> None:
 
 def test_many_greedy_principals_leave_room_for_one_more(clock: ManualClock) -> None:
     """Each principal takes at most half of what is left, so a new one has room."""
-    memory = known(clock, limit=10_000)
+    memory = make_memory(clock, limit=10_000)
     taken = [fill(memory, f"greedy {number}", number * 10_000) for number in range(10)]
     assert taken[:3] == [5000, 2500, 1250]
     assert sum(taken) == len(memory) < 10_000
@@ -127,7 +127,7 @@ def test_many_greedy_principals_leave_room_for_one_more(clock: ManualClock) -> N
 
 def test_a_share_is_free_again_when_its_marks_are_forgotten(clock: ManualClock) -> None:
     """A principal's share is free again when its marks are forgotten."""
-    memory = known(clock, limit=10)
+    memory = make_memory(clock, limit=10)
     assert fill(memory, "a", 0) == 5
     clock.advance(901)
     assert fill(memory, "a", 100, NOW + 901) == 5
@@ -135,7 +135,7 @@ def test_a_share_is_free_again_when_its_marks_are_forgotten(clock: ManualClock) 
 
 def test_what_is_restored_counts_in_its_principals_share(clock: ManualClock) -> None:
     """Restored marks count in their principal's share."""
-    memory = known(clock, limit=10)
+    memory = make_memory(clock, limit=10)
     memory.restore(AcceptedMark(mark(number), "id", "a") for number in range(5))
     with pytest.raises(ReplayMemoryFull):
         check_room(memory, "a")
@@ -154,7 +154,7 @@ def test_a_new_memory_has_lost_all_that_was_before_it(clock: ManualClock) -> Non
 
 def test_after_a_loss_nothing_as_old_is_taken(clock: ManualClock) -> None:
     """After a loss unknown marks dated before it are refused, and later ones are accepted."""
-    memory = known(clock)
+    memory = make_memory(clock)
     memory.remember(mark(1), "one", "a")
     clock.advance(5)
     memory.lose(clock.boottime())
@@ -197,7 +197,7 @@ def test_an_accepted_push_fixes_the_date_of_a_loss(clock: ManualClock) -> None:
 
 def test_what_is_resumed_lowers_no_horizon(clock: ManualClock) -> None:
     """Of several horizons the latest date counts."""
-    memory = known(clock)
+    memory = make_memory(clock)
     memory.resume(Horizon(NOW - 50))
     memory.resume(Horizon(NOW - 80))
     assert memory.state == Horizon(NOW - 50, None)
@@ -209,6 +209,6 @@ def test_what_is_resumed_lowers_no_horizon(clock: ManualClock) -> None:
 
 def test_a_mark_is_known_by_its_digest(clock: ManualClock) -> None:
     """A mark is recognised by its digest, whatever its date is."""
-    memory = known(clock)
+    memory = make_memory(clock)
     memory.remember(mark(1), "one", "a")
     assert memory.recall(ReplayMark(mark(1).digest, NOW - 700), "a") == "one"

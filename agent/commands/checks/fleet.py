@@ -44,8 +44,8 @@ def membership(
         if status is not None and certificate.host != status["InstanceId"]:
             yield fault(
                 "fleet-other-host",
-                f"the membership is that of {certificate.host}, and this host is "
-                f"{status['InstanceId']}: a copy of another machine's disk, perhaps",
+                f"the membership belongs to {certificate.host}, but this host is "
+                f"{status['InstanceId']}: is this a copy of another machine's disk?",
                 _REJOIN,
             )
     yield from _gateways(config.fleet, wall)
@@ -79,7 +79,7 @@ def _files(fleet: Fleet) -> Iterator[Any]:
         certificate = HostCertificate.open(sealed, issuers)
         yield certificate
     except Rejected as error:
-        what = f"{fleet.certificate}: no issuer of the configuration has signed it: {error}"
+        what = f"{fleet.certificate}: it is not signed by a configured issuer: {error}"
         yield fault("fleet-certificate", what, f"{_RENEW}; if that fails: {_REJOIN}")
     except (OSError, ValueError) as error:
         yield _unreadable(fleet.certificate, error)
@@ -112,7 +112,7 @@ def _validity(certificate: HostCertificate, now: float) -> Iterator[Finding]:
         yield fault("fleet-membership-ended", what, _TIMER)
     elif left < FLEET.membership_seconds / 2:
         # It is renewed each day, so several renewals have failed or did not happen.
-        what = f"the membership ends in {duration(left)}, and was not renewed as each day"
+        what = f"the membership ends in {duration(left)}: the daily renewal has failed"
         yield note("fleet-membership-ends-soon", what, _TIMER)
     else:
         name = f"{certificate.name}{tags and f' ({tags})'}"
@@ -144,10 +144,10 @@ def _gateways(fleet: Fleet, wall: Callable[[], float]) -> Iterator[Finding]:
                 "fleet-clock",
                 f"this host's clock is {abs(ahead):.0f} s {side} that of {url}: more than "
                 f"{FLEET.clocks_apart_seconds:.0f} s, and pushes are refused",
-                "set both by NTP: timedatectl set-ntp true, or install chrony",
+                "synchronize both with NTP: timedatectl set-ntp true, or install chrony",
             )
         break
     else:
-        words = "; ".join(failures) or "the configuration names none"
+        words = "; ".join(failures) or "none is configured"
         what = f"no gateway can be reached, so the membership cannot be renewed: {words}"
-        yield note("fleet-gateways", what, "fleet.gateways of the configuration names them")
+        yield note("fleet-gateways", what, "check fleet.gateways in the configuration")

@@ -23,7 +23,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("checked"), lifetime=YEAR)
 
 
-def found(
+def findings_of(
     authority: Authority,
     *,
     key: Optional[Key] = None,
@@ -38,7 +38,7 @@ def found(
 
 def test_a_certificate_that_will_do_is_no_finding(authority: Authority) -> None:
     """A valid certificate, a listener without TLS, and no listener give no finding."""
-    assert found(authority, client_ca=authority.file) == []
+    assert findings_of(authority, client_ca=authority.file) == []
     assert certificates(Config(push=Push(http=Http()))) == []
     assert certificates(Config()) == []
 
@@ -56,7 +56,7 @@ def test_a_certificate_is_reported_before_and_after_its_end(
     authority: Authority, lifetime: timedelta, name: str, severity: str
 ) -> None:
     """An expired certificate is a fault, and one that ends within thirty days a note."""
-    (finding,) = found(authority, lifetime=lifetime)
+    (finding,) = findings_of(authority, lifetime=lifetime)
     assert (finding.name, finding.severity) == (name, severity)
     assert "server" in finding.what
     assert "systemctl reload sixtykeyd" in finding.remedy
@@ -64,7 +64,7 @@ def test_a_certificate_is_reported_before_and_after_its_end(
 
 def test_a_certificate_of_thirty_one_days_is_no_finding(authority: Authority) -> None:
     """A certificate with thirty-one days left gives no finding."""
-    assert found(authority, lifetime=timedelta(days=31)) == []
+    assert findings_of(authority, lifetime=timedelta(days=31)) == []
 
 
 def test_every_certificate_of_a_file_is_looked_at(authority: Authority, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_every_certificate_of_a_file_is_looked_at(authority: Authority, tmp_path
     old = Authority(tmp_path, "old", lifetime=timedelta(days=-1))
     both = tmp_path / "both.pem"
     both.write_bytes(authority.file.read_bytes() + old.file.read_bytes())
-    (finding,) = found(authority, client_ca=both)
+    (finding,) = findings_of(authority, client_ca=both)
     assert (finding.name, finding.severity) == ("tls-expired", "fault")
     assert "both.pem" in finding.what
     assert "CN=old" in finding.what
@@ -85,7 +85,7 @@ def test_every_certificate_of_a_file_is_looked_at(authority: Authority, tmp_path
 
 def test_an_rsa_key_is_noted(authority: Authority) -> None:
     """A server key of type RSA is a note, since each handshake then costs milliseconds."""
-    (finding,) = found(authority, key=rsa.generate_private_key(65537, 2048))
+    (finding,) = findings_of(authority, key=rsa.generate_private_key(65537, 2048))
     assert (finding.name, finding.severity) == ("tls-rsa", "note")
     assert "2048 bits" in finding.what
     assert "prime256v1" in finding.remedy
@@ -93,6 +93,6 @@ def test_an_rsa_key_is_noted(authority: Authority) -> None:
 
 def test_files_that_cannot_be_used_are_a_fault(authority: Authority, tmp_path: Path) -> None:
     """A TLS file that cannot be used is a fault that names the file."""
-    (finding,) = found(authority, client_ca=tmp_path / "absent.pem")
+    (finding,) = findings_of(authority, client_ca=tmp_path / "absent.pem")
     assert (finding.name, finding.severity) == ("tls-wrong", "fault")
     assert "absent.pem" in finding.what

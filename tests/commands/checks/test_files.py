@@ -17,7 +17,7 @@ DAY = 86400
 HOST = Keys()
 
 
-def found(tmp_path: Path, host: Keys = HOST, **changes: Any) -> list[Finding]:
+def findings_of(tmp_path: Path, host: Keys = HOST, **changes: Any) -> list[Finding]:
     """The findings for a file with one credential that is right except for `changes`."""
     path = tmp_path / "credentials.yaml"
     path.touch(mode=0o600)
@@ -45,7 +45,7 @@ def test_expired_and_soon_expiring_credentials_are_reported(
     tmp_path: Path, seconds: float, name: str, severity: str
 ) -> None:
     """An expired credential is a fault, and one that ends within two weeks a note."""
-    (finding,) = found(tmp_path, expires=at(seconds))
+    (finding,) = findings_of(tmp_path, expires=at(seconds))
     assert (finding.name, finding.severity) == (name, severity)
     assert "AKIA1" in finding.what
     assert at(seconds)[:10] in finding.what
@@ -58,18 +58,18 @@ def test_expired_and_soon_expiring_credentials_are_reported(
 )
 def test_other_credentials_are_no_finding(tmp_path: Path, changes: dict[str, Any]) -> None:
     """A credential gives no finding without an end, with a later end, or when disabled."""
-    assert found(tmp_path, **changes) == []
+    assert findings_of(tmp_path, **changes) == []
 
 
 def test_tags_on_a_single_host_are_reported(tmp_path: Path) -> None:
     """A credential for tags on a single host is a note, since it may push nothing there."""
-    (finding,) = found(tmp_path, allow={"os_users": ["*"], "tags": {"role": ["web"]}})
+    (finding,) = findings_of(tmp_path, allow={"os_users": ["*"], "tags": {"role": ["web"]}})
     assert (finding.name, finding.severity) == ("credentials-tags", "note")
 
 
 def test_the_file_is_judged_by_the_hosts_keys(tmp_path: Path) -> None:
     """A credential whose lifetime exceeds the host's is found wrong."""
-    assert found(tmp_path, keys={"lifetime": 60}) == []
-    (finding,) = found(tmp_path, Keys(lifetime=30), keys={"lifetime": 60})
+    assert findings_of(tmp_path, keys={"lifetime": 60}) == []
+    (finding,) = findings_of(tmp_path, Keys(lifetime=30), keys={"lifetime": 60})
     assert finding.name == "credentials-wrong"
     assert "[0].keys.lifetime" in finding.what

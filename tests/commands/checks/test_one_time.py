@@ -20,7 +20,7 @@ ONCE, ORDINARY = Config(keys=Keys(uses="once")), Config()
 ASKS = {"usepam": "yes"}
 
 
-def found(
+def findings_of(
     root: Path, stack: str, config: Config = ONCE, settings: dict[str, str] = ASKS
 ) -> dict[str, str]:
     """The severity of each finding on a host with this stack, by name."""
@@ -31,9 +31,9 @@ def found(
 
 def test_a_host_that_holds_logins_to_it(tmp_path: Path) -> None:
     """A host set up for one-time keys gives no finding, nor does one without such keys."""
-    assert found(tmp_path, with_line(DEBIAN)) == {}
-    assert found(tmp_path, with_line(DEBIAN), ORDINARY) == {}
-    assert found(tmp_path, DEBIAN, ORDINARY, {"usepam": "no"}) == {}
+    assert findings_of(tmp_path, with_line(DEBIAN)) == {}
+    assert findings_of(tmp_path, with_line(DEBIAN), ORDINARY) == {}
+    assert findings_of(tmp_path, DEBIAN, ORDINARY, {"usepam": "no"}) == {}
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ def test_a_line_that_does_not_do_its_work(
     tmp_path: Path, stack: str, expected: dict[str, str]
 ) -> None:
     """A missing, misplaced or wrong line is a fault, and a doubled one a note."""
-    assert found(tmp_path, stack) == expected
+    assert findings_of(tmp_path, stack) == expected
 
 
 def test_a_line_that_nobody_needs_is_a_note(tmp_path: Path) -> None:
     """A misplaced line is only a note on a host without one-time keys."""
-    assert found(tmp_path, f"{DEBIAN}{LINE}\n", ORDINARY) == {"pam-line-misplaced": "note"}
+    assert findings_of(tmp_path, f"{DEBIAN}{LINE}\n", ORDINARY) == {"pam-line-misplaced": "note"}
 
 
 def test_a_line_whose_program_is_gone_keeps_everybody_out(tmp_path: Path) -> None:
@@ -71,11 +71,13 @@ def test_a_line_whose_program_is_gone_keeps_everybody_out(tmp_path: Path) -> Non
 
 def test_an_sshd_that_does_not_ask_pam(tmp_path: Path) -> None:
     """An sshd that does not ask PAM after the key, or uses another PAM file, is a fault."""
-    assert found(tmp_path, with_line(DEBIAN), settings={"usepam": "no"}) == {"pam-off": "fault"}
+    assert findings_of(tmp_path, with_line(DEBIAN), settings={"usepam": "no"}) == {
+        "pam-off": "fault"
+    }
     steps = {"usepam": "yes", "authenticationmethods": "keyboard-interactive:pam,publickey"}
-    assert found(tmp_path, with_line(DEBIAN), settings=steps) == {"pam-before-key": "fault"}
+    assert findings_of(tmp_path, with_line(DEBIAN), settings=steps) == {"pam-before-key": "fault"}
     settings = {"usepam": "yes", "pamservicename": "other"}
-    assert found(tmp_path, with_line(DEBIAN), settings=settings) == {"pam-service": "fault"}
+    assert findings_of(tmp_path, with_line(DEBIAN), settings=settings) == {"pam-service": "fault"}
 
 
 def test_one_credential_is_enough(tmp_path: Path) -> None:
@@ -89,12 +91,12 @@ def test_one_credential_is_enough(tmp_path: Path) -> None:
     )
     credentials.chmod(0o600)
     config = Config(push=Push(http=Http(), credentials=str(credentials)))
-    assert found(tmp_path, DEBIAN, config) == {"pam-line-missing": "fault"}
+    assert findings_of(tmp_path, DEBIAN, config) == {"pam-line-missing": "fault"}
     config = dataclasses.replace(config, push=Push(http=None, credentials=str(credentials)))
-    assert found(tmp_path, DEBIAN, config) == {}
+    assert findings_of(tmp_path, DEBIAN, config) == {}
 
 
 def test_files_that_cannot_be_followed_are_reported(tmp_path: Path) -> None:
     """PAM files include each other are reported as unknown."""
-    assert found(tmp_path, "@include sshd\n") == {"pam-unreadable": "unknown"}
+    assert findings_of(tmp_path, "@include sshd\n") == {"pam-unreadable": "unknown"}
     shutil.rmtree(at(tmp_path, "/etc/pam.d"))

@@ -275,7 +275,7 @@ SPOILERS = [
 ]  # fmt: skip
 
 
-def spoiled(*spoilers: Spoiler) -> bytes:
+def wrong_push(*spoilers: Spoiler) -> bytes:
     """The bytes of a push that is wrong in exactly these ways."""
     plan = Plan()
     for spoiler in spoilers:
@@ -283,7 +283,7 @@ def spoiled(*spoilers: Spoiler) -> bytes:
     return plan.call().raw()
 
 
-def right(**changes: Any) -> bytes:
+def valid_push(**changes: Any) -> bytes:
     """The bytes of a correct push of a fresh key; `changes` apply to its parameters."""
     plan = Plan()
     plan.members.update(changes)

@@ -21,7 +21,7 @@ from tests.parts.daemon import PATIENCE, RunningDaemon
 from tests.parts.helper import ask_helper
 from tests.parts.raw import Raw, ask
 from tests.parts.signed import members
-from tests.sources.api.plan import right
+from tests.sources.api.plan import valid_push
 from tests.sources.api.test_table import daemon_with, send
 from tests.sources.api.test_tls import settings
 
@@ -100,19 +100,19 @@ def test_head_is_answered_without_a_body(daemon: RunningDaemon) -> None:
     with Raw(address(daemon)) as raw:
         status, headers = raw.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").head()
         assert (status, headers["x-amzn-errortype"]) == (400, "MissingAction")
-        assert raw.send(right()).answer().code == ""
+        assert raw.send(valid_push()).answer().code == ""
 
 
 def test_a_push_is_taken_in_every_way_of_http(daemon: RunningDaemon) -> None:
     """A push is taken once over keep-alive, pipelining, Expect: 100-continue and HTTP/1.0."""
     with Raw(address(daemon)) as raw:
-        requests = [right() for _ in range(5)]
+        requests = [valid_push() for _ in range(5)]
         raw.send(b"".join(requests))
         assert len({raw.answer().request_id for _ in requests}) == 5
-        head, _, body = right().partition(b"\r\n\r\n")
+        head, _, body = valid_push().partition(b"\r\n\r\n")
         assert raw.send(head + b"\r\nExpect: 100-continue\r\n\r\n").head()[0] == 100
         assert raw.send(body).answer().code == ""
-        last = raw.send(right().replace(b"HTTP/1.1", b"HTTP/1.0", 1)).answer()
+        last = raw.send(valid_push().replace(b"HTTP/1.1", b"HTTP/1.0", 1)).answer()
         assert (last.code, last.headers["connection"]) == ("", "close")
         assert raw.ends()
 
@@ -120,7 +120,7 @@ def test_a_push_is_taken_in_every_way_of_http(daemon: RunningDaemon) -> None:
 def test_a_request_has_ten_seconds(daemon: RunningDaemon) -> None:
     """A dripping client gets 408, a silent one is closed, and an idle connection is kept."""
     with Raw(address(daemon)) as drip, Raw(address(daemon)) as silent, Raw(address(daemon)) as idle:
-        assert idle.send(right()).answer().code == ""
+        assert idle.send(valid_push()).answer().code == ""
         data = HEAD + b"X: " + b"a" * 1000
         sent = 0
         with contextlib.suppress(OSError), selectors.DefaultSelector() as selector:
@@ -131,7 +131,7 @@ def test_a_request_has_ten_seconds(daemon: RunningDaemon) -> None:
         assert drip.answer().code == "RequestTimeout"
         assert sent < len(data)
         assert silent.ends()
-        assert idle.send(right()).answer().code == ""
+        assert idle.send(valid_push()).answer().code == ""
 
 
 def resident(daemon: RunningDaemon) -> int:
@@ -260,7 +260,7 @@ def local() -> bytes:
 
 def pushes(daemon: RunningDaemon, authority: Optional[Authority]) -> bool:
     """Whether a push from another source over the network is taken."""
-    data = right(InstanceOSUser="crowded")
+    data = valid_push(InstanceOSUser="crowded")
     if authority is None:
         return send(daemon, data).code == ""
     return ask(address(daemon), data, tls=authority.trusting()).code == ""
@@ -273,7 +273,7 @@ def test_the_oldest_give_way_when_all_places_are_taken(daemon: RunningDaemon) ->
             raw = Raw(address(daemon), source=f"127.77.0.{1 + number % 200}")
             stack.enter_context(raw).send(b"P")
         for _ in range(3):
-            assert send(daemon, right(InstanceOSUser="crowded")).code == ""
+            assert send(daemon, valid_push(InstanceOSUser="crowded")).code == ""
         assert open_sockets(daemon) < LIMITS.connections + 32
         assert ask_helper(daemon.lookup_socket, "crowded")
 

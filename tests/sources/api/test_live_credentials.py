@@ -11,7 +11,7 @@ import pytest
 from tests.parts.daemon import CREDENTIAL, RunningDaemon
 from tests.parts.raw import Raw
 from tests.parts.signed import Signer, fresh_key, push, sign
-from tests.sources.api.plan import CREDENTIALS, Plan, right
+from tests.sources.api.plan import CREDENTIALS, Plan, valid_push
 from tests.sources.api.test_table import daemon_with, expect, send
 
 
@@ -73,12 +73,12 @@ def test_the_action_in_the_query_verifies_as_sent(
 
 def test_a_revoked_credential_stops_at_once(daemon: RunningDaemon) -> None:
     """After a reload a removed credential is unknown, also on open connections and in replays."""
-    data = right()
+    data = valid_push()
     with Raw(("127.0.0.1", daemon.http_port)) as raw:
         assert raw.send(data).answer().code == ""
         daemon.write_credentials(CREDENTIALS[1:])
         daemon.reload()
-        expect(raw.send(right()).answer(), "InvalidClientTokenId")
+        expect(raw.send(valid_push()).answer(), "InvalidClientTokenId")
         expect(raw.send(data).answer(), "InvalidClientTokenId")
         assert raw.send(Plan(signer=TOKEN).call().raw()).answer().code == ""
 
@@ -88,7 +88,7 @@ def test_a_credential_is_disabled_and_enabled(daemon: RunningDaemon) -> None:
     for enabled, code in ((False, "OptInRequired"), (True, "")):
         daemon.write_credentials([{**CREDENTIAL, "enabled": enabled}])
         daemon.reload()
-        assert send(daemon, right()).code == code
+        assert send(daemon, valid_push()).code == code
 
 
 def break_mode(daemon: RunningDaemon) -> None:
@@ -120,7 +120,7 @@ def test_a_bad_file_is_reported_and_the_old_one_stays(daemon: RunningDaemon, bre
     assert record["outcome"] == "refused"
     assert str(daemon.credentials_file) in record["reason"]
     assert "not reloaded" in daemon.log()
-    assert send(daemon, right()).code == ""
+    assert send(daemon, valid_push()).code == ""
     expect(send(daemon, Plan(signer=Signer("AKIANOBODY")).call().raw()), "InvalidClientTokenId")
 
 
@@ -134,5 +134,7 @@ def test_reference_current_needs_no_zone_and_takes_digits_first() -> None:
         del plan.members["AvailabilityZone"]
         plan.members.update(InstanceOSUser="1user", SSHPublicKey=fresh_key())
         assert send(daemon, plan.call().raw()).code == ""
-        expect(send(daemon, right(AvailabilityZone="us-east-2c")), "EC2InstanceNotFoundException")
-        expect(send(daemon, right(InstanceOSUser="12345")), "InvalidArgsException")
+        expect(
+            send(daemon, valid_push(AvailabilityZone="us-east-2c")), "EC2InstanceNotFoundException"
+        )
+        expect(send(daemon, valid_push(InstanceOSUser="12345")), "InvalidArgsException")

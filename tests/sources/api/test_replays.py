@@ -9,7 +9,7 @@ import pytest
 
 from tests.parts.daemon import PATIENCE, RunningDaemon
 from tests.parts.helper import ask_helper
-from tests.sources.api.plan import Plan, right
+from tests.sources.api.plan import Plan, valid_push
 from tests.sources.api.test_table import daemon_with, send
 
 
@@ -64,7 +64,7 @@ def test_a_replay_extends_nothing(daemon: RunningDaemon, how: str) -> None:
 
 def test_a_replay_while_its_key_lives(daemon: RunningDaemon) -> None:
     """A replay during the lease does not add a second line."""
-    data = right()
+    data = valid_push()
     first = send(daemon, data)
     assert send(daemon, data).request_id == first.request_id
     assert len(lines(daemon)) == 1
@@ -72,7 +72,7 @@ def test_a_replay_while_its_key_lives(daemon: RunningDaemon) -> None:
 
 def test_a_refused_request_sent_again_is_refused_anew(daemon: RunningDaemon) -> None:
     """A refused request that is sent again is decided and refused anew."""
-    data = right(InstanceOSUser="no/user")
+    data = valid_push(InstanceOSUser="no/user")
     first, again = send(daemon, data), send(daemon, data)
     assert first.code == again.code == "InvalidArgsException"
     assert first.request_id != again.request_id

@@ -23,7 +23,7 @@ from tests.parts.pushers import Target, push_with_boto3
 from tests.parts.raw import Raw, ask
 from tests.parts.signed import Signer, fresh_key, push, sign
 from tests.sources.api.front import FailingStore, Front
-from tests.sources.api.plan import CREDENTIALS, SPOILERS, Plan, Spoiler, right, spoiled
+from tests.sources.api.plan import CREDENTIALS, SPOILERS, Plan, Spoiler, valid_push, wrong_push
 from tests.sources.api.serving import Serving
 from tests.sources.api.test_table import daemon_with, expect, send
 from tests.sources.api.test_tls import settings
@@ -42,14 +42,14 @@ def broken() -> Iterator[RunningDaemon]:
 @pytest.mark.parametrize("spoiler", SPOILERS, ids=str)
 def test_row_1_comes_before_all_others(broken: RunningDaemon, spoiler: Spoiler) -> None:
     """With an unusable store every request is ServiceUnavailable, whether correct or wrong."""
-    expect(send(broken, spoiled(spoiler)), "ServiceUnavailable")
-    expect(send(broken, right()), "ServiceUnavailable")
+    expect(send(broken, wrong_push(spoiler)), "ServiceUnavailable")
+    expect(send(broken, valid_push()), "ServiceUnavailable")
 
 
 def test_row_1_comes_first_while_the_daemon_ends() -> None:
     """On SIGTERM an incomplete request is answered with ServiceUnavailable."""
     with with_daemon() as daemon, Raw(("127.0.0.1", daemon.http_port)) as raw:
-        data = right()
+        data = valid_push()
         raw.send(data[:-1])
         time.sleep(0.1)
         assert daemon.process is not None
@@ -84,7 +84,7 @@ def spend(daemon: RunningDaemon, entry: dict[str, Any]) -> None:
 def test_rows_before_14_are_not_throttled(throttled: RunningDaemon, spoiler: Spoiler) -> None:
     """A request that fails authentication is not throttled, and gets its usual error."""
     spend(throttled, CREDENTIALS[0])
-    expect(send(throttled, spoiled(spoiler)), spoiler.code)
+    expect(send(throttled, wrong_push(spoiler)), spoiler.code)
 
 
 @pytest.mark.parametrize("spoiler", AFTER_THROTTLING, ids=str)
@@ -106,7 +106,7 @@ def test_row_14_comes_before_the_rest(throttled: RunningDaemon, spoiler: Spoiler
 def test_row_14_limits_all_credentials_together() -> None:
     """All credentials together have a rate too."""
     with with_daemon(push={"rate": {"per_credential": 100, "total": 1}}) as daemon:
-        codes = {send(daemon, right()).code}
+        codes = {send(daemon, valid_push()).code}
         for _ in range(20):
             codes.add(send(daemon, Plan(signer=Signer("AKIALIMITED")).call().raw()).code)
         assert codes == {"", "ThrottlingException"}
@@ -117,14 +117,14 @@ def test_row_14_limits_all_credentials_together() -> None:
 def test_row_22_comes_after_all_others() -> None:
     """A full table throttles with a delay and evicts no lease; other errors come first."""
     with with_daemon(keys={"per_user": 1, "deny_users": ["denied"]}) as daemon:
-        first = send(daemon, right())
+        first = send(daemon, valid_push())
         assert first.code == ""
-        full = send(daemon, right())
+        full = send(daemon, valid_push())
         expect(full, "ThrottlingException")
         assert 1000 < int(full.headers["x-amz-retry-after"]) <= 60_001
         for spoiler in SPOILERS:
-            expect(send(daemon, spoiled(spoiler)), spoiler.code)
-        assert send(daemon, right(InstanceOSUser="another")).code == ""
+            expect(send(daemon, wrong_push(spoiler)), spoiler.code)
+        assert send(daemon, valid_push(InstanceOSUser="another")).code == ""
         (line,) = ask_helper(daemon.lookup_socket, "ec2-user")
         assert line.endswith(first.request_id)
 
@@ -132,8 +132,8 @@ def test_row_22_comes_after_all_others() -> None:
 def test_row_22_limits_the_keys_of_all_users() -> None:
     """The number of live keys of all users together is limited too."""
     with with_daemon(keys={"total": 1}) as daemon:
-        assert send(daemon, right()).code == ""
-        expect(send(daemon, right(InstanceOSUser="another")), "ThrottlingException")
+        assert send(daemon, valid_push()).code == ""
+        expect(send(daemon, valid_push(InstanceOSUser="another")), "ThrottlingException")
 
 
 def test_row_23_is_a_full_disk() -> None:
@@ -141,11 +141,11 @@ def test_row_23_is_a_full_disk() -> None:
     with with_daemon() as daemon:
         _, hard = resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (0, hard))
-        answer = send(daemon, right())
+        answer = send(daemon, valid_push())
         assert (answer.code, answer.status) == ("ServiceException", 500)
         assert ask_helper(daemon.lookup_socket, "ec2-user") == []
         resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (hard, hard))
-        answer = send(daemon, right())
+        answer = send(daemon, valid_push())
         assert answer.code == ""
         (line,) = ask_helper(daemon.lookup_socket, "ec2-user")
         assert line.endswith(answer.request_id)
@@ -174,7 +174,7 @@ def test_throttled_clients_retry_and_succeed() -> None:
         throttled: list[dict[str, Any]] = []
         # On a busy machine boto3 may start so slowly that the previous key has ended.
         for _ in range(5):
-            send(daemon, right())
+            send(daemon, valid_push())
             pushed = push_with_boto3(patient, "ec2-user", fresh_key())
             assert pushed.ok, pushed
             throttled = daemon.audit(outcome="ThrottlingException")
@@ -192,10 +192,12 @@ def test_guessing_is_refused_unverified(how: str, tmp_path: Path) -> None:
     with with_daemon(**changes) as daemon:
         address = ("127.0.0.1", daemon.http_port)
         tls = None if authority is None else authority.trusting()
-        codes = [ask(address, spoiled(wrong), source="127.9.9.9", tls=tls).code for _ in range(50)]
+        codes = [
+            ask(address, wrong_push(wrong), source="127.9.9.9", tls=tls).code for _ in range(50)
+        ]
         assert codes[:10] == ["AuthException"] * 10
         # One more is allowed each second, for as long as the fifty took.
         assert codes.count("AuthException") < 40
         assert set(codes[10:]) <= {"AuthException", "ThrottlingException"}
         assert "ThrottlingException" in codes
-        assert ask(address, right(), tls=tls).code == ""
+        assert ask(address, valid_push(), tls=tls).code == ""

@@ -12,7 +12,7 @@ from tests.parts.helper import ask_helper
 from tests.parts.host import work_directory
 from tests.parts.raw import Answer, ask
 from tests.parts.signed import push, sign_by_hand
-from tests.sources.api.plan import CREDENTIALS, SPOILERS, Plan, Spoiler, fresh_source, spoiled
+from tests.sources.api.plan import CREDENTIALS, SPOILERS, Plan, Spoiler, fresh_source, wrong_push
 
 UNBOUND = {"per_credential": 100_000, "total": 100_000}
 STATUS = {
@@ -74,7 +74,7 @@ def test_a_signer_that_leaves_content_type_unsigned_is_served(daemon: RunningDae
 def test_each_mistake_has_its_own_error(daemon: RunningDaemon, spoiler: Spoiler) -> None:
     """Each mistake gets exactly its error, is audited with it, and lets nobody in."""
     before = ask_helper(daemon.lookup_socket, "ec2-user")
-    answer = send(daemon, spoiled(spoiler))
+    answer = send(daemon, wrong_push(spoiler))
     expect(answer, spoiler.code)
     record = daemon.await_audit(event="push", request_id=answer.request_id)
     assert (record["outcome"], record["reason"]) == (spoiler.code, answer.body["Message"])
@@ -89,7 +89,7 @@ def test_the_earlier_row_answers(daemon: RunningDaemon, spoiler: Spoiler) -> Non
     for other in SPOILERS:
         if other.row <= spoiler.row or other.touches & spoiler.touches:
             continue
-        answer = send(daemon, spoiled(other, spoiler))
+        answer = send(daemon, wrong_push(other, spoiler))
         if answer.code != spoiler.code:
             wrong.append((str(other), answer.body))
     assert wrong == []
@@ -123,4 +123,4 @@ def test_a_request_wrong_in_every_way_gets_the_first_error(daemon: RunningDaemon
             if other.row > spoiler.row and not other.touches & touched:
                 chosen.append(other)
                 touched |= other.touches
-        expect(send(daemon, spoiled(*reversed(chosen))), spoiler.code)
+        expect(send(daemon, wrong_push(*reversed(chosen))), spoiler.code)

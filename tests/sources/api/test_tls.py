@@ -22,7 +22,7 @@ from tests.parts.daemon import RunningDaemon, merged
 from tests.parts.host import ROOT, free_port, work_directory
 from tests.parts.raw import Answer, Raw, ask
 from tests.parts.signed import Signer
-from tests.sources.api.plan import Plan, right
+from tests.sources.api.plan import Plan, valid_push
 from tests.sources.api.test_table import daemon_with, expect
 
 
@@ -55,7 +55,7 @@ def mutual(authority: Authority) -> Iterator[RunningDaemon]:
 
 def send(daemon: RunningDaemon, tls: ssl.SSLContext, data: Optional[bytes] = None) -> Answer:
     """Push over TLS."""
-    return ask(("127.0.0.1", daemon.http_port), data or right(), tls=tls)
+    return ask(("127.0.0.1", daemon.http_port), data or valid_push(), tls=tls)
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -107,7 +107,7 @@ def test_tls_1_1_is_refused(daemon: RunningDaemon, authority: Authority) -> None
 def test_http_to_the_tls_listener_is_refused(daemon: RunningDaemon) -> None:
     """A plaintext request to the TLS listener is closed without an answer."""
     with Raw(("127.0.0.1", daemon.http_port)) as raw, pytest.raises(EOFError):
-        raw.send(right()).answer()
+        raw.send(valid_push()).answer()
 
 
 def test_a_refusal_is_seen_over_tls(daemon: RunningDaemon, authority: Authority) -> None:
@@ -160,14 +160,14 @@ def test_renewed_files_are_taken(authority: Authority) -> None:
     for daemon in daemon_with(push=settings(authority)):
         address, client = ("127.0.0.1", daemon.http_port), authority.trusting()
         with Raw(address, tls=client) as before:
-            assert before.send(right()).answer().code == ""
+            assert before.send(valid_push()).answer().code == ""
             authority.issue("server")
             with Raw(address, tls=client) as same:
                 assert serial(same) == serial(before)
             daemon.reload()
             assert before.ends()
             with Raw(address, tls=client) as after:
-                assert after.send(right()).answer().code == ""
+                assert after.send(valid_push()).answer().code == ""
                 assert serial(after) != serial(before)
 
 
@@ -183,11 +183,11 @@ def test_a_client_ca_that_was_replaced_lets_nobody_push(
     for daemon in daemon_with(push=config):
         address = "127.0.0.1", daemon.http_port
         with Raw(address, tls=shown[0]) as there:
-            assert there.send(right()).answer().code == ""
+            assert there.send(valid_push()).answer().code == ""
             client_ca.write_bytes(new.file.read_bytes())
             daemon.reload()
             with contextlib.suppress(OSError):
-                there.send(right())
+                there.send(valid_push())
             assert there.ends()
         with pytest.raises((ssl.SSLError, ConnectionResetError, EOFError)):
             send(daemon, shown[0])
@@ -238,7 +238,7 @@ def test_plaintext_off_loopback_is_refused(address: str) -> None:
 def test_plaintext_off_loopback_may_be_accepted() -> None:
     """With `plaintext: accepted` plaintext may listen on any address."""
     for daemon in daemon_with(push={"http": {"address": "0.0.0.0", "plaintext": "accepted"}}):
-        assert ask(("127.0.0.1", daemon.http_port), right()).code == ""
+        assert ask(("127.0.0.1", daemon.http_port), valid_push()).code == ""
 
 
 def test_tls_off_loopback_needs_no_such_word(authority: Authority) -> None:

@@ -7,7 +7,7 @@ from agent.sources.feed.breaker import Breaker
 from tests.parts.clock import ManualClock
 
 
-def broken(clock: ManualClock, said: list[str]) -> Breaker:
+def make_breaker(clock: ManualClock, said: list[str]) -> Breaker:
     """A breaker that has just opened."""
     breaker = Breaker(clock, said.append)
     for number in range(LIMITS.pull_failures):
@@ -20,7 +20,7 @@ def test_a_run_of_failures_opens_it_and_is_reported_once() -> None:
     """Failures in a row open the breaker, which is logged once with the last reason."""
     said: list[str] = []
     clock = ManualClock()
-    breaker = broken(clock, said)
+    breaker = make_breaker(clock, said)
     assert breaker.is_open
     assert not breaker.admits()
     assert len(said) == 1
@@ -47,7 +47,7 @@ def test_one_attempt_after_the_rest_decides() -> None:
     """After the rest a single attempt is admitted, and its success closes the breaker."""
     said: list[str] = []
     clock = ManualClock()
-    breaker = broken(clock, said)
+    breaker = make_breaker(clock, said)
     clock.advance(LIMITS.pull_rest_seconds)
     assert breaker.admits()
     assert not breaker.admits()
@@ -61,7 +61,7 @@ def test_one_attempt_after_the_rest_decides() -> None:
 def test_each_rest_is_twice_as_long_up_to_a_minute() -> None:
     """Each rest is twice as long as the one before, up to a minute."""
     clock = ManualClock()
-    breaker, rests = broken(clock, []), []
+    breaker, rests = make_breaker(clock, []), []
     for _ in range(8):
         waited = 0.0
         while not breaker.admits():
@@ -75,7 +75,7 @@ def test_each_rest_is_twice_as_long_up_to_a_minute() -> None:
 def test_another_source_begins_with_a_closed_one() -> None:
     """A new source starts with a closed breaker, without a log line."""
     said: list[str] = []
-    breaker = broken(ManualClock(), said)
+    breaker = make_breaker(ManualClock(), said)
     breaker.reset()
     assert breaker.admits()
     assert len(said) == 1

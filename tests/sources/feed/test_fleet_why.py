@@ -47,7 +47,7 @@ async def push(at: FleetHouse, peer: Peer, number: int, **changes: Any) -> str:
     return fingerprint_of(key)
 
 
-def told(found: Explanation) -> list[tuple[Any, ...]]:
+def summarize(found: Explanation) -> list[tuple[Any, ...]]:
     """The event, outcome and key of each decision."""
     return [(e["event"], e["outcome"], e.get("fingerprint")) for e in found.decisions]
 
@@ -61,7 +61,7 @@ def test_a_push_and_its_lookup_are_shown(tmp_path: Path) -> None:
         await at.look_up(f"ec2-user {key}\n")
         at.clock.advance(1)
         found = await explain(peer, replace(ASKED, issued_at=int((NOW + 3.5) * 1000)))
-        assert told(found) == [("lookup", "given", key), ("push", "allowed", key)]
+        assert summarize(found) == [("lookup", "given", key), ("push", "allowed", key)]
         assert [each["age"] for each in found.decisions] == [1.0, 3.5]
         assert (found.zone, found.complete) == (ZONE, True)
 
@@ -88,10 +88,10 @@ def test_other_principals_pushes_are_not_shown(tmp_path: Path) -> None:
         await at.look_up(f"ec2-user {key}\n")
         assert (await explain(peer)).decisions == ()
         own = await push(at, peer, 2)
-        assert told(await explain(peer)) == [("push", "allowed", own)]
+        assert summarize(await explain(peer)) == [("push", "allowed", own)]
         # sshd asked for a key that nobody pushed; the reason would name somebody's.
         await at.look_up(f"ec2-user {fingerprint_of(fresh_key())}\n")
-        assert told(await explain(peer)) == [("push", "allowed", own)]
+        assert summarize(await explain(peer)) == [("push", "allowed", own)]
 
     at_fleet(tmp_path, course)
 

@@ -51,7 +51,7 @@ def test_what_the_daemon_says_is_read_back(message: Any) -> None:
     assert from_daemon(encode(message)) == message
 
 
-def changed(**changes: Any) -> bytes:
+def with_members(**changes: Any) -> bytes:
     """The line of a valid offer with these changes; a member that is `...` is left out."""
     document = json.loads(encode(Answer(1, [OFFERED], [])))
     offer = {**document["offers"][0], **changes}
@@ -74,9 +74,9 @@ def changed(**changes: Any) -> bytes:
 )  # fmt: skip
 def test_an_offer_of_any_other_form_is_refused(changes: dict[str, Any], reason: str) -> None:
     """An offer with a missing, unknown, mistyped or out-of-range member is refused."""
-    assert from_source(changed()) == Answer(1, [OFFERED], [])
+    assert from_source(with_members()) == Answer(1, [OFFERED], [])
     with pytest.raises(Violation, match=reason):
-        from_source(changed(**changes))
+        from_source(with_members(**changes))
 
 
 @pytest.mark.parametrize(
