@@ -29,8 +29,8 @@ _HINTS = {
     "NotAuthorized": f"allow.sources: {_CREDENTIALS}",
     "ServiceException": _JOURNAL,
     "ServiceUnavailable": _JOURNAL,
-    REFUSED_BY_SOURCE: "only what EC2 has signed for this host, just now by this host's clock, is "
-    "taken: docs/ec2.md says what is verified",
+    REFUSED_BY_SOURCE: "only keys that EC2 signed for this host, recently by this clock, are "
+    "accepted: docs/ec2.md says what is verified",
     "InternalFailure": "a bug in sixtykeyd: journalctl -u sixtykeyd shows it; please report it",
 }
 

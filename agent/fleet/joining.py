@@ -136,7 +136,7 @@ def _exchange(
     except (OSError, http.client.HTTPException) as error:
         # First: a certificate that does not verify is both an OSError and a ValueError.
         words = str(error) or type(error).__name__
-        raise NoGateway(f"{url} does not answer: {words}") from None
+        raise NoGateway(f"{url} cannot be used: {words}") from None
     except (ValueError, RecursionError):
         raise NoGateway(f"{url} does not answer as a gateway does") from None
     finally:

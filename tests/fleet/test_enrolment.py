@@ -55,7 +55,7 @@ def test_a_host_that_joins_gets_what_it_needs(desk: Desk) -> None:
         ({"names": ()}, "called"),
         ({"instances": (OTHER,)}, "not for the instance"),
         ({"instances": ()}, "not for the instance"),
-        ({"ends_at": int(NOW * 1000)}, "has ended"),
+        ({"ends_at": int(NOW * 1000)}, "has expired"),
         ({"issued_at": int((NOW + HOUR) * 1000)}, "from the future"),
         ({"url": "https://other.example"}, "is for https://other"),
     ],
@@ -171,7 +171,7 @@ def test_a_host_that_was_switched_off_renews_for_a_while(desk: Desk) -> None:
     host = Host()
     host.join(desk, token())
     host.renew(desk, NOW + WEEK + FLEET.grace_seconds - 1)
-    with pytest.raises(Rejected, match="has ended"):
+    with pytest.raises(Rejected, match="has expired"):
         host.renew(desk, NOW + 2 * (WEEK + FLEET.grace_seconds))
 
 

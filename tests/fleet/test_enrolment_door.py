@@ -79,4 +79,4 @@ def test_files_that_cannot_be_used_are_answered(
 
     monkeypatch.setattr(at.enrolment, "join", fail)
     answer = at.ask("join", b"{}")
-    assert (answer.status, "cannot be used" in answer.body["error"]) == (500, True)
+    assert (answer.status, "is not usable" in answer.body["error"]) == (500, True)

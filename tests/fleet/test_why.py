@@ -262,7 +262,7 @@ def test_a_host_that_does_not_answer_is_unavailable(fleet: Fleet) -> None:
     fleet.stub.answer = lambda *_: None
     answer = fleet.why(instance=STUB)
     assert (answer.status, answer.code) == (503, "ServiceUnavailable")
-    assert "nothing came within 4 s" in answer.body["Message"]
+    assert "no answer within 4 s" in answer.body["Message"]
 
 
 def test_an_older_host_is_reported_as_older(fleet: Fleet) -> None:

@@ -31,7 +31,7 @@ def parse(text: str, *types: str) -> PublicKey:
     return PublicKey.parse(text, Keys(types=types or KEY_TYPES))
 
 
-def refusal_of(text: str, *types: str) -> str:
+def reject(text: str, *types: str) -> str:
     """The error text with which it is refused."""
     with pytest.raises(KeyRejected) as caught:
         parse(text, *types)
@@ -103,7 +103,7 @@ def test_a_comment_and_white_space_at_the_ends_go_nowhere(
 )
 def test_options_are_refused(before: str, words: str, pairs: dict[str, KeyPair]) -> None:
     """A key line with options is refused, and its options are not dropped silently."""
-    assert words in refusal_of(before + pairs["ed25519"].line)
+    assert words in reject(before + pairs["ed25519"].line)
 
 
 @pytest.mark.parametrize("place", ["type", "middle", "comment"])
@@ -120,7 +120,7 @@ def test_control_characters_inside_are_refused(
         "middle": f"{name} {encoded[:20]}{character}{encoded[20:]} {comment}",
         "comment": f"{name} {encoded} {comment}{character}{pairs['rsa 2048'].line}",
     }[place]
-    assert "single line" in refusal_of(text)
+    assert "single line" in reject(text)
 
 
 SPACES = [
@@ -132,26 +132,26 @@ SPACES = [
 def test_unicode_white_space_is_no_separator(space: str, pairs: dict[str, KeyPair]) -> None:
     """Only space and tab separate fields, as in sshd; other white space is refused."""
     name, encoded, _ = pairs["ed25519"].line.split(" ")
-    refusal_of(f"{name}{space}{encoded}")
-    refusal_of(f"{space}{name} {encoded}")
-    refusal_of(f"{name} {encoded}{space}")
+    reject(f"{name}{space}{encoded}")
+    reject(f"{space}{name} {encoded}")
+    reject(f"{name} {encoded}{space}")
 
 
 def test_what_is_no_public_key_is_called_by_its_name(pairs: dict[str, KeyPair]) -> None:
     """A private key, a certificate or an incomplete line is refused with its own message."""
     pair = pairs["ed25519"]
-    assert "private key" in refusal_of(pair.private.read_text("utf-8"))
+    assert "private key" in reject(pair.private.read_text("utf-8"))
     _ssh_keygen("-q", "-s", str(pairs["rsa 2048"].private), "-I", "me", str(pair.public))
     certificate = pair.private.with_name("ed25519-cert.pub").read_text("utf-8")
-    assert "certificate" in refusal_of(certificate)
-    assert "type base64" in refusal_of("")
-    assert "type base64" in refusal_of("ssh-ed25519")
-    assert "must begin with one of" in refusal_of("ssh-dss AAAAB3NzaC1kc3MAAACBAA==")
+    assert "certificate" in reject(certificate)
+    assert "type base64" in reject("")
+    assert "type base64" in reject("ssh-ed25519")
+    assert "must begin with one of" in reject("ssh-dss AAAAB3NzaC1kc3MAAACBAA==")
 
 
 def test_only_the_types_that_are_configured_are_taken(pairs: dict[str, KeyPair]) -> None:
     """A key of a type that is not configured is refused, and the error names those that are."""
-    assert "ssh-rsa" in refusal_of(pairs["ed25519"].line, "ssh-rsa")
+    assert "ssh-rsa" in reject(pairs["ed25519"].line, "ssh-rsa")
     assert parse(pairs["rsa 2048"].line, "ssh-rsa").type == "ssh-rsa"
 
 
@@ -160,18 +160,18 @@ def test_a_type_that_is_not_the_blobs_is_refused(pairs: dict[str, KeyPair]) -> N
     for one in pairs.values():
         for other in pairs.values():
             if one.type != other.type:
-                assert "damaged" in refusal_of(f"{one.type} {other.base64}")
+                assert "damaged" in reject(f"{one.type} {other.base64}")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_blob_that_is_longer_or_shorter_is_refused(kind: str, pairs: dict[str, KeyPair]) -> None:
     """A blob with trailing or missing bytes is refused; paramiko alone would accept it."""
     pair = pairs[kind]
-    assert "damaged" in refusal_of(line(pair.type, pair.blob + b"\0"))
-    assert "damaged" in refusal_of(line(pair.type, pair.blob + pair.blob))
+    assert "damaged" in reject(line(pair.type, pair.blob + b"\0"))
+    assert "damaged" in reject(line(pair.type, pair.blob + pair.blob))
     for missing in (1, 2, 16, 31, len(pair.blob) - 1):
-        assert "damaged" in refusal_of(line(pair.type, pair.blob[:-missing]))
-    assert "damaged" in refusal_of(line(pair.type, b"\xff\xff\xff\xff" + pair.blob[4:]))
+        assert "damaged" in reject(line(pair.type, pair.blob[:-missing]))
+    assert "damaged" in reject(line(pair.type, b"\xff\xff\xff\xff" + pair.blob[4:]))
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,8 @@ def test_a_blob_that_is_longer_or_shorter_is_refused(kind: str, pairs: dict[str,
 )
 def test_rsa_sizes_have_bounds(bits: int, words: str) -> None:
     """An RSA key outside the bounds is refused; the error names its size and the bounds."""
-    assert words in refusal_of(rsa(bits))
-    assert "2048 to 8192" in refusal_of(rsa(bits))
+    assert words in reject(rsa(bits))
+    assert "2048 to 8192" in reject(rsa(bits))
 
 
 @pytest.mark.parametrize("bits", [2048, 8192])
@@ -191,19 +191,19 @@ def test_rsa_bounds_are_taken(bits: int) -> None:
 
 def test_a_blob_over_the_limit_is_refused_before_it_is_parsed() -> None:
     """A blob over the size limit is refused before it is parsed."""
-    assert f"the maximum is {LIMITS.key_blob_bytes}" in refusal_of(rsa(16_384))
+    assert f"the maximum is {LIMITS.key_blob_bytes}" in reject(rsa(16_384))
 
 
 def test_rsa_must_be_spelled_canonically() -> None:
     """An RSA modulus with leading zeros is refused."""
-    assert "damaged" in refusal_of(rsa(2048, padding=1))
-    assert "damaged" in refusal_of(rsa(2048, padding=7))
+    assert "damaged" in reject(rsa(2048, padding=1))
+    assert "damaged" in reject(rsa(2048, padding=7))
 
 
 @pytest.mark.parametrize("exponent", [0, 1, 2, 65536])
 def test_an_rsa_exponent_that_verifies_nothing_is_refused(exponent: int) -> None:
     """An RSA exponent of 0, 1 or an even number is refused."""
-    assert "damaged" in refusal_of(rsa(2048, exponent))
+    assert "damaged" in reject(rsa(2048, exponent))
 
 
 def test_base64_has_one_spelling(pairs: dict[str, KeyPair]) -> None:
@@ -222,7 +222,7 @@ def test_base64_has_one_spelling(pairs: dict[str, KeyPair]) -> None:
         "=" + encoded,
         "é" * 80,
     ):
-        assert "base64 is damaged" in refusal_of(f"{name} {other}")
+        assert "base64 is damaged" in reject(f"{name} {other}")
 
 
 def _point(curve: ec.EllipticCurve, form: PublicFormat) -> bytes:
@@ -238,7 +238,7 @@ def test_a_compressed_point_is_refused(form: PublicFormat) -> None:
     if form is PublicFormat.UncompressedPoint:
         assert parse(line(name.decode(), blob)).bits == 256
     else:
-        assert "damaged" in refusal_of(line(name.decode(), blob))
+        assert "damaged" in reject(line(name.decode(), blob))
 
 
 @pytest.mark.parametrize("curve", [b"nistp384", b"nistp521", b"", b"nistp256\0"])
@@ -246,9 +246,7 @@ def test_a_curve_that_is_not_the_types_is_refused(curve: bytes) -> None:
     """An ECDSA key whose curve differs from its type is refused."""
     name = b"ecdsa-sha2-nistp256"
     point = _point(ec.SECP256R1(), PublicFormat.UncompressedPoint)
-    assert "damaged" in refusal_of(
-        line(name.decode(), string(name) + string(curve) + string(point))
-    )
+    assert "damaged" in reject(line(name.decode(), string(name) + string(curve) + string(point)))
 
 
 def test_a_point_off_its_curve_is_refused() -> None:
@@ -256,7 +254,7 @@ def test_a_point_off_its_curve_is_refused() -> None:
     name = b"ecdsa-sha2-nistp256"
     point = b"\x04" + bytes(31) + b"\x01" + bytes(31) + b"\x01"
     blob = string(name) + string(b"nistp256") + string(point)
-    assert "damaged" in refusal_of(line(name.decode(), blob))
+    assert "damaged" in reject(line(name.decode(), blob))
 
 
 def _tries(text: str) -> Optional[PublicKey]:

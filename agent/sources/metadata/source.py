@@ -139,7 +139,7 @@ class Source:
         except Refused as refused:
             return {id(block): str(refused) for block in found}
         except Away as away:
-            return {id(block): f"its signer cannot be asked for: {away}" for block in found}
+            return {id(block): f"its signer cannot be fetched: {away}" for block in found}
         return unsigned if renewed is signer else _unverified(renewed, found)
 
     async def _current_signer(self) -> Signer:

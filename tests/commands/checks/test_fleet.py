@@ -113,7 +113,7 @@ def test_a_daemon_that_does_not_know_of_the_fleet_is_a_fault(fleet: WholeFleet) 
     ("days", "name", "words"),
     [
         (3, "fleet", "renewed in time"),
-        (4, "fleet-membership-ends-soon", "was not renewed"),
+        (4, "fleet-membership-ends-soon", "daily renewal has failed"),
         (8, "fleet-membership-ended", "no gateway accepts"),
         (98, "fleet-membership-ended", "too long to be renewed"),
     ],
@@ -121,7 +121,7 @@ def test_a_daemon_that_does_not_know_of_the_fleet_is_a_fault(fleet: WholeFleet) 
 def test_the_end_of_a_membership_is_reported(
     fleet: WholeFleet, days: int, name: str, words: str
 ) -> None:
-    """A membership that was not renewed is a note, and one that has ended a fault."""
+    """A membership that daily renewal has failed is a note, and one that has ended a fault."""
     found = look(fleet, wall=lambda: time.time() + days * DAY)[name]
     assert words in found.what
     if "ended" in name:
@@ -174,7 +174,7 @@ def test_gateways_that_are_away_are_a_note(fleet: WholeFleet) -> None:
     with work_directory() as directory, WholeFleet(directory, gateways=1) as other:
         ca = other.gateway.ca
         found = look(fleet, lambda section: section.update(ca=ca))["fleet-gateways"]
-        assert "cannot be asked" in found.what
+        assert "cannot be used" in found.what
 
 
 def test_json_has_the_findings_too(fleet: WholeFleet) -> None:

@@ -128,7 +128,7 @@ def test_a_signer_that_is_not_shown_now_is_believed_until_its_end(ec2: Service) 
     [
         ("signer-cert", "no signer's certificate"),
         ("signer-ocsp/*", "no OCSP answer is about"),
-        ("too long", "its signer cannot be asked for"),
+        ("too long", "its signer cannot be fetched"),
     ],
 )
 def test_a_block_without_its_signer_is_refused_and_reported(
