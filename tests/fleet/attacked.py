@@ -44,7 +44,7 @@ class Attacked:
     def capture(self, user: str, host: str = INSTANCE_ID) -> tuple[Heard, Heard]:
         """Push, and return the lease and its acknowledgement as the thief captured them."""
         request_id = self.push_until_taken(user, host).request_id.encode()
-        asked = self.thief.await_lease(request_id)
+        asked = self.thief.await_message(request_id)
         return asked, self.thief.await_answer(asked)
 
     def left(self) -> dict[str, float]:

@@ -236,7 +236,7 @@ def test_a_stolen_bus_can_neither_ask_nor_answer(fleet: Fleet) -> None:
     fleet.push(OWN, "stolen")
     with StolenBus(fleet.bus) as thief:
         assert fleet.why(OSUser="stolen").status == 200
-        heard = next(each for each in thief.leases() if b'"kind":"question"' in each.data)
+        heard = thief.await_message(b'"kind":"question"')
         made = Question(INSTANCE_ID, "stolen", OWN, int(time.time() * 1000), bytes(16))
         for envelope in (
             heard.data.replace(b"stolen", b"sto1en"),

@@ -105,11 +105,9 @@ class StolenBus(Part):
         """The messages to hosts so far."""
         return [each for each in self.heard if each.subject.startswith(SUBJECT)]
 
-    def await_lease(self, request_id: bytes) -> Heard:
-        """Wait for the first message to a host with this request id."""
-        return self._await(
-            lambda each: each.subject.startswith(SUBJECT) and request_id in each.data
-        )
+    def await_message(self, part: bytes) -> Heard:
+        """Wait for the first message to a host that contains these bytes."""
+        return self._await(lambda each: each.subject.startswith(SUBJECT) and part in each.data)
 
     def await_answer(self, asked: Heard) -> Heard:
         """Wait for the first answer to a message."""
