@@ -220,10 +220,7 @@ def _send_account(options: Options, home: Home, token: str, gone: Sequence[HostC
     try:
         told = asyncio.run(bus.update_account(home.system_access(), token, len(names)))
     except bus.Unreachable as error:
-        hint = (
-            "the removal is recorded, and in force at the gateways; run it again when a "
-            "server is up"
-        )
+        hint = "the removal is in force at the gateways; run it again when a server is up"
         raise Trouble(REFUSED, "Unreachable", str(error), hint) from None
     if told:
         home.mark_sent()
