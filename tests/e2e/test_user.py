@@ -196,3 +196,22 @@ def test_nothing_private_is_on_disk_and_what_is_lets_nobody_in(world: World) -> 
     )  # fmt: skip
     assert refused.code == 255
     assert "Permission denied" in refused.err
+
+
+def test_ansible_reaches_a_host_through_its_ssh_plugin(world: World) -> None:
+    """`ansible -m ping`, unchanged, copies its module to the host and runs it there."""
+    home, there = world.user.home, world.share("there")
+    (home / "inventory").write_text(
+        f"web-1 ansible_user={world.login} ansible_remote_tmp={there} "
+        "ansible_python_interpreter=/usr/bin/python3\n"
+    )
+    world.user.environment.update(
+        ANSIBLE_HOME=str(home / "ansible"),
+        ANSIBLE_SSH_ARGS=f"-F {world.user.config}",
+        ANSIBLE_SSH_CONTROL_PATH_DIR=str(Path(world.folder) / "cp"),
+        ANSIBLE_FORCE_COLOR="0",
+    )
+    ansible = tool("ansible", "ansible-core (PyPI)")
+    done = world.user.do(ansible, "-i", "inventory", "-c", "ssh", "all", "-m", "ping")
+    assert '"ping": "pong"' in good(done).out
+    assert world.pushes() >= 1
