@@ -126,23 +126,33 @@ BROKEN = {
 }  # fmt: skip
 
 
-def test_no_output_of_ours_has_a_secret_from_a_broken_file(folder: Path) -> None:
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningDaemon]:
+    """A daemon whose credentials file a test may break."""
+    with work_directory() as folder, RunningDaemon(folder) as daemon:
+        yield daemon
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=list(BROKEN))
+def test_no_output_of_ours_has_a_secret_from_a_broken_file(
+    running: RunningDaemon, text: str
+) -> None:
     """No log, audit record, answer or command quotes a secret from a broken file."""
-    told = ""
-    with RunningDaemon(folder) as daemon:
-        config = ("--config", str(daemon.config_file))
-        for text in BROKEN.values():
-            daemon.credentials_file.write_text(text.format(SECRET))
-            daemon.reload()
-            answer = ask(daemon.push_socket, RELOAD.raw())
-            assert answer.status == 400
-            told += answer.content.decode() + start(daemon.config_file).stderr
-            listed = run("credentials", "list", *config)
-            removed = run("credentials", "remove", "AKIA", *config)
-            assert (listed.code, removed.code) == (1, 1)
-            told += repr(listed) + repr(removed) + repr(run("check", *config))
-        assert len(daemon.audit(event="reload", outcome="refused")) == len(BROKEN)
-        told += daemon.log() + json.dumps(daemon.audit())
-    assert told.count(str(daemon.credentials_file)) > 4 * len(BROKEN)
+    config = ("--config", str(running.config_file))
+    logged, recorded = len(running.log()), len(running.audit())
+    running.credentials_file.write_text(text.format(SECRET))
+    running.reload()
+    answer = ask(running.push_socket, RELOAD.raw())
+    assert answer.status == 400
+    listed = run("credentials", "list", *config)
+    removed = run("credentials", "remove", "AKIA", *config)
+    assert (listed.code, removed.code) == (1, 1)
+    told = answer.content.decode() + start(running.config_file).stderr
+    told += repr(listed) + repr(removed) + repr(run("check", *config))
+    records = running.audit()[recorded:]
+    reloads = [each["outcome"] for each in records if each["event"] == "reload"]
+    assert reloads.count("refused") == 1
+    told += running.log()[logged:] + json.dumps(records)
+    assert told.count(str(running.credentials_file)) > 4
     assert SECRET not in told
     assert SECRET[:12] not in told
