@@ -145,9 +145,12 @@ def main() -> int:
         work = Path(directory)
         work.chmod(0o755)
         booted = [name for name in names if name in HOSTS]
-        packages = {kind: build(work, kind) for kind in {HOSTS[name].package for name in booted}}
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(roots.archive, sorted({HOSTS[name].release for name in booted})))
+            # Beside the archives, which wait for the mirror and the disk.
+            archives = pool.map(roots.archive, sorted({HOSTS[name].release for name in booted}))
+            kinds = {HOSTS[name].package for name in booted}
+            packages = {kind: build(work, kind) for kind in kinds}
+            list(archives)
             trying = [
                 pool.submit(try_host, number, name, packages[HOSTS[name].package], work)
                 for number, name in enumerate(booted, 1)
