@@ -117,6 +117,8 @@ class SimulatedHost:
         self.sock.setblocking(False)
         # The local port is chosen at connect, so each server address can use all ports (ip(7)).
         self.sock.setsockopt(socket.IPPROTO_IP, 24, 1)
+        # As every client of the bus has it: an answer must not wait for a PONG's acknowledgement.
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock.bind((source, 0))
         self.sock.connect_ex(address)
 
