@@ -35,7 +35,7 @@ class PublicKey:
         return cls(_decode(PUBLIC, text))
 
     def __str__(self) -> str:
-        return _encode(PUBLIC, self.raw)
+        return _public_text(self.raw)
 
     def verify(self, kind: str, body: bytes, signature: bytes) -> None:
         """Raise NotSigned unless this key signed `body` as a document of this kind."""
@@ -74,6 +74,12 @@ class PrivateKey:
     def sign(self, kind: str, body: bytes) -> bytes:
         """Sign `body` as a document of this kind; returns 64 bytes."""
         return bytes(_pair(self.seed)[0].sign(_signed(kind, body)).signature)
+
+
+@lru_cache(16)
+def _public_text(raw: bytes) -> str:
+    """A public key's text, cached: a gateway writes its own twice for each push."""
+    return _encode(PUBLIC, raw)
 
 
 @lru_cache(16)

@@ -95,15 +95,17 @@ Acked = Callable[[str, str], None]
 class SimulatedHost:
     """A host on one connection; the caller calls `read` when there is data.
 
-    `up` is true once the server has accepted its subscription.
+    `up` is true once the server has accepted its subscription. `began`: when it began to connect
+    (time.monotonic), which tells one attempt from another.
     """
 
-    __slots__ = ("_acked", "_inbox", "_keys", "_nonce", "_shaken", "number", "sock", "up")
+    __slots__ = ("_acked", "_inbox", "_keys", "_nonce", "_shaken", "began", "number", "sock", "up")
 
     def __init__(self, number: int, keys: Keys, acked: Acked) -> None:
         self.number = number
         self.sock: Union[socket.socket, ssl.SSLSocket]
         self.up = False
+        self.began = 0.0
         self._keys = keys
         self._acked = acked
         self._inbox = b""
@@ -113,6 +115,7 @@ class SimulatedHost:
     def connect(self, address: tuple[str, int], source: str) -> None:
         """Start to connect. Raises OSError."""
         self.up, self._nonce, self._shaken, self._inbox = False, None, False, b""
+        self.began = time.monotonic()
         self.sock = socket.socket()
         self.sock.setblocking(False)
         # The local port is chosen at connect, so each server address can use all ports (ip(7)).

@@ -16,6 +16,7 @@ import select
 import ssl
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, Optional
 
@@ -46,6 +47,8 @@ class SimulatedHosts:
         # For each host, the servers that it has not tried yet in this round.
         self._left: dict[int, list[tuple[str, int]]] = {}
         self._due: list[tuple[float, int]] = []
+        # Attempts to connect, the oldest first.
+        self._attempts: deque[tuple[float, SimulatedHost]] = deque()
         self._up: set[int] = set()
         self._acked: dict[str, str] = {}
         self._rest = b""
@@ -65,6 +68,7 @@ class SimulatedHosts:
                 if host is not None:
                     self._read(host)
             self._connect_due()
+            self._give_up_late()
 
     def _wait(self) -> float:
         return max(0.0, min(self._due[0][0] - time.monotonic(), 1.0)) if self._due else 1.0
@@ -111,6 +115,19 @@ class SimulatedHosts:
             host.connect(left.pop(), self._source)
             self._by_descriptor[host.sock.fileno()] = host
             self._epoll.register(host.sock.fileno(), select.EPOLLIN)
+            self._attempts.append((host.began, host))
+
+    def _give_up_late(self) -> None:
+        """End attempts that took as long as the connector waits (agent.fleet.line).
+
+        A server whose queue was full may know nothing of a connection, and says nothing.
+        """
+        late = time.monotonic() - 2 * FLEET.connect_seconds
+        while self._attempts and self._attempts[0][0] < late:
+            began, host = self._attempts.popleft()
+            descriptor = host.sock.fileno()
+            if host.began == began and not host.up and descriptor in self._by_descriptor:
+                self._lose(host, descriptor)
 
     def _hear(self) -> bool:
         """Answer the requests on stdin; return False at its end."""

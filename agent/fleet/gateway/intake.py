@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Callable
 
+from agent.config.key_policy import KeyPolicy
 from agent.config.settings import Keys
 from agent.fleet import messages, refusals
 from agent.fleet.caller import Caller, NoAnswer, NobodyThere
@@ -96,7 +98,14 @@ class BusIntake:
             request_id=offer.request_id,
             principal=offer.principal,
             source=offer.source,
-            conditions=replace(offer.policy, lifetime=lifetime),
+            conditions=_limited(offer.policy, lifetime),
             zone=offer.zone,
             mark=None if mark is None else Mark(mark.digest, int(mark.dated * 1000)),
         )
+
+
+# Cached: there are as many as credentials with rules of their own.
+@lru_cache(maxsize=128)
+def _limited(policy: KeyPolicy, lifetime: int) -> KeyPolicy:
+    """The policy with this lifetime (s), which every lease states."""
+    return replace(policy, lifetime=lifetime)

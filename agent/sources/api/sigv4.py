@@ -57,6 +57,8 @@ def canonical_request(request: Request, signed_headers: tuple[str, ...]) -> byte
     return b"\n".join(lines)
 
 
+# Cached: it is nearly always the same. Only a known access key gets this far.
+@lru_cache(maxsize=32)
 def canonical_path(path: bytes) -> bytes:
     """Dot segments and doubled slashes removed, then encoded once more: all services but S3."""
     kept: list[bytes] = []
