@@ -15,7 +15,7 @@ from agent.config.fleet_limits import FLEET
 from agent.fleet import jwt, nkeys, roles
 from agent.fleet.jwt import Claims, Times
 from agent.fleet.nkeys import KeyPair
-from tests.parts.bus import PATIENCE, Bus, Errors
+from tests.parts.bus import PATIENCE, Bus, Errors, settle
 
 MINE, OTHERS = "i-00000000000000001", "i-00000000000000002"
 HOUR = 3600
@@ -60,7 +60,7 @@ def test_a_gateway_asks_and_a_host_answers(bus: Bus) -> None:
     async def ask() -> bytes:
         async with host(bus) as mine, bus.gateway() as gateway:
             await mine.subscribe(roles.HOST_SUBJECT.replace("{{name()}}", MINE), cb=_echo)
-            await mine.flush()
+            await settle(mine)
             with pytest.raises(NoRespondersError):
                 await gateway.request(f"sk.host.{OTHERS}", b"x", timeout=30)
             return bytes((await gateway.request(f"sk.host.{MINE}", b"lease", timeout=30)).data)
@@ -125,7 +125,7 @@ def test_a_message_may_be_answered_once(bus: Bus) -> None:
 
         async with host(bus, errors=errors) as mine, bus.gateway() as gateway:
             await mine.subscribe(f"sk.host.{MINE}", cb=twice)
-            await mine.flush()
+            await settle(mine)
             assert (await gateway.request(f"sk.host.{MINE}", b"x", timeout=30)).data == b"1"
             await errors.wait_for("permissions violation for publish")
 
@@ -152,7 +152,7 @@ def test_a_gateway_learns_who_is_connected(bus: Bus) -> None:
     async def ask() -> str:
         async with host(bus) as mine, bus.gateway() as gateway:
             await mine.subscribe(f"sk.host.{MINE}", cb=_echo)
-            await mine.flush()
+            await settle(mine)
             question = b'{"subscriptions":true}'
             return str((await gateway.request(roles.CONNECTIONS, question, timeout=30)).data)
 
@@ -244,7 +244,7 @@ def test_a_host_that_is_silent_is_no_answer(bus: Bus) -> None:
     async def ask() -> None:
         async with host(bus) as mine, bus.gateway() as gateway:
             await mine.subscribe(f"sk.host.{MINE}", cb=_nothing)
-            await mine.flush()
+            await settle(mine)
             with pytest.raises(NoAnswer):
                 await gateway.request(f"sk.host.{MINE}", b"x", timeout=0.2)
 

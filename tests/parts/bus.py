@@ -157,6 +157,16 @@ class Bus(Part):
         return self.of_creds(os.path.join(self.home.folder, "home", "keys", "system.creds"))
 
 
+async def settle(client: Client) -> None:
+    """Wait until the server has processed all that the client has sent.
+
+    nats-py writes a PING at once and what waits to be sent, such as a subscription, after it: so
+    twice.
+    """
+    await client.flush()
+    await client.flush()
+
+
 class Errors(list[str]):
     """The permission errors that the server sends to a client."""
 

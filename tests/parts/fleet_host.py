@@ -18,6 +18,7 @@ from agent.fleet.membership import HostKeys
 from agent.fleet.messages import Acknowledgement, LeaseMessage
 from agent.fleet.nkeys import KeyPair
 from agent.host.serving import end
+from tests.parts.bus import settle
 from tests.parts.part import Part
 
 Answer = Callable[["FleetHost", bytes], Optional[bytes]]
@@ -106,7 +107,7 @@ class FleetHost(Part):
 
     async def _subscribe(self, client: Any) -> None:
         await client.subscribe(messages.SUBJECT + self.instance, cb=self._hear)
-        await client.flush()
+        await settle(client)
         self._on_bus.set()
 
     async def _hear(self, message: Any) -> None:
