@@ -108,10 +108,13 @@ class RunningServer:
         self.process.wait(PATIENCE)
 
     def stop(self) -> None:
-        """Send SIGTERM."""
+        """Send SIGTERM, and SIGKILL to a server with so much to do that it does not end."""
         assert self.process is not None
         self.process.terminate()
-        self.process.wait(PATIENCE)
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
 
 class Bus(Part):

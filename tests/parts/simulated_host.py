@@ -112,6 +112,11 @@ class SimulatedHost:
         self._nonce: Optional[str] = None
         self._shaken = False
 
+    @property
+    def greeted(self) -> bool:
+        """Whether the server has said anything on this connection."""
+        return self._nonce is not None
+
     def connect(self, address: tuple[str, int], source: str) -> None:
         """Start to connect. Raises OSError."""
         self.up, self._nonce, self._shaken, self._inbox = False, None, False, b""

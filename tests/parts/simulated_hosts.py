@@ -118,15 +118,15 @@ class SimulatedHosts:
             self._attempts.append((host.began, host))
 
     def _give_up_late(self) -> None:
-        """End attempts that took as long as the connector waits (agent.fleet.line).
+        """End connections on which the server has said nothing for as long as the connector waits.
 
-        A server whose queue was full may know nothing of a connection, and says nothing.
+        A server whose queue was full may know nothing of a connection that its client has.
         """
         late = time.monotonic() - 2 * FLEET.connect_seconds
         while self._attempts and self._attempts[0][0] < late:
             began, host = self._attempts.popleft()
             descriptor = host.sock.fileno()
-            if host.began == began and not host.up and descriptor in self._by_descriptor:
+            if host.began == began and not host.greeted and descriptor in self._by_descriptor:
                 self._lose(host, descriptor)
 
     def _hear(self) -> bool:
@@ -168,11 +168,9 @@ def main() -> None:
     # Byte by byte, so that the lines after it are left for epoll.
     while not line.endswith(b"\n"):
         line += os.read(0, 1)
-    settings = json.loads(line)
-    os.nice(settings["nice"])
     # Nothing here refers back to itself, and a search through all hosts would delay their answers.
     gc.disable()
-    SimulatedHosts(settings).run()
+    SimulatedHosts(json.loads(line)).run()
 
 
 if __name__ == "__main__":

@@ -25,24 +25,17 @@ class Simulation(Part):
     """Processes with simulated hosts, inside the `with` block; at first they have none.
 
     `address`: host and port of the servers. `ca`: the authority's file, or empty for no TLS. Each
-    process has different hosts and a different source address: 127.0.1.1, 127.0.2.1, …. `nice`: how
-    much each process gives way to others (nice(2)); real hosts have processors of their own.
+    process has different hosts and a different source address: 127.0.1.1, 127.0.2.1, ….
     """
 
     def __init__(
-        self,
-        home: Home,
-        address: Sequence[tuple[str, int]],
-        processes: int = 1,
-        ca: str = "",
-        nice: int = 0,
+        self, home: Home, address: Sequence[tuple[str, int]], processes: int = 1, ca: str = ""
     ) -> None:
         signer = KeyPair.parse(home.file("host-signer.nk"), nkeys.ACCOUNT)
         self.keys = Keys(home.issuer(), signer, home.facts.account.identity, int(time.time()))
         self.count = 0
         self._address = list(address)
         self._ca = ca
-        self._nice = nice
         self._processes: list[subprocess.Popen[bytes]] = []
         self._wanted = processes
 
@@ -58,7 +51,6 @@ class Simulation(Part):
             settings = {
                 "servers": self._address, "source": f"127.0.{number + 1}.1",
                 "first": self._number(number, 0), "keys": self.keys.dump(), "ca": self._ca,
-                "nice": self._nice,
             }  # fmt: skip
             self._say(process, settings)
 

@@ -21,9 +21,6 @@ from tests.parts.simulation import Simulation
 
 # The descriptors that a process may open here, and those a server needs besides its clients.
 DESCRIPTORS, OWN = 20_000, 200
-# How much the simulated hosts give way to the rest (nice(2)): a real fleet's hosts take no time
-# from the processors of its servers and gateways.
-NICE = 10
 REAL = ("i-00000000000000001", "i-00000000000000002")
 _TLS = re.compile(r"^tls \{.*?^\}\n", re.MULTILINE | re.DOTALL)
 # Without asyncio's debug mode, which the tests' daemons use.
@@ -60,7 +57,7 @@ class Cluster(Part):
         )
         address = [("127.0.0.1", each.port) for each in self.home.facts.servers]
         ca = str(Path(self.home.folder) / "ca.pem") if tls else ""
-        self.simulation = Simulation(self.home, address, servers, ca, nice=NICE)
+        self.simulation = Simulation(self.home, address, servers, ca)
         self.members: list[FleetMember] = []
         self._wanted: Sequence[str] = REAL if members else ()
 
