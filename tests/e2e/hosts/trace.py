@@ -17,7 +17,9 @@ from tests.e2e.hosts.host import Host
 from tests.e2e.hosts.report import expect
 
 PROGRAM = "/usr/sbin/sixtykeyd"
+_STATS = {"stat", "lstat", "newfstatat", "statx"}
 _CALLS = "execve,open,openat,mmap,fcntl,mkdir,unlink,rename,fork,vfork,clone,clone3"
+_CALLS += "".join(f",{name}" for name in sorted(_STATS))
 _CALL = re.compile(r"(\w+)\((.*)\)\s+= (-?\d+)(?:<([^>]*)>)?(?: (E\w+))?")
 _FILE = re.compile(r"\d+<(/[^>]*)>")
 
@@ -110,6 +112,9 @@ def _access(name: str, arguments: str, opened: Optional[str]) -> Optional[Access
         return Access(named, "w")
     if name == "mkdir":
         return Access(f"{named}/", "w")
+    if name in _STATS and named.startswith("/"):
+        folder = "S_IFDIR" in arguments and not named.endswith("/")
+        return Access(f"{named}/" if folder else named, "r")
     return None
 
 
