@@ -132,13 +132,17 @@ screenshots: .venv/ready-screenshots
 	.ci/need sshd=openssh-server ssh=openssh-client
 	$(VENV)/python -m tests.e2e.screenshots docs/demo.svg
 
-# Every Python file that git tracks, including launchers; and the structure of the source.
+# Every Python file that git tracks, including launchers; what users run also with the types of Python on macOS,
+# which lacks some of Linux's calls; and the structure of the source.
 lint: SOURCES = $(shell $(VENV)/python -m tests.parts.project)
+lint: CLIENT = agent/client agent/cli.py $(patsubst %,agent/commands/%.py, \
+	ssh proxy login logout ssh_config hosts known_hosts why why_host explanations terminal options trouble)
 lint: .venv/ready-test .venv/ready-lint
 	@echo "ruff, mypy --strict: $(words $(SOURCES)) files"
 	@$(VENV)/ruff check $(SOURCES)
 	@$(VENV)/ruff format --check $(SOURCES)
 	@$(VENV)/mypy --scripts-are-modules $(SOURCES)
+	@$(VENV)/mypy --platform darwin --cache-dir .mypy_cache/darwin $(CLIENT)
 	$(VENV)/python -m pytest $(WORKERS) --quiet tests/test_structure.py tests/test_threats.py tests/test_docs.py
 
 # dist/: a deb and an rpm for this machine's processor and for arm64, each by its distribution's own tools,

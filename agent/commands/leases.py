@@ -7,7 +7,7 @@ import time
 
 from agent.commands.client import Daemon
 from agent.commands.options import DAEMON, JSON, Usage
-from agent.commands.terminal import Screen, bar, boottime, table, who
+from agent.commands.terminal import Screen, bar, table, who
 from agent.commands.trouble import DONE, Trouble
 
 TYPE_CHECKING = False
@@ -82,15 +82,15 @@ def limits_of(lease: dict[str, Any]) -> str:
 
 def _watch(daemon: Daemon, body: dict[str, Any]) -> int:
     """Redraw until ^C; when the daemon goes away, say so and wait for it."""
-    leases, asked = daemon.ask("Sixtykey.List", body)["Leases"], boottime()
+    leases, asked = daemon.ask("Sixtykey.List", body)["Leases"], _boottime()
     trouble = ""
     try:
         with Screen(sys.stdout) as screen:
             while True:
-                elapsed = boottime() - asked
+                elapsed = _boottime() - asked
                 if elapsed >= ASK:
                     try:
-                        leases, asked = daemon.ask("Sixtykey.List", body)["Leases"], boottime()
+                        leases, asked = daemon.ask("Sixtykey.List", body)["Leases"], _boottime()
                         elapsed, trouble = 0.0, ""
                     except Trouble as away:
                         trouble = away.words
@@ -103,3 +103,8 @@ def _watch(daemon: Daemon, body: dict[str, Any]) -> int:
 def _watch_lines(leases: list[dict[str, Any]], elapsed: float) -> list[str]:
     live = [lease for lease in leases if lease["SecondsLeft"] > elapsed]
     return _lines(live, [bar(e["SecondsLeft"] - elapsed, e["Lifetime"]) for e in live])
+
+
+def _boottime() -> float:
+    """Seconds since boot, the clock of keys' lifetimes (clock_gettime(2))."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 
 from agent.commands.trouble import plain
 
@@ -13,11 +12,6 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 BAR = 20
-
-
-def boottime() -> float:
-    """Seconds since boot, the clock of keys' lifetimes (clock_gettime(2))."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
