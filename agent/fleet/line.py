@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Awaitable
 from typing import Any, Callable, Optional
@@ -58,7 +59,7 @@ class Line:
         failures = 0
         while True:
             for server in random.sample(self._access.servers, len(self._access.servers)):
-                client = await self._connect(server)
+                client = await self._connect(server, _patience(failures))
                 if client is None:
                     continue
                 failures = 0
@@ -71,20 +72,20 @@ class Line:
             failures += 1
             await asyncio.sleep(_pause(failures))
 
-    async def _connect(self, server: str) -> Optional[Client]:
-        """Connect to this server. Returns None when that fails, and logs why."""
+    async def _connect(self, server: str, seconds: float) -> Optional[Client]:
+        """Connect to this server. Returns None when a step takes longer, or fails; logs why."""
         self._server, self._lost = server, asyncio.Event()
         client = Client()
         try:
-            options = self._options(server, self._lost)
+            options = {**self._options(server, self._lost), "connect_timeout": seconds}
         except (OSError, ValueError) as error:
             log.warning("bus: the credentials cannot be used: %s", error)
             return None
         try:
-            await asyncio.wait_for(client.connect(**options), 2 * FLEET.connect_seconds)
+            await asyncio.wait_for(client.connect(**options), 2 * seconds)
             if self._prepare is not None:
                 await self._prepare(client)
-            await client.flush(int(FLEET.connect_seconds))
+            await client.flush(math.ceil(seconds))
             return client
         except (Error, OSError, ValueError, asyncio.TimeoutError) as error:
             words = str(error) or type(error).__name__
@@ -109,7 +110,6 @@ class Line:
             "allow_reconnect": False,
             "max_reconnect_attempts": 1,
             "reconnect_time_wait": 0,
-            "connect_timeout": int(FLEET.connect_seconds),
             "ping_interval": int(FLEET.ping_seconds),
             "max_outstanding_pings": 2,
             "closed_cb": close,
@@ -142,7 +142,7 @@ async def _is_alive(client: Client) -> bool:
     if reading is None or reading.done() or client.is_closed:
         return False
     try:
-        await client.flush(int(FLEET.connect_seconds))
+        await client.flush(math.ceil(FLEET.connect_seconds))
     except (Error, OSError, asyncio.TimeoutError):
         return False
     return True
@@ -153,6 +153,15 @@ async def _close(client: Client) -> None:
         await asyncio.wait_for(client.close(), FLEET.connect_seconds)
     except (Error, OSError, asyncio.TimeoutError):
         log.warning("bus: a connection does not close")
+
+
+def _patience(failures: int) -> float:
+    """Seconds for each step of a connection, after `failures` rounds without a server.
+
+    When a whole fleet comes back at once, a slow server needs longer for each host. Hosts that gave
+    up and began anew would keep it from ever catching up.
+    """
+    return FLEET.connect_seconds * (1 << min(failures, FLEET.connect_doublings))
 
 
 def _pause(failures: int) -> float:

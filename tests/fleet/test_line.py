@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from pathlib import Path
 from typing import Any, Callable
 
@@ -37,6 +38,7 @@ class Quick:
 
     watch_seconds = 0.2
     connect_seconds = 2.0
+    reconnect_seconds = FLEET.reconnect_seconds
 
     def __getattr__(self, name: str) -> Any:
         """All other limits are unchanged."""
@@ -197,3 +199,58 @@ def test_bad_credentials_are_tried_again(cluster: Bus, tmp_path: Path) -> None:
         await until_connection(line, 1)
 
     hold(cluster, tmp_path / "creds", check)
+
+
+@contextlib.asynccontextmanager
+async def delayed(port: int, seconds: float) -> AsyncIterator[str]:
+    """The URL of a relay to the server at `port`, whose first bytes arrive `seconds` late."""
+    tasks: set[asyncio.Task[Any]] = set()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        there, to = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            await asyncio.sleep(seconds)
+            await asyncio.gather(copy(there, writer), copy(reader, to))
+        finally:
+            for each in (writer, to):
+                each.close()
+                with contextlib.suppress(OSError):
+                    await each.wait_closed()
+
+    async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(65536):
+                sink.write(data)
+                await sink.drain()
+        sink.close()
+
+    async with await asyncio.start_server(relay, "127.0.0.1", 0) as server:
+        yield f"tls://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def test_a_server_that_is_slow_for_all_is_reached_in_the_end(
+    cluster: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that needs longer than the first attempts wait is connected to by a later one."""
+    limits = Quick()
+    limits.connect_seconds, limits.reconnect_seconds = 0.3, 0.05
+    monkeypatch.setattr("agent.fleet.line.FLEET", limits)
+    write_creds(cluster, tmp_path / "creds")
+    system = cluster.home.system_access()
+
+    async def run() -> None:
+        async with delayed(cluster.servers[0].server.port, 1.0) as slow:
+            line = Line(Access((slow,), system.ca, str(tmp_path / "creds")), "test")
+            task = asyncio.create_task(line.run())
+            try:
+                await until_connection(line, 1)
+            finally:
+                await end(task)
+
+    asyncio.run(run())
