@@ -18,7 +18,8 @@ PROFILE = "/etc/apparmor.d/usr.sbin.sixtykeyd"
 MARKS = "/run/sixtykey/handed/"
 # The parser's own expansion of each rule, and its permissions: the bits of apparmor.h.
 _RULE = re.compile(r"^rule: (\S+)  ->  .* \(0x([0-9a-f]+)/", re.MULTILINE)
-_BITS = {"x": 1, "w": 2, "r": 4, "k": 0x20, "m": 0x40}
+# A stat needs what reading does.
+_BITS = {"x": 1, "w": 2, "r": 4, "s": 4, "k": 0x20, "m": 0x40}
 _OTHERS = 14
 # Accesses that a compromised daemon would try.
 FORBIDDEN = [

@@ -63,6 +63,7 @@ DAEMON = {
     ("cert_t", "file"): {"read"},
     ("machineid_t", "file"): {"read"},
     ("sixtykey_handed_t", "file"): {"create", "write", "rename", "unlink"},
+    ("sixtykey_helper_exec_t", "file"): {"getattr"},
     ("sshd_t", "file"): {"open", "read"},
     ("sshd_session_t", "file"): {"open", "read"},
 }
@@ -165,7 +166,10 @@ def labels(store: Store) -> None:
 def files(store: Store, policy: Policy, touched: set[Access]) -> None:
     """The policy allows every file access of a real daemon."""
     rules = policy.rules("sixtykeyd_t")
-    wishes = {"r": {"read", "open"}, "w": {"write"}, "m": {"execute", "map"}, "k": {"lock"}}
+    wishes = {
+        **{"r": {"read", "open"}, "w": {"write"}, "s": {"getattr"}},
+        **{"m": {"execute", "map"}, "k": {"lock"}},
+    }
     denied = set()
     for path, wanted in touched - {Access(trace.PROGRAM, "x")}:
         kind = "dir" if path.endswith("/") else "file"

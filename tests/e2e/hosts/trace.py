@@ -27,7 +27,7 @@ _FILE = re.compile(r"\d+<(/[^>]*)>")
 class Access(NamedTuple):
     """A path as the kernel resolved it (a folder's ends in /), and the requested access.
 
-    `wanted`: letters as in AppArmor; r read, w write, m map to run, k lock, x run.
+    `wanted`: letters as in AppArmor; r read, w write, m map to run, k lock, x run; and s for stat.
     """
 
     path: str
@@ -114,7 +114,7 @@ def _access(name: str, arguments: str, opened: Optional[str]) -> Optional[Access
         return Access(f"{named}/", "w")
     if name in _STATS and named.startswith("/"):
         folder = "S_IFDIR" in arguments and not named.endswith("/")
-        return Access(f"{named}/" if folder else named, "r")
+        return Access(f"{named}/" if folder else named, "s")
     return None
 
 

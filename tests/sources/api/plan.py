@@ -29,6 +29,7 @@ CREDENTIALS: list[dict[str, Any]] = [
     {**CREDENTIAL, "access_key_id": "AKIAOLD", "expires": "2020-01-01T00:00:00Z"},
     {**CREDENTIAL, "access_key_id": "AKIALIMITED", "allow": _ALLOW},
     {**CREDENTIAL, "access_key_id": "AKIAELSEWHERE", "allow": _ELSEWHERE},
+    *({**CREDENTIAL, "access_key_id": f"AKIALIKE{number}"} for number in range(10)),
 ]  # fmt: skip
 
 _HOSTS = itertools.count()
@@ -275,9 +276,19 @@ SPOILERS = [
 ]  # fmt: skip
 
 
-def wrong_push(*spoilers: Spoiler) -> bytes:
-    """The bytes of a push that is wrong in exactly these ways."""
+def like(number: int) -> str:
+    """An access key that may do the same as the plan's; `number` chooses one of ten.
+
+    Of one key's refusals only the first twenty and one a second have a record.
+    """
+    return f"AKIALIKE{number % 10}"
+
+
+def wrong_push(*spoilers: Spoiler, key: Optional[str] = None) -> bytes:
+    """The bytes of a push that is wrong in exactly these ways, by the plan's key or this one."""
     plan = Plan()
+    if key is not None:
+        plan.signer = replace(plan.signer, key=key)
     for spoiler in spoilers:
         spoiler.spoil(plan)
     return plan.call().raw()

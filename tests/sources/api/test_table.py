@@ -12,7 +12,15 @@ from tests.parts.helper import ask_helper
 from tests.parts.host import work_directory
 from tests.parts.raw import Answer, ask
 from tests.parts.signed import push, sign_by_hand
-from tests.sources.api.plan import CREDENTIALS, SPOILERS, Plan, Spoiler, fresh_source, wrong_push
+from tests.sources.api.plan import (
+    CREDENTIALS,
+    SPOILERS,
+    Plan,
+    Spoiler,
+    fresh_source,
+    like,
+    wrong_push,
+)
 
 UNBOUND = {"per_credential": 100_000, "total": 100_000}
 STATUS = {
@@ -74,7 +82,7 @@ def test_a_signer_that_leaves_content_type_unsigned_is_served(daemon: RunningDae
 def test_each_mistake_has_its_own_error(daemon: RunningDaemon, spoiler: Spoiler) -> None:
     """Each mistake gets exactly its error, is audited with it, and lets nobody in."""
     before = ask_helper(daemon.lookup_socket, "ec2-user")
-    answer = send(daemon, wrong_push(spoiler))
+    answer = send(daemon, wrong_push(spoiler, key=like(SPOILERS.index(spoiler))))
     expect(answer, spoiler.code)
     record = daemon.await_audit(event="push", request_id=answer.request_id)
     assert (record["outcome"], record["reason"]) == (spoiler.code, answer.body["Message"])
