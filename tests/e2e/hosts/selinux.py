@@ -167,9 +167,9 @@ def files(store: Store, policy: Policy, touched: set[Access]) -> None:
     """The policy allows every file access of a real daemon."""
     rules = policy.rules("sixtykeyd_t")
     wishes = {
-        **{"r": {"read", "open"}, "w": {"write"}, "s": {"getattr"}},
-        **{"m": {"execute", "map"}, "k": {"lock"}},
-    }
+        "r": {"read", "open"}, "s": {"getattr"}, "w": {"write"},
+        "m": {"execute", "map"}, "k": {"lock"},
+    }  # fmt: skip
     denied = set()
     for path, wanted in touched - {Access(trace.PROGRAM, "x")}:
         kind = "dir" if path.endswith("/") else "file"
