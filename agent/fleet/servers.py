@@ -99,8 +99,8 @@ tls {{
   cert_file: "{folder}/server.pem"
   key_file: "{folder}/server.key"
   min_version: "1.2"
-  # All hosts come at once when the servers restart, and those at the end of the queue wait for long.
-  # With 2 s, the default, they would be cut off, begin anew, and keep the server from catching up.
+  # All hosts come at once when the servers restart, and the end of the queue waits for long. With
+  # 2 s, the default, it would be cut off, begin anew, and keep the server from ever catching up.
   timeout: 60
 }}
 authorization {{ timeout: 75 }}

@@ -16,7 +16,7 @@ from agent.fleet.home import Home
 from agent.fleet.registry import SqliteRegistry
 from tests.fleet.test_commands import Fleet, JoiningHost
 from tests.parts import signed
-from tests.parts.bus import Bus
+from tests.parts.bus import PATIENCE, Bus
 from tests.parts.daemon import CREDENTIAL
 from tests.parts.fleet_member import FleetMember, join_token
 from tests.parts.gateway import RunningGateway
@@ -155,7 +155,12 @@ def test_a_host_that_joins_again_is_pushed_to_at_once(fleet: Running, tmp_path: 
 
     token = join_token(fleet.gateway, "--tag", "role=web")
     with FleetMember(tmp_path / "whole", fleet.gateway, token=token) as member:
-        assert push() == ""
+        # The gateway may still be connecting to the server, which another test restarted.
+        end = time.monotonic() + PATIENCE
+        while (code := push()) == "ServiceUnavailable":
+            assert time.monotonic() < end, "the gateway is not connected"
+            time.sleep(0.1)
+        assert code == ""
         assert member.command("leave").code == 0
         assert fleet.home("remove", "--left").code == 0
         member.command("join", "--name", "web-1", fleet.gateway.url, token)
