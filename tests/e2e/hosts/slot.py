@@ -71,7 +71,7 @@ def ubuntu(host: Host) -> None:
             expect(f"{UNIT_DROP_IN}:3" in said and f"{SETUP} enable --replace" in said, said)
             expect(state(host) == before, "something has changed")
             host.wait_active()
-            seen.append(said[said.index("sixtykey: sshd has") :].split("\n\n")[0])
+            seen.append(said[said.index("sixtykey: sshd already has") :].split("\n\n")[0])
         taken_and_given_back(host, key, "by -o in ssh.service", [UNIT_DROP_IN])
         refused(host, key)
         host.machine.shell(

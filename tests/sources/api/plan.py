@@ -277,10 +277,7 @@ SPOILERS = [
 
 
 def like(number: int) -> str:
-    """An access key that may do the same as the plan's; `number` chooses one of ten.
-
-    Of one key's refusals only the first twenty and one a second have a record.
-    """
+    """One of ten access keys like the plan's: of one key's refusals only twenty have a record."""
     return f"AKIALIKE{number % 10}"
 
 
