@@ -53,10 +53,11 @@ once: .venv/ready-test
 	SIXTYKEY_ROUNDS=100 $(VENV)/python -m pytest -rP tests/e2e/test_one_time.py -k crashes
 
 # The oldest Python and the oldest version of every dependency (tests/floors.txt), and the newest of
-# all: the main job's first test, and all other tests except those of load, which do not depend on versions.
+# all: the main job's first test, and all other tests except those of load and of the walk through the modules,
+# which do not depend on versions.
 FLOOR ?= $(shell .ci/python 3.9)
 NEWEST ?= $(shell .ci/python 3.14 3.13)
-OLD_AND_NEW := $(filter-out %/test_hostile.py,$(wildcard tests/test_*.py \
+OLD_AND_NEW := $(filter-out %/test_hostile.py %/test_walk.py,$(wildcard tests/test_*.py \
 	$(foreach part,config host leases audit lookup sources sources/api sources/feed sources/metadata helper client,tests/$(part)/test_*.py))) \
 	tests/faults/test_time.py tests/faults/test_journal_disk.py \
 	tests/e2e/test_main_job.py::test_a_pushed_key_logs_in

@@ -64,11 +64,16 @@ def _above(frame: FrameType) -> Iterator[FrameType]:
 
 @contextmanager
 def walking(root: str) -> Iterator[Walk]:
-    """Follow what the module `root` calls in this thread while the block runs."""
+    """Follow what the module `root` calls in this thread while the block runs.
+
+    Raises RuntimeError: somebody else has replaced the profile function meanwhile.
+    """
     walk, before = Walk(root), sys.getprofile()
     sys.setprofile(walk.profile)
     try:
         yield walk
+        if sys.getprofile() != walk.profile:
+            raise RuntimeError("the walk was not followed to its end")
     finally:
         sys.setprofile(before)
 
