@@ -11,7 +11,6 @@ under its own name, and none exists on the network listener.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, Callable, Optional
@@ -31,7 +30,7 @@ from agent.sources.api.errors import (
     ValidationError,
 )
 from agent.sources.api.local import Answer, OperatorAction
-from agent.sources.api.message import Peer
+from agent.sources.api.message import Peer, read_members
 from agent.sources.context import Context
 
 Body = dict[str, Any]
@@ -233,18 +232,11 @@ class Operator:
 
 def _members(body: bytes, *known: str) -> Body:
     """The request's members, each of the right type. Raises ValidationError."""
-    try:
-        document = json.loads(body or b"{}")
-    except (ValueError, RecursionError):
-        raise ValidationError("The request body is not JSON.") from None
-    if not isinstance(document, dict):
-        raise ValidationError("The request body must be a JSON object.")
-    for name, value in document.items():
-        if name not in known:
-            raise ValidationError(f"{name[:64]!r} is not a known member.")
+    members = read_members(body, *known)
+    for name, value in members.items():
         if not isinstance(value, bool if name == "All" else str):
             raise ValidationError(f"{name} has the wrong type.")
-    return document
+    return members
 
 
 def _required(members: Body, name: str) -> str:

@@ -7,7 +7,6 @@ with its hosts. Sixtykey.Explain reports what became of the principal's own push
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from agent import __version__
@@ -17,16 +16,14 @@ from agent.sources.api.errors import (
     ApiError,
     EC2InstanceNotFoundException,
     MissingParameter,
-    ValidationError,
 )
-from agent.sources.api.message import Request, Response, one_source, success
-from agent.sources.api.operators import operators_action
+from agent.sources.api.message import Request, Response, one_source, read_members, success
+from agent.sources.api.operators import EXPLAIN, HOSTS, operators_action
 from agent.sources.api.principal import Principal
 from agent.sources.api.service import NetworkDoor
 
-HOSTS, EXPLAIN = "Sixtykey.Hosts", "Sixtykey.Explain"
 # What a gateway's action takes; here there is nothing to choose from.
-_PAGING = frozenset({"Names", "MaxResults", "NextToken"})
+_PAGING = ("Names", "MaxResults", "NextToken")
 
 
 class HostDoor(NetworkDoor):
@@ -47,7 +44,7 @@ class HostDoor(NetworkDoor):
         if action == EXPLAIN:
             body = self._explain(principal, request, record)
         else:
-            _members(request.body, _PAGING)
+            read_members(request.body, *_PAGING)
             principal.allow.check_source(request.peer.source)
             # `Single`: whatever a client calls this host, it is the one at this endpoint.
             body = {"Hosts": self._visible(principal), "Single": True}
@@ -57,7 +54,7 @@ class HostDoor(NetworkDoor):
 
     def _explain(self, principal: Principal, request: Request, record: Record) -> dict[str, Any]:
         """The recent decisions about OSUser that are about this principal's own pushes."""
-        members = _members(request.body, frozenset({"OSUser", "InstanceId"}))
+        members = read_members(request.body, "OSUser", "InstanceId")
         os_user = members.get("OSUser")
         if not isinstance(os_user, str):
             raise MissingParameter("OSUser is a required parameter: a text.")
@@ -90,14 +87,3 @@ class HostDoor(NetworkDoor):
                 "Version": __version__,
             }
         ]
-
-
-def _members(body: bytes, known: frozenset[str]) -> dict[str, Any]:
-    """The body's members. Raises ValidationError unless it is an object of these."""
-    try:
-        members = json.loads(body or b"{}")
-    except (ValueError, RecursionError):
-        raise ValidationError("The request body is not JSON.") from None
-    if not isinstance(members, dict) or not members.keys() <= known:
-        raise ValidationError(f"The body must be an object of {', '.join(sorted(known))}.")
-    return members

@@ -5,28 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.parts.host import tool
 from tests.parts.keys import make_key
-from tests.parts.world import STAGES, Stage, World, good, somebody
-
-
-@pytest.fixture(scope="module", params=STAGES)
-def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """A single host, and a host of a fleet: every test runs with both."""
-    with STAGES[request.param]() as made:
-        yield made
-
-
-@pytest.fixture
-def world(stage: Stage) -> Iterator[World]:
-    """A new user without a key."""
-    with somebody(stage) as made:
-        yield made
+from tests.parts.world import World, good
 
 
 def test_ssh_just_works(world: World) -> None:

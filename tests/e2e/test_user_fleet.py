@@ -20,13 +20,6 @@ def stage() -> Iterator[Stage]:
         yield made
 
 
-@pytest.fixture
-def world(stage: Stage) -> Iterator[World]:
-    """A new user without a key."""
-    with somebody(stage) as made:
-        yield made
-
-
 def knows_no_host(world: World) -> None:
     """Empty the user's known_hosts file, so that ssh has to refuse unknown hosts."""
     (world.user.home / "known_hosts").write_text("")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.parts.host import IS_ROOT, free_port, os_user, tool
-from tests.parts.world import STAGES, Stage, World, good, somebody
+from tests.parts.world import World, good
 
 # A web server on the host's loopback, as an editor's server is. It prints its port, and
 # ends after two requests, or when none comes for a minute.
@@ -33,20 +33,6 @@ server.handle_request()
 server.handle_request()
 END
 """
-
-
-@pytest.fixture(scope="module", params=STAGES)
-def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """A single host, and a host of a fleet: every test runs with both."""
-    with STAGES[request.param]() as made:
-        yield made
-
-
-@pytest.fixture
-def world(stage: Stage) -> Iterator[World]:
-    """A new user without a key."""
-    with somebody(stage) as made:
-        yield made
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root's sshd lets two users in")

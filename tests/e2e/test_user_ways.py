@@ -21,13 +21,6 @@ def stage() -> Iterator[Stage]:
         yield made
 
 
-@pytest.fixture
-def world(stage: Stage) -> Iterator[World]:
-    """A new user without a key."""
-    with somebody(stage) as made:
-        yield made
-
-
 def test_jump_in_client_yaml_goes_through_the_other_host(world: World) -> None:
     """With `jump` the connection goes through ssh -W to the other host, with a push for each."""
     world.user.settings({

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +14,15 @@ from agent.fleet.directory import Directory, KnownHost
 from agent.fleet.gateway.explain import Explainer, ExplainRequest
 from agent.fleet.gateway.metrics import Histogram
 from agent.sources.api.allow import Tags
-from agent.sources.api.errors import ApiError, InvalidArgsException, ValidationError
-from agent.sources.api.message import Request, Response, one_source, success
-from agent.sources.api.operators import operators_action
+from agent.sources.api.errors import ApiError, InvalidArgsException
+from agent.sources.api.message import Request, Response, one_source, read_members, success
+from agent.sources.api.operators import EXPLAIN, HOSTS, operators_action
 from agent.sources.api.principal import Authenticator, Principal
 from agent.sources.api.service import NetworkDoor
 from agent.sources.context import Context
 from agent.sources.readiness import NotReady
 from agent.sources.steps import Steps, Taken
 from agent.sources.throttle import Throttle
-
-HOSTS, EXPLAIN = "Sixtykey.Hosts", "Sixtykey.Explain"
 
 
 @dataclass(frozen=True)
@@ -39,15 +36,7 @@ class Question:
     @classmethod
     def parse(cls, body: bytes) -> Question:
         """Read the body of Sixtykey.Hosts. Raises ValidationError and InvalidArgsException."""
-        try:
-            members: Any = json.loads(body or b"{}")
-        except (ValueError, RecursionError):
-            raise ValidationError("The request body is not JSON.") from None
-        if not isinstance(members, dict):
-            raise ValidationError("The request body must be a JSON object.")
-        unknown = members.keys() - {"Names", "MaxResults", "NextToken"}
-        if unknown:
-            raise ValidationError(f"{min(unknown)[:64]!r} is not a member of this action.")
+        members = read_members(body, "Names", "MaxResults", "NextToken")
         names, most = members.get("Names", []), members.get("MaxResults", FLEET.page)
         after = members.get("NextToken", "")
         if (

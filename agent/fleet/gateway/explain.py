@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,12 +15,8 @@ from agent.fleet.explanation import EXPLANATION, Explanation, Question
 from agent.fleet.messages import NONCE_BYTES, Refusal
 from agent.fleet.trust import CertificateBook, Issuers
 from agent.host.clock import Clock
-from agent.sources.api.errors import (
-    InvalidAction,
-    InvalidArgsException,
-    MissingParameter,
-    ValidationError,
-)
+from agent.sources.api.errors import InvalidAction, InvalidArgsException, MissingParameter
+from agent.sources.api.message import read_members
 from agent.sources.intake import NotThisHost
 from agent.sources.readiness import NotReady
 
@@ -36,12 +31,7 @@ class ExplainRequest:
     @classmethod
     def parse(cls, body: bytes) -> ExplainRequest:
         """Read the body of Sixtykey.Explain. Raises the API's errors."""
-        try:
-            members: Any = json.loads(body or b"{}")
-        except (ValueError, RecursionError):
-            raise ValidationError("The request body is not JSON.") from None
-        if not isinstance(members, dict) or members.keys() - {"InstanceId", "OSUser"}:
-            raise ValidationError("The body must be an object of InstanceId, OSUser.")
+        members = read_members(body, "InstanceId", "OSUser")
         for name, check in (
             ("InstanceId", patterns.instance_id),
             ("OSUser", patterns.os_user_current),

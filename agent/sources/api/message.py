@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Optional
 
-from agent.sources.api.errors import ApiError, ThrottlingException
+from agent.sources.api.errors import ApiError, ThrottlingException, ValidationError
 
 CONTENT_TYPE = "application/x-amz-json-1.1"
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -105,6 +105,23 @@ class Response:
     def content_type(self) -> str:
         """What `content` is."""
         return CONTENT_TYPE if self.text is None else METRICS_TYPE
+
+
+def read_members(body: bytes, *known: str) -> dict[str, Any]:
+    """The members of an action of ours; no body is an object without any.
+
+    Raises ValidationError: it is not a JSON object, or has members other than the known ones.
+    """
+    try:
+        members: Any = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        raise ValidationError("The request body is not JSON.") from None
+    if not isinstance(members, dict):
+        raise ValidationError("The request body must be a JSON object.")
+    for name in members:
+        if name not in known:
+            raise ValidationError(f"{name[:64]!r} is not a member of this action.")
+    return members
 
 
 def success(request_id: str, body: dict[str, Any]) -> Response:

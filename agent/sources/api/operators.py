@@ -9,6 +9,7 @@ from agent.sources.api.message import Request
 # Answered on the local push socket (agent/operations.py), and some of them by a network's door.
 PREFIX = "Sixtykey."
 METRICS = "Sixtykey.Metrics"
+HOSTS, EXPLAIN = "Sixtykey.Hosts", "Sixtykey.Explain"
 
 
 def operators_action(request: Request) -> Optional[str]:

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from agent.sources.api.errors import AuthException, ThrottlingException
-from agent.sources.api.message import Peer, Request, one_source, refusal, success
+from agent.sources.api.errors import AuthException, ThrottlingException, ValidationError
+from agent.sources.api.message import Peer, Request, one_source, read_members, refusal, success
 
 
 def test_headers_are_found_by_name() -> None:
@@ -59,3 +59,24 @@ def test_throttling_says_when_to_come_back(seconds: float, said: str) -> None:
 def test_what_counts_as_one_source(address: str, source: str) -> None:
     """An IPv4 address is one source, and so is an IPv6 /64."""
     assert one_source(address) == source
+
+
+def test_an_actions_members_are_read_as_they_are() -> None:
+    """Known members are returned whatever their values are, and no body is no member."""
+    assert read_members(b'{"A": null, "B": [1]}', "A", "B", "C") == {"A": None, "B": [1]}
+    assert read_members(b"", "A") == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"{", "is not JSON"), (b"\xff", "is not JSON"), (b"[" * 100_000, "is not JSON"),
+        (b"null", "must be a JSON object"), (b'["A"]', "must be a JSON object"),
+        (b'{"A": 1, "a": 2}', "'a' is not a member of this action"),
+    ],
+)  # fmt: skip
+def test_a_body_that_is_no_object_of_known_members_is_refused(body: bytes, words: str) -> None:
+    """What is not JSON, not an object, or has another member, is a ValidationError that says so."""
+    with pytest.raises(ValidationError) as refused:
+        read_members(body, "A")
+    assert words in refused.value.message
