@@ -15,7 +15,7 @@ from agent.own_host import HostDoor
 from tests.parts.daemon import CREDENTIAL, INSTANCE_ID, ZONE, RunningDaemon
 from tests.parts.helper import ask_helper
 from tests.parts.host import work_directory
-from tests.parts.raw import Answer, ask
+from tests.parts.raw import Answer, Raw, ask
 from tests.parts.signed import Call, Signer, fresh_key, push, sign
 from tests.sources.api.front import Front
 
@@ -140,6 +140,32 @@ def test_a_principal_sees_only_its_own_pushes(strict: RunningDaemon) -> None:
         assert other not in text
         assert prints[other] not in text
         assert nobodys not in text
+
+
+def test_who_pushes_anothers_public_key_is_told_nothing_of_its_owner(
+    strict: RunningDaemon,
+) -> None:
+    """A refused push of somebody else's public key reveals none of the owner's logins."""
+    key, owner = fresh_key(), CREDENTIAL["access_key_id"]
+    about = fingerprint_of(key)
+
+    def send(name: str, **changes: str) -> Answer:
+        call = push(InstanceOSUser="known", SSHPublicKey=key, **changes)
+        return ask(("127.0.0.1", strict.http_port), sign(call, replace(Signer(), key=name)).raw())
+
+    assert send("AKIATIGHT", AvailabilityZone="us-east-1a").code == "EC2InstanceNotFoundException"
+    mine = send(owner).request_id
+    ask_helper(strict.lookup_socket, "known", about)
+    revoke = Call(body=json.dumps({"OSUser": "known"}).encode())
+    with Raw(strict.push_socket) as raw:
+        raw.send(revoke.having("X-Amz-Target", "Sixtykey.Revoke").raw()).answer()
+    ask_helper(strict.lookup_socket, "known", about)
+    told = why(strict, owner, OSUser="known").body["Decisions"]
+    reasons = [each.get("reason", "") for each in told if each["event"] == "lookup"]
+    assert any(reason.startswith("revoked") for reason in reasons)
+    seen = why(strict, "AKIATIGHT", OSUser="known").body["Decisions"]
+    assert [each["event"] for each in seen] == ["push"]
+    assert mine not in json.dumps(seen)
 
 
 def test_why_answers_only_for_users_that_one_may_push_for(strict: RunningDaemon) -> None:

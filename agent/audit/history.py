@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import cachetools
 
@@ -54,6 +54,13 @@ class _Miss:
         self.at = 0.0
         self.fingerprint: Optional[str] = None
         self.times = 0
+
+
+class Explanation(NamedTuple):
+    """Why a lookup gave nothing. `request_id`: the push of this very key, if there was one."""
+
+    reason: str
+    request_id: Optional[str] = None
 
 
 class History:
@@ -168,7 +175,9 @@ class History:
     def _recent(self, now: float) -> Iterator[Lease]:
         yield from (e for e in self._leases if now < e.expires_at + LIMITS.history_seconds)
 
-    def explain(self, os_user: str, fingerprint: Optional[str], now: float) -> Optional[str]:
+    def explain(
+        self, os_user: str, fingerprint: Optional[str], now: float
+    ) -> Optional[Explanation]:
         """Why a lookup gave nothing, in words; None when nothing was pushed for the user lately.
 
         Args:
@@ -184,9 +193,10 @@ class History:
             return None
         for lease in leases:
             if lease.is_for(fingerprint):
-                return f"{self._end(lease, now)} (request {lease.request_id})"
+                words = f"{self._end(lease, now)} (request {lease.request_id})"
+                return Explanation(words, lease.request_id)
         last = leases[0]
-        return (
+        return Explanation(
             f"another fingerprint: the key pushed for this user was {last.key.fingerprint} "
             f"(request {last.request_id}), {self._end(last, now)}"
         )

@@ -10,8 +10,6 @@ SHOWN = (
     "event", "outcome", "reason", "age", "times", "fingerprint", "request_id", "principal",
     "os_user", "instance",
 )  # fmt: skip
-# How the reason begins when the key that was pushed last is another one, perhaps somebody else's.
-_ANOTHER = "another fingerprint"
 
 
 def own_decisions(
@@ -41,12 +39,11 @@ def _shown(decision: dict[str, Any]) -> dict[str, Any]:
 
 
 def _follows(decision: dict[str, Any], pushes: list[dict[str, Any]]) -> bool:
-    """Whether it is a lookup or an admission of a key that one of these pushes brought."""
-    if decision["event"] not in ("lookup", "admission"):
+    """Whether it is a lookup or an admission of a lease that one of these pushes became.
+
+    Not by the key, which is public: whoever pushes another's would be told of that one's logins.
+    """
+    if decision["event"] not in ("lookup", "admission") or not decision.get("request_id"):
         return False
-    if decision.get("request_id"):
-        return decision["request_id"] in {each.get("request_id") for each in pushes}
-    if str(decision.get("reason")).startswith(_ANOTHER):
-        return False
-    keys = {each.get("fingerprint") for each in pushes} - {None}
-    return decision.get("fingerprint") in keys
+    taken = [each for each in pushes if each["outcome"] == "allowed"]
+    return decision["request_id"] in {each.get("request_id") for each in taken}

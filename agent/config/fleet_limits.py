@@ -79,6 +79,12 @@ class FleetLimits:
     # of that: when it stops, too, for which it has 20 s.
     peers_seconds: float = 30.0
     peer_seconds: float = 4.0
+    # Answers of /fleet/state, which is long and for anybody: for one source, and in all. Each is a
+    # burst, then a rate per second; an honest gateway asks twice a minute.
+    states_source: float = 20.0
+    states_source_per_second: float = 1.0
+    states_total: float = 40.0
+    states_per_second: float = 4.0
     # How often the hosts are counted, if there is a listener for metrics.
     count_seconds: float = 30.0
     # A permanent connection: the longest random wait of a host before it reconnects (each server of

@@ -59,8 +59,9 @@ class BusCaller:
 
     async def listen(self, client: Client) -> None:
         """Subscribe to the inbox of a new connection. Raises Error."""
-        self._client, self._inbox = client, client.new_inbox()
-        await client.subscribe(f"{self._inbox}.*", cb=self._hear)
+        inbox = client.new_inbox()
+        await client.subscribe(f"{inbox}.*", cb=self._hear)
+        self._client, self._inbox = client, inbox
 
     async def ask(self, subject: str, message: bytes) -> bytes:
         """The answer to a message. Raises NobodyThere and NoAnswer."""

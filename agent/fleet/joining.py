@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Optional
 from urllib.parse import urlsplit
@@ -15,7 +19,7 @@ from agent.fleet.documents import Rejected
 from agent.fleet.membership import Membership
 from agent.fleet.signing import PublicKey
 
-# The most bytes of a state, and how long to wait for each step (s).
+# The most bytes of a state, and how long it may take (s).
 _STATE = (2 * FLEET.file_bytes, FLEET.peer_seconds)
 
 
@@ -108,6 +112,33 @@ def _context(ca: str) -> ssl.SSLContext:
         raise NoGateway(f"the authority's certificate cannot be used: {error}") from None
 
 
+@contextmanager
+def _connect(
+    host: str, port: int, context: ssl.SSLContext, seconds: float
+) -> Iterator[ssl.SSLSocket]:
+    """A TLS connection that ends after `seconds`, however slowly the other side sends.
+
+    A socket's own timeout begins anew with each byte. Raises OSError.
+    """
+    plain = socket.create_connection((host, port), seconds)
+    tls = context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
+    timer = threading.Timer(seconds, _cut, [tls])
+    timer.daemon = True
+    timer.start()
+    try:
+        tls.do_handshake()
+        yield tls
+    finally:
+        timer.cancel()
+        tls.close()
+
+
+def _cut(tls: ssl.SSLSocket) -> None:
+    """End the connection under the thread that reads from it."""
+    with suppress(OSError):
+        socket.socket.shutdown(tls, socket.SHUT_RDWR)
+
+
 def _exchange(
     url: str,
     method: str,
@@ -120,13 +151,13 @@ def _exchange(
     parts = urlsplit(url)
     if parts.scheme != "https" or not parts.hostname:
         raise NoGateway(f"a gateway's URL begins with https://, and {url!r} does not")
-    connection = http.client.HTTPSConnection(
-        parts.hostname, parts.port or 443, timeout=limits[1], context=context
-    )
+    connection = http.client.HTTPSConnection(parts.hostname, parts.port or 443, context=context)
+    most, seconds = limits
     try:
-        connection.request(method, path, body)
-        response = connection.getresponse()
-        text = response.read(limits[0])
+        with _connect(parts.hostname, parts.port or 443, context, seconds) as connection.sock:
+            connection.request(method, path, body)
+            response = connection.getresponse()
+            text = response.read(most)
         answer = json.loads(text)
         if not isinstance(answer, dict):
             raise NoGateway(f"{url} does not answer as a gateway does")

@@ -59,17 +59,20 @@ class Line:
         failures = 0
         while True:
             for server in random.sample(self._access.servers, len(self._access.servers)):
+                if server not in self._access.servers:
+                    continue  # taken off the list meanwhile
                 client = await self._connect(server, _patience(failures))
                 if client is None:
                     continue
-                failures = 0
+                failures = -1
                 try:
-                    await self._hold(client)
+                    if server in self._access.servers:
+                        await self._hold(client)
                 finally:
                     await _close(client)
-                # All clients of a lost server come back now: spread them over some time.
-                await asyncio.sleep(random.uniform(0, FLEET.reconnect_seconds))  # noqa: S311
+                break
             failures += 1
+            # After a connection that was lost: all clients of its server come back now.
             await asyncio.sleep(_pause(failures))
 
     async def _connect(self, server: str, seconds: float) -> Optional[Client]:
@@ -166,6 +169,8 @@ def _patience(failures: int) -> float:
 
 def _pause(failures: int) -> float:
     """The pause after `failures` rounds without a server, in seconds, with jitter."""
+    if not failures:
+        return random.uniform(0, FLEET.reconnect_seconds)  # noqa: S311
     longest = FLEET.pause_seconds
     if failures < 8:
         longest = min(FLEET.reconnect_seconds * (1 << failures), longest)

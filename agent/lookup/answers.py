@@ -6,6 +6,7 @@ import asyncio
 import re
 from typing import Optional, Protocol
 
+from agent.audit.history import Explanation
 from agent.audit.record import Audit, Record
 from agent.config.limits import LIMITS
 from agent.host.clock import Clock
@@ -85,7 +86,9 @@ class Lookups:
             try:
                 given = self._hand_out(fitting, fingerprint, pid)
             except NotHandedOut as error:
-                self._refuse(os_user, fingerprint, uid, f"a one-time key is not given: {error}")
+                words = f"a one-time key is not given: {error}"
+                why = Explanation(words, fitting[0].request_id)
+                self._refuse(os_user, fingerprint, uid, why)
                 return b""
         else:
             self._handouts.record_other(pid)
@@ -116,20 +119,21 @@ class Lookups:
 
     def _explain(self, os_user: str, fingerprint: Optional[str], uid: int, now: float) -> None:
         history = self._audit.history
-        reason = history.explain(os_user, fingerprint, now)
-        if reason is None:
+        why = history.explain(os_user, fingerprint, now)
+        if why is None:
             self._audit.count("lookup", "none")
             history.record_miss(os_user, fingerprint, now)
             return
-        self._refuse(os_user, fingerprint, uid, reason)
+        self._refuse(os_user, fingerprint, uid, why)
 
-    def _refuse(self, os_user: str, fingerprint: Optional[str], uid: int, reason: str) -> None:
+    def _refuse(self, os_user: str, fingerprint: Optional[str], uid: int, why: Explanation) -> None:
         record = Record(
             "lookup",
             "none",
+            request_id=why.request_id,
             principal=f"uid:{uid}",
             os_user=os_user,
             fingerprint=fingerprint,
-            reason=reason,
+            reason=why.reason,
         )
         self._audit.sample(record, ("unmatched", os_user), self._clock.boottime())

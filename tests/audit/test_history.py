@@ -171,12 +171,19 @@ def test_a_refusal_says_what_became_of_the_key() -> None:
     history = History()
     lease = make_lease(at=100.0)
     mine, now = lease.key.fingerprint, 110.0
+
+    def reason(fingerprint: str, now: float) -> str:
+        found = history.explain("alice", fingerprint, now)
+        assert found is not None
+        assert found.request_id == (lease.request_id if fingerprint == mine else None)
+        return found.reason
+
     assert history.explain("alice", mine, now) is None
     history.record_push(lease)
-    other = history.explain("alice", "SHA256:" + "A" * 43, now) or ""
+    other = reason("SHA256:" + "A" * 43, now)
     assert other.startswith(f"another fingerprint: the key pushed for this user was {mine}")
     assert other.endswith("live for 50 s more")
-    assert (history.explain("alice", mine, 172.0) or "").startswith("expired 12 s ago")
+    assert reason(mine, 172.0).startswith("expired 12 s ago")
     history.record_revocation(lease, 120.0)
-    assert (history.explain("alice", mine, 125.0) or "").startswith("revoked 5 s ago")
+    assert reason(mine, 125.0).startswith("revoked 5 s ago")
     assert history.explain("alice", mine, 160.0 + LIMITS.history_seconds) is None

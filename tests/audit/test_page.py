@@ -12,6 +12,7 @@ from agent.audit.metrics import prometheus
 from agent.audit.record import Record, Unwritten
 from agent.audit.sampling import PACES
 from agent.config.limits import LIMITS
+from agent.sources.api.operators import EXPLAIN, HOSTS
 from tests.audit.test_metrics import STATUS
 from tests.parts.host import ROOT
 
@@ -50,8 +51,7 @@ def test_the_page_has_every_event() -> None:
     events = [name for row in table("event") for name in code(row[0])]
     assert len(events) == len(set(events))
     actions = re.findall(r'"Sixtykey\.(\w+)"', (ROOT / "agent/operations.py").read_text("utf-8"))
-    network = (ROOT / "agent/own_host.py").read_text("utf-8")
-    actions += re.findall(r'"Sixtykey\.(\w+)"', network)
+    actions += [action.partition(".")[2] for action in (HOSTS, EXPLAIN)]
     enrolment = (ROOT / "agent/fleet/gateway/enrolment_door.py").read_text("utf-8")
     joining = {f"fleet-{kind}" for kind in re.findall(r'b"/fleet/\w+": "(\w+)"', enrolment)}
     own = {"push", "lookup", "admission", "operator", "start", "stop", "audit"}

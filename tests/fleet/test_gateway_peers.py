@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import socket
 import ssl
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -12,13 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from agent.fleet import nkeys, roles
+from agent.config.fleet_limits import FLEET
+from agent.fleet import joining, nkeys, roles
 from agent.fleet.gateway import settings
 from agent.fleet.gateway.files import FleetFiles
 from agent.fleet.home import Home
+from agent.fleet.joining import NoGateway
 from agent.fleet.jwt import BadToken
 from agent.fleet.nkeys import KeyPair
-from tests.parts import command
+from tests.parts import command, signed
 from tests.parts.bus import PATIENCE, Bus, gateway_url, make_home
 from tests.parts.fleet_host import FleetHost
 from tests.parts.gateway import RunningGateway
@@ -168,3 +173,39 @@ def test_status_says_whether_gateways_differ(fleet: Fleet) -> None:
     problems = {each["URL"]: each["Problem"] for each in shown["Gateways"]}
     assert problems[fleet.second.url] is None
     assert "NOT REACHABLE" in problems["https://gw-9.example:8443"]
+
+
+def test_a_gateway_that_drips_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that sends a byte now and then is given up when its time is over."""
+    home = make_home(tmp_path, gateways=[gateway_url()])
+    folder = RunningGateway(tmp_path / "gw", home).folder
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "certificate.pem", folder / "certificate.key")
+    monkeypatch.setattr(joining, "_STATE", (1 << 20, 1.0))
+    given_up = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        taken = listener.accept()[0]
+        with contextlib.suppress(OSError), context.wrap_socket(taken, server_side=True) as tls:
+            tls.recv(4096)
+            tls.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            while not given_up.wait(0.3):
+                tls.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener,))
+        thread.start()
+        try:
+            url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+            with pytest.raises(NoGateway, match=r"cannot be used|does not answer"):
+                joining.fetch_state(url, Path(home.folder, "ca.pem").read_text())
+        finally:
+            given_up.set()
+            thread.join()
+
+
+def test_the_state_is_told_only_so_often(fleet: Fleet) -> None:
+    """One source that asks for the long state again and again is refused, whoever it is."""
+    call = signed.Call("GET", "/fleet/state", (("Host", "127.0.0.1"),), b"")
+    answers = [fleet.first.send(call).status for _ in range(3 * int(FLEET.states_source))]
+    assert {200, 503} == set(answers)

@@ -254,3 +254,26 @@ def test_a_server_that_is_slow_for_all_is_reached_in_the_end(
                 await end(task)
 
     asyncio.run(run())
+
+
+def test_a_line_goes_to_no_server_that_was_taken_off_the_list(cluster: Bus, tmp_path: Path) -> None:
+    """When the list is replaced, the next connection is to a server of the new list."""
+    write_creds(cluster, tmp_path / "creds")
+
+    async def run() -> None:
+        async with delayed(cluster.servers[0].server.port, 0.0) as added:
+            system = cluster.home.system_access()
+            creds = str(tmp_path / "creds")
+            line = Line(Access(system.servers, system.ca, creds), "test")
+            task = asyncio.create_task(line.run())
+            try:
+                await until_connection(line, 1)
+                line.use(Access((added,), system.ca, creds))
+                await until_connection(line, 2)
+                assert line.client is not None
+                assert line.client.connected_url is not None
+                assert line.client.connected_url.geturl() == added
+            finally:
+                await end(task)
+
+    asyncio.run(run())

@@ -19,11 +19,16 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Callable, Optional
 
+import cachetools
+
 from agent.audit.record import Audit, Record
 from agent.config.document import Problems
+from agent.config.fleet_limits import FLEET
+from agent.config.limits import LIMITS
 from agent.fleet.documents import Rejected
 from agent.fleet.enrolment import Enrolment
 from agent.fleet.membership import JOIN, LEAVE, RENEWAL, HostRequest
+from agent.host.bucket import Bucket
 from agent.host.clock import Clock
 from agent.sources.api.message import Request, Response, one_source
 
@@ -31,7 +36,7 @@ log = logging.getLogger("sixtykeyd")
 PREFIX = b"/fleet/"
 _KINDS = {b"/fleet/join": "join", b"/fleet/renew": "renew", b"/fleet/leave": "leave"}
 _DOCUMENTS = {"join": JOIN, "renew": RENEWAL, "leave": LEAVE}
-_REJECTED, _UNKNOWN, _FAILED = 403, 404, 500
+_REJECTED, _UNKNOWN, _FAILED, _BUSY = 403, 404, 500, 503
 
 
 class EnrolmentDoor:
@@ -55,6 +60,9 @@ class EnrolmentDoor:
         self._clock = clock
         # SQLite has one writer at a time anyway, and the thread pool is needed for pushes.
         self._turn = asyncio.Lock()
+        now = clock.boottime()
+        self._states = Bucket.full(FLEET.states_per_second, FLEET.states_total, now)
+        self._each: cachetools.LRUCache[str, Bucket] = cachetools.LRUCache(LIMITS.failure_sources)
 
     async def answer(self, request: Request) -> Response:
         """The response to a request whose path begins with PREFIX."""
@@ -62,6 +70,8 @@ class EnrolmentDoor:
             # A host compares its clock: leases are refused where they differ by seconds.
             return Response(200, {"ca": self._ca, "now": int(self._clock.wall() * 1000)})
         if request.method == b"GET" and request.target == b"/fleet/state":
+            if not self._has_state_left(one_source(request.peer.source)):
+                return Response(_BUSY, {"error": "the state was asked for too often"})
             try:
                 return Response(200, dict(self._state()))
             except Problems as problems:
@@ -90,6 +100,19 @@ class EnrolmentDoor:
         # A host may renew, or ask to join again, as often as it likes.
         self._audit.sample(record, (record.event, str(record.instance)), self._clock.boottime())
         return Response(200, {} if membership is None else {"membership": membership.decode()})
+
+    def _has_state_left(self, source: str) -> bool:
+        """Count a long answer, unless too many were given lately. Anybody may ask."""
+        now = self._clock.boottime()
+        own = self._each.get(source)
+        if own is None:
+            own = Bucket.full(FLEET.states_source_per_second, FLEET.states_source, now)
+            self._each[source] = own
+        if own.wait(now) > 0.0 or self._states.wait(now) > 0.0:
+            return False
+        own.take()
+        self._states.take()
+        return True
 
     def _decide(self, kind: str, body: bytes) -> tuple[Optional[bytes], str]:
         """The membership, none for a leave, and whose it is. Raises Rejected."""

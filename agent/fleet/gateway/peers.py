@@ -57,18 +57,20 @@ class Peers:
             urls, ca = self._files.facts.gateways, self._files.authority
         except Problems:
             return  # the gateway reports its files' problems elsewhere
+        others = [url for url in urls if gateway_name(url) != self._name]
+        # All at once, so that a slow one delays no other.
+        await asyncio.gather(*(self._ask(url, ca) for url in others))
+
+    async def _ask(self, url: str, ca: str) -> None:
         loop = asyncio.get_running_loop()
-        for url in urls:
-            if gateway_name(url) == self._name:
-                continue
-            try:
-                state = await loop.run_in_executor(None, joining.fetch_state, url, ca)
-                if self._files.learn(state.account):
-                    log.warning("removals of hosts: learned from %s", url)
-                    self._learned()
-                self._say(url, "")
-            except (NoGateway, BadToken, Problems, OSError) as error:
-                self._say(url, f"the gateway {url} tells of no removals: {error}")
+        try:
+            state = await loop.run_in_executor(None, joining.fetch_state, url, ca)
+            if self._files.learn(state.account):
+                log.warning("removals of hosts: learned from %s", url)
+                self._learned()
+            self._say(url, "")
+        except (NoGateway, BadToken, Problems, OSError) as error:
+            self._say(url, f"the gateway {url} tells of no removals: {error}")
 
     def _say(self, url: str, words: str) -> None:
         """Log what is new."""
