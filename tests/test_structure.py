@@ -95,7 +95,7 @@ CORES = [
     "agent.fleet.fields", "agent.fleet.messages", "agent.fleet.nkeys", "agent.fleet.jwt",
     "agent.fleet.roles", "agent.fleet.tokens", "agent.fleet.certificates", "agent.fleet.membership",
     "agent.fleet.enrolment", "agent.fleet.servers", "agent.fleet.authority", "agent.fleet.clocks",
-    "agent.fleet.description", "agent.sources.feed.members",
+    "agent.fleet.description", "agent.fleet.revocation", "agent.sources.feed.members",
 ]  # fmt: skip
 IO_MODULES = {
     "asyncio", "os", "pathlib", "select", "socket", "sqlite3", "ssl", "subprocess", "time",

@@ -1,4 +1,4 @@
-"""sixtykey fleet: many hosts behind one endpoint. fleet_home and fleet_host do its actions."""
+"""sixtykey fleet: many hosts behind one endpoint. fleet_home and others do its actions."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ ACTIONS = {
     "gateway": ("fleet_home", _HOME),
     "server": ("fleet_home", _HOME),
     "token": ("fleet_home", ("--hosts", "--instances", "--lifetime", "--uses", "--tag", *_HOME)),
-    "remove": ("fleet_home", ("--left", *_HOME)),
+    "remove": ("fleet_removal", ("--left", *_HOME)),
     "rotate": ("fleet_home", ("--anyway", *_HOME)),
     "hosts": ("fleet_view", ("--watch", *_HOME)),
     "status": ("fleet_view", _HOME),

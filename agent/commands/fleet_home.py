@@ -1,4 +1,4 @@
-"""Actions at a fleet's home: make it, issue tokens, remove hosts, change the issuer."""
+"""Actions at a fleet's home: make it, issue tokens, change the issuer."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import os
 import re
 import secrets
 import sqlite3
+import sys
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from agent.commands.options import Options, Usage, one_word
@@ -17,7 +18,6 @@ from agent.commands.trouble import DONE, FORBIDDEN, REFUSED, Trouble, plain
 from agent.config.document import Problems
 from agent.config.fleet_limits import FLEET
 from agent.fleet import authority, rotation
-from agent.fleet.certificates import HostCertificate
 from agent.fleet.documents import Rejected
 from agent.fleet.home import CA, Home, Plan, gateway_name
 from agent.fleet.jwt import BadToken
@@ -54,13 +54,23 @@ def as_trouble() -> Iterator[None]:
         raise Trouble(REFUSED, "Registry", f"the registry is not usable: {error}") from None
 
 
-def _home(options: Options) -> Home:
+def home_of(options: Options) -> Home:
+    """The fleet's home that the options name. Raises OSError and Problems."""
     return Home(options.value("--folder") or FOLDER)
 
 
-def _print(options: Options, told: dict[str, Any], text: str) -> int:
+def tell(options: Options, told: dict[str, Any], text: str) -> int:
+    """Print the result, as JSON or as text; returns the exit code."""
     print(json.dumps(told, indent=2) if options.on("--json") else plain(text))
     return DONE
+
+
+def report_skipped(rows: Mapping[str, str]) -> None:
+    """Say on stderr which rows of the registry are skipped, by instance id, and why."""
+    for instance, reason in list(rows.items())[: FLEET.skipped]:
+        print(plain(f"sixtykey: skipped in the registry: {instance}: {reason}"), file=sys.stderr)
+    if len(rows) > FLEET.skipped:
+        print(f"sixtykey: and {len(rows) - FLEET.skipped} more", file=sys.stderr)
 
 
 def _init(options: Options, words: Sequence[str]) -> int:
@@ -95,7 +105,7 @@ def _init(options: Options, words: Sequence[str]) -> int:
         f"keep {home.folder}/home secret: whoever has its keys can add and remove hosts",
     ]
     told = {"Home": home.folder, "Issuer": str(home.facts.issuers[0]), "Servers": made}
-    return _print(options, {**told, "Gateways": others}, "\n".join(text))
+    return tell(options, {**told, "Gateways": others}, "\n".join(text))
 
 
 def _server(options: Options, words: Sequence[str]) -> int:
@@ -104,7 +114,7 @@ def _server(options: Options, words: Sequence[str]) -> int:
     except ValueError as error:
         raise Usage(str(error)) from None
     with as_trouble():
-        home = _home(options)
+        home = home_of(options)
         path = home.write_server(server, time.time())
     where = home.facts.server_folder
     text = [
@@ -113,7 +123,7 @@ def _server(options: Options, words: Sequence[str]) -> int:
         _RELOAD,
         "hosts learn of it when they renew their membership, each day",
     ]
-    return _print(options, {"Server": server.folder, "Folder": path}, "\n".join(text))
+    return tell(options, {"Server": server.folder, "Folder": path}, "\n".join(text))
 
 
 def _copies(home: Home) -> list[str]:
@@ -129,10 +139,10 @@ def _gateway(options: Options, words: Sequence[str]) -> int:
     except ValueError as error:
         raise Usage(str(error)) from None
     with as_trouble():
-        path = _home(options).write_gateway(url, time.time())
+        path = home_of(options).write_gateway(url, time.time())
     here = path == (options.value("--folder") or FOLDER)
     text = "systemctl restart sixtykey-gateway" if here else f"copy {path}/ to {FOLDER}/ of {url}"
-    return _print(options, {"Gateway": url, "Folder": path}, text)
+    return tell(options, {"Gateway": url, "Folder": path}, text)
 
 
 def _token(options: Options, words: Sequence[str]) -> int:
@@ -144,7 +154,7 @@ def _token(options: Options, words: Sequence[str]) -> int:
     lifetime, now = _seconds(options.value("--lifetime") or "1h"), time.time()
     tags = dict(map(_tag, options.values("--tag")))
     with as_trouble():
-        home = _home(options)
+        home = home_of(options)
         token = JoinToken(
             secrets.token_bytes(NONCE_BYTES),
             home.facts.gateways[0],
@@ -158,91 +168,17 @@ def _token(options: Options, words: Sequence[str]) -> int:
         )
         text = token.dump(home.issuer())
     told = {"Token": text, "URL": token.url, "Uses": token.uses, "Tags": dict(token.tags)}
-    return _print(options, told, f"sixtykey fleet join {token.url} {text}")
-
-
-def _remove(options: Options, words: Sequence[str]) -> int:
-    if options.on("--left"):
-        return _remove_left(options, words)
-    host = one_word(words, "the HOST: its instance id or its name")
-    with as_trouble():
-        home, now = _home(options), time.time()
-        with SqliteRegistry.for_operator(home.facts.registry) as registry:
-            gone = registry.remove(host, now)
-            former = registry.former(each.host for each in gone)
-        token = home.revoke([*(each.nkey for each in gone), *former], now)
-    return _send_account(options, home, token, gone)
-
-
-def _remove_left(options: Options, words: Sequence[str]) -> int:
-    """Revoke the keys of hosts that have left; a timer runs this. Silent if there is none."""
-    if words:
-        raise Usage(f"unexpected: {' '.join(words)}")
-    with as_trouble():
-        home, now = _home(options), time.time()
-        # Do this before opening the registry: afterwards this process may not read the home.
-        revoked = home.revoked()
-        with SqliteRegistry.for_operator(home.facts.registry) as registry:
-            gone, former = departed(registry, revoked, now)
-        token = home.unsent()
-        if gone or former:
-            token = home.revoke([*(each.nkey for each in gone), *former], now)
-            with SqliteRegistry.for_operator(home.facts.registry) as registry:
-                registry.forget_former(former)
-    if token is not None:
-        return _send_account(options, home, token, gone)
-    return _print(options, {"Removed": []}, "") if options.on("--json") else DONE
-
-
-def departed(
-    registry: SqliteRegistry, revoked: Container[str], now: float
-) -> tuple[list[HostCertificate], list[str]]:
-    """The hosts that left and are not revoked yet, and their nkeys that were replaced."""
-    # An older membership can no longer be renewed.
-    oldest = now - FLEET.membership_seconds - FLEET.grace_seconds
-    gone = [
-        known.certificate
-        for known in registry.hosts()
-        if known.gone_at is not None
-        and known.gone_at > oldest
-        and known.certificate.nkey not in revoked
-    ]
-    return gone, [each for each in registry.all_former() if each not in revoked]
-
-
-def _send_account(options: Options, home: Home, token: str, gone: Sequence[HostCertificate]) -> int:
-    """Send the account's token, which has the removals, to the servers of the bus."""
-    import asyncio
-
-    from agent.fleet import bus
-
-    names = sorted(server.folder for server in home.facts.servers)
-    try:
-        told = asyncio.run(bus.update_account(home.system_access(), token, len(names)))
-    except bus.Unreachable as error:
-        hint = "the removal is in force at the gateways; run it again when a server is up"
-        raise Trouble(REFUSED, "Unreachable", str(error), hint) from None
-    if told:
-        home.mark_sent()
-    missing = sorted(set(names) - set(told))
-    what = ", ".join(f"{each.host} ({each.name})" for each in gone) or "earlier removals"
-    text = f"removed {what}: disconnected from the bus at {', '.join(told)}"
-    if missing:
-        text += f"; {', '.join(missing)} did not answer, and will follow once they are back"
-    if len(home.facts.gateways) > 1:
-        # Until they have the account's token they believe its answers, and renew what it has.
-        text += "\nthe other gateways ask for it twice a minute: sixtykey fleet status"
-    hosts = [each.host for each in gone]
-    return _print(options, {"Removed": hosts, "Told": list(told), "Missing": missing}, text)
+    return tell(options, told, f"sixtykey fleet join {token.url} {text}")
 
 
 def _rotate(options: Options, words: Sequence[str]) -> int:
     if words:
         raise Usage(f"unexpected: {' '.join(words)}")
     with as_trouble():
-        home = _home(options)
+        home = home_of(options)
         with SqliteRegistry.for_operator(home.facts.registry) as registry:
-            hosts = registry.hosts()
+            hosts, unreadable = registry.read()
+        report_skipped(unreadable)
         try:
             step = rotation.advance(home, hosts, time.time(), options.on("--anyway"))
         except rotation.NotYet as late:
@@ -255,7 +191,7 @@ def _rotate(options: Options, words: Sequence[str]) -> int:
         *_copies(home),
         _RELOAD,
     ]
-    return _print(
+    return tell(
         options,
         {"Stage": step.stage, "Issuers": list(step.issuers)},
         "\n".join([*text, _NEXT[step.stage]]),
@@ -294,6 +230,5 @@ ACTIONS = {
     "server": _server,
     "gateway": _gateway,
     "token": _token,
-    "remove": _remove,
     "rotate": _rotate,
 }

@@ -99,13 +99,17 @@ async def update_account(access: Access, token: str, wanted: int) -> Sequence[st
     Returns:
         The names of the servers that accepted it.
     Raises:
-        Unreachable: no server was reached, or one refused the token.
+        Unreachable: no server was reached, one refused the token, or it cannot be sent.
     """
     client = await connect_once(access)
     try:
         inbox = client.new_inbox()
-        answers = await client.subscribe(inbox)
-        await client.publish(CLAIMS_UPDATE, token.encode("ascii"), reply=inbox)
+        try:
+            answers = await client.subscribe(inbox)
+            await client.publish(CLAIMS_UPDATE, token.encode("ascii"), reply=inbox)
+        except Error as error:
+            words = f"the account's token, {len(token)} bytes, cannot be sent: {error}"
+            raise Unreachable(words) from None
         accepted: list[str] = []
         while len(accepted) < wanted:
             try:

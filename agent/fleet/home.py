@@ -14,11 +14,11 @@ import errno
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Optional
+from typing import Any, Optional
 from urllib.parse import urlsplit
 
 from agent.config.fleet_limits import FLEET
-from agent.fleet import jwt, nkeys, roles, servers
+from agent.fleet import jwt, nkeys, revocation, roles, servers
 from agent.fleet.access import Access
 from agent.fleet.authority import Authority, Certificate
 from agent.fleet.facts import Facts
@@ -162,23 +162,34 @@ class Home:
         signer = self.facts.operator_signer
         return roles.revocations(jwt.decode(self.file(ACCOUNT), signer, "account"))
 
-    def revoke(self, gone: Iterable[str], now: float) -> str:
-        """Revoke these nkeys for good: writes and returns the account's new token."""
-        # A gateway that does not have this token yet may renew what they have. So what is issued
-        # later is void, too; a host that joins again has new keys.
-        until = int(now) + FLEET.membership_seconds + FLEET.grace_seconds
-        # Drop revocations that are older than any renewable membership, or the token would grow
-        # for ever.
-        oldest = now - FLEET.membership_seconds - FLEET.grace_seconds
+    def irrevocable(self, wanted: Iterable[Any]) -> dict[Any, str]:
+        """Those that `revoke` refuses, with the reason: not users' nkeys, or a gateway's own."""
+        others = os.path.join(self.folder, "home", "gateways")
+        own = set()
+        for folder in (self.folder, *(os.path.join(others, each) for each in os.listdir(others))):
+            # An operator may have moved the credentials to their gateway.
+            with contextlib.suppress(FileNotFoundError):
+                text = files.read(os.path.join(folder, CREDS), FLEET.file_bytes)
+                own.add(jwt.read_creds(text)[1].public)
+        return revocation.irrevocable(wanted, own)
+
+    def revoke(self, gone: Iterable[str], now: float, most: int = FLEET.account_bytes) -> str:
+        """Revoke these nkeys for good: writes and returns the account's new token.
+
+        Raises ValueError, and changes nothing: one of them is irrevocable, or the token would be
+        larger than `most` bytes.
+        """
+        gone = list(gone)
+        for reason in self.irrevocable(gone).values():
+            raise ValueError(f"cannot revoke: {reason}")
         signer = KeyPair.parse(self.secret("operator-signer.nk"), nkeys.OPERATOR)
         with files.locked(self.folder):
             before = jwt.decode(self.file(ACCOUNT), signer.public, "account")
-            revoked = roles.revocations(before)
-            revoked = {nkey: end for nkey, end in revoked.items() if end > oldest}
-            revoked.update(dict.fromkeys(gone, until))
+            revoked = revocation.updated(roles.revocations(before), gone, now)
             # Servers keep the newer of two tokens, so the new one must have a later second.
             made_at = max(int(now), before.times.issued_at + 1)
             token = roles.account(signer, self.facts.account, revoked, made_at)
+            revocation.check_size(token, len(revoked), most)
             self.keep_secret(_UNSENT, "")
             self.write(ACCOUNT, token)
         return token

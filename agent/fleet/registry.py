@@ -10,14 +10,16 @@ import json
 import os
 import pwd
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from agent.fleet.certificates import HostCertificate
+from agent.config import patterns
+from agent.fleet.certificates import HostCertificate, user_nkey
 from agent.fleet.documents import Rejected
 from agent.fleet.enrolment import Joined
-from agent.fleet.signing import PublicKey
+from agent.fleet.fields import Fields, printable
+from agent.fleet.servers import host_name
 
 # A removed host's row stays until another joins with its id: the old certificate may come back.
 _SCHEMA = """
@@ -121,42 +123,63 @@ class SqliteRegistry:
             _go(database, certificate.host, now)
 
     def remove(self, host: str, now: float) -> list[HostCertificate]:
-        """Remove the hosts with this id or name; returns their certificates. Raises Rejected."""
+        """Remove the host with this id, or else the hosts with this name.
+
+        Returns their certificates. Raises Rejected: there is none, or a row is not readable.
+        """
         with self._transaction() as database:
-            rows = database.execute(
-                "SELECT * FROM hosts WHERE instance = ? OR name = ?", [host, host]
-            ).fetchall()
-            if not rows:
+            # A host chooses its name, which could be the id of another.
+            for column in ("instance", "name"):
+                rows = database.execute(
+                    f"SELECT * FROM hosts WHERE {column} = ?",  # noqa: S608 - two constants
+                    [host],
+                ).fetchall()
+                if rows:
+                    break
+            else:
                 raise Rejected(f"no host has joined as {host}")
             for row in rows:
                 _go(database, row["instance"], now)
-        return [_known(row).certificate for row in rows]
+            return [_known(row).certificate for row in rows]
 
-    def former(self, instances: Iterable[str]) -> list[str]:
-        """The nkeys of others that were these instances before, and left or were removed."""
+    def former(self, instances: Iterable[str]) -> dict[Any, str]:
+        """The nkeys of others that were these instances before, and left or were removed.
+
+        Each with its instance. They are not checked: the gateway's user writes the file.
+        """
         with self._transaction() as database:
-            return [
-                row["nkey"]
+            return {
+                row["nkey"]: each
                 for each in instances
                 for row in database.execute("SELECT nkey FROM former WHERE instance = ?", [each])
-            ]
+            }
 
-    def all_former(self) -> list[str]:
-        """The nkeys of all hosts that another one has replaced, and that were not revoked since."""
+    def all_former(self) -> dict[Any, str]:
+        """The same of all hosts that another one has replaced, and that were not revoked since."""
         with self._transaction() as database:
-            return [row["nkey"] for row in database.execute("SELECT nkey FROM former")]
+            rows = database.execute("SELECT nkey, instance FROM former").fetchall()
+        return {row["nkey"]: printable(str(row["instance"])) for row in rows}
 
-    def forget_former(self, nkeys: Iterable[str]) -> None:
-        """Forget these, which have been revoked for as long as they could be of use."""
+    def forget_former(self, nkeys: Iterable[Any]) -> None:
+        """Forget these: they have been revoked, or are no nkeys that can be."""
         with self._transaction() as database:
             database.executemany("DELETE FROM former WHERE nkey = ?", [[each] for each in nkeys])
 
     def hosts(self) -> list[Known]:
-        """All hosts, in order of instance id."""
+        """All hosts, in order of instance id, but for unreadable rows."""
+        return self.read()[0]
+
+    def read(self) -> tuple[list[Known], Mapping[str, str]]:
+        """All hosts, in order of instance id; and why a row is not readable, by instance id."""
         with self._transaction() as database:
-            return [
-                _known(row) for row in database.execute("SELECT * FROM hosts ORDER BY instance")
-            ]
+            rows = database.execute("SELECT * FROM hosts ORDER BY instance").fetchall()
+        hosts, unreadable = [], {}
+        for row in rows:
+            try:
+                hosts.append(_known(row))
+            except Rejected as error:
+                unreadable[printable(str(row["instance"]))] = str(error)
+        return hosts, unreadable
 
     @staticmethod
     def _member(database: sqlite3.Connection, certificate: HostCertificate) -> None:
@@ -172,6 +195,8 @@ class SqliteRegistry:
         database = sqlite3.connect(self._path, timeout=_PATIENCE, isolation_level=None)
         try:
             database.row_factory = sqlite3.Row
+            # Text that is not UTF-8 would end the whole query; so only its row is not readable.
+            database.text_factory = lambda raw: raw.decode("utf-8", "replace")
             database.execute("PRAGMA synchronous = FULL")
             database.execute("BEGIN IMMEDIATE")
             yield database
@@ -225,13 +250,24 @@ def _go(database: sqlite3.Connection, instance: str, now: float) -> None:
 
 
 def _known(row: sqlite3.Row) -> Known:
+    """Parse a row, which the gateway's user may have written. Raises Rejected."""
+    content = dict(row)
+    what = f"the registry's row of {printable(str(content.get('instance')))}"
+    try:
+        content["tags"] = json.loads(content.get("tags", ""))
+    except (TypeError, ValueError, RecursionError):
+        raise Rejected(f"{what}: its tags are not JSON") from None
+    fields = Fields(content, what)
     certificate = HostCertificate(
-        row["instance"],
-        row["name"],
-        PublicKey.parse(row["key"]),
-        row["nkey"],
-        json.loads(row["tags"]),
-        row["issued_at"],
-        row["ends_at"],
+        fields.text("instance", patterns.instance_id),
+        fields.text("name", host_name),
+        fields.key("key"),
+        fields.text("nkey", user_nkey),
+        fields.tags("tags"),
+        fields.time("issued_at"),
+        fields.time("ends_at"),
     )
-    return Known(certificate, row["gone_at"])
+    gone_at = content.get("gone_at")
+    if not isinstance(gone_at, (int, float, type(None))):
+        raise Rejected(f"{what}.gone_at is not a time")
+    return Known(certificate, gone_at)

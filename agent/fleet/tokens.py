@@ -12,6 +12,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from agent.config import patterns
 from agent.config.fleet_limits import FLEET
 from agent.fleet import documents
 from agent.fleet.documents import ANYBODY, Rejected
@@ -90,6 +91,18 @@ class JoinToken:
             raise Rejected(f"the token is for hosts called {' or '.join(self.names)}, not {name}")
         if not any(fnmatchcase(host, pattern) for pattern in self.instances):
             raise Rejected(f"the token is not for the instance {host}")
+        if name != host and _is_instance_id(name):
+            raise Rejected(
+                f"{name} looks like another host's instance id: give this one a name with --name"
+            )
+
+
+def _is_instance_id(name: str) -> bool:
+    try:
+        patterns.instance_id(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _unbase64(text: str) -> bytes:

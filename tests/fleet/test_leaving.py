@@ -127,7 +127,7 @@ def test_what_was_replaced_meanwhile_is_revoked_too(fleet: Running, tmp_path: Pa
     assert not fleet.may_connect(copy)
     assert fleet.may_connect(steal(second, tmp_path)[0])
     with SqliteRegistry.for_operator(Home(str(fleet.folder)).facts.registry) as registry:
-        assert registry.all_former() == []
+        assert registry.all_former() == {}
 
 
 def test_a_revocation_is_sent_when_a_server_is_back(fleet: Running, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from agent.config.fleet_limits import FLEET
 from agent.fleet import jwt, roles
 from agent.fleet.documents import Rejected
-from agent.fleet.enrolment import Enrolment
+from agent.fleet.enrolment import Enrolment, Joined
 from tests.fleet.members import HOUR, THIS, Desk, Host, token
 from tests.fleet.messages import NOW
 from tests.parts.bus import make_home
@@ -61,6 +62,27 @@ def test_removed_keys_do_not_join_again(desk: Desk) -> None:
     assert desk.registry.hosts() == []
 
 
+def test_an_id_goes_before_a_name(desk: Desk) -> None:
+    """A host whose name is another's id is not removed with it, and cannot join any more."""
+    first, other = Host(), Host("i-00000000000000002", INSTANCE_ID)
+    first.join(desk, token())
+    with pytest.raises(Rejected, match=r"looks like another host's instance id.*--name"):
+        other.join(desk, token(names=("*",)))
+    # One that joined before this was refused.
+    named = replace(first.certificate, host=other.instance, name=INSTANCE_ID)
+    desk.registry.join(Joined(named, bytes(16)), 1)
+    assert [each.host for each in desk.registry.remove(INSTANCE_ID, NOW)] == [INSTANCE_ID]
+    gone = {each.certificate.host: each.gone_at for each in desk.registry.hosts()}
+    assert gone == {INSTANCE_ID: NOW, other.instance: None}
+
+
+def test_a_host_may_be_called_by_its_own_id(desk: Desk) -> None:
+    """EC2 can name a machine after its instance id: such a name is its own, and accepted."""
+    host = Host(INSTANCE_ID, INSTANCE_ID)
+    host.join(desk, token(names=("*",)))
+    assert host.certificate.name == INSTANCE_ID
+
+
 def test_the_keys_of_who_left_are_known_when_another_has_its_place(desk: Desk) -> None:
     """The registry still knows the keys of a host that left after another took its place."""
     first, second = Host(), Host()
@@ -68,5 +90,5 @@ def test_the_keys_of_who_left_are_known_when_another_has_its_place(desk: Desk) -
     first.leave(desk)
     second.join(desk, token())
     assert [each.nkey for each in desk.registry.remove("web-1", NOW)] == [second.certificate.nkey]
-    assert desk.registry.former([INSTANCE_ID]) == [first.certificate.nkey]
-    assert desk.registry.former(["i-00000000000000002"]) == []
+    assert desk.registry.former([INSTANCE_ID]) == {first.certificate.nkey: INSTANCE_ID}
+    assert desk.registry.former(["i-00000000000000002"]) == {}

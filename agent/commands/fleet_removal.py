@@ -1,0 +1,130 @@
+"""`sixtykey fleet remove`: revoke the keys of a host, or of all that have left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agent.commands.fleet_home import as_trouble, home_of, report_skipped, tell
+from agent.commands.options import Options, Usage, one_word
+from agent.commands.trouble import DONE, REFUSED, Trouble
+from agent.config.fleet_limits import FLEET
+from agent.fleet import revocation
+from agent.fleet.certificates import HostCertificate
+from agent.fleet.home import Home
+from agent.fleet.registry import SqliteRegistry
+
+
+@dataclass(frozen=True)
+class Departed:
+    """What the registry has of hosts that left and are not revoked; none of it is trusted.
+
+    `former` are nkeys that were replaced, `skipped` the reasons why rows are: with, and by instance
+    id.
+    """
+
+    gone: Sequence[HostCertificate]
+    former: Mapping[Any, str]
+    skipped: Mapping[str, str]
+
+
+def _remove(options: Options, words: Sequence[str]) -> int:
+    if options.on("--left"):
+        return _remove_left(options, words)
+    host = one_word(words, "the HOST: its instance id or its name")
+    with as_trouble():
+        home, now = home_of(options), time.time()
+        with SqliteRegistry.for_operator(home.facts.registry) as registry:
+            gone = registry.remove(host, now)
+            former = registry.former(each.host for each in gone)
+        bad = home.irrevocable(former)
+        found = Departed(gone, former, {former[nkey]: why for nkey, why in bad.items()})
+        report_skipped(found.skipped)
+        wanted = [*(each.nkey for each in gone), *(each for each in former if each not in bad)]
+        token = home.revoke(wanted, now)
+    return _send_account(options, home, token, found)
+
+
+def _remove_left(options: Options, words: Sequence[str]) -> int:
+    """Revoke the keys of hosts that have left; a timer runs this. Silent if there is none."""
+    if words:
+        raise Usage(f"unexpected: {' '.join(words)}")
+    with as_trouble():
+        home, now = home_of(options), time.time()
+        # Do this before opening the registry: afterwards this process may not read the home.
+        revoked = home.revoked()
+        with SqliteRegistry.for_operator(home.facts.registry) as registry:
+            named = departed(registry, revoked, now)
+        found, wanted = _revocable(home, named)
+        report_skipped(found.skipped)
+        token = home.unsent()
+        if wanted:
+            token = home.revoke(wanted, now, FLEET.account_left_bytes)
+        if named.former:
+            with SqliteRegistry.for_operator(home.facts.registry) as registry:
+                registry.forget_former(named.former)
+    if token is not None:
+        return _send_account(options, home, token, found)
+    told = {"Removed": [], "Skipped": dict(found.skipped)}
+    return tell(options, told, "") if options.on("--json") else DONE
+
+
+def departed(registry: SqliteRegistry, revoked: Container[str], now: float) -> Departed:
+    """The hosts that left and are not revoked yet, and their nkeys that were replaced."""
+    # An older membership can no longer be renewed.
+    oldest = now - FLEET.membership_seconds - FLEET.grace_seconds
+    hosts, unreadable = registry.read()
+    gone = [
+        known.certificate
+        for known in hosts
+        if known.gone_at is not None
+        and known.gone_at > oldest
+        and known.certificate.nkey not in revoked
+    ]
+    former = {nkey: host for nkey, host in registry.all_former().items() if nkey not in revoked}
+    return Departed(gone, former, unreadable)
+
+
+def _revocable(home: Home, found: Departed) -> tuple[Departed, list[str]]:
+    """The same with more rows skipped: those with nkeys that are not revoked; and the others."""
+    instances = {**found.former, **{each.nkey: each.host for each in found.gone}}
+    bad = home.irrevocable(instances)
+    skipped = {**found.skipped, **{instances[nkey]: why for nkey, why in bad.items()}}
+    gone = [each for each in found.gone if each.nkey not in bad]
+    former = {nkey: host for nkey, host in found.former.items() if nkey not in bad}
+    return Departed(gone, former, skipped), [nkey for nkey in instances if nkey not in bad]
+
+
+def _send_account(options: Options, home: Home, token: str, found: Departed) -> int:
+    """Send the account's token, which has the removals, to the servers of the bus."""
+    import asyncio
+
+    from agent.fleet import bus
+
+    if large := revocation.warning(token):
+        print(f"sixtykey: {large}", file=sys.stderr)
+    names = sorted(server.folder for server in home.facts.servers)
+    try:
+        told = asyncio.run(bus.update_account(home.system_access(), token, len(names)))
+    except bus.Unreachable as error:
+        hint = "the removal is in force at the gateways; run it again when a server is up"
+        raise Trouble(REFUSED, "Unreachable", str(error), hint) from None
+    if told:
+        home.mark_sent()
+    missing = sorted(set(names) - set(told))
+    hosts = [each.host for each in found.gone]
+    what = ", ".join(f"{each.host} ({each.name})" for each in found.gone) or "earlier removals"
+    text = f"removed {what}: disconnected from the bus at {', '.join(told)}"
+    if missing:
+        text += f"; {', '.join(missing)} did not answer, and will follow once they are back"
+    if len(home.facts.gateways) > 1:
+        # Until they have the account's token they believe its answers, and renew what it has.
+        text += "\nthe other gateways ask for it twice a minute: sixtykey fleet status"
+    answer = {"Removed": hosts, "Told": list(told), "Missing": missing}
+    return tell(options, {**answer, "Skipped": dict(found.skipped)}, text)
+
+
+ACTIONS = {"remove": _remove}
