@@ -199,3 +199,16 @@ def stamp(record: Record) -> str:
     then = time.localtime(time.time() - record["age"])
     times = f", {record['times']} times" if record.get("times", 1) > 1 else ""
     return f"{time.strftime('%H:%M:%S', then)}  {duration(record['age'])} ago{times}"
+
+
+def limits_of(lease: dict[str, Any]) -> str:
+    """A live key's limits in words; empty if it has none.
+
+    Daemons of version 0.1.0 have no limits.
+    """
+    uses, source = lease.get("UsesLeft"), lease.get("PinnedSource")
+    return ", ".join([
+        *([] if uses is None else [f"{uses} login{'' if uses == 1 else 's'}"]),
+        *([] if source is None else [f"from {source}"]),
+        *lease.get("Options", []),
+    ])  # fmt: skip

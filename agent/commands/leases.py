@@ -6,6 +6,7 @@ import sys
 import time
 
 from agent.commands.client import Daemon
+from agent.commands.explanations import limits_of
 from agent.commands.options import DAEMON, JSON, Usage
 from agent.commands.terminal import Screen, bar, table, who
 from agent.commands.trouble import DONE, Trouble
@@ -65,19 +66,6 @@ def _lines(leases: list[dict[str, Any]], left: list[str]) -> list[str]:
         row = (lease["OSUser"], lease["Type"], lease["Fingerprint"], pusher, source)
         rows.append((*row, *([only or "-"] if limited else []), seconds))
     return table(rows)
-
-
-def limits_of(lease: dict[str, Any]) -> str:
-    """A live key's limits in words; empty if it has none.
-
-    Daemons of version 0.1.0 have no limits.
-    """
-    uses, source = lease.get("UsesLeft"), lease.get("PinnedSource")
-    return ", ".join([
-        *([] if uses is None else [f"{uses} login{'' if uses == 1 else 's'}"]),
-        *([] if source is None else [f"from {source}"]),
-        *lease.get("Options", []),
-    ])  # fmt: skip
 
 
 def _watch(daemon: Daemon, body: dict[str, Any]) -> int:

@@ -7,7 +7,6 @@ import json
 from agent.commands import explanations
 from agent.commands.client import Daemon
 from agent.commands.keyfile import named_fingerprint
-from agent.commands.leases import limits_of
 from agent.commands.options import DAEMON, JSON, Usage
 from agent.commands.terminal import duration, who
 from agent.commands.trouble import DONE, REFUSED, plain
@@ -80,7 +79,7 @@ def _print(user: str, answer: dict[str, Any], findings: Sequence[Finding]) -> No
     for finding in findings:
         print(f"! {plain(finding.what)}\n    -> {plain(finding.remedy)}")
     for lease in answer["Leases"]:
-        only = limits_of(lease)
+        only = explanations.limits_of(lease)
         print(
             f"live now: {lease['Fingerprint']} ({lease['Type']}), "
             f"pushed by {who(lease['Principal'])}, {lease['SecondsLeft']:.0f} s left"

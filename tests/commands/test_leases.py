@@ -10,7 +10,7 @@ from typing import Optional
 
 import pytest
 
-from agent.commands.leases import limits_of
+from agent.commands.explanations import limits_of
 from tests.parts.command import InTerminal, run, run_as
 from tests.parts.daemon import CREDENTIAL, RunningDaemon
 from tests.parts.host import IS_ROOT, helper_group, own_name
