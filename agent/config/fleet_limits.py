@@ -82,6 +82,11 @@ class FleetLimits:
     # the bus's own limit is twice a document.
     explained: int = 48
     explanation_bytes: int = 12 * 1024
+    # Inquiries that a host answers, and as many questions: a burst, then a rate per second. It does
+    # not remember them, so a captured one can be sent again, and each costs two signature
+    # operations. A gateway inquires once a minute, and asks only when a person runs `why`.
+    asked: float = 40.0
+    asked_per_second: float = 5.0
     # How often a gateway asks the others for removals of hosts, and how long it waits for each step
     # of that: when it stops, too, for which it has 20 s.
     peers_seconds: float = 30.0

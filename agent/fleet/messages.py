@@ -207,6 +207,8 @@ def seal_reply(answer: bytes, certificate: bytes) -> bytes:
 
 def open_reply(text: bytes) -> tuple[bytes, bytes]:
     """The answer and the certificate, both still sealed. Raises Rejected."""
+    if not text:
+        raise Rejected("it is empty, as when a host is asked too often")
     most = FLEET.document_bytes
     fields = Fields(documents.read(text, 2 * most), "the reply")
     answer, certificate = fields.text("answer", most=most), fields.text("certificate", most=most)

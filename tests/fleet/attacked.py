@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from agent.fleet import messages
+from tests.parts import signed
 from tests.parts.bus import PATIENCE
 from tests.parts.daemon import INSTANCE_ID
 from tests.parts.fleet_host import FleetHost
@@ -46,6 +47,13 @@ class Attacked:
         request_id = self.push_until_taken(user, host).request_id.encode()
         asked = self.thief.await_message(request_id)
         return asked, self.thief.await_answer(asked)
+
+    def capture_question(self, user: str) -> Heard:
+        """Ask the host through the gateway about its pushes for a user; return the question."""
+        body = json.dumps({"InstanceId": INSTANCE_ID, "OSUser": user}).encode()
+        call = signed.Call(body=body).having("X-Amz-Target", "Sixtykey.Explain")
+        assert self.fleet.gateway.send(signed.sign(call)).status == 200
+        return self.thief.await_message(b'"kind":"question"')
 
     def left(self) -> dict[str, float]:
         """The remaining lifetime of each live key of the host in seconds, by its request id."""

@@ -102,14 +102,15 @@ def test_what_is_no_document_changes_nothing(attacked: Attacked, junk: bytes) ->
 
 
 def test_a_flooded_host_serves_lookups_and_local_pushes(attacked: Attacked) -> None:
-    """A host flooded with 9,000 messages still serves lookups and local pushes."""
+    """A host flooded with 12,000 messages that want an answer serves lookups and local pushes."""
     asked, _ = attacked.capture("lea")
     lines = served(attacked.fleet.member, "lea")
     forged = with_body(asked.data, os_user="mallory")
+    question = attacked.capture_question("lea").data
 
     def flood() -> None:
-        for message in (asked.data, forged, b"junk"):
-            attacked.thief.say_many(SUBJECT + INSTANCE_ID, message, 3_000)
+        for message in (asked.data, forged, question, b"junk"):
+            attacked.thief.say_many(SUBJECT + INSTANCE_ID, message, 3_000, "thief.flood")
 
     thread = threading.Thread(target=flood)
     thread.start()

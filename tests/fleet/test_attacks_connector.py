@@ -2,82 +2,28 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 
+from agent.config.fleet_limits import FLEET
 from agent.config.key_policy import KeyPolicy
 from agent.fleet import documents, messages
+from agent.fleet.explanation import Question
 from agent.fleet.messages import Acknowledgement, LeaseMessage
 from agent.fleet.signing import PrivateKey
 from agent.sources.feed.members import MAX_BYTES
-from tests.parts.bus import PATIENCE
 from tests.parts.daemon import INSTANCE_ID, ZONE
-from tests.parts.fleet_member import FleetMember
 from tests.parts.host import work_directory
-from tests.parts.part import Part
 from tests.parts.signed import fresh_key
 from tests.parts.stolen_bus import with_body, with_signature
+from tests.parts.stolen_connector import StolenConnector
 from tests.parts.whole_fleet import WholeFleet, live, push_locally, served
-
-
-class StolenConnector(Part):
-    """An attacker in place of sixtykeyd-fleet who can write lines to the source socket."""
-
-    def __init__(self, member: FleetMember) -> None:
-        self._path = str(member.directory / "source.sock")
-        self._number = 0
-
-    def begin(self) -> None:
-        """Connect, and send the hello line."""
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(PATIENCE)
-        self.sock.connect(self._path)
-        self._lines = self.sock.makefile("rb")
-        self.say({"hello": "fleet", "version": 1})
-
-    def finish(self) -> None:
-        """Close the connection."""
-        self._lines.close()
-        self.sock.close()
-
-    def say(self, document: Any) -> None:
-        """Send a line of JSON."""
-        self.sock.sendall(json.dumps(document).encode() + b"\n")
-
-    def deliver(self, message: bytes) -> int:
-        """Deliver a message as if it came from the bus; return its number."""
-        self._number += 1
-        text = base64.b64encode(message).decode()
-        self.say({"deliver": self._number, "message": text})
-        return self._number
-
-    def hear(self) -> Optional[tuple[int, bytes]]:
-        """The number and content of the daemon's next reply, or None if it has closed."""
-        try:
-            line = self._lines.readline()
-        except ConnectionError:
-            return None
-        if not line:
-            return None
-        document = json.loads(line)
-        return document["reply"], base64.b64decode(document["message"])
-
-    def ask(self, message: bytes) -> dict[str, Any]:
-        """The content of the answer to a message."""
-        number = self.deliver(message)
-        heard = self.hear()
-        assert heard is not None
-        assert heard[0] == number
-        content: dict[str, Any] = json.loads(json.loads(messages.open_reply(heard[1])[0])["body"])
-        return content
 
 
 class Attacked:
@@ -255,6 +201,46 @@ def test_a_flood_stops_neither_lookups_nor_local_pushes(attacked: Attacked) -> N
     assert len(sent) > 1_000
     assert served(attacked.member, "mallory") == ""
     assert served(attacked.member, "flo").count("\n") == 1
+
+
+def test_a_flood_of_a_captured_question_stops_nothing(attacked: Attacked) -> None:
+    """Of 5,000 copies of a question a few are answered; leases, pushes and lookups go on."""
+    now, issuer = int(time.time() * 1000), attacked.fleet.home.issuer()
+    captured = Question(INSTANCE_ID, "jil", "AKIA", now, bytes(16)).seal(issuer)
+    users = [f"jil{number}" for number in range(10)]
+    heard: list[tuple[int, bytes]] = []
+    leases: dict[int, str] = {}
+    before = time.monotonic()
+    with StolenConnector(attacked.member) as thief:
+
+        def flood() -> None:
+            for user in users:
+                for _ in range(500):
+                    thief.deliver(captured)
+                leases[thief.deliver(attacked.good(os_user=user))] = user
+
+        def read() -> None:
+            while len(heard) < 5_010:
+                reply = thief.hear()
+                assert reply is not None
+                heard.append(reply)
+
+        threads = [threading.Thread(target=each) for each in (flood, read)]
+        for thread in threads:
+            thread.start()
+        number = 0
+        while any(thread.is_alive() for thread in threads) or number < 3:
+            user = f"kai{number % 100}"
+            assert push_locally(attacked.member, user) in served(attacked.member, user)
+            number += 1
+    seconds = time.monotonic() - before
+    answered = [number for number, message in heard if message and number not in leases]
+    assert 0 < len(answered) <= FLEET.asked + FLEET.asked_per_second * seconds
+    taken = {leases[number]: message for number, message in heard if number in leases}
+    assert {user: b"acknowledgement" in message for user, message in taken.items()} == (
+        dict.fromkeys(users, True)
+    )
+    assert all(served(attacked.member, user).count("\n") == 1 for user in users)
 
 
 def test_one_that_never_reads_is_dropped(attacked: Attacked) -> None:

@@ -72,13 +72,16 @@ class StolenBus(Part):
         """Publish a message."""
         self._run(self._say(subject, data, reply, headers))
 
-    def say_many(self, subject: str, data: bytes, count: int) -> None:
-        """Publish a message this many times, as fast as the server accepts it."""
+    def say_many(self, subject: str, data: bytes, count: int, reply: str = "") -> None:
+        """Publish a message this many times, as fast as the server accepts it.
+
+        A connector passes on only messages that have a `reply` subject.
+        """
 
         async def say() -> None:
             assert self._client is not None
             for _ in range(count):
-                await self._client.publish(subject, data)
+                await self._client.publish(subject, data, reply=reply)
             await self._client.flush(int(PATIENCE))
 
         self._run(say())

@@ -2,7 +2,8 @@
 
 A message may come from an attacker who controls the bus or the connector. So the daemon verifies
 who signed a message, for which host and when, and signs the answer with a key that the connector
-cannot read. It recognises a repeated lease, from whichever gateway it comes.
+cannot read. It recognises a repeated lease, from whichever gateway it comes. It does not remember
+inquiries and questions, which change nothing, but limits their number.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Optional
 
 from agent.audit import visible
 from agent.audit.record import Record
+from agent.config.fleet_limits import FLEET
 from agent.fleet import documents, messages
 from agent.fleet.clocks import NotNow
 from agent.fleet.description import INQUIRY, Description, Inquiry, plain_address
@@ -22,11 +24,19 @@ from agent.fleet.explanation import QUESTION, Explanation, Question
 from agent.fleet.host_signer import HostSigner
 from agent.fleet.messages import Acknowledgement, LeaseMessage
 from agent.fleet.refusals import REFUSALS, refuse
+from agent.host.bucket import Bucket
 from agent.leases.keys import PublicKey
 from agent.leases.lease import Lease, NotDurable, ReplayMark
 from agent.sources.context import Context
 from agent.sources.feed.members import Violation
-from agent.sources.feed.messages import Addresses, Deliver, FromSource, Health, Reply
+from agent.sources.feed.messages import (
+    NO_ANSWER,
+    Addresses,
+    Deliver,
+    FromSource,
+    Health,
+    Reply,
+)
 from agent.sources.feed.offers import CODES
 from agent.sources.feed.server import Link
 from agent.sources.intake import Offer
@@ -60,6 +70,8 @@ class FleetRole:
         self._link: Optional[Link] = None
         self._health = Health(False, "it has not reported its state")
         self._addresses: tuple[str, ...] = ()
+        rate, burst, now = FLEET.asked_per_second, FLEET.asked, context.clock.boottime()
+        self._asked = {kind: Bucket.full(rate, burst, now) for kind in (INQUIRY, QUESTION)}
 
     def attach(self, link: Link) -> None:
         """The connector has said hello."""
@@ -82,8 +94,9 @@ class FleetRole:
             self._addresses = _checked(message)
         elif isinstance(message, Deliver):
             answer = await self._answer(message.message)
-            if answer is not None and self._link is not None:
-                self._link.send(Reply(message.number, self._signer.reply(answer)))
+            reply = NO_ANSWER if answer is None else self._signer.reply(answer)
+            if self._link is not None:
+                self._link.send(Reply(message.number, reply))
         else:
             raise Violation(f"{NAME} may not send this")
 
@@ -95,13 +108,16 @@ class FleetRole:
         return {"Attached": self._link is not None, "Problem": problem, "Waiting": 0}
 
     async def _answer(self, envelope: bytes) -> Optional[bytes]:
-        """The signed answer; None when the message is not a document, so it has no digest."""
+        """The signed answer. None: the message is no document, or one of too many inquiries."""
         received = self._context.clock.boottime()
         try:
             members = documents.read(envelope)
             kind, digest = members.get("kind"), messages.digest_of(members)
         except Rejected:
             self._count("unreadable")
+            return None
+        if kind in (INQUIRY, QUESTION) and not self._has_room_for(kind, received):
+            self._count("throttled")
             return None
         try:
             if kind == INQUIRY:
@@ -111,6 +127,14 @@ class FleetRole:
             return (await self._take(envelope, digest, received)).seal(self._signer.key)
         except REFUSALS as error:
             return refuse(error, digest, self._host).seal(self._signer.key)
+
+    def _has_room_for(self, kind: str, now: float) -> bool:
+        """Whether another message of this kind may be verified; who signed it is not known yet."""
+        bucket = self._asked[kind]
+        if bucket.wait(now) > 0.0:
+            return False
+        bucket.take()
+        return True
 
     def _describe(self, envelope: bytes, digest: bytes) -> bytes:
         """Who this host is. Raises Rejected: nobody asks who may."""

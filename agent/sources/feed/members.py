@@ -64,6 +64,11 @@ def text_or_null(value: Any) -> bool:
     return value is None or text(value)
 
 
+def text_or_empty(value: Any) -> bool:
+    """Such a text, or the empty one."""
+    return value == "" or text(value)
+
+
 def items(value: Any) -> bool:
     """A list of anything."""
     return isinstance(value, list)

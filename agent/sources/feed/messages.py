@@ -9,7 +9,7 @@ not exactly a message below is refused, and the connection closed.
                      {"deliver": N, "message": BASE64}                     a fleet's
                      {"addresses": [TEXT...]}                              a fleet's
     daemon → source  {"ask": N, "os_user": TEXT, "fingerprint": TEXT or null}
-                     {"reply": N, "message": BASE64}                       a fleet's
+                     {"reply": N, "message": BASE64}                       a fleet's; may be empty
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from agent.sources.feed.members import MAX_BYTES, Violation, check
 
 VERSION = 1
 ROLES = ("ec2", "fleet")
+# The message of a Reply when the daemon has no answer. It ends the wait of the connector and of the
+# gateway, which believes only what the host has signed.
+NO_ANSWER = b""
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class Deliver:
 
 @dataclass(frozen=True)
 class Reply:
-    """The daemon's answer to Deliver, for its sender."""
+    """The daemon's answer to Deliver, for its sender; NO_ANSWER if there is none."""
 
     number: int
     message: bytes
@@ -193,7 +196,7 @@ def from_daemon(line: bytes) -> FromDaemon:
         )
         return Ask(document["ask"], document["os_user"], document["fingerprint"])
     if "reply" in document:
-        return Reply(*_carried(document, "reply"))
+        return Reply(*_carried(document, "reply", members.text_or_empty))
     raise Violation("not a message of the daemon")
 
 
@@ -230,8 +233,10 @@ def _refusal(document: Any) -> Refusal:
     return Refusal(**document)
 
 
-def _carried(document: dict[str, Any], name: str) -> tuple[int, bytes]:
-    check(document, {name: members.number, "message": members.text})
+def _carried(
+    document: dict[str, Any], name: str, text: members.Check = members.text
+) -> tuple[int, bytes]:
+    check(document, {name: members.number, "message": text})
     try:
         message = base64.b64decode(document["message"], validate=True)
     except (binascii.Error, ValueError):

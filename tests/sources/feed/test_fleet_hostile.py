@@ -56,12 +56,13 @@ def test_a_malformed_address_ends_the_connection(tmp_path: Path, wrong: list[str
     at_fleet(tmp_path, course)
 
 
-def test_what_is_no_document_gets_no_answer(tmp_path: Path) -> None:
-    """A message that is no document gets no answer, and the next message is handled."""
+def test_what_is_no_document_gets_an_empty_reply(tmp_path: Path) -> None:
+    """A message that is no document gets an empty reply, and the next message is handled."""
 
     async def course(at: FleetHouse, peer: Peer) -> None:
         for garbage in (b"{}", b"[]", b"\xff", b"x" * 20_000, b"{" * 10_000):
             peer.say(Deliver(1, garbage))
+            assert await peer.hear() == {"reply": 1, "message": ""}
         assert isinstance(await at.tell(peer, LEASE.seal(ISSUER)), Acknowledgement)
         assert at.pushes()[0]["outcome"] == "allowed"
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from agent.sources.feed.members import MAX_BYTES, Violation
 from agent.sources.feed.messages import (
+    NO_ANSWER,
     Answer,
     Ask,
     Deliver,
@@ -45,7 +46,10 @@ def test_what_a_source_says_is_read_back(message: Any) -> None:
     assert from_source(line) == message
 
 
-@pytest.mark.parametrize("message", [Ask(1, "alice", None), Ask(2, "a", "MD5:x"), Reply(3, b"x")])
+@pytest.mark.parametrize(
+    "message",
+    [Ask(1, "alice", None), Ask(2, "a", "MD5:x"), Reply(3, b"x"), Reply(4, NO_ANSWER)],
+)
 def test_what_the_daemon_says_is_read_back(message: Any) -> None:
     """Every message of the daemon is read back."""
     assert from_daemon(encode(message)) == message
