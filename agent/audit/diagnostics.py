@@ -1,7 +1,7 @@
 """Bounds how many diagnostics of one kind are written. No I/O; the time is an argument.
 
-A peer can cause the same line again and again, such as a source that changes its health, and the
-log that it fills is where the audit is, too.
+A peer can cause the same line again and again, such as a source that changes its health. It must
+not fill the log, which has the audit too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class DiagnosticsPace:
         self._kinds: cachetools.LRUCache[str, _Kind] = cachetools.LRUCache(LIMITS.diagnostics_kinds)
 
     def admit(self, kind: str, now: float) -> Optional[int]:
-        """How many lines were left out before this one; None: leave this one out, too.
+        """How many lines were left out since the last one; None if this one must be left out too.
 
         `now`: a clock that is never set back, in s.
         """

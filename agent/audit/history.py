@@ -40,9 +40,9 @@ class _Entry:
 
     def as_dict(self, now: float) -> dict[str, Any]:
         """The record, with its age in seconds and how often it was repeated."""
-        told: dict[str, Any] = json.loads(self.line)
-        told.pop("public_key", None)
-        return {**told, "age": round(now - self.at, 3), "times": self.times}
+        record: dict[str, Any] = json.loads(self.line)
+        record.pop("public_key", None)
+        return {**record, "age": round(now - self.at, 3), "times": self.times}
 
 
 class _Miss:
@@ -57,7 +57,7 @@ class _Miss:
 
 
 class Explanation(NamedTuple):
-    """Why a lookup gave nothing. `request_id`: the push of this very key, if there was one."""
+    """Why a lookup gave no key. `request_id`: the push of the requested key, if there was one."""
 
     reason: str
     request_id: Optional[str] = None
@@ -121,8 +121,8 @@ class History:
         miss.at, miss.fingerprint, miss.times = now, fingerprint, miss.times + 1
 
     def record_push(self, lease: Lease) -> None:
-        """Remember a lease; it explains refusals after its end."""
-        # The blob, and its base64 and sshd's line once a lookup has made them.
+        """Remember a lease, to explain refusals after it has ended."""
+        # Four times the blob: a lookup adds the key's base64 and sshd's line, which are cached.
         size = LIMITS.history_lease_bytes + 4 * len(lease.key.blob)
         self._leases.add(lease.os_user, lease, size)
 
@@ -145,9 +145,9 @@ class History:
         return [entry.as_dict(now) for entry in entries]
 
     def unwritten(self, now: float) -> list[dict[str, Any]]:
-        """The last records of sums and drops, newest first, with `age`.
+        """The last records of summed and dropped decisions, newest first, with `age`.
 
-        They cover all users: a decision that is missing for one user may be counted there.
+        They cover all users: a decision that is missing for one user may be counted in them.
         """
         recent = (e for e in reversed(self._unwritten) if now < e.at + LIMITS.history_seconds)
         return [entry.as_dict(now) for entry in recent]
@@ -155,7 +155,7 @@ class History:
     def last_miss(self, os_user: str, now: float) -> Optional[dict[str, Any]]:
         """The last login of the user while no key had been pushed; None when there was none.
 
-        `pushed_for` are the other users for whom the same key was pushed lately.
+        `pushed_for` lists the other users for whom the same key was pushed recently.
         """
         miss = self._misses.get(os_user)
         if miss is None:
@@ -178,7 +178,7 @@ class History:
     def explain(
         self, os_user: str, fingerprint: Optional[str], now: float
     ) -> Optional[Explanation]:
-        """Why a lookup gave nothing, in words; None when nothing was pushed for the user lately.
+        """Why a lookup gave no key; None when no key was pushed for the user recently.
 
         Args:
             fingerprint: the key that sshd asked for, if it named one.
@@ -193,15 +193,15 @@ class History:
             return None
         for lease in leases:
             if lease.is_for(fingerprint):
-                words = f"{self._end(lease, now)} (request {lease.request_id})"
+                words = f"{self._describe_state(lease, now)} (request {lease.request_id})"
                 return Explanation(words, lease.request_id)
         last = leases[0]
         return Explanation(
             f"another fingerprint: the key pushed for this user was {last.key.fingerprint} "
-            f"(request {last.request_id}), {self._end(last, now)}"
+            f"(request {last.request_id}), {self._describe_state(last, now)}"
         )
 
-    def _end(self, lease: Lease, now: float) -> str:
+    def _describe_state(self, lease: Lease, now: float) -> str:
         used = self._used.get(lease.request_id)
         if used is not None:
             at, source = used

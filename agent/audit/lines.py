@@ -37,7 +37,7 @@ class Dropped:
         self.labels.update(other.labels)
 
 
-class _Lane:
+class _Queue:
     """A queue of waiting lines, and its size in bytes."""
 
     def __init__(self) -> None:
@@ -63,21 +63,21 @@ class LineWriter:
     """Writes lines to a file descriptor and never waits for it.
 
     A full pipe or a journald that hangs must not stop a lookup, so lines wait here, up to a limit.
-    All lines share `room` (bytes). Essential lines may also use `kept`, and displace the others
-    from `room`. The newest line is dropped first: a flood cannot erase what was recorded before it.
+    All lines share `room` (bytes). Essential lines may also use `reserve`, and displace the others
+    from `room`. The newest line is dropped first: a flood cannot erase earlier records.
     """
 
     def __init__(
         self,
         descriptor: int,
         room: int = LIMITS.audit_room_bytes,
-        kept: int = LIMITS.audit_kept_bytes,
+        reserve: int = LIMITS.audit_reserve_bytes,
     ) -> None:
         self._descriptor = descriptor
         self._room = room
-        self._most = room + kept
-        self._essential = _Lane()
-        self._others = _Lane()
+        self._capacity = room + reserve
+        self._essential = _Queue()
+        self._others = _Queue()
         # The line that is being written, and its unwritten rest.
         self._current: _Line = (0, b"", _UNNAMED)
         self._rest = b""
@@ -101,12 +101,12 @@ class LineWriter:
         """Write a line, now or as soon as the descriptor takes it.
 
         Args:
-            number: the order of writing; numbers never decrease from call to call.
+            number: its place in the order of writing; it never decreases from call to call.
             label: what a dropped line is counted as.
         """
         if self.waiting:
-            lane = self._essential if essential else self._others
-            lane.append((number, line, label))
+            queue = self._essential if essential else self._others
+            queue.append((number, line, label))
             self._make_room()
         else:
             self._current, self._rest = (number, line, label), line
@@ -115,7 +115,7 @@ class LineWriter:
     def flush(self) -> None:
         """Write waiting lines until the descriptor would block."""
         # On any event: after an error, write() raises it.
-        while (self._rest or self._take_next()) and self._poll.poll(0):
+        while (self._rest or self._start_next()) and self._poll.poll(0):
             try:
                 # PIPE_BUF (pipe(7)): poll reports a pipe as writable when it takes this much.
                 written = os.write(self._descriptor, self._rest[: select.PIPE_BUF])
@@ -126,7 +126,7 @@ class LineWriter:
             self._rest = self._rest[written:]
 
     def drain(self, seconds: float) -> None:
-        """Write waiting lines; block for it, for at most this many seconds."""
+        """Write waiting lines, and block for at most this many seconds."""
         end = time.monotonic() + seconds
         self.flush()
         while self.waiting and time.monotonic() < end:
@@ -138,7 +138,7 @@ class LineWriter:
         while self._others.lines:
             self._drop(self._others.take_newest())
 
-    def _take_next(self) -> bool:
+    def _start_next(self) -> bool:
         """Start with the line that has the lowest number; False when none is waiting."""
         essential, others = self._essential.lines, self._others.lines
         if essential and not (others and others[0][0] < essential[0][0]):
@@ -153,14 +153,14 @@ class LineWriter:
     def _make_room(self) -> None:
         while self._others.size > self._room:
             self._drop(self._others.take_newest())
-        while self._others.size + self._essential.size > self._most:
-            lane = self._others if self._others.lines else self._essential
-            self._drop(lane.take_newest())
+        while self._others.size + self._essential.size > self._capacity:
+            queue = self._others if self._others.lines else self._essential
+            self._drop(queue.take_newest())
 
     def _drop_all(self) -> None:
         self._drop(self._current)
         self._rest = b""
-        while self._take_next():
+        while self._start_next():
             self._drop(self._current)
             self._rest = b""
 
@@ -173,7 +173,7 @@ class LineWriter:
 
 
 class LineHandler(logging.Handler):
-    """Diagnostics, through a LineWriter: one line each, with the program's name before it."""
+    """Writes each diagnostic as one line that begins with the program's name; it never blocks."""
 
     def __init__(self, descriptor: int, program: str = "sixtykeyd") -> None:
         super().__init__()
@@ -182,7 +182,7 @@ class LineHandler(logging.Handler):
         self._pace = DiagnosticsPace()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record, now or together with the next one, unless there are too many like it."""
+        """Write a diagnostic, now or with the next one, unless there are too many like it."""
         left_out = self._pace.admit(str(record.msg), time.monotonic())
         if left_out is None:
             return

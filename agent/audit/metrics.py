@@ -28,12 +28,12 @@ def _gauges(status: Mapping[str, Any]) -> list[str]:
         "region": status["Region"],
     }
     users = [({"os_user": user}, n) for user, n in sorted(status["Leases"]["ByUser"].items())]
-    stepped = "How far the wall clock was set since the daemon's start."
-    usable = "Whether leases can be journalled, and so pushes be taken."
+    stepped = "Seconds by which the wall clock was set since the daemon started."
+    usable = "1 if the journal takes leases, without which no push is accepted; else 0."
     return [
         family("info", "gauge", "The running daemon.", [(names, 1)]),
-        gauge("uptime_seconds", "Since the daemon's start.", status["Uptime"]),
-        gauge("resident_memory_bytes", "The daemon's memory.", status["Memory"]),
+        gauge("uptime_seconds", "Seconds since the daemon started.", status["Uptime"]),
+        gauge("resident_memory_bytes", "The daemon's resident memory.", status["Memory"]),
         gauge("clock_stepped_seconds", stepped, status["ClockStepped"]),
         gauge("journal_usable", usable, float(status["Journal"]["Problem"] is None)),
         _sources(status.get("Sources", {})),
@@ -42,7 +42,7 @@ def _gauges(status: Mapping[str, Any]) -> list[str]:
 
 
 def _sources(sources: Mapping[str, Mapping[str, Any]]) -> str:
-    usable = "Whether lookups wait for what a source may have."
+    usable = "1 if lookups wait for this source; 0 if it has a problem."
     samples = [({"source": name}, how["Problem"] is None) for name, how in sorted(sources.items())]
     return family("source_usable", "gauge", usable, samples)
 
@@ -53,18 +53,21 @@ def _counters(counters: Mapping[str, Mapping[str, int]]) -> list[str]:
         for action in _ACTIONS
         for outcome, count in sorted(counters.get(action, {}).items())
     ]
-    asked = "What operators asked, by action and outcome."
-    summed = "Decisions of floods that were counted and have no audit record of their own."
-    dropped = "Audit records that were lost, for the log did not take them."
+    requested = "Operators' requests, by action and outcome."
+    summed = "Decisions that a flood caused and that were counted without a record each, by event."
+    dropped = "Audit records that were dropped because the log was too slow, by event."
+    logins = "Logins with a one-time key, by outcome."
+    questions = "Questions to sources, by outcome."
+    refused = "Connections refused before a valid HTTP request, by error."
     return [
         counter("pushes", "Pushes, by outcome.", counters.get("push", {})),
-        counter("lookups", "Questions of sshd, by outcome.", counters.get("lookup", {})),
-        counter("admissions", "Logins with a one-time key.", counters.get("admission", {})),
-        counter("source_questions", "Questions to sources.", counters.get("source", {})),
-        counter("http_refused", "What was no request.", counters.get("http", {})),
-        _by_event("audit_summed", summed, counters.get("summed", {})),
-        _by_event("audit_dropped", dropped, counters.get("dropped", {})),
-        family("operations_total", "counter", asked, operations),
+        counter("lookups", "Lookups by sshd, by outcome.", counters.get("lookup", {})),
+        counter("admissions", logins, counters.get("admission", {})),
+        counter("source_questions", questions, counters.get("source", {})),
+        counter("http_refused", refused, counters.get("http", {})),
+        _event_counter("audit_summed", summed, counters.get("summed", {})),
+        _event_counter("audit_dropped", dropped, counters.get("dropped", {})),
+        family("operations_total", "counter", requested, operations),
     ]
 
 
@@ -79,7 +82,7 @@ def counter(name: str, what: str, by_outcome: Mapping[str, int]) -> str:
     return family(f"{name}_total", "counter", what, samples)
 
 
-def _by_event(name: str, what: str, by_event: Mapping[str, int]) -> str:
+def _event_counter(name: str, what: str, by_event: Mapping[str, int]) -> str:
     samples = [({"event": event}, count) for event, count in sorted(by_event.items())]
     return family(f"{name}_total", "counter", what, samples)
 
@@ -88,11 +91,11 @@ def family(name: str, kind: str, what: str, samples: Samples) -> str:
     """A family of any kind: each sample with its labels."""
     lines = [f"# HELP sixtykey_{name} {what}", f"# TYPE sixtykey_{name} {kind}"]
     for labels, value in samples:
-        inside = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
+        inside = ",".join(f'{label}="{_escape(text)}"' for label, text in labels.items())
         lines.append(f"sixtykey_{name}{'{' + inside + '}' if inside else ''} {value:.10g}")
     return "\n".join(lines) + "\n"
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     clean = text.encode("utf-8", "backslashreplace").decode()
     return clean.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

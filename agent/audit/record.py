@@ -23,9 +23,9 @@ from agent.config.limits import LIMITS
 from agent.host.clock import Clock
 from agent.leases.keys import PublicKey
 
-# Made once; records have no reference cycles to look for.
+# Made once, and without a search for reference cycles: records have none.
 _encode = json.JSONEncoder(check_circular=False).encode
-_GAP = ("audit", "dropped")
+_DROPPED = ("audit", "dropped")
 _LONGEST = LIMITS.recorded_characters
 
 Write = Callable[[bytes, int, Decision, bool], None]
@@ -45,8 +45,8 @@ class Record:
         claimed_os_user: the OS user in a request that was refused before it was parsed.
         process: the sshd process that an admission is about: its id and its start.
         claimed_principal: the unverified access key ID of a refused request.
-        upstream_id: the request id that the source of an offer has for it, as EC2's #Request.
-        issuer: the public key of the fleet's gateway that signed the lease, once that is verified.
+        upstream_id: the request id that an offer has at its source, such as EC2's #Request.
+        issuer: the public key of the fleet's gateway that signed the lease, once it is verified.
     """
 
     event: str
@@ -71,7 +71,7 @@ class Record:
     issuer: Optional[str] = None
 
     def note_key(self, key: PublicKey) -> None:
-        """Put in the key that is pushed, whole."""
+        """Fill in the pushed key: its type, its fingerprint and the key itself."""
         self.key_type, self.fingerprint, self.public_key = key.type, key.fingerprint, key.base64
 
 
@@ -81,12 +81,13 @@ class Unwritten(Record):
 
     Attributes:
         outcome: summed (a flood's) or dropped (the log was too slow).
-        count: how many they are.
-        decisions: how many of each event and outcome, by EVENT/OUTCOME.
-        kind: which kind of flood they belong to (summed).
-        groups: the groups with the most, and how many each (summed); others: how many the rest has.
-        first, last: the times of the first and the last (summed).
-        first_seq, last_seq: the lowest and highest number of what was dropped (dropped).
+        count: their number.
+        decisions: the number of each, by EVENT/OUTCOME.
+        kind: the kind of flood that caused them (summed).
+        groups: the groups with the most decisions, with their numbers (summed).
+        others: the number of decisions of all other groups (summed).
+        first, last: the times of the first and the last decision (summed).
+        first_seq, last_seq: the lowest and the highest missing number (dropped).
     """
 
     count: Optional[int] = None
@@ -120,20 +121,20 @@ class Audit:
         self._run = secrets.token_hex(4)
         self._seq = 0
         self._sampler = Sampler()
-        # Drops that no record reports yet; what the last record of drops reported, and when.
-        self._lost: Optional[Dropped] = None
-        self._told: Optional[Dropped] = None
-        self._reported = float("-inf")
+        # Dropped lines that no record reports yet; those of the last report, and its time.
+        self._unreported: Optional[Dropped] = None
+        self._last_report: Optional[Dropped] = None
+        self._reported_at = float("-inf")
 
     def record(self, record: Record) -> None:
-        """Record a decision that let somebody in, or changed something.
+        """Record a decision that granted access or changed something.
 
         It is always written, and sampled records do not displace it.
         """
-        self._take(record, True, self._clock.boottime())
+        self._write_record(record, True, self._clock.boottime())
 
     def sample(self, record: Record, group: Group, now: float) -> None:
-        """Record a decision that a flood can cause, or only count it if its group had many lately.
+        """Record a decision that a flood can cause, or only count it if its group has had many.
 
         Args:
             group: the kind of flood and the source, as ("stranger", "203.0.113.7"). An unverified
@@ -142,7 +143,7 @@ class Audit:
         """
         decision = (record.event, record.outcome)
         if self._sampler.admit(decision, group, now):
-            self._take(record, is_essential(group), now)
+            self._write_record(record, is_essential(group), now)
         else:
             self.counts[decision] += 1
             self.counts["summed", record.event] += 1
@@ -155,7 +156,7 @@ class Audit:
         """Record the sums that are at least this many seconds old."""
         now = self._clock.boottime()
         for found in self._sampler.take_sums(now - seconds):
-            self._take(self._summed(found, now), True, now)
+            self._write_record(self._summed_record(found, now), True, now)
 
     def report_dropped(
         self, dropped: Optional[Dropped], seconds: float = LIMITS.summing_seconds
@@ -167,36 +168,36 @@ class Audit:
         if dropped is not None:
             for (event, _), count in dropped.labels.items():
                 self.counts["dropped", event] += count
-            if self._lost is not None:
-                dropped.add(self._lost)
-            if self._told is not None and _GAP in dropped.labels:
-                dropped.add(self._told)
-            self._lost = dropped
+            if self._unreported is not None:
+                dropped.add(self._unreported)
+            if self._last_report is not None and _DROPPED in dropped.labels:
+                dropped.add(self._last_report)
+            self._unreported = dropped
         now = self._clock.boottime()
-        if self._lost is not None and now >= self._reported + seconds:
-            self._told, self._lost, self._reported = self._lost, None, now
-            self._take(_gap(self._told), True, now)
+        if self._unreported is not None and now >= self._reported_at + seconds:
+            self._last_report, self._unreported, self._reported_at = self._unreported, None, now
+            self._write_record(_dropped_record(self._last_report), True, now)
 
-    def _take(self, record: Record, essential: bool, now: float) -> None:
+    def _write_record(self, record: Record, essential: bool, now: float) -> None:
         decision = (record.event, record.outcome)
         self.counts[decision] += 1
         self._seq += 1
-        line = self._line(record)
+        line = self._encode(record)
         self.history.note(vars(record), line, now)
         self._write(line, self._seq, decision, essential)
 
-    def _line(self, record: Record) -> bytes:
+    def _encode(self, record: Record) -> bytes:
         """The record as a line of JSON, with its time and its number."""
         time = _utc(self._clock.wall())
         fields = [f'{{"time": "{time}", "run": "{self._run}", "seq": {self._seq}']
         # Field by field: to encode the whole as a dictionary takes twice the time.
         for name, value in vars(record).items():
             if value is not None:
-                known = value[:_LONGEST] if name in _FROM_CALLERS else value
-                fields.append(f'"{name}": {_encode(known)}')
+                shown = value[:_LONGEST] if name in _FROM_CALLERS else value
+                fields.append(f'"{name}": {_encode(shown)}')
         return (", ".join(fields) + "}\n").encode()
 
-    def _summed(self, found: Sum, now: float) -> Unwritten:
+    def _summed_record(self, found: Sum, now: float) -> Unwritten:
         wall, count = self._clock.wall(), sum(found.decisions.values())
         return Unwritten(
             "audit",
@@ -212,10 +213,10 @@ class Audit:
         )
 
 
-def _gap(lost: Dropped) -> Unwritten:
+def _dropped_record(lost: Dropped) -> Unwritten:
     count = sum(lost.labels.values())
     return Unwritten(
-        *_GAP,
+        *_DROPPED,
         reason=f"{count} of the records {lost.first} to {lost.last} were not written",
         count=count,
         decisions=_by_name(lost.labels),

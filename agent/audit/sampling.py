@@ -16,7 +16,7 @@ from agent.config.limits import LIMITS
 Decision = tuple[str, str]
 """A decision's event and outcome."""
 Group = tuple[str, str]
-"""The kind of a flood, and whom it is counted for: ("stranger", "203.0.113.7")."""
+"""The kind of a flood, and its source or principal: ("stranger", "203.0.113.7")."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Pace:
 
     Attributes:
         total_burst, total_per_second: the same for all groups of the kind together.
-        groups: how many are tracked; beyond it the one seen longest ago is forgotten.
-        essential: these let somebody in. The first of each group is written even if the total is
-            used up, and other kinds do not displace them (see LineWriter).
+        groups: how many are tracked; beyond that the one seen longest ago is forgotten.
+        essential: these grant access. The first of each group is written even if the total is used
+            up, and other kinds do not displace them (see LineWriter).
     """
 
     burst: float = LIMITS.sampled_burst
@@ -58,7 +58,8 @@ class Sum:
 
     Attributes:
         decisions: a count for each event and outcome.
-        groups: those with the most, and how many each; `others`: how many the other groups had.
+        groups: those with the most decisions, with their numbers.
+        others: the number of decisions of all other groups.
         first, last: times of the first and the last (CLOCK_BOOTTIME, s).
     """
 
@@ -71,7 +72,7 @@ class Sum:
 
 
 def is_essential(group: Group) -> bool:
-    """Whether this group's decisions let somebody in."""
+    """Whether this group's decisions grant access."""
     return PACES.get(group[0], DEFAULT).essential
 
 
@@ -92,7 +93,7 @@ class _Kind:
         self._total_reach = (pace.total_burst - 0.5) * self._total_interval
         self._total = now
         self._groups: OrderedDict[str, float] = OrderedDict()
-        self._summed: Counter[str] = Counter()
+        self._by_group: Counter[str] = Counter()
         self._decisions: Counter[Decision] = Counter()
         self.first = self._last = now
 
@@ -101,7 +102,7 @@ class _Kind:
         full = self._groups.get(name)
         if full is None:
             first, full = True, now
-            self._add(name, now)
+            self._track(name, now)
         else:
             first = False
             self._groups.move_to_end(name)
@@ -116,25 +117,25 @@ class _Kind:
             self.first = now
         self._last = now
         self._decisions[decision] += 1
-        self._summed[name] += 1
+        self._by_group[name] += 1
         return False
 
-    def _add(self, name: str, now: float) -> None:
+    def _track(self, name: str, now: float) -> None:
         self._groups[name] = now
         if len(self._groups) > self._most:
-            gone, _ = self._groups.popitem(last=False)
-            self._summed.pop(gone, None)
+            oldest, _ = self._groups.popitem(last=False)
+            self._by_group.pop(oldest, None)
 
     @property
-    def summed(self) -> bool:
-        """Whether something was summed up."""
+    def has_sum(self) -> bool:
+        """Whether decisions were counted since the last call of take_sum."""
         return bool(self._decisions)
 
-    def take(self, kind: str) -> Sum:
+    def take_sum(self, kind: str) -> Sum:
         """The sum since the last call."""
         decisions, self._decisions = self._decisions, Counter()
-        summed, self._summed = self._summed, Counter()
-        groups = dict(summed.most_common(LIMITS.summed_groups))
+        by_group, self._by_group = self._by_group, Counter()
+        groups = dict(by_group.most_common(LIMITS.summed_groups))
         others = sum(decisions.values()) - sum(groups.values())
         return Sum(kind, decisions, groups, others, self.first, self._last)
 
@@ -156,7 +157,7 @@ class Sampler:
     def take_sums(self, before: float) -> list[Sum]:
         """The sums that began at `before` (CLOCK_BOOTTIME, s) or earlier; each is returned once."""
         return [
-            kind.take(name)
+            kind.take_sum(name)
             for name, kind in self._kinds.items()
-            if kind.summed and kind.first <= before
+            if kind.has_sum and kind.first <= before
         ]

@@ -187,11 +187,11 @@ class Limits:
     # Sources, or principals, that a record of a sum names: those with the most.
     summed_groups: int = 10
 
-    # Audit records held while stdout is blocked (bytes). The first room is for all, some 2,000
-    # records; the second is reserved for what let somebody in or changed something: 36 seconds of
-    # pushes and logins at the highest default rate.
+    # Audit records held while stdout is blocked (bytes). The first limit is for all records,
+    # some 2,000; the second is a reserve for what granted access or changed something: 36 seconds
+    # of pushes and logins at the highest default rate.
     audit_room_bytes: int = 1024 * 1024
-    audit_kept_bytes: int = 8 * 1024 * 1024
+    audit_reserve_bytes: int = 8 * 1024 * 1024
     # Diagnostics held while stderr is blocked (bytes).
     diagnostics_room_bytes: int = 256 * 1024
     # Diagnostics of one kind: a burst, then a rate per second, and the most characters of each. A

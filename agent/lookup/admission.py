@@ -35,7 +35,7 @@ class Refused(Exception):
 
 
 class _Recorded(Refused):
-    """A refusal that is already in the audit, together with its push."""
+    """A refusal that is already in the audit, with the push that it concerns."""
 
 
 class Question:
@@ -63,12 +63,12 @@ class Admissions:
         self._turns = Turns(clock)
 
     async def answer(self, question: Question, pid: int, uid: int) -> bytes:
-        """The answer in one line: `yes`, or why not. `pid` and `uid` are pam-account's."""
+        """Answer in one line: `yes`, or the reason for a refusal. `pid`, `uid`: pam-account's."""
         try:
             if uid != 0:
                 raise Refused("only root may ask, as PAM does")
             processes = self._handouts.login_processes(pid)
-            # Take turns: a second question is answered after the first use is durable.
+            # One at a time: a second question is answered after the first use is durable.
             async with self._turns:
                 for process in processes:
                     await self._admit(process, question)
@@ -78,7 +78,7 @@ class Admissions:
         return b"yes\n"
 
     def _record(self, refused: Exception, address: str, uid: int) -> None:
-        """Record a refusal whose push is not known."""
+        """Record a refusal that concerns no known push."""
         if isinstance(refused, _Recorded):
             return
         record = Record("admission", "refused", principal=f"uid:{uid}", source=address)
@@ -95,7 +95,9 @@ class Admissions:
         latest = () if hand_out.latest is None else (hand_out.latest,)
         for key in hand_out.given if question.partial else latest:
             # sshd refuses a key whose `from=` names another address, so it was not used.
-            lines = [e for e in hand_out.given[key] if _lets_in(question.address, e.pinned_source)]
+            lines = [
+                e for e in hand_out.given[key] if _may_come_from(question.address, e.pinned_source)
+            ]
             if lines:
                 await self._use(process, hand_out.os_user, key, lines, question.address)
 
@@ -109,14 +111,14 @@ class Admissions:
     async def _use(
         self, process: Process, os_user: str, key: str, lines: list[Given], address: str
     ) -> None:
-        """Consume one of the pushes of this key that the process was handed."""
+        """Consume one of the leases of this key that the process was handed."""
         record = Record("admission", "refused", os_user=os_user, source=address)
         record.fingerprint, record.process = key, str(process)
         now = self._clock.boottime()
         try:
             if self._was_admitted(process, lines):
                 return
-            lease = self._fitting(os_user, lines, record)
+            lease = self._choose_lease(os_user, lines, record)
             record.principal = lease.principal
             used = Consumption(lease.request_id, str(process), address, now, lease.expires_at)
             await self._store.consume(lease, used)
@@ -133,12 +135,12 @@ class Admissions:
         self._audit.history.record_use(lease, address, now)
 
     def _was_admitted(self, process: Process, lines: Iterable[Given]) -> bool:
-        """Whether this login has already used one of these, and asks again."""
+        """Whether this login has already consumed one of these leases, and asks again."""
         found = (self._store.consumption(line.request_id) for line in lines)
         return any(used is not None and used.process == str(process) for used in found)
 
-    def _fitting(self, os_user: str, lines: list[Given], record: Record) -> Lease:
-        """The push to use: the one of the first line, which sshd applied, or an equal one.
+    def _choose_lease(self, os_user: str, lines: list[Given], record: Record) -> Lease:
+        """The lease to consume: that of the first line, which sshd applied, or an equal one.
 
         A push with other options is not equal: this login has the first line's options.
         """
@@ -161,8 +163,8 @@ class Admissions:
         raise Refused("the one-time key is no longer live")
 
 
-def _lets_in(address: str, pinned: Optional[str]) -> bool:
-    """Whether `from=` may admit this address; an unknown address may be admitted."""
+def _may_come_from(address: str, pinned: Optional[str]) -> bool:
+    """Whether sshd's `from=` may admit this address; true if the address is not known."""
     if pinned is None:
         return True
     try:

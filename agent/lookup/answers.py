@@ -40,11 +40,11 @@ class PullSource(Protocol):
     """A source that is asked for keys."""
 
     def ask(self, os_user: str, fingerprint: Optional[str]) -> Optional[asyncio.Future[None]]:
-        """Completes when the source's keys are in the table, or soon; None: do not wait."""
+        """A future that is done once the keys are in the table or time is up; None: do not wait."""
 
 
 class Lookups:
-    """Answers lookups from the table, and audits the important ones."""
+    """Answers lookups from the table, and audits them; ordinary logins are only counted."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Lookups:
         self._audit = audit
 
     def pull(self, line: bytes) -> Optional[asyncio.Future[None]]:
-        """What to wait for before answering; None if a live key matches. Raises Malformed."""
+        """Ask the source unless a live key matches; returns what to wait for. Raises Malformed."""
         if self._source is None:
             return None
         os_user, fingerprint = parse(line)
@@ -70,25 +70,25 @@ class Lookups:
         return self._source.ask(os_user, fingerprint)
 
     def answer(self, line: bytes, pid: int, uid: int) -> bytes:
-        """The authorized_keys lines for a lookup line. Raises Malformed.
+        """Answer a lookup line with authorized_keys lines. Raises Malformed.
 
         `pid` and `uid` are the helper's. A one-time key is given only to sshd's own helper, and
-        only after it is recorded which sshd process gets it.
+        only after the sshd process that gets it is recorded.
 
         A login of a user without a push is counted and not recorded: every ordinary login on the
         host is one.
         """
         os_user, fingerprint = parse(line)
-        fitting = [lease for lease in self._table.of(os_user) if lease.is_for(fingerprint)]
-        given = [lease for lease in fitting if lease.uses is None]
+        matching = [lease for lease in self._table.of(os_user) if lease.is_for(fingerprint)]
+        given = [lease for lease in matching if lease.uses is None]
         now = self._clock.boottime()
-        if fitting and not given:
+        if matching and not given:
             try:
-                given = self._hand_out(fitting, fingerprint, pid)
+                given = self._hand_out(matching, fingerprint, pid)
             except NotHandedOut as error:
                 words = f"a one-time key is not given: {error}"
-                why = Explanation(words, fitting[0].request_id)
-                self._refuse(os_user, fingerprint, uid, why)
+                why = Explanation(words, matching[0].request_id)
+                self._record_refusal(os_user, fingerprint, uid, why)
                 return b""
         else:
             self._handouts.record_other(pid)
@@ -104,7 +104,7 @@ class Lookups:
             )
             self._audit.sample(record, ("given", lease.request_id), now)
         if not given:
-            self._explain(os_user, fingerprint, uid, now)
+            self._record_miss(os_user, fingerprint, uid, now)
         return "".join(lease.line for lease in given).encode()
 
     def _hand_out(self, leases: list[Lease], fingerprint: Optional[str], pid: int) -> list[Lease]:
@@ -117,16 +117,18 @@ class Lookups:
         self._handouts.record(self._handouts.login_process(pid), leases)
         return leases
 
-    def _explain(self, os_user: str, fingerprint: Optional[str], uid: int, now: float) -> None:
+    def _record_miss(self, os_user: str, fingerprint: Optional[str], uid: int, now: float) -> None:
         history = self._audit.history
         why = history.explain(os_user, fingerprint, now)
         if why is None:
             self._audit.count("lookup", "none")
             history.record_miss(os_user, fingerprint, now)
             return
-        self._refuse(os_user, fingerprint, uid, why)
+        self._record_refusal(os_user, fingerprint, uid, why)
 
-    def _refuse(self, os_user: str, fingerprint: Optional[str], uid: int, why: Explanation) -> None:
+    def _record_refusal(
+        self, os_user: str, fingerprint: Optional[str], uid: int, why: Explanation
+    ) -> None:
         record = Record(
             "lookup",
             "none",

@@ -83,7 +83,7 @@ class HandOuts:
 
         Raises NotHandedOut: the parent is not sshd, so it does not run PAM's account phase.
         """
-        return self._above(helper)[0].process
+        return self._sshd_ancestors(helper)[0].process
 
     def login_processes(self, asking: int) -> list[Process]:
         """The sshd processes whose account phase runs this process: its parent and grandparent.
@@ -91,13 +91,13 @@ class HandOuts:
         For keyboard-interactive, sshd runs PAM in a child of the login process.
         Raises NotHandedOut: the parent is not sshd.
         """
-        return [status.process for status in self._above(asking)]
+        return [status.process for status in self._sshd_ancestors(asking)]
 
-    def _above(self, child: int) -> list[ProcessStatus]:
-        """The parent, and the grandparent if both are sshd. Raises NotHandedOut."""
+    def _sshd_ancestors(self, child: int) -> list[ProcessStatus]:
+        """The parent process, and the grandparent if both are sshd. Raises NotHandedOut."""
         try:
             parent = read_status(read_status(child, self._proc).parent, self._proc)
-            above = read_status(parent.parent, self._proc) if parent.parent else parent
+            grandparent = read_status(parent.parent, self._proc) if parent.parent else parent
         except (ProcessGone, OSError) as error:
             raise NotHandedOut(str(error)) from None
         if not _is_sshd(parent):
@@ -105,7 +105,9 @@ class HandOuts:
                 f"the helper was run by {parent.name[:32]!r}: for one-time keys sshd must run it "
                 "itself, as AuthorizedKeysCommand"
             )
-        return [parent, above] if above is not parent and _is_sshd(above) else [parent]
+        if grandparent is parent or not _is_sshd(grandparent):
+            return [parent]
+        return [parent, grandparent]
 
     def record(self, process: Process, leases: Iterable[Lease]) -> None:
         """Record, before sshd gets them, that a process is handed these leases of one key.
@@ -122,13 +124,13 @@ class HandOuts:
             kept[key] = tuple(Given(e.request_id, e.pinned_source, e.options) for e in handed)
             self._write(process, HandOut(os_user, kept, key))
         except (OSError, ValueError) as error:
-            raise NotHandedOut(f"it cannot be written down: {error}") from None
+            raise NotHandedOut(f"it cannot be recorded: {error}") from None
         self._known.add(process)
 
     def record_other(self, helper: int) -> None:
-        """Record that a lookup gave no one-time key: an earlier one is then not the latest.
+        """Record that the latest lookup gave no one-time key: the login uses no earlier one.
 
-        This costs nothing while no process has a one-time key.
+        Nothing is done while no process has a one-time key.
         """
         if not self._known:
             return
@@ -138,7 +140,7 @@ class HandOuts:
             if before is not None:
                 self._write(process, HandOut(before.os_user, before.given, None))
         except (NotHandedOut, OSError, ValueError):
-            return  # keep the file: the login still needs a yes for the key that it names
+            return  # the file stays, so the login still needs a yes for the key that it names
 
     def read(self, process: Process) -> Optional[HandOut]:
         """What a process was handed; None when it was handed nothing.
@@ -160,15 +162,15 @@ class HandOuts:
                 str(document["os_user"]), given, None if latest is None else str(latest)
             )
         except (TypeError, KeyError, AttributeError):
-            raise ValueError(f"{process} is not what was written") from None
+            raise ValueError(f"{process} is not a record of this program") from None
         if latest is not None and latest not in given:
-            raise ValueError(f"{process} is not what was written")
+            raise ValueError(f"{process} is not a record of this program")
         return hand_out
 
     def tend(self) -> None:
         """Remove the files of processes that are known to have ended."""
         for process in list(self._known):
-            with suppress(OSError):  # its state is unknown: the login may still continue
+            with suppress(OSError):  # unknown whether it has ended: the login may still go on
                 if is_running(process, self._proc):
                     continue
                 with suppress(FileNotFoundError):

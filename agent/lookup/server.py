@@ -30,7 +30,7 @@ class LookupConnection:
     """One helper's connection: reads a line, writes lines, and closes.
 
     It uses the socket directly and answers when it is accepted: most helpers have sent their line
-    by then, and accept the answer at once. Only the others are registered with the event loop.
+    by then, and take the answer at once. Only the others are registered with the event loop.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class LookupConnection:
         self._lookups = lookups
         self._admissions = admissions
         self._waiting = waiting
-        # The process and the user that ask.
+        # The process id and the uid of the helper.
         self._helper = (0, 0)
-        # Work that the answer waits for; most are answered at once.
+        # Pending work that the answer waits for; most answers need none.
         self._pulling: Optional[asyncio.Future[None]] = None
         self._admitting: Optional[asyncio.Task[bytes]] = None
         self._inbox = self._outbox = b""
         self._deadline: Optional[asyncio.TimerHandle] = None
-        self._readable()
+        self._on_readable()
 
     def close(self) -> None:
         """Close it now."""
@@ -59,10 +59,10 @@ class LookupConnection:
             loop.remove_writer(self._sock)
         for pending in (self._pulling, self._admitting):
             if pending is not None:
-                pending.cancel()  # the helper is gone: a use that is being written stays
+                pending.cancel()  # a use that is being written is still recorded
         self._sock.close()
 
-    def _readable(self) -> None:
+    def _on_readable(self) -> None:
         try:
             answered = self._receive()
         except BlockingIOError:
@@ -74,9 +74,9 @@ class LookupConnection:
             self.close()  # a bug must not leave a helper waiting
             raise
         if answered:
-            self._writable()
+            self._send()
         elif self._pulling is None and self._admitting is None:
-            self._wait().add_reader(self._sock, self._readable)
+            self._wait().add_reader(self._sock, self._on_readable)
         else:
             self._wait().remove_reader(self._sock)
 
@@ -89,11 +89,11 @@ class LookupConnection:
         self._helper = peer_process(self._sock)
         question = Question.parse(self._inbox)
         if question is not None:
-            self._admit(question)
+            self._answer_question(question)
             return False
         self._pulling = self._lookups.pull(self._inbox)
         if self._pulling is not None:
-            self._pulling.add_done_callback(self._pulled)
+            self._pulling.add_done_callback(self._answer_after_pull)
             return False
         self._look_up()
         return True
@@ -102,8 +102,8 @@ class LookupConnection:
         answer = self._lookups.answer(self._inbox, *self._helper)
         self._outbox = answer + END_MARK
 
-    def _pulled(self, _: asyncio.Future[None]) -> None:
-        """The source has answered, or not in time: answer from the table now."""
+    def _answer_after_pull(self, _: asyncio.Future[None]) -> None:
+        """Answer from the table: the source has answered, or its time is over."""
         if self not in self._waiting:
             return
         try:
@@ -111,39 +111,39 @@ class LookupConnection:
         except (OSError, Malformed):
             self.close()
         else:
-            self._writable()
+            self._send()
 
-    def _admit(self, question: Question) -> None:
-        """Answer PAM's account phase, after a use is recorded."""
+    def _answer_question(self, question: Question) -> None:
+        """Answer PAM's account phase; the answer is sent after a use is recorded."""
         answering = self._admissions.answer(question, *self._helper)
         self._admitting = asyncio.get_running_loop().create_task(answering)
-        self._admitting.add_done_callback(self._admitted)
+        self._admitting.add_done_callback(self._send_admission)
 
-    def _admitted(self, task: asyncio.Task[bytes]) -> None:
+    def _send_admission(self, task: asyncio.Task[bytes]) -> None:
         if self not in self._waiting:
-            return  # the peer is gone; what was recorded stays
+            return  # the connection is closed; what was recorded stays
         if task.cancelled() or task.exception() is not None:
             log.error("a login was not admitted: %r", task)
             self.close()  # without an answer the login is refused
             return
         self._outbox = task.result() + END_MARK
-        self._writable()
+        self._send()
 
-    def _writable(self) -> None:
+    def _send(self) -> None:
         try:
             while self._outbox:
                 self._outbox = self._outbox[self._sock.send(self._outbox, socket.MSG_DONTWAIT) :]
         except BlockingIOError:
             loop = self._wait()
             loop.remove_reader(self._sock)
-            loop.add_writer(self._sock, self._writable)
+            loop.add_writer(self._sock, self._send)
             return
         except OSError:
-            pass  # it has gone, as sshd's helper does when sshd has gone
+            pass  # the helper closed the connection, as when sshd has ended
         self.close()
 
     def _wait(self) -> asyncio.AbstractEventLoop:
-        """Give the helper its second to ask and to read; returns the event loop."""
+        """Start the deadline of a helper that is not answered at once; returns the event loop."""
         loop = asyncio.get_running_loop()
         if self._deadline is None:
             if len(self._waiting) >= LIMITS.lookup_connections:
@@ -154,11 +154,11 @@ class LookupConnection:
 
 
 Waiting = dict[LookupConnection, None]
-"""Connections that are waited for, the oldest first."""
+"""Connections that are not answered yet, the oldest first."""
 
 
 def make_room(waiting: Waiting) -> None:
-    """Drop the oldest: a live helper would have its answer by now."""
+    """Close the oldest connection: a helper that is alive would have its answer by now."""
     if waiting:
         next(iter(waiting)).close()
 
@@ -180,7 +180,7 @@ class LookupServer:
         self._listen()
 
     async def stop(self) -> None:
-        """Accept no more; answer connected helpers that ask within their second.
+        """Stop accepting; answer connected helpers that ask before their deadline.
 
         The socket's path stays: systemd may listen there too, and new helpers then wait there.
         """
@@ -207,11 +207,11 @@ class LookupServer:
             except (BlockingIOError, ConnectionError):
                 return
             except OSError as error:
-                self._cannot_accept(error)
+                self._pause_accepting(error)
                 return
             LookupConnection(sock, self._lookups, self._admissions, self._waiting)
 
-    def _cannot_accept(self, error: OSError) -> None:
+    def _pause_accepting(self, error: OSError) -> None:
         """No descriptor or memory left (accept(2)): make room, and retry after a pause."""
         log.warning("cannot accept a lookup: %s", error.strerror)
         make_room(self._waiting)

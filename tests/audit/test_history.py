@@ -32,7 +32,7 @@ def test_decisions_come_newest_first_with_their_age() -> None:
     assert told == [("revoke", 5.5), ("lookup", 7.0), ("push", 10.0)]
 
 
-def test_what_does_not_explain_a_login_is_not_kept() -> None:
+def test_records_that_explain_no_login_are_not_kept() -> None:
     """A record of an operator's reading or of the daemon's start is not kept in the history."""
     history = History()
     for event in ("list", "why", "status", "start"):
@@ -40,7 +40,7 @@ def test_what_does_not_explain_a_login_is_not_kept() -> None:
     assert history.of("alice", 2.0) == []
 
 
-def test_what_has_no_record_of_its_own_is_told_apart() -> None:
+def test_summed_decisions_are_listed_apart_from_a_users() -> None:
     """Records of sums are kept apart from users' decisions, newest first, bounded, for a time."""
     history = History()
     for number in range(2 * LIMITS.history_unwritten):
@@ -53,7 +53,7 @@ def test_what_has_no_record_of_its_own_is_told_apart() -> None:
     assert history.unwritten(LIMITS.history_seconds + newest) == []
 
 
-def test_lookups_in_a_row_are_one() -> None:
+def test_repeated_lookups_are_one_entry_with_a_count() -> None:
     """Equal lookups in a row are one decision with a count."""
     history = History()
     for at in (1.0, 2.0, 3.0):
@@ -127,7 +127,7 @@ def test_leases_that_ended_take_bounded_memory() -> None:
     assert history._leases.size <= LIMITS.history_bytes
 
 
-def test_the_public_key_itself_is_not_told() -> None:
+def test_the_history_leaves_the_public_key_out() -> None:
     """The history gives a key's fingerprint and not the public key."""
     history = History()
     note(history, record(public_key="A" * 1400, fingerprint="SHA256:x"), 1.0)
@@ -153,7 +153,7 @@ def test_a_login_without_a_push_names_whom_the_key_was_pushed_for() -> None:
     assert history.last_miss("bob", 115.0) is None
 
 
-def test_without_a_fingerprint_nobody_is_named() -> None:
+def test_without_a_fingerprint_no_other_user_is_named() -> None:
     """A lookup without a fingerprint names no user for whom the key was pushed."""
     history = History()
     history.record_push(make_lease("bob", at=100.0))
@@ -163,7 +163,7 @@ def test_without_a_fingerprint_nobody_is_named() -> None:
     assert told["pushed_for"] == []
 
 
-def test_a_refusal_says_what_became_of_the_key() -> None:
+def test_a_refusal_says_why_the_key_is_not_usable() -> None:
     """A refusal says that the key expired, was revoked, or has another fingerprint.
 
     After a quarter of an hour it gives no reason.

@@ -80,11 +80,11 @@ def test_lines_arrive_whole_and_in_order(pipe: tuple[int, int]) -> None:
     assert lines.take_dropped() is None
 
 
-def test_a_full_pipe_is_waited_for_in_memory_and_not_in_a_call(pipe: tuple[int, int]) -> None:
+def test_lines_wait_in_memory_while_the_pipe_is_full(pipe: tuple[int, int]) -> None:
     """With a full pipe, lines wait up to a limit; others are counted as dropped by label."""
     reader, writer = pipe
     filled = fill(reader, writer)
-    lines = LineWriter(writer, room=1000, kept=0)
+    lines = LineWriter(writer, room=1000, reserve=0)
     for number in range(1, 16):
         lines.write(numbered(number), number, REFUSED, essential=False)
     # One is being written, and the ten that came next wait.
@@ -97,11 +97,11 @@ def test_a_full_pipe_is_waited_for_in_memory_and_not_in_a_call(pipe: tuple[int, 
     assert drain(reader) == b"later\n"
 
 
-def test_others_never_take_the_room_that_is_kept(pipe: tuple[int, int]) -> None:
+def test_other_lines_never_take_the_reserve(pipe: tuple[int, int]) -> None:
     """Waiting refusals leave room for later records that grant access."""
     reader, writer = pipe
     filled = fill(reader, writer)
-    lines = LineWriter(writer, room=1000, kept=1000)
+    lines = LineWriter(writer, room=1000, reserve=1000)
     for number in range(1, 501):
         lines.write(numbered(number), number, REFUSED, essential=False)
     for number in range(501, 511):
@@ -114,11 +114,11 @@ def test_others_never_take_the_room_that_is_kept(pipe: tuple[int, int]) -> None:
     assert numbers((got + drain(reader))[filled:]) == [*range(1, 12), *range(501, 511)]
 
 
-def test_others_that_wait_give_way_to_essential_lines(pipe: tuple[int, int]) -> None:
+def test_waiting_other_lines_give_way_to_essential_ones(pipe: tuple[int, int]) -> None:
     """Essential lines displace other waiting lines, the newest of those first."""
     reader, writer = pipe
     filled = fill(reader, writer)
-    lines = LineWriter(writer, room=1000, kept=1000)
+    lines = LineWriter(writer, room=1000, reserve=1000)
     for number in range(1, 12):
         lines.write(numbered(number), number, REFUSED, essential=False)
     for number in range(12, 27):
@@ -129,11 +129,11 @@ def test_others_that_wait_give_way_to_essential_lines(pipe: tuple[int, int]) -> 
     assert numbers((got + drain(reader))[filled:]) == [*range(1, 7), *range(12, 27)]
 
 
-def test_beyond_all_room_the_newest_essential_line_is_dropped(pipe: tuple[int, int]) -> None:
+def test_without_any_room_the_newest_essential_line_is_dropped(pipe: tuple[int, int]) -> None:
     """When all room is taken, a new essential line is dropped and counted."""
     reader, writer = pipe
     filled = fill(reader, writer)
-    lines = LineWriter(writer, room=1000, kept=1000)
+    lines = LineWriter(writer, room=1000, reserve=1000)
     for number in range(1, 31):
         lines.write(numbered(number), number, GIVEN)
     assert lines.take_dropped() == Dropped(22, 30, {GIVEN: 9})  # type: ignore[arg-type]
@@ -143,13 +143,13 @@ def test_beyond_all_room_the_newest_essential_line_is_dropped(pipe: tuple[int, i
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(7, 400)), max_size=60))
-def test_no_line_is_lost_unless_it_is_counted(lines_sent: list[tuple[bool, int]]) -> None:
+def test_every_lost_line_is_counted(lines_sent: list[tuple[bool, int]]) -> None:
     """For any mix of lines, order is kept, memory is bounded, and each lost line is counted."""
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     try:
         filled = fill(reader, writer)
-        lines = LineWriter(writer, room=2000, kept=2000)
+        lines = LineWriter(writer, room=2000, reserve=2000)
         for number, (essential, size) in enumerate(lines_sent, 1):
             label = GIVEN if essential else REFUSED
             lines.write(numbered(number, size), number, label, essential)
@@ -174,7 +174,7 @@ def test_no_line_is_lost_unless_it_is_counted(lines_sent: list[tuple[bool, int]]
         os.close(writer)
 
 
-def test_a_pipe_without_a_reader_is_no_error(pipe: tuple[int, int]) -> None:
+def test_a_pipe_without_a_reader_raises_nothing(pipe: tuple[int, int]) -> None:
     """When the log's reader is gone, lines are counted as dropped and no error is raised."""
     reader, writer = pipe
     fill(reader, writer)
@@ -187,7 +187,7 @@ def test_a_pipe_without_a_reader_is_no_error(pipe: tuple[int, int]) -> None:
     assert not lines.waiting
 
 
-def test_a_closed_descriptor_is_no_error(pipe: tuple[int, int]) -> None:
+def test_a_closed_descriptor_raises_nothing(pipe: tuple[int, int]) -> None:
     """With a closed descriptor, lines are counted as dropped and no error is raised."""
     lines = LineWriter(pipe[1])
     os.close(pipe[1])
@@ -196,7 +196,7 @@ def test_a_closed_descriptor_is_no_error(pipe: tuple[int, int]) -> None:
     assert lines.take_dropped() == Dropped(1, 1, {GIVEN: 1})  # type: ignore[arg-type]
 
 
-def test_a_full_disk_is_waited_for() -> None:
+def test_lines_wait_while_the_disk_is_full() -> None:
     """With a full disk, lines wait as for a full pipe and none is dropped."""
     descriptor = os.open("/dev/full", os.O_WRONLY)
     try:
@@ -213,7 +213,7 @@ def test_a_full_disk_is_waited_for() -> None:
         os.close(descriptor)
 
 
-def test_draining_gives_up_in_the_end(pipe: tuple[int, int]) -> None:
+def test_draining_stops_at_its_deadline(pipe: tuple[int, int]) -> None:
     """Draining stops after its time limit and keeps the lines that wait."""
     reader, writer = pipe
     fill(reader, writer)

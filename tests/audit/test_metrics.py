@@ -69,7 +69,7 @@ def test_prometheus_reads_what_was_counted() -> None:
     assert read["sixtykey_source_questions_total", (("outcome", "answered"),)] == 5
 
 
-def test_a_journal_out_of_use_shows() -> None:
+def test_an_unusable_journal_has_the_gauge_0() -> None:
     """While the journal is unusable, its gauge is 0."""
     broken = {**STATUS, "Journal": {"Path": "/x", "Problem": "disk full"}}
     assert samples(prometheus(broken))["sixtykey_journal_usable", ()] == 0

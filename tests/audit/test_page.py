@@ -68,13 +68,13 @@ def test_the_page_has_every_kind_of_flood() -> None:
 
 
 @pytest.mark.parametrize("row", table("limit"), ids=lambda row: row[2].strip("`"))
-def test_the_page_has_the_figures_of_today(row: list[str]) -> None:
+def test_the_page_has_the_current_limits(row: list[str]) -> None:
     """Each figure on the page is the value in LIMITS."""
     (name,) = code(row[2])
     assert getattr(LIMITS, name) == float(row[1])
 
 
-def test_the_page_names_metrics_that_there_are() -> None:
+def test_the_page_names_existing_metrics() -> None:
     """Each metric that the page names is one that the daemon gives."""
     named = re.findall(r"`(sixtykey_\w+)`", PAGE)
     assert len(named) == 2

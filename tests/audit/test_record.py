@@ -41,7 +41,7 @@ class Log:
         return [json.loads(line) for line in self.lines]
 
 
-def test_what_is_unknown_is_not_written() -> None:
+def test_unknown_fields_are_not_written() -> None:
     """A record has its time in UTC, its number, its run's id and only the known fields."""
     log = Log()
     log.audit.record(Record("push", "allowed", os_user="alice"))
@@ -85,7 +85,7 @@ def test_records_are_numbered_without_a_gap_within_a_run() -> None:
     assert after.records()[0]["run"] != records[0]["run"]
 
 
-def test_sampled_records_give_way_and_others_do_not() -> None:
+def test_only_sampled_records_give_way() -> None:
     """A sampled refusal is not essential; other records and granted lookups are."""
     log = Log()
     log.audit.record(Record("push", "allowed"))
@@ -95,7 +95,7 @@ def test_sampled_records_give_way_and_others_do_not() -> None:
     assert log.essential == [True, False, True, False]
 
 
-def test_a_flood_is_summed_up_with_who_and_what_and_when() -> None:
+def test_a_flood_is_summed_up_with_sources_outcomes_and_times() -> None:
     """Of a flood the first records are written, and one record sums up the others.
 
     It states their number, decisions, groups, and first and last times.
@@ -131,7 +131,7 @@ def test_a_flood_is_summed_up_with_who_and_what_and_when() -> None:
     assert len(log.lines) == LIMITS.sampled_burst + 1
 
 
-def test_what_is_summed_up_is_counted_all_the_same() -> None:
+def test_summed_decisions_are_counted_too() -> None:
     """A record that is summed up is counted in the metrics, and counted as summed."""
     log = Log()
     for _ in range(LIMITS.sampled_burst + 7):
@@ -140,7 +140,7 @@ def test_what_is_summed_up_is_counted_all_the_same() -> None:
     assert log.audit.counts["summed", "push"] == 7
 
 
-def test_a_gap_is_a_record_of_its_own() -> None:
+def test_dropped_records_are_reported_in_a_record() -> None:
     """A gap is recorded with the missing numbers and counts by decision, and is counted."""
     log = Log()
     log.audit.report_dropped(None)
@@ -155,7 +155,7 @@ def test_a_gap_is_a_record_of_its_own() -> None:
     assert log.audit.counts["dropped", "lookup"] == 1
 
 
-def test_a_gap_that_goes_on_is_told_once_in_a_while() -> None:
+def test_continued_drops_are_reported_once_per_interval() -> None:
     """Gaps in a row are recorded once per interval, with every dropped record counted."""
     log = Log()
     for number in (1, 3, 5):
@@ -167,7 +167,7 @@ def test_a_gap_that_goes_on_is_told_once_in_a_while() -> None:
     assert (last["first_seq"], last["last_seq"], last["count"]) == (3, 5, 2)
 
 
-def test_a_gap_that_swallows_its_own_record_is_told_again() -> None:
+def test_a_dropped_report_is_included_in_the_next_one() -> None:
     """When the record of a gap is itself dropped, the next one covers both gaps."""
     log = Log()
     log.audit.report_dropped(Dropped(1, 2, Counter({("push", "allowed"): 2})))

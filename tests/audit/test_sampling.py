@@ -32,7 +32,7 @@ def test_one_group_does_not_silence_another() -> None:
     assert admitted(sampler, 5, ("refused", "203.0.113.7")) == 5
 
 
-def test_a_crowd_of_sources_has_one_bound() -> None:
+def test_many_sources_share_one_limit() -> None:
     """Many sources that send one request each share one limit of records."""
     sampler = Sampler()
     crowd = sum(admitted(sampler, 1, ("stranger", f"source {n}")) for n in range(50_000))
@@ -52,7 +52,7 @@ def test_the_first_login_with_a_key_is_always_written() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.floats(0.0, 2.0)), max_size=300))
-def test_no_more_than_the_buckets_hold(steps: list[tuple[int, float]]) -> None:
+def test_no_more_are_admitted_than_the_buckets_hold(steps: list[tuple[int, float]]) -> None:
     """Over any groups and times, no more is written than burst and rate allow.
 
     Every other decision is in a sum.
@@ -69,7 +69,7 @@ def test_no_more_than_the_buckets_hold(steps: list[tuple[int, float]]) -> None:
     assert written + summed == len(steps)
 
 
-def test_a_sum_names_the_loudest_and_counts_the_rest() -> None:
+def test_a_sum_names_the_largest_groups_and_counts_the_rest() -> None:
     """A sum names the groups with the most decisions and counts the others together."""
     sampler = Sampler()
     for number in range(30):
@@ -81,7 +81,7 @@ def test_a_sum_names_the_loudest_and_counts_the_rest() -> None:
     assert sampler.take_sums(0.0) == []
 
 
-def test_sums_are_told_when_they_are_due() -> None:
+def test_sums_are_returned_when_they_are_due() -> None:
     """A sum is due by the time of its own first decision, and has its own first and last times."""
     sampler = Sampler()
     admitted(sampler, LIMITS.sampled_burst + 1, ("replay", "AKIA"), 100.0)
@@ -93,20 +93,20 @@ def test_sums_are_told_when_they_are_due() -> None:
     assert [other.kind for other in sampler.take_sums(105.0)] == ["throttled"]
 
 
-def test_memory_is_bounded_whoever_comes() -> None:
+def test_memory_is_bounded_for_any_number_of_groups() -> None:
     """Memory is bounded for any number of groups, and every decision is still counted."""
     sampler = Sampler()
     for number in range(3 * DEFAULT.groups):
         admitted(sampler, 1, ("stranger", str(number)))
     kind = sampler._kinds["stranger"]
     assert len(kind._groups) == DEFAULT.groups
-    assert len(kind._summed) <= DEFAULT.groups
+    assert len(kind._by_group) <= DEFAULT.groups
     (found,) = sampler.take_sums(0.0)
     assert len(found.groups) == LIMITS.summed_groups
     assert sum(found.decisions.values()) == 3 * DEFAULT.groups - DEFAULT.total_burst
 
 
-def test_only_what_lets_somebody_in_is_essential() -> None:
+def test_only_given_keys_are_essential() -> None:
     """Only records of keys that were given are essential, and no refusal is."""
     assert [kind for kind, pace in PACES.items() if pace.essential] == ["given"]
     assert not DEFAULT.essential

@@ -13,7 +13,7 @@ from tests.parts.leases import ed25519_key
 from tests.parts.proc import BELOW_CHILD, HELPER, OTHER, OTHER_PAM_ACCOUNT, PAM_ACCOUNT, SSHD
 
 
-def test_whoever_was_handed_nothing_is_admitted(tmp_path: Path) -> None:
+def test_a_login_without_a_one_time_key_is_admitted(tmp_path: Path) -> None:
     """A login that was handed no one-time key is admitted, uses no lease and is not recorded."""
 
     async def scenario() -> None:
@@ -48,7 +48,7 @@ def test_of_two_logins_with_one_push_the_first_is_admitted(tmp_path: Path) -> No
     asyncio.run(scenario())
 
 
-def test_a_login_that_asks_again_is_told_the_same(tmp_path: Path) -> None:
+def test_a_login_that_asks_again_gets_the_same_answer(tmp_path: Path) -> None:
     """A login that asks again is admitted again, also after a restart of the daemon."""
 
     async def scenario() -> None:
@@ -100,7 +100,7 @@ def test_a_push_with_other_options_is_not_used_for_it(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_key_pinned_to_another_place_is_not_what_opened(tmp_path: Path) -> None:
+def test_a_key_pinned_to_another_address_is_not_consumed(tmp_path: Path) -> None:
     """A login from elsewhere than the key's pinned source is admitted, and uses no lease."""
 
     async def scenario() -> None:
@@ -117,7 +117,7 @@ def test_a_key_pinned_to_another_place_is_not_what_opened(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("address", [HERE, f"::ffff:{HERE}", "-"])
-def test_a_key_pinned_to_this_place_is(tmp_path: Path, address: str) -> None:
+def test_a_key_pinned_to_this_address_is_consumed(tmp_path: Path, address: str) -> None:
     """A key pinned to the login's address is used, also when the address is unknown."""
 
     async def scenario() -> None:
@@ -160,7 +160,7 @@ def test_the_key_that_sshd_asked_for_last_is_used(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_login_by_another_key_after_all_uses_nothing(tmp_path: Path) -> None:
+def test_a_login_with_another_key_consumes_no_push(tmp_path: Path) -> None:
     """A login whose last lookup gave no one-time key uses none of those handed out before."""
 
     async def scenario() -> None:
@@ -172,7 +172,7 @@ def test_a_login_by_another_key_after_all_uses_nothing(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_after_a_step_by_key_all_keys_count(tmp_path: Path) -> None:
+def test_after_a_first_step_by_key_all_keys_count(tmp_path: Path) -> None:
     """After a partial authentication, every one-time key handed to the login is used.
 
     With AuthenticationMethods publickey,password any of them may have been the first step.
@@ -207,7 +207,7 @@ def test_pams_child_asks_for_the_login_above_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["expired", "revoked", "journal lost"])
-def test_a_key_that_is_gone_admits_nobody(tmp_path: Path, what: str) -> None:
+def test_a_key_that_is_no_longer_live_admits_nobody(tmp_path: Path, what: str) -> None:
     """A one-time key that expired, was revoked or was lost with the journal is refused."""
 
     async def scenario() -> None:
@@ -229,7 +229,7 @@ def test_a_key_that_is_gone_admits_nobody(tmp_path: Path, what: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"os_user": "a", "given": {}, "latest": "x"}'])
-def test_a_file_that_cannot_be_read_refuses(tmp_path: Path, text: str) -> None:
+def test_an_unreadable_file_refuses_the_login(tmp_path: Path, text: str) -> None:
     """A login whose hand-out file cannot be read is refused, and the refusal is recorded."""
 
     async def scenario() -> None:

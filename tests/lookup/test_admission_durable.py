@@ -40,7 +40,7 @@ class Disk:
             await asyncio.sleep(0)
 
 
-def test_no_yes_before_it_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_yes_before_the_use_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No question of a login is answered "yes" before the use of its key is written."""
 
     async def scenario() -> None:
@@ -56,7 +56,7 @@ def test_no_yes_before_it_is_written_down(tmp_path: Path, monkeypatch: pytest.Mo
     asyncio.run(scenario())
 
 
-def test_what_cannot_be_written_down_is_not_used(
+def test_a_use_that_cannot_be_recorded_admits_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the use cannot be written, the login is refused and the key stays unused."""
@@ -77,7 +77,9 @@ def test_what_cannot_be_written_down_is_not_used(
     asyncio.run(scenario())
 
 
-def test_whoever_has_gone_uses_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_login_that_ended_consumes_no_push(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A login that is cancelled while it waits for another's write uses no lease."""
 
     async def scenario() -> None:

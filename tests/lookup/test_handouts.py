@@ -67,7 +67,7 @@ def test_a_helper_that_has_ended_gets_nothing(handouts: HandOuts, proc: Proc) ->
             handouts.login_process(pid)
 
 
-def test_what_was_handed_out_is_found_by_another_daemon(
+def test_another_daemon_finds_what_was_handed_out(
     tmp_path: Path, proc: Proc, handouts: HandOuts
 ) -> None:
     """A later daemon reads each key as it was last given, and which one was asked for last."""
@@ -109,17 +109,19 @@ DAMAGED = [
 
 
 @pytest.mark.parametrize("text", DAMAGED)
-def test_a_damaged_file_is_no_absent_file(tmp_path: Path, handouts: HandOuts, text: str) -> None:
+def test_a_damaged_file_is_not_taken_for_an_absent_one(
+    tmp_path: Path, handouts: HandOuts, text: str
+) -> None:
     """A damaged file raises an error, since its login must be refused."""
     (tmp_path / "handed" / str(SSHD)).write_bytes(text.encode("latin-1"))
     with pytest.raises(ValueError):  # noqa: PT011 - also the JSON library's and the codec's
         handouts.read(SSHD)
 
 
-def test_nothing_is_given_that_cannot_be_written_down(tmp_path: Path, handouts: HandOuts) -> None:
+def test_nothing_is_given_that_cannot_be_recorded(tmp_path: Path, handouts: HandOuts) -> None:
     """A key is not handed out when the file cannot be written or is damaged."""
     (tmp_path / "handed" / str(SSHD)).write_text("{")
-    with pytest.raises(NotHandedOut, match="cannot be written down"):
+    with pytest.raises(NotHandedOut, match="cannot be recorded"):
         handouts.record(SSHD, leases(KEY_A, "1"))
     with pytest.raises(NotHandedOut):
         HandOuts("/proc/none", "/proc").record(OTHER, leases(KEY_A, "1"))
@@ -134,7 +136,7 @@ def test_a_folder_that_others_can_write_is_refused(tmp_path: Path) -> None:
         HandOuts(str(folder)).open()
 
 
-def test_the_file_is_json_that_people_can_read(tmp_path: Path, handouts: HandOuts) -> None:
+def test_the_file_is_readable_json(tmp_path: Path, handouts: HandOuts) -> None:
     """The file is JSON with request ids, pinned sources and options of the keys handed out."""
     second = make_lease(
         "alice", KEY_A, request_id="2", uses=1,
@@ -149,7 +151,7 @@ def test_the_file_is_json_that_people_can_read(tmp_path: Path, handouts: HandOut
     )
 
 
-def test_where_processes_are_hidden_nothing_is_handed_out(handouts: HandOuts, proc: Proc) -> None:
+def test_nothing_is_handed_out_while_processes_are_hidden(handouts: HandOuts, proc: Proc) -> None:
     """Where /proc hides other users' processes, no one-time key is handed out."""
     proc.end(INIT)
     with pytest.raises(PermissionError, match="ProtectProc="):
@@ -159,7 +161,9 @@ def test_where_processes_are_hidden_nothing_is_handed_out(handouts: HandOuts, pr
         anew.record(SSHD, leases(KEY_A, "1"))
 
 
-def test_what_cannot_be_read_has_not_ended(tmp_path: Path, handouts: HandOuts, proc: Proc) -> None:
+def test_a_process_of_unknown_state_has_not_ended(
+    tmp_path: Path, handouts: HandOuts, proc: Proc
+) -> None:
     """The file of a process whose state cannot be read is kept."""
     handouts.record(SSHD, leases(KEY_A, "1"))
     (proc.root / str(SSHD.pid) / "stat").write_text("")

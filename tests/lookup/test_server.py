@@ -58,14 +58,14 @@ def test_a_lookup_line_is_a_user_and_perhaps_a_fingerprint(
         b"alice\n\n", b"alice " + MD5.encode()[:-3] + b"\n", b"alice sha256:" + b"A" * 43 + b"\n",
     ],
 )  # fmt: skip
-def test_anything_else_is_malformed(line: bytes) -> None:
+def test_any_other_line_is_malformed(line: bytes) -> None:
     """A line in any other form is refused as malformed."""
     with pytest.raises(Malformed):
         parse(line)
 
 
 @given(st.binary(max_size=600))
-def test_a_line_that_is_taken_is_the_line_that_was_sent(line: bytes) -> None:
+def test_an_accepted_line_is_parsed_without_loss(line: bytes) -> None:
     """An accepted line is exactly its user and fingerprint, and within the size limit."""
     try:
         user, fingerprint = parse(line)
@@ -175,7 +175,7 @@ def test_an_answer_ends_with_an_empty_line(tmp_path: Path) -> None:
     at_desk(tmp_path, course)
 
 
-def test_every_key_that_is_given_is_a_record_and_names_its_request(tmp_path: Path) -> None:
+def test_each_given_key_has_a_record_that_names_its_request(tmp_path: Path) -> None:
     """A key that is given, or refused after a push, is recorded; other lookups are counted."""
     lease = make_lease()
 
@@ -194,7 +194,7 @@ def test_every_key_that_is_given_is_a_record_and_names_its_request(tmp_path: Pat
     at_desk(tmp_path, course)
 
 
-def test_malformed_is_closed_without_a_byte(tmp_path: Path) -> None:
+def test_a_malformed_line_is_closed_without_a_byte(tmp_path: Path) -> None:
     """A malformed or incomplete line is answered by closing; a line in two parts is served."""
 
     async def course(at: Desk) -> None:
@@ -213,7 +213,7 @@ def test_malformed_is_closed_without_a_byte(tmp_path: Path) -> None:
     at_desk(tmp_path, course)
 
 
-def test_whoever_is_silent_is_cut_off_and_gives_way(tmp_path: Path) -> None:
+def test_silent_connections_are_closed_and_give_way(tmp_path: Path) -> None:
     """Silent connections beyond the limit do not block a lookup, and are closed."""
 
     async def course(at: Desk) -> None:
@@ -232,7 +232,7 @@ def test_whoever_is_silent_is_cut_off_and_gives_way(tmp_path: Path) -> None:
     at_desk(tmp_path, course)
 
 
-def test_whoever_does_not_read_is_cut_off(tmp_path: Path) -> None:
+def test_a_connection_that_does_not_read_is_closed(tmp_path: Path) -> None:
     """A client that does not read its answer is disconnected, and blocks no other lookup."""
 
     async def course(at: Desk) -> None:
@@ -253,7 +253,7 @@ def test_whoever_does_not_read_is_cut_off(tmp_path: Path) -> None:
     at_desk(tmp_path, course)
 
 
-def test_stopping_answers_who_was_accepted_and_leaves_the_path(tmp_path: Path) -> None:
+def test_stopping_answers_accepted_connections_and_leaves_the_path(tmp_path: Path) -> None:
     """An accepted connection is answered while the server stops, and the socket path stays."""
 
     async def course() -> None:

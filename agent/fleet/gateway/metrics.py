@@ -40,21 +40,23 @@ def text(
     latency: Histogram,
     bus: Mapping[str, float],
 ) -> str:
-    """All of them.
+    """All figures, as Prometheus reads them.
 
     Args:
         counts: decisions by event and outcome, since the start.
         bus: `connected` (0 or 1), `connections` (made since the start), and `hosts`, if known.
     """
-    pushes = _of("push", counts)
+    pushes, made = _of("push", counts), {"made": int(bus["connections"])}
+    refused = "Connections refused before a valid HTTP request, by error."
+    connected = "1 if the gateway is connected to the bus, else 0."
     parts = [
         family("gateway_info", "gauge", "The running gateway.", [({"version": version}, 1)]),
         counter("gateway_pushes", "Pushes, by outcome.", pushes),
         counter("gateway_lists", "Lists of hosts, by outcome.", _of("hosts", counts)),
-        counter("gateway_http_refused", "What was no request.", _of("http", counts)),
-        latency.text("gateway_push_seconds", "How long pushes took that were taken."),
-        gauge("gateway_bus_connected", "Whether the bus is reachable.", bus["connected"]),
-        counter("gateway_bus_connections", "Made to the bus.", {"made": int(bus["connections"])}),
+        counter("gateway_http_refused", refused, _of("http", counts)),
+        latency.text("gateway_push_seconds", "Seconds that accepted pushes took."),
+        gauge("gateway_bus_connected", connected, bus["connected"]),
+        counter("gateway_bus_connections", "Connections made to the bus since the start.", made),
     ]
     if "hosts" in bus:
         parts.append(gauge("gateway_hosts", "Hosts that are connected to the bus.", bus["hosts"]))
