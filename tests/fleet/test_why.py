@@ -42,6 +42,10 @@ CREDENTIALS = [
     {**CREDENTIAL, "access_key_id": "AKIADEPLOY", "allow": {"os_users": ["deploy"]}},
     {**CREDENTIAL, "access_key_id": "AKIAELSEWHERE",
      "allow": {"os_users": ["*"], "sources": ["192.0.2.0/24"]}},
+    {**CREDENTIAL, "access_key_id": "AKIATAGSAFAR",
+     "allow": {"os_users": ["*"], "sources": ["192.0.2.0/24"], "tags": {"role": ["web"]}}},
+    {**CREDENTIAL, "access_key_id": "AKIATAGSELSE",
+     "allow": {"os_users": ["*"], "instances": ["i-9999*"], "tags": {"role": ["web"]}}},
 ]  # fmt: skip
 
 
@@ -140,6 +144,16 @@ def test_a_push_at_the_hosts_own_port_is_not_shown(fleet: Fleet) -> None:
     with Raw(("127.0.0.1", fleet.member.daemon.http_port)) as raw:
         assert raw.send(call.raw()).answer().code == ""
     assert fleet.why(OSUser="local").body["Decisions"] == []
+
+
+@pytest.mark.parametrize(
+    ("key", "code"), [("AKIATAGSAFAR", "NotAuthorized"), ("AKIATAGSELSE", "AuthException")]
+)
+def test_no_host_is_asked_for_whom_other_rules_refuse(fleet: Fleet, key: str, code: str) -> None:
+    """A principal that may not push from there, or to that instance, makes nobody ask the host."""
+    before = len(fleet.stub.received)
+    assert fleet.why(key, instance=STUB).code == code
+    assert len(fleet.stub.received) == before
 
 
 @pytest.mark.parametrize(

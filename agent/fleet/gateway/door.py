@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.audit.record import Record
+from agent.config import patterns
 from agent.config.fleet_limits import FLEET
 from agent.config.key_policy import KeyPolicy
 from agent.fleet import listing
@@ -82,8 +83,11 @@ class GatewayDoor(NetworkDoor):
             self.latency.add(self._context.clock.boottime() - began)
         return response
 
-    async def _tags(self, principal: Principal, instance: str) -> Tags:
-        if not principal.allow.tags:
+    async def _tags(self, principal: Principal, source: str, instance: str) -> Tags:
+        allow = principal.allow
+        # No host is asked about its tags for a principal whom the other rules refuse anyway.
+        allow.check_source(source)
+        if not allow.tags or not patterns.matches(instance, allow.instances):
             return {}
         try:
             return await self._directory.tags(instance)
@@ -118,7 +122,7 @@ class GatewayDoor(NetworkDoor):
         """The host's explanation of the principal's own pushes, if the principal may push there."""
         asked = ExplainRequest.parse(request.body)
         record.instance, record.os_user = asked.instance, asked.os_user
-        tags = await self._tags(principal, asked.instance)
+        tags = await self._tags(principal, request.peer.source, asked.instance)
         principal.allow.check(request.peer.source, asked.instance, asked.os_user, tags)
         region = self._context.identity.region
         return dict(await self._explainer.ask(asked, principal.name, region))

@@ -94,7 +94,7 @@ class Door(ABC):
         action.check(reference, keys.types)
         key = action.public_key(keys)
         record.note_key(key)
-        tags = await self._tags(principal, instance)
+        tags = await self._tags(principal, request.peer.source, instance)
         principal.allow.check(request.peer.source, instance, os_user, tags)
         return Offer(
             os_user,
@@ -108,9 +108,9 @@ class Door(ABC):
             policy=principal.policy,
         )
 
-    async def _tags(self, principal: Principal, instance: str) -> Tags:
+    async def _tags(self, principal: Principal, source: str, instance: str) -> Tags:
         """The instance's tags for a principal's rules; a host does not know its own."""
-        del principal, instance
+        del principal, source, instance
         return {}
 
     def _repeat(self, request_id: str, principal: Principal, record: Record) -> Response:
