@@ -197,7 +197,7 @@ async def _server(view: View, url: str, count: int) -> tuple[Optional[str], list
     except NoAnswer as error:
         return str(error), []
     finally:
-        await client.close()
+        await bus.close(client)
 
 
 def _joined(home: Home) -> Any:

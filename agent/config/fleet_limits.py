@@ -64,6 +64,8 @@ class FleetLimits:
     # in which a server that does 500 handshakes a second lets 40,000 hosts in.
     connect_doublings: int = 3
     claims_seconds: float = 3.0
+    # How long the server may take to close a connection with us, before we drop it.
+    close_seconds: float = 2.0
     # Connections on one page of a server's list, and how long the server may take for it.
     page_connections: int = 1000
     # The most pages of a list: a server takes 100,000 connections, and a server that is taken over

@@ -13,7 +13,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import nats
 from nats.aio.client import Client
 from nats.errors import Error
 
@@ -32,7 +31,7 @@ class Unreachable(Exception):
 
 
 def options(access: Access) -> dict[str, Any]:
-    """Arguments for nats.connect: servers, TLS, and callbacks that read .creds each time.
+    """Arguments for nats-py's connect(): servers, TLS, and callbacks that read .creds each time.
 
     Raises OSError and ValueError: a file cannot be read or used.
     """
@@ -68,25 +67,56 @@ async def connect_once(access: Access, inbox: bool = False) -> Client:
     `inbox`: receive answers in the inbox that a gateway's token permits, named after the gateway.
     """
     failures: list[str] = []
+    client = Client()
 
     async def fail(error: Exception) -> None:
         failures.append(str(error))
 
     try:
-        return await asyncio.wait_for(
-            nats.connect(
-                **options(access),
-                **({"inbox_prefix": f"_INBOX.{jwt.name_of(access.read()[0])}"} if inbox else {}),
-                allow_reconnect=False,
-                max_reconnect_attempts=1,
-                connect_timeout=int(FLEET.connect_seconds),
-                error_cb=fail,
-            ),
-            FLEET.connect_seconds * len(access.servers),
+        arguments = options(access)
+        if inbox:
+            arguments["inbox_prefix"] = f"_INBOX.{jwt.name_of(access.read()[0])}"
+        connecting = client.connect(
+            **arguments,
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+            connect_timeout=int(FLEET.connect_seconds),
+            error_cb=fail,
         )
+        await asyncio.wait_for(connecting, FLEET.connect_seconds * len(access.servers))
     except (Error, OSError, ValueError, asyncio.TimeoutError) as error:
+        await close(client)
         words = "; ".join([*failures, str(error)]) or type(error).__name__
         raise Unreachable(f"no server of the bus can be reached: {words}") from None
+    except asyncio.CancelledError:
+        drop(client)
+        raise
+    return client
+
+
+async def close(client: Client) -> None:
+    """Close the connection. Drops it if the server does not take part in time.
+
+    nats-py waits for the end of TLS, which a server that stands still never sends.
+    """
+    try:
+        await asyncio.wait_for(client.close(), FLEET.close_seconds)
+    except (Error, OSError, asyncio.TimeoutError):
+        pass
+    finally:
+        drop(client)
+
+
+def drop(client: Client) -> None:
+    """Close the connection's sockets at once.
+
+    nats-py leaves them open where connecting is cancelled, or refused at a late moment.
+    """
+    transport = getattr(client, "_transport", None)
+    for name in ("_io_writer", "_bare_io_writer"):
+        writer = getattr(transport, name, None)
+        if writer is not None:
+            writer.transport.abort()
 
 
 async def update_account(access: Access, token: str, wanted: int) -> Sequence[str]:
@@ -119,7 +149,7 @@ async def update_account(access: Access, token: str, wanted: int) -> Sequence[st
             accepted.append(_accepting_server(message.data))
         return sorted(accepted)
     finally:
-        await client.close()
+        await close(client)
 
 
 def _accepting_server(answer: bytes) -> str:

@@ -69,7 +69,7 @@ class Line:
                     if server in self._access.servers:
                         await self._hold(client)
                 finally:
-                    await _close(client)
+                    await bus.close(client)
                 break
             failures += 1
             # After a connection that was lost: all clients of its server come back now.
@@ -93,8 +93,11 @@ class Line:
         except (Error, OSError, ValueError, asyncio.TimeoutError) as error:
             words = str(error) or type(error).__name__
             log.warning("bus: %s: not connected: %s", server, words)
-            await _close(client)
+            await bus.close(client)
             return None
+        except asyncio.CancelledError:
+            bus.drop(client)
+            raise
 
     def _options(self, server: str, lost: asyncio.Event) -> dict[str, Any]:
         """Options for nats-py, without its own reconnection. Raises OSError and ValueError."""
@@ -149,13 +152,6 @@ async def _is_alive(client: Client) -> bool:
     except (Error, OSError, asyncio.TimeoutError):
         return False
     return True
-
-
-async def _close(client: Client) -> None:
-    try:
-        await asyncio.wait_for(client.close(), FLEET.connect_seconds)
-    except (Error, OSError, asyncio.TimeoutError):
-        log.warning("bus: a connection does not close")
 
 
 def _patience(failures: int) -> float:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import gc
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import Any, Callable
 
@@ -22,6 +22,7 @@ from agent.fleet.nkeys import KeyPair
 from agent.host.serving import end
 from tests.parts.bus import PATIENCE, Bus, RunningServer, make_home
 from tests.parts.host import work_directory
+from tests.parts.relay import delayed
 
 HOST = "i-00000000000000001"
 
@@ -173,7 +174,7 @@ def test_a_reading_task_that_is_gone_is_noticed(cluster: Bus, tmp_path: Path) ->
 
 @pytest.mark.usefixtures("quick")
 def test_a_server_that_stands_still_is_noticed(cluster: Bus, tmp_path: Path) -> None:
-    """A server keeps the connection but does not answer: the line connects to another one."""
+    """A server keeps the connection but does not answer: the line closes it and takes another."""
     write_creds(cluster, tmp_path / "creds")
 
     async def check(line: Line) -> None:
@@ -182,10 +183,37 @@ def test_a_server_that_stands_still_is_noticed(cluster: Bus, tmp_path: Path) -> 
         still.process.send_signal(signal.SIGSTOP)
         try:
             await until_connection(line, 2)
+            gc.collect()  # a connection that is not closed would be reported here
         finally:
             still.process.send_signal(signal.SIGCONT)
 
     hold(cluster, tmp_path / "creds", check)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_line_that_ends_while_it_connects_closes_the_connection(
+    cluster: Bus, tmp_path: Path
+) -> None:
+    """All servers stand still: a line that is stopped in the middle leaves no socket open."""
+    write_creds(cluster, tmp_path / "creds")
+    system = cluster.home.system_access()
+
+    async def run() -> None:
+        line = Line(Access(system.servers, system.ca, str(tmp_path / "creds")), "test")
+        task = asyncio.create_task(line.run())
+        await asyncio.sleep(0.5)
+        await end(task)
+        gc.collect()
+
+    for server in cluster.servers:
+        assert server.process is not None
+        server.process.send_signal(signal.SIGSTOP)
+    try:
+        asyncio.run(run())
+    finally:
+        for server in cluster.servers:
+            assert server.process is not None
+            server.process.send_signal(signal.SIGCONT)
 
 
 def test_bad_credentials_are_tried_again(cluster: Bus, tmp_path: Path) -> None:
@@ -199,39 +227,6 @@ def test_bad_credentials_are_tried_again(cluster: Bus, tmp_path: Path) -> None:
         await until_connection(line, 1)
 
     hold(cluster, tmp_path / "creds", check)
-
-
-@contextlib.asynccontextmanager
-async def delayed(port: int, seconds: float) -> AsyncIterator[str]:
-    """The URL of a relay to the server at `port`, whose first bytes arrive `seconds` late."""
-    tasks: set[asyncio.Task[Any]] = set()
-
-    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        there, to = await asyncio.open_connection("127.0.0.1", port)
-        try:
-            await asyncio.sleep(seconds)
-            await asyncio.gather(copy(there, writer), copy(reader, to))
-        finally:
-            for each in (writer, to):
-                each.close()
-                with contextlib.suppress(OSError):
-                    await each.wait_closed()
-
-    async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await source.read(65536):
-                sink.write(data)
-                await sink.drain()
-        sink.close()
-
-    async with await asyncio.start_server(relay, "127.0.0.1", 0) as server:
-        yield f"tls://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def test_a_server_that_is_slow_for_all_is_reached_in_the_end(

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, Callable, Optional
 
 import pytest
 
-from agent.commands.keyfile import fingerprint_of
 from agent.fleet import messages, refusals
 from agent.fleet.clocks import NotNow
 from agent.fleet.documents import Rejected
@@ -18,87 +16,23 @@ from agent.fleet.explanation import Explanation, Question
 from agent.fleet.messages import LeaseMessage
 from agent.fleet.signing import PrivateKey
 from tests.parts import signed
-from tests.parts.bus import Bus, gateway_url, make_home
-from tests.parts.daemon import CREDENTIAL, INSTANCE_ID, ZONE
+from tests.parts.asked_fleet import ABSENT, OWN, STUB, AskedFleet, asked_fleet, explain
+from tests.parts.daemon import INSTANCE_ID, ZONE
 from tests.parts.ec2_process import lookup
 from tests.parts.fleet_host import FleetHost
-from tests.parts.fleet_member import FleetMember, join_token
-from tests.parts.gateway import RunningGateway
-from tests.parts.host import work_directory
 from tests.parts.raw import Answer, Raw
 from tests.parts.stolen_bus import StolenBus, with_body
 
-OWN = CREDENTIAL["access_key_id"]
-ABSENT, STUB = "i-00000000000000009", "i-00000000000000002"
-CREDENTIALS = [
-    CREDENTIAL,
-    {**CREDENTIAL, "access_key_id": "AKIASECOND"},
-    {**CREDENTIAL, "access_key_id": "AKIAWEBONLY",
-     "allow": {"os_users": ["*"], "tags": {"role": ["web"]}}},
-    {**CREDENTIAL, "access_key_id": "AKIADBONLY",
-     "allow": {"os_users": ["*"], "tags": {"role": ["db"]}}},
-    {**CREDENTIAL, "access_key_id": "AKIAOTHERS",
-     "allow": {"os_users": ["*"], "instances": ["i-0000*"]}},
-    {**CREDENTIAL, "access_key_id": "AKIADEPLOY", "allow": {"os_users": ["deploy"]}},
-    {**CREDENTIAL, "access_key_id": "AKIAELSEWHERE",
-     "allow": {"os_users": ["*"], "sources": ["192.0.2.0/24"]}},
-    {**CREDENTIAL, "access_key_id": "AKIATAGSAFAR",
-     "allow": {"os_users": ["*"], "sources": ["192.0.2.0/24"], "tags": {"role": ["web"]}}},
-    {**CREDENTIAL, "access_key_id": "AKIATAGSELSE",
-     "allow": {"os_users": ["*"], "instances": ["i-9999*"], "tags": {"role": ["web"]}}},
-]  # fmt: skip
-
-
-class Fleet:
-    """A gateway, a whole host with the tag role=web, and one whose answers a test sets."""
-
-    def __init__(
-        self, bus: Bus, gateway: RunningGateway, member: FleetMember, stub: FleetHost
-    ) -> None:
-        self.bus = bus
-        self.gateway = gateway
-        self.member = member
-        self.stub = stub
-
-    def why(self, key: str = OWN, instance: str = INSTANCE_ID, **members: Any) -> Answer:
-        """The answer to Sixtykey.Explain."""
-        body = {"InstanceId": instance, "OSUser": "ec2-user", **members}
-        call = signed.Call(body=json.dumps(body).encode())
-        call = call.having("X-Amz-Target", "Sixtykey.Explain")
-        return self.gateway.send(signed.sign(call, signed.Signer(key=key)))
-
-    def push(self, key: str, user: str) -> str:
-        """Push a new key as this principal; return its fingerprint."""
-        line = signed.fresh_key()
-        call = signed.push(InstanceOSUser=user, SSHPublicKey=line)
-        answer = self.gateway.send(signed.sign(call, signed.Signer(key=key)))
-        assert answer.code == "", answer
-        return fingerprint_of(line)
-
-    def question(self, answer: Callable[[], Answer]) -> Question:
-        """The question that a call sends to the stub."""
-        answer()
-        return Question.open(self.stub.received[-1], set(self.gateway.home.facts.issuers))
-
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Fleet]:
-    """A running fleet."""
-    with work_directory() as directory:
-        home = make_home(directory, gateways=[gateway_url()])
-        with (
-            Bus(home, directory) as bus,
-            RunningGateway(directory / "gw", home, credentials=CREDENTIALS) as gateway,
-            FleetHost(home, directory, STUB) as stub,
-        ):
-            gateway.await_bus()
-            token = join_token(gateway, "--tag", "role=web")
-            with FleetMember(directory / "host", gateway, token=token) as member:
-                yield Fleet(bus, gateway, member, stub)
+def running() -> Iterator[AskedFleet]:
+    """One fleet for all tests of this file."""
+    with asked_fleet() as running:
+        yield running
 
 
 @pytest.fixture
-def fleet(running: Fleet) -> Fleet:
+def fleet(running: AskedFleet) -> AskedFleet:
     """The same fleet, with a stub that answers as a host does."""
     running.stub.answer = explain
     return running
@@ -109,19 +43,7 @@ def code_of(answer: Answer) -> str:
     return "" if answer.status == 200 else answer.code
 
 
-def explain(stub: FleetHost, sealed: bytes, **changes: Any) -> bytes:
-    """The explanation of a correct host, with these changes."""
-    asked = Question.open(sealed, set(stub.home.facts.issuers))
-    decision = {
-        "event": "push", "outcome": "allowed", "age": 1.0, "times": 1,
-        "principal": asked.principal, "os_user": asked.os_user,
-    }  # fmt: skip
-    decision.update(changes.pop("decision", {}))
-    found = Explanation(messages.digest(sealed), stub.instance, ZONE, [decision], True)
-    return stub.reply(replace(found, **changes).seal(stub.keys.host))
-
-
-def test_a_principal_sees_only_its_own_pushes(fleet: Fleet) -> None:
+def test_a_principal_sees_only_its_own_pushes(fleet: AskedFleet) -> None:
     """Of two principals that push for one user, each is told of its own push and its lookup."""
     keys = {name: fleet.push(name, "shared") for name in (OWN, "AKIASECOND")}
     for key in keys.values():
@@ -138,7 +60,7 @@ def test_a_principal_sees_only_its_own_pushes(fleet: Fleet) -> None:
     assert (record["instance"], record["os_user"]) == (INSTANCE_ID, "shared")
 
 
-def test_a_push_at_the_hosts_own_port_is_not_shown(fleet: Fleet) -> None:
+def test_a_push_at_the_hosts_own_port_is_not_shown(fleet: AskedFleet) -> None:
     """A push by an access key of the same name at the host itself is another principal's."""
     call = signed.sign(signed.push(InstanceOSUser="local"))
     with Raw(("127.0.0.1", fleet.member.daemon.http_port)) as raw:
@@ -149,7 +71,9 @@ def test_a_push_at_the_hosts_own_port_is_not_shown(fleet: Fleet) -> None:
 @pytest.mark.parametrize(
     ("key", "code"), [("AKIATAGSAFAR", "NotAuthorized"), ("AKIATAGSELSE", "AuthException")]
 )
-def test_no_host_is_asked_for_whom_other_rules_refuse(fleet: Fleet, key: str, code: str) -> None:
+def test_no_host_is_asked_for_whom_other_rules_refuse(
+    fleet: AskedFleet, key: str, code: str
+) -> None:
     """A principal that may not push from there, or to that instance, makes nobody ask the host."""
     before = len(fleet.stub.received)
     assert fleet.why(key, instance=STUB).code == code
@@ -176,7 +100,7 @@ def test_no_host_is_asked_for_whom_other_rules_refuse(fleet: Fleet, key: str, co
     ],
 )
 def test_only_who_may_push_there_may_ask(
-    fleet: Fleet, key: str, members: dict[str, Any], code: str
+    fleet: AskedFleet, key: str, members: dict[str, Any], code: str
 ) -> None:
     """Whoever may not push for that user of that instance learns nothing; nor does a bad body."""
     answer = fleet.why(key, **members)
@@ -184,14 +108,14 @@ def test_only_who_may_push_there_may_ask(
     assert ("Decisions" in answer.body) == (code == "")
 
 
-def _replayed(fleet: Fleet) -> Callable[[FleetHost, bytes], bytes]:
+def _replayed(fleet: AskedFleet) -> Callable[[FleetHost, bytes], bytes]:
     """The genuine answer to an earlier question."""
     fleet.why(instance=STUB)
     before = explain(fleet.stub, fleet.stub.received[-1])
     return lambda *_: before
 
 
-def _by_another_key(_: Fleet) -> Callable[[FleetHost, bytes], bytes]:
+def _by_another_key(_: AskedFleet) -> Callable[[FleetHost, bytes], bytes]:
     """An explanation by a key that is not the host's, with the host's certificate."""
     key = PrivateKey.generate()
 
@@ -202,12 +126,12 @@ def _by_another_key(_: Fleet) -> Callable[[FleetHost, bytes], bytes]:
     return answer
 
 
-def _by_another_host(_: Fleet) -> Callable[[FleetHost, bytes], bytes]:
+def _by_another_host(_: AskedFleet) -> Callable[[FleetHost, bytes], bytes]:
     """An explanation in another host's name, as a host that was taken over would sign it."""
     return lambda host, sealed: explain(host, sealed, host=INSTANCE_ID)
 
 
-def _acknowledged(_: Fleet) -> Callable[[FleetHost, bytes], bytes]:
+def _acknowledged(_: AskedFleet) -> Callable[[FleetHost, bytes], bytes]:
     """An acknowledgement, of what was no lease."""
 
     def answer(host: FleetHost, sealed: bytes) -> bytes:
@@ -217,7 +141,7 @@ def _acknowledged(_: Fleet) -> Callable[[FleetHost, bytes], bytes]:
     return answer
 
 
-LIES: dict[str, Callable[[Fleet], Callable[[FleetHost, bytes], Optional[bytes]]]] = {
+LIES: dict[str, Callable[[AskedFleet], Callable[[FleetHost, bytes], Optional[bytes]]]] = {
     "an earlier answer": _replayed,
     "by another key": _by_another_key,
     "in another host's name": _by_another_host,
@@ -235,7 +159,7 @@ LIES: dict[str, Callable[[Fleet], Callable[[FleetHost, bytes], Optional[bytes]]]
 
 
 @pytest.mark.parametrize("name", LIES)
-def test_a_forged_or_replayed_answer_is_refused(fleet: Fleet, name: str) -> None:
+def test_a_forged_or_replayed_answer_is_refused(fleet: AskedFleet, name: str) -> None:
     """An answer that the host did not sign to this very question is not passed on."""
     fleet.stub.answer = LIES[name](fleet)
     answer = fleet.why(instance=STUB)
@@ -245,7 +169,7 @@ def test_a_forged_or_replayed_answer_is_refused(fleet: Fleet, name: str) -> None
     assert fleet.why(instance=STUB).status == 200
 
 
-def test_a_stolen_bus_can_neither_ask_nor_answer(fleet: Fleet) -> None:
+def test_a_stolen_bus_can_neither_ask_nor_answer(fleet: AskedFleet) -> None:
     """A forged or altered question is refused by the host; an earlier answer is not believed."""
     fleet.push(OWN, "stolen")
     with StolenBus(fleet.bus) as thief:
@@ -271,7 +195,7 @@ def test_a_stolen_bus_can_neither_ask_nor_answer(fleet: Fleet) -> None:
                 assert told == ([user] if user == "stolen" else [])
 
 
-def test_a_host_that_does_not_answer_is_unavailable(fleet: Fleet) -> None:
+def test_a_host_that_does_not_answer_is_unavailable(fleet: AskedFleet) -> None:
     """A silent host is told of as unavailable, and after how long."""
     fleet.stub.answer = lambda *_: None
     answer = fleet.why(instance=STUB)
@@ -279,7 +203,7 @@ def test_a_host_that_does_not_answer_is_unavailable(fleet: Fleet) -> None:
     assert "no answer within 4 s" in answer.body["Message"]
 
 
-def test_an_older_host_is_reported_as_older(fleet: Fleet) -> None:
+def test_an_older_host_is_reported_as_older(fleet: AskedFleet) -> None:
     """A host whose version knows no questions refuses them; the error says so, and what to do."""
 
     def refuse(host: FleetHost, sealed: bytes) -> bytes:
@@ -296,7 +220,7 @@ def test_an_older_host_is_reported_as_older(fleet: Fleet) -> None:
     assert "sixtykey why USER" in answer.body["Message"]
 
 
-def test_differing_clocks_are_reported(fleet: Fleet) -> None:
+def test_differing_clocks_are_reported(fleet: AskedFleet) -> None:
     """A host that refuses for its clock has the gateway say so."""
 
     def refuse(host: FleetHost, sealed: bytes) -> bytes:
@@ -308,7 +232,7 @@ def test_differing_clocks_are_reported(fleet: Fleet) -> None:
     assert (answer.code, answer.body["Message"]) == ("ServiceUnavailable", "clocks apart")
 
 
-def test_the_question_names_the_verified_principal(fleet: Fleet) -> None:
+def test_the_question_names_the_verified_principal(fleet: AskedFleet) -> None:
     """The gateway asks about who signed the request, for the instance and user that it names."""
     asked = fleet.question(lambda: fleet.why("AKIAOTHERS", STUB, OSUser="ec2-user"))
     assert (asked.principal, asked.host, asked.os_user) == ("AKIAOTHERS", STUB, "ec2-user")

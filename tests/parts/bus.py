@@ -18,6 +18,7 @@ from typing import Any, Optional
 from nats.aio.client import Client
 
 from agent.fleet import jwt
+from agent.fleet.bus import drop
 from agent.fleet.home import Home, Plan
 from agent.fleet.nkeys import KeyPair
 from agent.fleet.servers import Server
@@ -213,15 +214,7 @@ async def connected(
         yield client
     finally:
         await client.close()
-        await _abandon(client)
-
-
-async def _abandon(client: Client) -> None:
-    """Close a connection that nats-py leaves open: when a server refuses it at a late moment."""
-    transport: Any = client._transport
-    for writer in (transport and transport._io_writer, transport and transport._bare_io_writer):
-        if writer is not None:
-            writer.transport.abort()
-    # The loop reports the end of a connection in its next turn, that of TLS in the one after it.
-    for _ in range(3):
-        await asyncio.sleep(0)
+        drop(client)
+        # The loop reports the end of a connection in its next turn, that of TLS later.
+        for _ in range(3):
+            await asyncio.sleep(0)
