@@ -118,7 +118,7 @@ class Connection:
     def hand_over(self) -> None:
         """Connect, and give ssh the connection. Returns when ssh no longer needs this process."""
         jump = self.settings.get("jump")
-        if jump:
+        if jump and not self._is_jump_host(jump):
             # An interval timer survives execve(2): stop it first (setitimer(2)).
             self._progress.stop()
             _jump(jump, self.host.addresses[0], self.port)
@@ -139,11 +139,20 @@ class Connection:
         else:
             handover.relay(sock)
 
+    def _is_jump_host(self, jump: str) -> bool:
+        """Whether this host is the jump host: the same setting may apply to it, and it is near."""
+        jumps = self._environ.get(_JUMPS, "").split("\n")
+        return jump in jumps or jump.rpartition("@")[2].lower() == self.name.lower()
+
     def renew(self, key: SessionKey) -> None:
         """Make the next key early, for later connections."""
         margin = session_key.margin(self.settings.key_seconds)
         if key.seconds_left(time.time()) < margin:
             self._ensure(margin)
+
+
+# The `jump` settings, one per line, for whose hosts the running ssh processes connect.
+_JUMPS = "SIXTYKEY_JUMPS"
 
 
 def _check_name(name: str, others: str = ".:%=/") -> None:
@@ -158,6 +167,7 @@ def _jump(jump: str, address: str, port: int) -> None:
     # These settings are this host's, and must not apply to the jump host.
     this_host = ("SIXTYKEY_JUMP", "SIXTYKEY_INSTANCE", "SIXTYKEY_ZONE", "SIXTYKEY_ADDRESS")
     environ = {name: value for name, value in os.environ.items() if name not in this_host}
+    environ[_JUMPS] = f"{environ.get(_JUMPS, '')}\n{jump}"
     inner = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     command = ["ssh", "-W", inner, "--", jump]
     if not handover.wants_socket():

@@ -1,4 +1,4 @@
-"""Other ways to connect: `sixtykey ssh`, jump hosts, no agent, and no key at all."""
+"""Other ways to connect: `sixtykey ssh`, no agent, and no key at all."""
 
 from __future__ import annotations
 
@@ -19,39 +19,6 @@ def stage() -> Iterator[Stage]:
     """A single host."""
     with one_host() as made:
         yield made
-
-
-def test_jump_in_client_yaml_goes_through_the_other_host(world: World) -> None:
-    """With `jump` the connection goes through ssh -W to the other host, with a push for each."""
-    world.user.settings({
-        "region": world.daemon.region,
-        "endpoint": world.daemon.endpoint,
-        "instance": world.daemon.instance_id,
-        "zone": world.daemon.availability_zone,
-        "address": "127.0.0.1",
-        "hosts": {"web-1": {}, "web-2": {"jump": f"-F{world.user.config}"}},
-    })  # fmt: skip
-    # A jump must be a host's name, and not an option of ssh.
-    assert world.user.ssh(f"{world.login}@web-2", "true").code == 255
-    # ssh reads ~/.ssh of the password file, so a program named ssh adds -F here.
-    programs = world.user.home / "bin"
-    programs.mkdir()
-    (programs / "ssh").write_text(
-        f'#!/bin/sh\nexec {tool("ssh", "openssh-client")} -F {world.user.config} "$@"\n'
-    )
-    (programs / "ssh").chmod(0o755)
-    world.user.environment["PATH"] = f"{programs}:{world.user.environment['PATH']}"
-    world.user.settings({
-        "region": world.daemon.region,
-        "endpoint": world.daemon.endpoint,
-        "instance": world.daemon.instance_id,
-        "zone": world.daemon.availability_zone,
-        "address": "127.0.0.1",
-        "hosts": {"web-1": {}, "web-2": {"jump": world.place}},
-    })  # fmt: skip
-    before = world.pushes()
-    assert good(world.user.ssh(f"{world.login}@web-2", "id -un")).out == f"{world.login}\n"
-    assert world.pushes() == before + 2
 
 
 def test_sixtykey_ssh_needs_no_configuration(world: World) -> None:
@@ -170,23 +137,3 @@ def test_a_terminal_shows_what_takes_long(world: World) -> None:
         os.close(master)
     assert b"sixtykey: pushing the key to web-1 (i-" in said
     assert out == b""
-
-
-def test_what_takes_our_place_is_not_ended_by_our_timer(world: World) -> None:
-    """The ssh -W that replaces the proxy is not ended by the proxy's half-second timer."""
-    import pty
-
-    programs = world.user.home / "bin"
-    programs.mkdir()
-    (programs / "ssh").write_text("#!/bin/sh\nsleep 1.2; echo through\n")
-    (programs / "ssh").chmod(0o755)
-    world.user.environment["PATH"] = f"{programs}:{world.user.environment['PATH']}"
-    master, slave = pty.openpty()
-    done = subprocess.run(
-        [tool("sixtykey", "sixtykey"), "proxy", "--jump", "gate", world.login, "web-1", "22"],
-        env=world.user.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=slave, check=False, timeout=60,
-    )  # fmt: skip
-    os.close(slave)
-    os.close(master)
-    assert (done.returncode, done.stdout) == (0, b"through\n")
