@@ -134,7 +134,8 @@ class Journal:
         with self._transaction() as database:
             journal_rows.put(database, lease)
             if lease.mark is not None:
-                mark = AcceptedMark(lease.mark, lease.request_id, lease.principal)
+                sharer = lease.sharer or lease.principal
+                mark = AcceptedMark(lease.mark, lease.request_id, sharer)
                 journal_rows.put_mark(database, mark)
 
     def consume(self, lease: Lease, used: Consumption) -> None:

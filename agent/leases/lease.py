@@ -39,7 +39,7 @@ class ReplayMark(NamedTuple):
 
 
 class AcceptedMark(NamedTuple):
-    """The mark of an accepted push, the push's request id, and who pushed."""
+    """The mark of an accepted push, the push's request id, and whose share it takes."""
 
     mark: ReplayMark
     request_id: str
@@ -62,7 +62,8 @@ class Lease:
     """One key for one OS user, live in [pushed_at, expires_at) on CLOCK_BOOTTIME (seconds).
 
     `uses` is how many logins are left, None for any number; `options` are from KEY_OPTIONS, in that
-    order; `pinned_source` is the only address, or IPv6 /64, from which the key is valid.
+    order; `pinned_source` is the only address, or IPv6 /64, from which the key is valid. `sharer`:
+    whose share of the replay memory the mark takes; None: the principal's.
 
     Raises:
         ValueError: options or the pinned source are not in their canonical form.
@@ -79,6 +80,7 @@ class Lease:
     uses: Optional[int] = None
     options: tuple[str, ...] = ()
     pinned_source: Optional[str] = None
+    sharer: Optional[str] = None
 
     def __post_init__(self) -> None:
         """Check the text that is written before the key, whatever the lease's source."""

@@ -116,7 +116,8 @@ class LeaseStore:
             raise NotDurable("the journal took longer than the key's lifetime")
         self.table.add(lease)
         if lease.mark is not None:
-            self._memory.remember(lease.mark, lease.request_id, lease.principal)
+            sharer = lease.sharer or lease.principal
+            self._memory.remember(lease.mark, lease.request_id, sharer)
 
     def consumption(self, request_id: str) -> Optional[Consumption]:
         """How the one-time key of a push was used; None if it was not, or long ago."""

@@ -41,6 +41,7 @@ class Offer:
         lifetime: seconds that the source grants; None for the host's own lifetime.
         policy: the principal's own rules for its keys; they can only be tighter than the host's.
         mark: identifies a repeated offer; None if it cannot be repeated.
+        sharer: whose share of the replay memory it takes; None for the principal's.
     """
 
     os_user: str
@@ -53,6 +54,7 @@ class Offer:
     lifetime: Optional[float] = None
     mark: Optional[ReplayMark] = None
     policy: KeyPolicy = field(default_factory=KeyPolicy)
+    sharer: Optional[str] = None
 
 
 class Intake:
@@ -112,6 +114,7 @@ class Intake:
             uses=1 if "once" in (host.uses, policy.uses) else None,
             options=policy.options,
             pinned_source=pin(offer.source) if policy.pin_source else None,
+            sharer=offer.sharer,
         )
 
 

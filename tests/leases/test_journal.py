@@ -37,9 +37,12 @@ def test_what_was_recorded_is_remembered(disk: Disk) -> None:
 
 
 def test_it_is_there_although_nothing_was_closed(disk: Disk, tmp_path: Path) -> None:
-    """After a SIGKILL, another process reads leases and marks from the files as they are."""
+    """After a SIGKILL, another process reads leases and marks from the files as they are.
+
+    A mark is of the lease's sharer, if it has one, and not of its principal.
+    """
     journal = disk.open()
-    lease = make_lease(mark=mark(1))
+    lease = make_lease(mark=mark(1), sharer="ec2")
     journal.record(lease)
     copy = tmp_path / "copy"
     copy.mkdir()

@@ -57,4 +57,4 @@ def mark(number: int, at: float = 1_800_000_000.0) -> ReplayMark:
 def accepted(lease: Lease) -> AcceptedMark:
     """The mark to remember for a lease that has one."""
     assert lease.mark is not None
-    return AcceptedMark(lease.mark, lease.request_id, lease.principal)
+    return AcceptedMark(lease.mark, lease.request_id, lease.sharer or lease.principal)

@@ -89,7 +89,8 @@ class Offers:
         latest = context.clock.wall() + LIMITS.clock_skew_seconds
         mark = ReplayMark(bytes.fromhex(offered.digest), min(offered.dated, latest))
         async with context.turns:
-            if self._steps.replays.recall(mark, str(record.principal)) is not None:
+            # The source counts as one principal: the callers that it names are only its claims.
+            if self._steps.replays.recall(mark, self._source) is not None:
                 self._check_user(offered)
                 return
             left = offered.left - (context.clock.boottime() - received)
@@ -106,6 +107,7 @@ class Offers:
                 str(record.request_id),
                 lifetime=left,
                 mark=mark,
+                sharer=self._source,
             )
             await self._steps.intake.take(offer)
         self._users[offered.digest] = offered.os_user

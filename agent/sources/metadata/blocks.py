@@ -143,17 +143,21 @@ def _block(piece: _Piece) -> Block:
     if piece.fault is not None:
         raise Refused(piece.fault)
     count = next((n for n, line in enumerate(lines) if not line.startswith(b"#")), len(lines))
-    heads, key, signature = lines[:count], lines[count : count + 1], lines[count + 1 :]
-    words = _SPACE.split(key[0].decode()) if key else []
+    heads, line, signature = lines[:count], lines[count : count + 1], lines[count + 1 :]
+    words = _SPACE.split(line[0].decode()) if line else []
     if not heads or len(words) < 2 or not signature:
         raise Refused("the block is not # lines, then a key, then a signature, in this order")
+    key = " ".join(words[:2])
+    # No other text is a key, and the daemon drops a source whose message it cannot print.
+    if not (key.isascii() and key.isprintable()):
+        raise Refused("the block's key is not plain ASCII")
     named = _named(heads)
     return Block(
-        signed=b"".join(line + b"\n" for line in heads + key),
+        signed=b"".join(each + b"\n" for each in heads + line),
         signature=_signature(signature),
         expires=int(_one(named, "Timestamp", _SECONDS)),
         instance=_one(named, "Instance", _INSTANCE),
-        key=" ".join(words[:2]),
+        key=key,
         caller=_perhaps(named, "Caller", _CALLER),
         request=_perhaps(named, "Request", _REQUEST),
     )

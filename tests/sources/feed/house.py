@@ -13,6 +13,7 @@ from typing import Any, Callable, Optional
 from agent.audit.history import History
 from agent.audit.record import Audit
 from agent.config.identity import Identity
+from agent.config.limits import LIMITS
 from agent.config.settings import Config, Keys
 from agent.leases.store import LeaseStore
 from agent.leases.turns import Turns
@@ -67,12 +68,14 @@ class Peer:
 class House:
     """All parts of the daemon that a source is connected with."""
 
-    def __init__(self, folder: Path, keys: Optional[Keys] = None) -> None:
+    def __init__(
+        self, folder: Path, keys: Optional[Keys] = None, marks: int = LIMITS.remembered_marks
+    ) -> None:
         self.clock = ManualClock()
         self.records: list[dict[str, Any]] = []
         self.audit = Audit(self._write, self.clock, History())
         config = Config(keys=keys or Keys(), journal=None)
-        self.memory = ReplayMemory(self.clock)
+        self.memory = ReplayMemory(self.clock, marks)
         self.store = LeaseStore(config.keys, None, self.memory, self.clock, print)
         identity = Identity(INSTANCE_ID, ZONE, REGION)
         turns = Turns(self.clock)
@@ -152,8 +155,12 @@ class House:
 
 @asynccontextmanager
 async def house(folder: Path, **settings: Any) -> AsyncIterator[House]:
-    """A running house. `settings` are attributes of it that are set before the start."""
-    made = House(folder, settings.pop("keys", None))
+    """A running house. `settings` are attributes of it that are set before the start.
+
+    `keys` is its policy, and `marks` the size of its replay memory.
+    """
+    parts = {name: settings.pop(name) for name in ("keys", "marks") if name in settings}
+    made = House(folder, **parts)
     for name, value in settings.items():
         setattr(made, name, value)
     made.start()

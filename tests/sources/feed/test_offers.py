@@ -13,7 +13,7 @@ from agent.config.limits import LIMITS
 from agent.config.settings import Keys
 from agent.leases.consumption import Consumption
 from agent.sources.feed.messages import Answer
-from tests.parts.leases import ed25519_key, ed25519_line, make_lease
+from tests.parts.leases import ed25519_key, ed25519_line, make_lease, mark
 from tests.sources.feed.house import House, at_house
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -251,3 +251,21 @@ def test_a_date_far_ahead_is_forgotten_in_its_time(tmp_path: Path) -> None:
         peer.writer.close()
 
     at_house(tmp_path, course)
+
+
+@pytest.mark.parametrize("callers", [["AKIDEXAMPLE"] * 8, [f"caller-{n}" for n in range(8)]])
+def test_a_source_takes_nobody_elses_share_of_the_replay_memory(
+    tmp_path: Path, callers: list[str]
+) -> None:
+    """A source has one share, whatever callers it claims: it fills half of the memory at most."""
+
+    async def course(at: House) -> None:
+        peer = await at.attach()
+        offers = [at.offered(n, digest=f"{n:064x}", caller=who) for n, who in enumerate(callers)]
+        await at.offer(peer, *offers)
+        assert [each["outcome"] for each in at.pushes()].count("allowed") == len(at.memory) == 4
+        for principal in ("AKIDEXAMPLE", "caller-1", "another"):
+            assert at.memory.recall(mark(1000, at.clock.wall()), principal) is None
+        peer.writer.close()
+
+    at_house(tmp_path, course, marks=8)

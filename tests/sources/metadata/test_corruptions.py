@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Callable
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings, strategies
 
 from agent.config.limits import LIMITS
+from agent.sources.feed.messages import Answer, encode, from_source
 from agent.sources.metadata.source import Source
 from tests.parts.ec2_signer import CALLER, NAME, REQUEST
 from tests.parts.leases import ed25519_line
@@ -41,6 +43,7 @@ BLOCKS: dict[str, tuple[Callable[[Service], bytes], str]] = {
     ),
     "CRLF": (lambda ec2: ec2.block(KEY).replace(b"\n", b"\r\n"), "carriage returns"),
     "no empty line": (lambda ec2: ec2.block(KEY)[:-1], "no empty line at its end"),
+    "invisible character": (lambda ec2: ec2.block(f"{KEY}\u200b"), "not plain ASCII"),
 }
 
 
@@ -53,6 +56,22 @@ def test_a_bad_block_is_refused_and_leaves_the_others_standing(ec2: Service, wha
     offers, refusals = ec2.ask()
     assert [each.key for each in offers] == [GOOD, LATER]
     assert reason in refusals[-1].reason
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@example(text="\u200b")
+@given(text=strategies.text(strategies.characters(blacklist_categories=["Cs"]), min_size=1))
+def test_no_text_of_a_key_ends_the_connection_to_the_daemon(ec2: Service, text: str) -> None:
+    """Whatever EC2 signed as a key, the answer is a valid message with the other keys."""
+    hostile = ec2.block(f"{KEY}{text}"), ec2.block(f"{text} {KEY}"), ec2.block(f"ssh-rsa {text}")
+    ec2.data.set_keys("alice", ec2.block(GOOD), *hostile, ec2.block(LATER))
+    answer = from_source(encode(Answer(1, *ec2.ask())))
+    assert isinstance(answer, Answer)
+    assert {GOOD, LATER} <= {each.key for each in answer.offers}
 
 
 def test_a_block_without_a_final_line_feed_is_refused(ec2: Service) -> None:
