@@ -46,6 +46,8 @@ class Api:
         self.url = url_of(settings, region)
         self._address = https.Address(self.url)
         self._address.check_private()
+        # Over plain HTTP, to this machine, whoever has the port may answer.
+        self.verified = self._address.tls
         self.credential = credential
         self._region = region
         self._ca = settings.get("ca")

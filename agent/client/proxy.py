@@ -112,8 +112,9 @@ class Connection:
         return {name: value for name, value in members.items() if value}
 
     def record_host_keys(self) -> None:
-        """Give ssh the host keys that the gateway certifies."""
-        known_hosts.replace_keys(self._environ, self.name, self.port, self.host.host_keys)
+        """Give ssh the host keys that the gateway certifies, over a verified connection only."""
+        keys = self.host.host_keys if self.api.verified else []
+        known_hosts.replace_keys(self._environ, self.name, self.port, keys)
 
     def hand_over(self) -> None:
         """Connect, and give ssh the connection. Returns when ssh no longer needs this process."""

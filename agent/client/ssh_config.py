@@ -79,6 +79,8 @@ def options(environ: Environment) -> list[str]:
 
 # Options of ssh(1) that take a value.
 _VALUED = frozenset("BDEFIJLOPQRSWbceilmopw")
+# Values of -o that name the user or host.
+_NAMING = re.compile(r"\s*(user|hostname)[\s=]", re.IGNORECASE)
 
 
 def check_names(words: Sequence[str]) -> None:
@@ -92,12 +94,20 @@ def check_names(words: Sequence[str]) -> None:
         if not word.startswith("-") or word == "-":
             names += 1
             # Words after the host that are not options are the command, which a shell reads.
-            _check_quotes(word if names == 1 else "")
+            _check_quotes(_decode(word) if names == 1 else "")
         for place, letter in enumerate(word) if word.startswith("-") else ():
             if letter in _VALUED:
                 value = word[place + 1 :] or (left.pop(0) if left else "")
-                _check_quotes(value if letter == "l" else "")
+                named = letter == "l" or (letter == "o" and _NAMING.match(value))
+                _check_quotes(value if named else "")
                 break
+
+
+def _decode(word: str) -> str:
+    """ssh's destination as ssh reads it: ssh://[user@]host[:port] may have %XX (RFC 3986)."""
+    if not word.lower().startswith("ssh://"):
+        return word
+    return re.sub("%([0-9A-Fa-f]{2})", lambda each: chr(int(each[1], 16)), word)
 
 
 def _check_quotes(name: str) -> None:

@@ -153,7 +153,8 @@ BAD = "web-'$(id)'"
     "words",
     [[BAD], ["-v", BAD], [f"{BAD}@web-1"], ["-l", BAD, "web-1"], [f"-vl{BAD}", "web-1"],
      ["-p22", "--", BAD], ["web-1", "-l", BAD, "true"], ["-o", "Port=22", BAD], ["a\\b@web-1"],
-     ["web-1\n"]],
+     ["web-1\n"], ["ssh://a%27b@web-1"], ["-v", "SSH://web-1%5c:22"], ["ssh://web-1%0a"],
+     ["-oUser=a'b", "web-1"], ["-o", "hostname 'a'", "web-1"], ["-vo", "User=a'", "web-1"]],
 )  # fmt: skip
 def test_sixtykey_ssh_takes_no_name_that_ends_a_shells_quotes(words: list[str]) -> None:
     """A user or host name that could end the quotes in ProxyCommand is refused."""
@@ -171,7 +172,8 @@ def test_sixtykey_ssh_refuses_a_name_that_the_block_skips(user: User) -> None:
 @pytest.mark.parametrize(
     "words",
     [["web-1", "echo 'a'"], ["-o", "SendEnv=A'B", "web-1", "-t", "printf '\\n'"], ["-vv"],
-     ["-L", "8080:localhost:80", "ec2-user@web-1", "true", "-l", "'"], ["fe80::1%eth0"], ["-l"]],
+     ["-L", "8080:localhost:80", "ec2-user@web-1", "true", "-l", "'"], ["fe80::1%eth0"], ["-l"],
+     ["a%27@web-1"], ["ssh://a%40b@web-1:22"], ["-o", "UserKnownHostsFile='a'", "web-1"]],
 )  # fmt: skip
 def test_what_is_no_name_may_have_quotes(words: list[str]) -> None:
     """Quotes in the remote command and in other options are accepted."""
