@@ -36,11 +36,11 @@ from agent.lookup.admission import Admissions
 from agent.lookup.answers import Lookups
 from agent.lookup.server import LookupServer
 from agent.operations import Operator
-from agent.own_host import HostDoor
 from agent.reloading import Reloader, load_credentials, load_tls
 from agent.sources.api.door import Door
+from agent.sources.api.host_door import HostDoor
 from agent.sources.api.http_server import HttpServer
-from agent.sources.api.local import LocalDoor
+from agent.sources.api.local_door import LocalDoor
 from agent.sources.api.principal import Authenticator
 from agent.sources.context import Context
 from agent.sources.feed.ec2 import Ec2Role

@@ -29,7 +29,7 @@ from agent.sources.api.errors import (
     ServiceException,
     ValidationError,
 )
-from agent.sources.api.local import Answer, OperatorAction
+from agent.sources.api.local_door import Answer, OperatorAction
 from agent.sources.api.message import Peer, read_members
 from agent.sources.context import Context
 

@@ -24,7 +24,7 @@ _API = {*_CORE, "agent.sources", "agent.sources.api"}
 _MESSAGES = {"agent.sources.feed.messages", "agent.sources.feed.members"}
 _FEED = {"agent.sources.feed", *_MESSAGES, "agent.fleet", "agent.fleet.refusals"}
 _DAEMON = {
-    *_API, *_FEED, "agent", "agent.lookup", "agent.operations", "agent.own_host", "agent.reloading",
+    *_API, *_FEED, "agent", "agent.lookup", "agent.operations", "agent.reloading",
 }  # fmt: skip
 _COMMANDS = {
     "agent.fleet.gateway.settings",
@@ -42,7 +42,7 @@ LAYERS: dict[str, set[str]] = {
     "agent.lookup": _CORE,
     # What all sources share; no source imports another.
     "agent.sources": _CORE,
-    "agent.sources.api": {*_CORE, "agent.sources"},
+    "agent.sources.api": {*_CORE, "agent", "agent.sources"},
     # The daemon's side of the source socket, and the messages of both sides.
     "agent.sources.feed": {*_CORE, *_FEED, "agent.sources"},
     "agent.sources.feed.messages": {"agent.sources.feed.members"},
@@ -53,8 +53,6 @@ LAYERS: dict[str, set[str]] = {
     },
     "agent.reloading": _API,
     "agent.operations": {*_API, "agent"},
-    # The network actions of a single host.
-    "agent.own_host": {*_API, "agent"},
     "agent.daemon": _DAEMON,
     "agent.__main__": {*_DAEMON, "agent.daemon"},
     "agent.fleet": {*_CONFIG, "agent.host"},
@@ -81,8 +79,9 @@ LAYERS: dict[str, set[str]] = {
 # Cores have no I/O and no clock of their own: bytes in, value or exception out.
 CORES = [
     "agent.leases.keys", "agent.leases.lease", "agent.leases.table", "agent.config.patterns",
-    "agent.sources.api.sigv4", "agent.sources.api.actions", "agent.sources.api.service",
-    "agent.sources.api.errors", "agent.sources.api.local", "agent.sources.api.door",
+    "agent.sources.api.sigv4", "agent.sources.api.actions", "agent.sources.api.network_door",
+    "agent.sources.api.host_door",
+    "agent.sources.api.errors", "agent.sources.api.local_door", "agent.sources.api.door",
     "agent.sources.api.translation", "agent.sources.api.claim", "agent.sources.api.allow",
     "agent.sources.api.failures", "agent.sources.api.operators", "agent.sources.readiness",
     "agent.sources.steps", "agent.sources.intake", "agent.sources.throttle", "agent.sources.replay",

@@ -19,7 +19,6 @@ from agent.lookup.admission import Admissions
 from agent.lookup.answers import Lookups
 from agent.lookup.handouts import HandOuts
 from agent.lookup.server import END_MARK, LookupServer
-from agent.own_host import HostDoor
 from agent.sources.api.http_server import HttpServer
 from tests.parts.host import ROOT
 from tests.parts.signed import Call, push
@@ -29,7 +28,7 @@ from tests.sources.walk import Step, climbs, until_answered, walking
 PATIENCE = 30.0
 """Seconds to wait for an answer before that is called a failure."""
 
-DOORS = ("sources/api/door.py", "sources/api/service.py", "sources/api/local.py", "own_host.py")
+DOORS = ("sources/api/door.py", "sources/api/network_door.py", "sources/api/local_door.py")
 """The door: what all doors have in common, and what each listener's own adds to it."""
 NOT_COUNTED = {
     "sources/api/message.py": "a value: the request, and functions that make a response",
@@ -53,14 +52,13 @@ class Running:
     def __init__(self, folder: Path) -> None:
         self.front = Front(journal=Journal(str(folder / "leases.db")))
         handouts = HandOuts(str(folder / "handed"))
-        front, network = self.front, self.front.network
-        door = HostDoor(network._context, network._steps, network._throttle, front.authenticator)
+        front = self.front
         lookups = Lookups(front.store.table, front.clock, front.audit, handouts)
         admissions = Admissions(front.store, handouts, front.clock, front.audit)
         self._lookups = LookupServer(lookups, admissions)
         self._servers = {
             "push": HttpServer(front.local.answer, lambda _: None),
-            "network": HttpServer(door.answer, lambda _: None),
+            "network": HttpServer(front.network.answer, lambda _: None),
         }
         self._sockets = {
             "push": socket.socket(socket.AF_UNIX),

@@ -15,11 +15,10 @@ from agent.fleet.directory import Directory, KnownHost
 from agent.fleet.gateway.explain import Explainer, ExplainRequest
 from agent.fleet.gateway.metrics import Histogram
 from agent.sources.api.allow import Tags
-from agent.sources.api.errors import ApiError, InvalidArgsException
-from agent.sources.api.message import Request, Response, one_source, read_members, success
-from agent.sources.api.operators import EXPLAIN, HOSTS, operators_action
+from agent.sources.api.errors import InvalidArgsException
+from agent.sources.api.message import Request, Response, read_members
+from agent.sources.api.network_door import NetworkDoor
 from agent.sources.api.principal import Authenticator, Principal
-from agent.sources.api.service import NetworkDoor
 from agent.sources.context import Context
 from agent.sources.readiness import NotReady
 from agent.sources.steps import Steps, Taken
@@ -73,13 +72,9 @@ class GatewayDoor(NetworkDoor):
         self.latency = Histogram()
 
     async def _serve(self, request: Request, record: Record) -> Response:
-        action = operators_action(request)
-        if action in (HOSTS, EXPLAIN):
-            record.event = action.partition(".")[2].lower()
-            return await self._answer_action(request, record, action)
         began = self._context.clock.boottime()
         response = await super()._serve(request, record)
-        if record.outcome == "allowed":
+        if (record.event, record.outcome) == ("push", "allowed"):
             self.latency.add(self._context.clock.boottime() - began)
         return response
 
@@ -101,20 +96,10 @@ class GatewayDoor(NetworkDoor):
         lifetime, uses = policy.tighten(lifetime, uses)
         return {"Lifetime": lifetime, "Uses": uses}
 
-    async def _answer_action(self, request: Request, record: Record, action: str) -> Response:
-        """Answer one of the two actions that push nothing."""
+    async def _answer_action(self, action: str, request: Request, record: Record) -> Response:
+        # These actions need the bus, too.
         self._steps.readiness.check()
-        try:
-            principal = self._identify(request, record, action)
-        except ApiError as error:
-            source = one_source(request.peer.source)
-            return self._refuse_stranger(error, request, record, source)
-        self._throttle.take(principal.name, self._context.clock.boottime())
-        tell = self._list if action == HOSTS else self._explain
-        body = await tell(request, principal, record)
-        record.outcome = "allowed"
-        self._sample(record, ("operator", principal.name))
-        return success(record.request_id or "", body)
+        return await super()._answer_action(action, request, record)
 
     async def _explain(
         self, request: Request, principal: Principal, record: Record

@@ -21,7 +21,7 @@ from agent.sources.api.errors import (
     ServiceUnavailable,
     ThrottlingException,
 )
-from agent.sources.api.message import Request, Response, refusal, success
+from agent.sources.api.message import Request, Response, one_source, refusal, success
 from agent.sources.api.principal import Principal
 from agent.sources.api.translation import REFUSALS, api_error
 from agent.sources.context import Context
@@ -83,7 +83,7 @@ class Door(ABC):
             raise
         record.outcome = "allowed"
         self._context.audit.record(record)
-        return accepted(taken.request_id)
+        return push_response(taken.request_id)
 
     async def _read_offer(self, request: Request, principal: Principal, record: Record) -> Offer:
         """What is asked for, if the principal may. Raises ApiError, KeyRejected."""
@@ -117,32 +117,24 @@ class Door(ABC):
         """Answer a replayed request as before; no key's life is extended."""
         record.outcome, record.request_id, record.replay = "allowed", request_id, True
         self._sample(record, ("replay", principal.name))
-        return accepted(request_id)
+        return push_response(request_id)
 
     def _refuse(self, error: ApiError, request: Request, record: Record) -> Response:
         """Refuse a request; without a verified principal, it counts as a stranger's."""
         _note_refusal(record, error, request)
         if record.principal is None:
-            self._sample(record, ("stranger", request.peer.source))
+            self._sample(record, ("stranger", one_source(request.peer.source)))
         elif isinstance(error, ThrottlingException):
             self._sample(record, ("throttled", record.principal))
         else:
             self._sample(record, ("refused", record.principal))
         return refusal(error, record.request_id or "")
 
-    def _refuse_stranger(
-        self, error: ApiError, request: Request, record: Record, source: str
-    ) -> Response:
-        """Refuse an unverified sender; of a flood from `source` only the first are recorded."""
-        _note_refusal(record, error, request)
-        self._sample(record, ("stranger", source))
-        return refusal(error, record.request_id or "")
-
     def _sample(self, record: Record, group: tuple[str, str]) -> None:
         self._context.audit.sample(record, group, self._context.clock.boottime())
 
 
-def accepted(request_id: str) -> Response:
+def push_response(request_id: str) -> Response:
     """The reference's answer to an accepted push."""
     return success(request_id, {"RequestId": request_id, "Success": True})
 

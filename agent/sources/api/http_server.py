@@ -23,7 +23,7 @@ from agent.host.turnstile import Turnstile
 from agent.sources.api.errors import ApiError, ServiceUnavailable
 from agent.sources.api.http import Connection
 from agent.sources.api.http_tls import SecureWire
-from agent.sources.api.message import Peer, Request, Response, one_source, refusal
+from agent.sources.api.message import LOCAL, Peer, Request, Response, one_source, refusal
 from agent.sources.api.wire import Wire
 
 log = logging.getLogger("sixtykeyd")
@@ -210,7 +210,7 @@ def _who(sock: socket.socket, address: Any) -> tuple[Peer, str]:
     """The peer, and what counts as its source: a local user, or an address (IPv6: its /64)."""
     if sock.family == socket.AF_UNIX:
         uid = peer_uid(sock)
-        return Peer("unix", uid=uid), f"uid:{uid}"
+        return Peer(LOCAL, uid=uid), f"uid:{uid}"
     return Peer(address[0]), one_source(address[0])
 
 

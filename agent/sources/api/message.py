@@ -10,6 +10,7 @@ from typing import Any, Optional
 
 from agent.sources.api.errors import ApiError, ThrottlingException, ValidationError
 
+LOCAL = "unix"
 CONTENT_TYPE = "application/x-amz-json-1.1"
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Headers that matter for a decision: each may appear once, and must be signed. Content-Type does
@@ -39,7 +40,12 @@ class Peer:
 # Cached: a client sends many requests, and each asks several times.
 @lru_cache(maxsize=1024)
 def one_source(address: str) -> str:
-    """What counts as one source: an IPv4 address, or an IPv6 /64 (the usual share of one host)."""
+    """What counts as one source: an IPv4 address, or an IPv6 /64 (the usual share of one host).
+
+    "unix", the local push socket, is one source.
+    """
+    if address == LOCAL:
+        return address
     ip = ipaddress.ip_address(address.partition("%")[0])
     if ip.version == 4:
         return str(ip)

@@ -18,10 +18,10 @@ from agent.leases.lease import Lease, NotDurable
 from agent.leases.store import LeaseStore
 from agent.leases.turns import Turns
 from agent.sources.api import credentials
-from agent.sources.api.local import LocalDoor, OperatorAction
+from agent.sources.api.host_door import HostDoor
+from agent.sources.api.local_door import LocalDoor, OperatorAction
 from agent.sources.api.message import Peer, Response
 from agent.sources.api.principal import Authenticator
-from agent.sources.api.service import NetworkDoor
 from agent.sources.context import Context
 from agent.sources.intake import Intake
 from agent.sources.readiness import Readiness
@@ -66,7 +66,7 @@ class Front:
         store = store or self.store
         steps = Steps(Readiness(self.turns, store), self.memory, Intake(context, store))
         throttle = Throttle(config.push.rate, self.clock.boottime())
-        self.network = NetworkDoor(context, steps, throttle, self.authenticator)
+        self.network = HostDoor(context, steps, throttle, self.authenticator)
         self.local = LocalDoor(context, steps, throttle, actions or {})
 
     def signed(self, call: Call, **signer: Any) -> Call:

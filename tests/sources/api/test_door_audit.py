@@ -10,7 +10,7 @@ import pytest
 from agent.audit.record import Record
 from agent.config.limits import LIMITS
 from agent.config.settings import Config, Keys, Rate
-from agent.sources.api.local import Answer
+from agent.sources.api.local_door import Answer
 from tests.parts.daemon import CREDENTIAL
 from tests.parts.signed import LOOPBACK, Call, push
 from tests.sources.api.front import LOCAL, FailingStore, Front, pushing, run

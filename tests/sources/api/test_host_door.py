@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from agent.commands.keyfile import fingerprint_of
-from agent.own_host import HostDoor
 from tests.parts.daemon import CREDENTIAL, INSTANCE_ID, ZONE, RunningDaemon
 from tests.parts.helper import ask_helper
 from tests.parts.host import work_directory
@@ -74,11 +73,8 @@ def test_a_credentials_own_rules_are_listed(strict: RunningDaemon) -> None:
     assert host["Lifetime"] == 20
     # One-time keys need PAM, which the daemon checks at its start and its door does not.
     front = Front(known=CREDENTIALS)
-    door = HostDoor(
-        front.network._context, front.network._steps, front.network._throttle, front.authenticator
-    )
     call = front.signed(Call().having("X-Amz-Target", "Sixtykey.Hosts"), key="AKIATIGHT")
-    body = asyncio.run(door.answer(call.request())).body
+    body = asyncio.run(front.answer(call)).body
     assert (body["Hosts"][0]["Lifetime"], body["Hosts"][0]["Uses"]) == (20, "once")
 
 
@@ -97,6 +93,24 @@ def test_strangers_are_refused(strict: RunningDaemon) -> None:
     bare = Call().having("X-Amz-Target", "Sixtykey.Hosts")
     answer = ask(("127.0.0.1", strict.http_port), bare.raw())
     assert answer.code == "MissingAuthenticationToken"
+
+
+def test_both_actions_answer_a_principal_that_may_push() -> None:
+    """Both actions work for a principal that may push here, and the list is empty for others."""
+    front = Front(known=CREDENTIALS)
+
+    def send(action: str, key: str = CREDENTIAL["access_key_id"], **body: Any) -> Any:
+        call = Call(body=json.dumps(body).encode()).having("X-Amz-Target", f"Sixtykey.{action}")
+        return asyncio.run(front.answer(front.signed(call, key=key))).body
+
+    pushed = asyncio.run(front.answer(front.signed(push(InstanceOSUser="alice")))).body
+    why = send("Explain", OSUser="alice", InstanceId=INSTANCE_ID)
+    assert [each["request_id"] for each in why["Decisions"]] == [pushed["RequestId"]]
+    assert why["InstanceId"] == INSTANCE_ID
+    other = send("Explain", OSUser="alice", InstanceId="i-0123456789abcdef0")
+    assert other["__type"] == "EC2InstanceNotFoundException"
+    assert send("Explain")["__type"] == "MissingParameter"
+    assert send("Hosts", "AKIAOTHERS")["Hosts"] == []
 
 
 def test_a_malformed_body_is_refused(daemon: RunningDaemon) -> None:

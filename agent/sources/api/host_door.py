@@ -12,15 +12,10 @@ from typing import Any
 from agent import __version__
 from agent.audit import visible
 from agent.audit.record import Record
-from agent.sources.api.errors import (
-    ApiError,
-    EC2InstanceNotFoundException,
-    MissingParameter,
-)
-from agent.sources.api.message import Request, Response, one_source, read_members, success
-from agent.sources.api.operators import EXPLAIN, HOSTS, operators_action
+from agent.sources.api.errors import EC2InstanceNotFoundException, MissingParameter
+from agent.sources.api.message import Request, read_members
+from agent.sources.api.network_door import NetworkDoor
 from agent.sources.api.principal import Principal
-from agent.sources.api.service import NetworkDoor
 
 # What a gateway's action takes; here there is nothing to choose from.
 _PAGING = ("Names", "MaxResults", "NextToken")
@@ -29,30 +24,16 @@ _PAGING = ("Names", "MaxResults", "NextToken")
 class HostDoor(NetworkDoor):
     """Answers clients of the network listener of a single host."""
 
-    async def _serve(self, request: Request, record: Record) -> Response:
-        action = operators_action(request) or ""
-        if action not in (HOSTS, EXPLAIN):
-            return await super()._serve(request, record)
-        record.event = action.partition(".")[2].lower()
-        async with self._context.turns:
-            try:
-                principal = self._identify(request, record, action)
-            except ApiError as error:
-                source = one_source(request.peer.source)
-                return self._refuse_stranger(error, request, record, source)
-            self._throttle.take(principal.name, self._context.clock.boottime())
-        if action == EXPLAIN:
-            body = self._explain(principal, request, record)
-        else:
-            read_members(request.body, *_PAGING)
-            principal.allow.check_source(request.peer.source)
-            # `Single`: whatever a client calls this host, it is the one at this endpoint.
-            body = {"Hosts": self._visible(principal), "Single": True}
-        record.outcome = "allowed"
-        self._sample(record, ("operator", principal.name))
-        return success(record.request_id or "", body)
+    async def _list(self, request: Request, principal: Principal, record: Record) -> dict[str, Any]:
+        del record
+        read_members(request.body, *_PAGING)
+        principal.allow.check_source(request.peer.source)
+        # `Single`: whatever a client calls this host, it is the one at this endpoint.
+        return {"Hosts": self._visible(principal), "Single": True}
 
-    def _explain(self, principal: Principal, request: Request, record: Record) -> dict[str, Any]:
+    async def _explain(
+        self, request: Request, principal: Principal, record: Record
+    ) -> dict[str, Any]:
         """The recent decisions about OSUser that are about this principal's own pushes."""
         members = read_members(request.body, "OSUser", "InstanceId")
         os_user = members.get("OSUser")

@@ -12,7 +12,7 @@ import pytest
 from agent.audit.record import Record
 from agent.config.settings import Config, Keys, Push, Rate
 from agent.leases.lease import AcceptedMark
-from agent.sources.api.local import Answer
+from agent.sources.api.local_door import Answer
 from tests.parts.daemon import CREDENTIAL, INSTANCE_ID
 from tests.parts.signed import CONTENT_TYPE, Call, Signer, members, presign, push
 from tests.sources.api.front import LOCAL, FailingStore, Front, pushing, run
