@@ -59,6 +59,8 @@ class Wire:
         self._searched = 0
         self._head_end: Optional[int] = None
         self._flawed = False
+        # Whether the answer has headers only, also a refusal of a head that cannot be parsed.
+        self._headers_only = False
         self._head: Optional[Head] = None
         self._body = bytearray()
         self._body_left = 0
@@ -150,8 +152,7 @@ class Wire:
         if not all(line.isascii() and line.isprintable() for line in lines):
             raise ValueError("a header of an answer has characters that no header may have")
         head = "\r\n".join(lines).encode() + _END
-        # A HEAD request's answer has the headers only.
-        return head if self._head is not None and self._head.method == b"HEAD" else head + content
+        return head if self._headers_only else head + content
 
     def end(self) -> bytes:
         """The last bytes to send."""
@@ -173,6 +174,7 @@ class Wire:
         """Search new bytes for the head's end, and for bytes that no head may have."""
         if self._head is not None or self._head_end is not None:
             return  # New bytes belong to a body, or to a later request.
+        self._headers_only = self._inbox.startswith(b"HEAD ")
         found = self._inbox.find(_END, max(0, self._searched - len(_END) + 1))
         stop = len(self._inbox) if found < 0 else found + len(_END)
         if found >= 0:
@@ -196,7 +198,7 @@ class Wire:
         self._searched, self._head_end = 0, None
         _check_head(raw)
         request = _parse(raw)
-        # Set before the check: the refusal of a HEAD request has no body either.
+        self._headers_only = request.method == b"HEAD"
         self._head = head = Head(request.method, request.target, tuple(request.headers))
         modern = request.http_version >= b"1.1"
         self._persistent = modern and not _lists(head, b"connection", b"close")

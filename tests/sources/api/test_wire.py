@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Optional
 
 import pytest
@@ -72,6 +73,37 @@ def test_a_request_that_is_not_whole_waits_for_the_rest(cut: int) -> None:
     wire.feed(PLAIN[cut:])
     assert wire.ready
     assert wire.next_message() is not None
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"/ HTTP/1.1\r\n\r\n",
+        b"/ HTTP/1.1\nHost: a\r\n\r\n",
+        b"/ HTTP/1.1\r\nX-A : b\r\n\r\n",
+        b"/ HTTP/9\r\n\r\n",
+        b"/ HTTP/1.1\r\nX: " + b"a" * LIMITS.head_bytes,
+        b"/ HTTP/1.1\r\nHo",
+    ],
+    ids=["good", "no host", "bare line feed", "space", "no HTTP", "long", "cut off"],
+)
+@pytest.mark.parametrize("before", [b"", PLAIN], ids=["first", "second"])
+def test_an_answer_to_head_has_headers_only(before: bytes, rest: bytes) -> None:
+    """The answer to a HEAD request has no body, whether its head can be parsed or not."""
+    for method, ends in ((b"HEAD ", True), (b"HEAL ", False), (b"GET ", False)):
+        wire = Wire()
+        data = before + method + rest
+        if before:
+            wire.feed(before)
+            assert wire.next_message() is not None
+            wire.send(OK)
+            wire.go_on()
+            data = data[len(before) :]
+        wire.feed(data[: wire.room])
+        with contextlib.suppress(ApiError):
+            wire.next_message()
+        assert wire.send(OK, close=True).endswith(b"\r\n\r\n") == ends
 
 
 def test_pipelined_requests_come_one_after_the_other() -> None:
