@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Callable, Optional, Protocol
+from typing import Callable, NamedTuple, Optional, Protocol
 
 from agent.config.fleet_limits import FLEET
 from agent.fleet import membership, roles
@@ -22,6 +22,13 @@ from agent.fleet.nkeys import KeyPair
 from agent.fleet.signing import PrivateKey, PublicKey
 from agent.fleet.tokens import JoinToken
 
+# Why keys cannot be used to join; the argument is the instance id.
+NEW_KEYS = (
+    "the keys are those of {}, which left the fleet, was removed, or is another host: delete "
+    "connector.nk and host.key in /etc/sixtykey/fleet here, so that new ones are made, and join "
+    "again"
+)
+
 
 @dataclass(frozen=True)
 class Joined:
@@ -31,13 +38,21 @@ class Joined:
     token: bytes
 
 
+class Enrolled(NamedTuple):
+    """The host whose request was accepted, by its instance id; its membership, none if it left."""
+
+    host: str
+    membership: Optional[bytes]
+
+
 class Registry(Protocol):
     """The list of hosts that have joined. Each method is atomic."""
 
     def join(self, host: Joined, uses: int) -> None:
         """Add the host, if the token has a use left and no other host has this id.
 
-        A host that asks again, with the same keys and token, does not count again. Raises Rejected.
+        A host that asks again, with the same keys and token, does not count again. Keys that were
+        those of a host that left, or are another's, are not accepted. Raises Rejected.
         """
 
     def renew(self, certificate: HostCertificate) -> None:
@@ -83,7 +98,7 @@ class Enrolment:
         self._registry = registry
         self._revoked = revoked
 
-    def join(self, text: bytes, now: float) -> bytes:
+    def join(self, text: bytes, now: float) -> Enrolled:
         """Give a membership to a host with a valid token. `now`: wall clock, s. Raises Rejected."""
         if self._registry is None:
             raise Rejected("hosts join at another gateway: the one that the token names")
@@ -93,14 +108,11 @@ class Enrolment:
         token.check(request.host, request.name, fleet.url, now)
         made = _certificate(request, request.name, token.tags, now)
         if made.is_revoked(self._revoked()):
-            raise Rejected(
-                f"the keys of {made.host} were removed from the fleet: delete connector.nk and "
-                "host.key in its /etc/sixtykey/fleet, so that it makes new ones, and join again"
-            )
+            raise Rejected(NEW_KEYS.format(made.host))
         self._registry.join(Joined(made, token.id), token.uses)
-        return _membership(fleet, text, made, now)
+        return Enrolled(made.host, _membership(fleet, text, made, now))
 
-    def renew(self, text: bytes, now: float) -> bytes:
+    def renew(self, text: bytes, now: float) -> Enrolled:
         """Give a membership that begins now, with the same name and tags. Raises Rejected."""
         request = HostRequest.open(text, membership.RENEWAL, now)
         fleet = self._fleet()
@@ -109,14 +121,15 @@ class Enrolment:
         made = _certificate(request, before.name, before.tags, now)
         if self._registry is not None:
             self._registry.renew(made)
-        return _membership(fleet, text, made, now)
+        return Enrolled(made.host, _membership(fleet, text, made, now))
 
-    def leave(self, text: bytes, now: float) -> None:
+    def leave(self, text: bytes, now: float) -> Enrolled:
         """Record in the registry that the host has left. Raises Rejected."""
         if self._registry is None:
             raise Rejected("hosts leave at the gateway where they joined")
         request = HostRequest.open(text, membership.LEAVE, now)
         self._registry.leave(_shown(self._fleet(), request), now)
+        return Enrolled(request.host, None)
 
 
 def _shown(fleet: Fleet, request: HostRequest) -> HostCertificate:

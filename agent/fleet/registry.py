@@ -17,7 +17,7 @@ from typing import Any, Optional
 from agent.config import patterns
 from agent.fleet.certificates import HostCertificate, user_nkey
 from agent.fleet.documents import Rejected
-from agent.fleet.enrolment import Joined
+from agent.fleet.enrolment import NEW_KEYS, Joined
 from agent.fleet.fields import Fields, printable
 from agent.fleet.servers import host_name
 
@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS hosts (
     tags TEXT NOT NULL, token TEXT NOT NULL, issued_at INTEGER NOT NULL, ends_at INTEGER NOT NULL,
     gone_at REAL
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS hosts_nkey ON hosts (nkey);
 CREATE TABLE IF NOT EXISTS former (
     nkey TEXT PRIMARY KEY, instance TEXT NOT NULL
 ) WITHOUT ROWID;
@@ -87,10 +88,12 @@ class SqliteRegistry:
     def join(self, host: Joined, uses: int) -> None:
         """Add the host. One that asks again, with the same keys and token, does not count again.
 
-        Raises Rejected.
+        Raises Rejected, also for keys that were in use: revocations are by nkey, and one for who
+        left, which may be under way, must not end another membership.
         """
         made, token = host.certificate, host.token.hex()
         with self._transaction() as database:
+            _check_fresh(database, made)
             row = database.execute("SELECT * FROM hosts WHERE instance = ?", [made.host]).fetchone()
             if row is None or row["gone_at"] is not None:
                 _use(database, token, uses)
@@ -223,6 +226,17 @@ def _as_owner_of(folder: str) -> Iterator[None]:
         os.seteuid(0)
         os.setegid(group)
         os.setgroups(others)
+
+
+def _check_fresh(database: sqlite3.Connection, made: HostCertificate) -> None:
+    """Raise Rejected: the nkey is that of a host that left or was removed, or of another host."""
+    used = database.execute(
+        "SELECT instance FROM hosts WHERE nkey = ? AND (instance != ? OR gone_at IS NOT NULL)"
+        " UNION ALL SELECT instance FROM former WHERE nkey = ?",
+        [made.nkey, made.host, made.nkey],
+    ).fetchone()
+    if used is not None:
+        raise Rejected(NEW_KEYS.format(used["instance"]))
 
 
 def _use(database: sqlite3.Connection, token: str, uses: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from agent.fleet import membership, nkeys
 from agent.fleet.certificates import HostCertificate
-from agent.fleet.enrolment import Enrolment, Fleet
+from agent.fleet.enrolment import Enrolled, Enrolment, Fleet
 from agent.fleet.membership import HostKeys, HostRequest, Membership
 from agent.fleet.nkeys import KeyPair
 from agent.fleet.registry import SqliteRegistry
@@ -77,8 +77,10 @@ class Host:
         assert self.membership is not None
         desk.leave(self.ask(membership.LEAVE, self.membership.certificate, now), now)
 
-    def _keep(self, answer: bytes, request: bytes) -> Membership:
-        self.membership = Membership.open(answer, {ISSUER.public}, request)
+    def _keep(self, enrolled: Enrolled, request: bytes) -> Membership:
+        assert enrolled.host == self.instance
+        assert enrolled.membership is not None
+        self.membership = Membership.open(enrolled.membership, {ISSUER.public}, request)
         return self.membership
 
     @property

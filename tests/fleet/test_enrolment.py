@@ -220,7 +220,8 @@ def test_the_answer_is_to_this_request_by_this_issuer(desk: Desk) -> None:
     """A host refuses an answer to another request, or by a key that is no issuer."""
     host = Host()
     request = host.ask(membership.JOIN, token().dump(ISSUER))
-    answer = desk.join(request, NOW)
+    answer = desk.join(request, NOW).membership
+    assert answer is not None
     with pytest.raises(Rejected, match="another request"):
         Membership.open(answer, {ISSUER.public}, request + b" ")
     with pytest.raises(Rejected, match="not a key that is trusted"):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nats.errors import Error
 
+from agent.commands import fleet_removal
+from agent.commands.options import Options
+from agent.fleet import jwt
 from agent.fleet.certificates import HostCertificate
 from agent.fleet.documents import ANYBODY, Rejected
 from agent.fleet.home import Home
@@ -128,6 +132,44 @@ def test_what_was_replaced_meanwhile_is_revoked_too(fleet: Running, tmp_path: Pa
     assert fleet.may_connect(steal(second, tmp_path)[0])
     with SqliteRegistry.for_operator(Home(str(fleet.folder)).facts.registry) as registry:
         assert registry.all_former() == {}
+
+
+def test_a_host_that_joins_while_root_revokes_keeps_its_membership(
+    fleet: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between root's reading of who left and its revocation, a host joins again: it stays in."""
+    first = fleet.member(tmp_path, "i-000000000000000bb")
+    copy, _ = steal(first, tmp_path)
+    keys = {
+        "connector.nk": jwt.read_creds(copy.read_text())[1].dump() + "\n",
+        "host.key": (first.folder / "host.key").read_text(),
+    }
+    assert first.fleet("leave").code == 0
+    joined: list[JoiningHost] = []
+    revoke = Home.revoke
+
+    def join_first(home: Home, gone: Iterable[str], *more: Any) -> str:
+        for name, text in keys.items():
+            (first.folder / name).write_text(text)
+        again = first.fleet("join", fleet.url, fleet.token(), "--name", "web-again")
+        assert (again.code, "delete connector.nk" in again.err) == (1, True), again
+        joined.append(fleet.member(tmp_path, "i-000000000000000bb"))
+        return revoke(home, gone, *more)
+
+    monkeypatch.setattr(Home, "revoke", join_first)
+    options, folder = Options(), str(fleet.folder)
+    options.add("--left", "")
+    options.add("--folder", folder)
+    assert fleet_removal.ACTIONS["remove"](options, []) == 0
+    monkeypatch.undo()
+    assert not fleet.may_connect(copy)
+    for _ in range(2):
+        assert fleet.may_connect(steal(joined[0], tmp_path)[0])
+        assert joined[0].fleet("renew").code == 0
+        with SqliteRegistry.for_operator(Home(folder).facts.registry) as registry:
+            known = {each.certificate.host: each.gone_at for each in registry.hosts()}
+        assert known["i-000000000000000bb"] is None
+        assert fleet.home("remove", "--left").code == 0
 
 
 def test_a_revocation_is_sent_when_a_server_is_back(fleet: Running, tmp_path: Path) -> None:

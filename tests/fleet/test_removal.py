@@ -57,9 +57,34 @@ def test_removed_keys_do_not_join_again(desk: Desk) -> None:
     """Removed keys cannot join again, use no token, and the error says how to make new ones."""
     host = Host()
     desk.revoked[host.keys.connector.public] = int(NOW) + WEEK
-    with pytest.raises(Rejected, match=r"keys of .* were removed.* delete connector\.nk"):
+    with pytest.raises(Rejected, match=r"keys are those of .* delete connector\.nk"):
         host.join(desk, token())
     assert desk.registry.hosts() == []
+
+
+def test_keys_that_were_in_use_do_not_join(desk: Desk) -> None:
+    """Keys of a host that left, was replaced, or is a member with another id, join no more."""
+    first, second, copy = Host(), Host(), Host("i-00000000000000002", "web-2")
+    copy.keys = first.keys
+    first.join(desk, token())
+    first.join(desk, token())
+
+    def refused(*hosts: Host) -> None:
+        before = desk.registry.hosts()
+        for host in hosts:
+            with pytest.raises(Rejected, match=r"keys are those of .* delete connector\.nk"):
+                host.join(desk, token())
+        assert desk.registry.hosts() == before
+
+    refused(copy)
+    first.leave(desk)
+    refused(first, copy)
+    second.join(desk, token())
+    refused(copy, first)
+    assert [each.nkey for each in desk.registry.remove(INSTANCE_ID, NOW)] == [
+        second.certificate.nkey
+    ]
+    refused(second, copy, first)
 
 
 def test_an_id_goes_before_a_name(desk: Desk) -> None:
@@ -69,7 +94,8 @@ def test_an_id_goes_before_a_name(desk: Desk) -> None:
     with pytest.raises(Rejected, match=r"looks like another host's instance id.*--name"):
         other.join(desk, token(names=("*",)))
     # One that joined before this was refused.
-    named = replace(first.certificate, host=other.instance, name=INSTANCE_ID)
+    nkey = other.keys.connector.public
+    named = replace(first.certificate, host=other.instance, name=INSTANCE_ID, nkey=nkey)
     desk.registry.join(Joined(named, bytes(16)), 1)
     assert [each.host for each in desk.registry.remove(INSTANCE_ID, NOW)] == [INSTANCE_ID]
     gone = {each.certificate.host: each.gone_at for each in desk.registry.hosts()}

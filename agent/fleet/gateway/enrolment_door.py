@@ -17,7 +17,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Mapping
-from typing import Callable, Optional
+from typing import Callable
 
 import cachetools
 
@@ -26,8 +26,7 @@ from agent.config.document import Problems
 from agent.config.fleet_limits import FLEET
 from agent.config.limits import LIMITS
 from agent.fleet.documents import Rejected
-from agent.fleet.enrolment import Enrolment
-from agent.fleet.membership import JOIN, LEAVE, RENEWAL, HostRequest
+from agent.fleet.enrolment import Enrolled, Enrolment
 from agent.host.bucket import Bucket
 from agent.host.clock import Clock
 from agent.sources.api.message import Request, Response, one_source
@@ -35,7 +34,6 @@ from agent.sources.api.message import Request, Response, one_source
 log = logging.getLogger("sixtykeyd")
 PREFIX = b"/fleet/"
 _KINDS = {b"/fleet/join": "join", b"/fleet/renew": "renew", b"/fleet/leave": "leave"}
-_DOCUMENTS = {"join": JOIN, "renew": RENEWAL, "leave": LEAVE}
 _REJECTED, _UNKNOWN, _FAILED, _BUSY = 403, 404, 500, 503
 
 
@@ -85,7 +83,7 @@ class EnrolmentDoor:
         )
         try:
             async with self._turn:
-                membership, record.instance = await asyncio.get_running_loop().run_in_executor(
+                record.instance, membership = await asyncio.get_running_loop().run_in_executor(
                     None, self._decide, kind, request.body
                 )
         except Rejected as error:
@@ -114,14 +112,11 @@ class EnrolmentDoor:
         self._states.take()
         return True
 
-    def _decide(self, kind: str, body: bytes) -> tuple[Optional[bytes], str]:
-        """The membership, none for a leave, and whose it is. Raises Rejected."""
+    def _decide(self, kind: str, body: bytes) -> Enrolled:
+        """Whose request it is, and the membership. Raises Rejected."""
         now = self._clock.wall()
-        membership: Optional[bytes] = None
         if kind == "join":
-            membership = self._enrolment.join(body, now)
-        elif kind == "renew":
-            membership = self._enrolment.renew(body, now)
-        else:
-            self._enrolment.leave(body, now)
-        return membership, HostRequest.open(body, _DOCUMENTS[kind], now).host
+            return self._enrolment.join(body, now)
+        if kind == "renew":
+            return self._enrolment.renew(body, now)
+        return self._enrolment.leave(body, now)
