@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 from agent import __version__
-from agent.commands.options import Usage, help_text, parse
+from agent.commands.options import Options, Usage, help_text, parse
 from agent.commands.trouble import USAGE, Trouble
 
 TYPE_CHECKING = False
@@ -83,8 +83,9 @@ def _run(words: list[str]) -> int:
     if words[1:2] == ["--help"] or (not ends and ("--help" in words or "-h" in words)):
         print(help_text(command.USAGE, command.HELP, command.OPTIONS))
         return 0
-    options, rest = parse(words[1:], command.OPTIONS, words_end_options=ends)
+    options = Options()
     try:
+        options, rest = parse(words[1:], command.OPTIONS, words_end_options=ends)
         return int(command.run(options, rest))
     except Usage as wrong:
         print(f"sixtykey {name}: {wrong}\nTry: sixtykey {name} --help", file=sys.stderr)

@@ -41,22 +41,21 @@ def block(environ: Environment, patterns: list[str]) -> str:
     """The lines for these patterns of host names. Raises Trouble: a path needs quoting."""
     program = " ".join(_plain(word) for word in command())
     public, agent = session_key.public_file(environ), private_agent.socket_path(environ)
-    public, agent, known = _plain(public), _plain(agent), _plain(known_hosts.file_of(environ))
+    public, agent = _plain(public), _plain(agent)
+    known = "".join(f"  {name} {value}\n" for name, value in _known_hosts(environ).items())
     # ssh-add -L prints keys in the form of the .pub file, so grep finds ours there.
     has = f"ssh-add -L 2>/dev/null | grep -qxFf {public} 2>/dev/null"
     private = f"test -S {agent} && env SSH_AUTH_SOCK={agent} {has}"
     names = ",".join(_pattern(pattern) for pattern in patterns)
     where = f'Match originalhost "{names},{_SAFE}" user "*,{_SAFE}"'
     return f"""\
-# Written by `sixtykey ssh-config`, which explains it: man sixtykey.
-IgnoreUnknown KnownHostsCommand
+# Written by `sixtykey ssh-config`; see `sixtykey ssh-config --help`.
 {where} exec "sh -c '{has} || {{ {private}; }} || {program} login --quiet'"
   ProxyCommand {program} proxy '%r' '%h' '%p'
   ProxyUseFdpass yes
   IdentityFile {public}
   IdentitiesOnly yes
-  KnownHostsCommand {_known_hosts_command(known)}
-{where} exec "sh -c '{private}'"
+{known}{where} exec "sh -c '{private}'"
   IdentityAgent {agent}
 Match all
 """
@@ -65,14 +64,12 @@ Match all
 def options(environ: Environment) -> list[str]:
     """The same as options of ssh(1), for a key that exists."""
     program = " ".join(_plain(word) for word in command())
-    known = _plain(known_hosts.file_of(environ))
     chosen = {
         "ProxyCommand": f"{program} proxy '%r' '%h' '%p'",
         "ProxyUseFdpass": "yes",
         "IdentityFile": _plain(session_key.public_file(environ)),
         "IdentitiesOnly": "yes",
-        "IgnoreUnknown": "KnownHostsCommand",
-        "KnownHostsCommand": _known_hosts_command(known),
+        **_known_hosts(environ),
     }
     return [f"-o{name}={value}" for name, value in chosen.items()]
 
@@ -115,9 +112,23 @@ def _check_quotes(name: str) -> None:
         raise Trouble(REFUSED, "Name", f"{name!r} is not a valid user or host name")
 
 
-def _known_hosts_command(known: str) -> str:
+def _known_hosts(environ: Environment) -> dict[str, str]:
+    """The setting KnownHostsCommand, or none for an ssh that does not know it (before 8.5).
+
+    IgnoreUnknown would hide it from that ssh, but only the first one counts (ssh_config(5)): ours
+    would disable the one in the user's configuration, and ssh would refuse that.
+    """
     # ssh runs it twice for each connection, without a shell. The proxy has made the file by then.
-    return f"/bin/cat {known}"
+    setting = {"KnownHostsCommand": f"/bin/cat {_plain(known_hosts.file_of(environ))}"}
+    import subprocess
+
+    quiet = subprocess.DEVNULL
+    asked = ["ssh", "-F", "none", "-G", "-o", "KnownHostsCommand=none", "localhost"]
+    try:
+        done = subprocess.run(asked, stdin=quiet, stdout=quiet, stderr=quiet, check=False)
+    except OSError:
+        return setting
+    return setting if done.returncode == 0 else {}
 
 
 def _plain(word: str) -> str:

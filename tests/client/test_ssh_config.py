@@ -105,6 +105,40 @@ def test_what_is_included_counts_first_and_ends_with_the_file(user: User) -> Non
         assert ssh_settings(user, config, host)["port"] == "2222"
 
 
+def test_an_ignoreunknown_of_the_users_still_counts(user: User) -> None:
+    """After the block, ssh still ignores what the user's configuration tells it to ignore.
+
+    Of IgnoreUnknown the first one counts, and what is unknown ends ssh for every host.
+    """
+    theirs = "IgnoreUnknown UseKeychain\nHost *\n  UseKeychain yes\n"
+    config = user.home / "config"
+    config.write_text(good(user.sixtykey("ssh-config", "web-*")).out + theirs)
+    for host in ("web-1", "other"):
+        assert ssh_settings(user, config, host)["port"] == "22"
+    config.write_text(theirs)
+    printed = good(user.sixtykey("ssh", "--print-command", "-F", str(config), "-G", "web-1")).out
+    assert "proxycommand" in good(user.do("sh", "-c", printed)).out
+
+
+def test_an_older_ssh_gets_no_setting_that_it_does_not_know(user: User) -> None:
+    """For an ssh that refuses KnownHostsCommand the block and `sixtykey ssh` leave it out."""
+    programs = user.home / "bin"
+    programs.mkdir()
+    (programs / "ssh").write_text(
+        '#!/bin/sh\ncase "$*" in *KnownHostsCommand*) exit 255 ;; esac\n'
+        f'exec {tool("ssh", "openssh-client")} "$@"\n'
+    )
+    (programs / "ssh").chmod(0o755)
+    user.environment["PATH"] = f"{programs}:{user.environment['PATH']}"
+    config = user.home / "config"
+    config.write_text(good(user.sixtykey("ssh-config", "web-*")).out)
+    found = ssh_settings(user, config, "web-1")
+    assert "proxycommand" in found
+    assert "knownhostscommand" not in found
+    done = good(user.sixtykey("ssh", "-F", "none", "-G", "web-1"))
+    assert "proxycommand" in done.out
+
+
 def test_a_home_that_a_shell_would_read_is_refused() -> None:
     """A home whose path has a character special to a shell is refused."""
     with work_directory() as folder:

@@ -80,6 +80,12 @@ def test_a_wrong_command_line_is_2_and_says_so(words: list[str]) -> None:
     assert "Traceback" not in done.err
 
 
+def test_an_unknown_option_names_the_help_of_its_command() -> None:
+    """An option that a command does not have is reported with that command's --help."""
+    done = run("list", "--wotch")
+    assert done.err == "sixtykey list: unknown option --wotch\nTry: sixtykey list --help\n"
+
+
 def test_options_end_at_two_dashes() -> None:
     """Words after `--` are no options, and `=` joins an option to its value."""
     done = run("why", "--socket=/nonexistent/push.sock", "--", "--json")
