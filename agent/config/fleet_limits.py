@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class FleetLimits:
+class FleetLimits(NamedTuple):
     """Sizes are in bytes and times in seconds, unless the comment says otherwise."""
 
     # A signed document, envelope included. A lease for an RSA key of 8192 bits has 2.5 KB,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """Sizes are in bytes and times in seconds, unless the comment says otherwise."""
 
     # One request, from its first byte to its last; a connection's first request includes the TLS

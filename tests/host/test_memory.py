@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import replace
 
 import pytest
 
@@ -40,7 +39,7 @@ def test_without_a_reserve_pushes_are_refused_and_reported(monkeypatch: pytest.M
     lease = make_lease("alice")
     asyncio.run(store.add(lease))
     store.check()
-    monkeypatch.setattr(store_module, "LIMITS", replace(LIMITS, memory_reserve_bytes=NOBODY_HAS))
+    monkeypatch.setattr(store_module, "LIMITS", LIMITS._replace(memory_reserve_bytes=NOBODY_HAS))
     with pytest.raises(NotDurable, match="out of memory"):
         store.check()
     asyncio.run(store.tend())

@@ -7,7 +7,6 @@ import socket
 import ssl
 import threading
 from collections.abc import Awaitable, Coroutine
-from dataclasses import replace
 from typing import Any, Callable, Optional
 
 import pytest
@@ -25,8 +24,7 @@ Answering = Callable[[Request], Awaitable[Response]]
 
 def short(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Limits:
     """Set limits in every module of the shell that a test can reach quickly."""
-    limits = replace(
-        LIMITS,
+    limits = LIMITS._replace(
         **{
             "request_seconds": 0.4,
             "idle_seconds": 0.4,
