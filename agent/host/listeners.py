@@ -9,7 +9,6 @@ import os
 import socket
 import stat
 from collections.abc import MutableMapping
-from pathlib import Path
 
 from agent.config.document import Problems
 from agent.config.limits import LIMITS
@@ -105,7 +104,7 @@ def unix(path: str, group: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # 0755: the socket's own mode says who may use it.
-        _make_parents(Path(path).parent)
+        _make_parents(os.path.dirname(path))
         _remove_stale(path)
         # Nobody can connect before group and mode are set.
         before = os.umask(0o177)
@@ -124,12 +123,12 @@ def unix(path: str, group: str) -> socket.socket:
     return sock
 
 
-def _make_parents(folder: Path) -> None:
+def _make_parents(folder: str) -> None:
     """Make missing folders, 0755 whatever the umask, so that the helper's user can enter them."""
-    if not folder.exists():
-        _make_parents(folder.parent)
-        folder.mkdir(exist_ok=True)
-        folder.chmod(0o755)
+    if folder and not os.path.exists(folder):
+        _make_parents(os.path.dirname(folder))
+        os.makedirs(folder, exist_ok=True)
+        os.chmod(folder, 0o755)  # noqa: S103 - see above
 
 
 def _hand_to(path: str, group: str) -> None:

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Callable, Optional
 
 from agent.config.limits import LIMITS
@@ -25,7 +24,6 @@ from agent.leases.journal_file import Identity
 from agent.leases.journal_rows import Layout, Numbered
 from agent.leases.lease import AcceptedMark, Horizon, Lease, NotDurable
 
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LAYOUTS = (journal_rows.LAYOUT, journal_before.LAYOUT)
 Report = Callable[[str], None]
 _REMOVE = "DELETE FROM leases WHERE os_user = ? AND slot = ? AND request_id = ?"
@@ -53,7 +51,7 @@ class Journal:
 
     def __init__(self, path: str, boot_id: Optional[str] = None) -> None:
         self._path = path
-        self._boot_id = boot_id or BOOT_ID.read_text().strip()
+        self._boot_id = boot_id or journal_file.this_boot()
         self._database: Optional[sqlite3.Connection] = None
         self._layout: Optional[Layout] = None
         self._files: dict[str, Identity] = {}

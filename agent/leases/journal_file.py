@@ -7,7 +7,6 @@ import os
 import shutil
 import stat
 from contextlib import suppress
-from pathlib import Path
 
 # The files that SQLite keeps beside a database. A foreign one could change what is read (a rollback
 # journal is played back on opening).
@@ -74,15 +73,23 @@ def set_aside(path: str) -> str:
     aside = f"{path}.damaged"
     os.replace(path, aside)
     for suffix in SIDE_FILES:
-        Path(path + suffix).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(path + suffix)
     return aside
+
+
+def this_boot() -> str:
+    """The kernel's name for this boot (random(4))."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
 
 
 def is_in_memory(path: str) -> bool:
     """Whether a journal there is on tmpfs, which never waits for a disk (proc(5), mountinfo)."""
     try:
         device = os.stat(os.path.dirname(path)).st_dev
-        mounts = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
+        with open("/proc/self/mountinfo", errors="replace") as file:
+            mounts = file.read().splitlines()
     except OSError:
         return False
     number = f"{os.major(device)}:{os.minor(device)}"
