@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from collections.abc import Sequence
@@ -14,15 +13,24 @@ from agent.config.settings import DEFAULT_PATH
 from agent.host import program
 
 NAME = "sixtykeyd"
+COMMAND = program.Command(
+    NAME,
+    __version__,
+    DEFAULT_PATH,
+    "Keeps pushed SSH public keys for sixty seconds, and gives them to sshd.\n"
+    "Exit codes: 0 stopped by SIGTERM, 1 cannot run, 2 the configuration is wrong.\n"
+    "SIGHUP reads the credentials and TLS files anew.",
+    (("--print-identity", "print instance id, zone and region of this host, and exit"),),
+)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the daemon until it is told to stop; returns the exit code."""
     program.begin(NAME)
-    options = _parser().parse_args(arguments)
+    given = COMMAND.read(arguments)
     try:
-        config, host = program.load(options.config)
-        if options.print_identity:
+        config, host = program.load(given.config)
+        if "--print-identity" in given.switches:
             sys.stdout.write(f"{host.instance_id} {host.availability_zone} {host.region}\n")
             return 0
         # Imported late: --help and a wrong configuration need not wait for paramiko.
@@ -37,23 +45,6 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except Problems as problems:
         return program.report_wrong(NAME, *problems.problems)
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = program.parser(
-        NAME,
-        __version__,
-        DEFAULT_PATH,
-        description="Keeps pushed SSH public keys for sixty seconds, and gives them to sshd.",
-        epilog="Exit codes: 0 stopped by SIGTERM, 1 cannot run, 2 the configuration is wrong. "
-        "SIGHUP reads the credentials and TLS files anew.",
-    )
-    parser.add_argument(
-        "--print-identity",
-        action="store_true",
-        help="print instance id, Availability Zone and region of this host, and exit",
-    )
-    return parser
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
@@ -21,18 +20,26 @@ from agent.host.clock import SystemClock
 from agent.host.serving import serve
 
 NAME = "sixtykeyd-fleet"
+COMMAND = program.Command(
+    NAME,
+    __version__,
+    DEFAULT_PATH,
+    "Carries signed messages between a fleet's bus and sixtykeyd, which decides.\n"
+    "Exit codes: 0 stopped by SIGTERM, 2 the configuration is wrong.\n"
+    "The configuration is sixtykeyd's.",
+)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run until a signal stops it; returns the exit code."""
     program.begin(NAME)
-    options = _parser().parse_args(arguments)
+    given = COMMAND.read(arguments)
     try:
-        config, host = program.load(options.config)
+        config, host = program.load(given.config)
     except Problems as problems:
         return program.report_wrong(NAME, *problems.problems)
     if config.fleet is None:
-        missing = f"{options.config}: there is no fleet section; sixtykey fleet join writes one"
+        missing = f"{given.config}: there is no fleet section; sixtykey fleet join writes one"
         return program.report_wrong(NAME, missing)
     access = Access(config.fleet.servers, config.fleet.ca, config.fleet.identity)
     try:
@@ -50,17 +57,6 @@ def _name(fleet: Fleet) -> str:
     """The name in this host's certificate; the bus's servers list connections by it."""
     sealed = files.read(fleet.certificate, FLEET.document_bytes).strip().encode()
     return HostCertificate.open(sealed, ANYBODY).name
-
-
-def _parser() -> argparse.ArgumentParser:
-    return program.parser(
-        NAME,
-        __version__,
-        DEFAULT_PATH,
-        description="Carries signed messages between a fleet's bus and sixtykeyd, which decides.",
-        epilog="Exit codes: 0 stopped by SIGTERM, 2 the configuration is wrong. "
-        "The configuration is sixtykeyd's.",
-    )
 
 
 if __name__ == "__main__":

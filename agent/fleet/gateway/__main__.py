@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from collections.abc import Sequence
@@ -14,14 +13,22 @@ from agent.fleet.gateway import settings
 from agent.host import program
 
 NAME = "sixtykey-gateway"
+COMMAND = program.Command(
+    NAME,
+    __version__,
+    settings.DEFAULT_PATH,
+    "Takes pushes for the hosts of a fleet, and sends them there over its bus.\n"
+    "Exit codes: 0 stopped by SIGTERM, 1 cannot run, 2 the configuration is wrong.\n"
+    "SIGHUP reads credentials, TLS files and the fleet's files anew.",
+)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the gateway until a signal stops it; returns the exit code."""
     program.begin(NAME)
-    options = _parser().parse_args(arguments)
+    given = COMMAND.read(arguments)
     try:
-        config = settings.load(options.config)
+        config = settings.load(given.config)
         # Imported late, so that --help and a wrong configuration are answered at once.
         from agent.fleet.gateway import process
         from agent.host.listeners import CannotListen
@@ -34,17 +41,6 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except Problems as problems:
         return program.report_wrong(NAME, *problems.problems)
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    return program.parser(
-        NAME,
-        __version__,
-        settings.DEFAULT_PATH,
-        description="Takes pushes for the hosts of a fleet, and sends them there over its bus.",
-        epilog="Exit codes: 0 stopped by SIGTERM, 1 cannot run, 2 the configuration is wrong. "
-        "SIGHUP reads credentials, TLS files and the fleet's files anew.",
-    )
 
 
 if __name__ == "__main__":

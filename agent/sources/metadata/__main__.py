@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 import warnings
@@ -24,20 +23,29 @@ from agent.sources.metadata.process import Process
 from agent.sources.metadata.source import Source
 
 NAME = "sixtykeyd-ec2"
+COMMAND = program.Command(
+    NAME,
+    __version__,
+    DEFAULT_PATH,
+    "Asks EC2's instance metadata for keys that were pushed through EC2's own API, verifies them,\n"
+    "and offers them to sixtykeyd.\n"
+    "Exit codes: 0 stopped by SIGTERM, 2 the configuration is wrong.\n"
+    "The configuration is sixtykeyd's.",
+)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run until told to stop; returns the exit code."""
     program.begin(NAME)
-    options = _parser().parse_args(arguments)
+    given = COMMAND.read(arguments)
     # The system's folder may hold a root with an old key or form. It is not ours to change.
     warnings.simplefilter("ignore", CryptographyDeprecationWarning)
     try:
-        config, host = program.load(options.config)
+        config, host = program.load(given.config)
     except Problems as problems:
         return program.report_wrong(NAME, *problems.problems)
     if config.ec2 is None:
-        missing = f"{options.config}: there is no ec2 section, so there is nothing to do"
+        missing = f"{given.config}: there is no ec2 section, so there is nothing to do"
         return program.report_wrong(NAME, missing)
     asyncio.run(_run(config.ec2, config.source.socket, host.instance_id))
     return 0
@@ -50,18 +58,6 @@ async def _run(ec2: Ec2, socket: str, instance: str) -> None:
     source = Source(metadata, lambda: roots.load(ec2.roots), instance, clock)
     status = f"Asking {ec2.metadata} for keys of {instance}"
     await serve(Process(source, socket, clock).run(), status)
-
-
-def _parser() -> argparse.ArgumentParser:
-    return program.parser(
-        NAME,
-        __version__,
-        DEFAULT_PATH,
-        description="Asks EC2's instance metadata for keys that were pushed through EC2's own API, "
-        "verifies them, and offers them to sixtykeyd.",
-        epilog="Exit codes: 0 stopped by SIGTERM, 2 the configuration is wrong. "
-        "The configuration is sixtykeyd's.",
-    )
 
 
 if __name__ == "__main__":
