@@ -12,7 +12,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Optional, Union
+from typing import TYPE_CHECKING, Optional
 
 from agent import __version__
 from agent.audit.history import History
@@ -22,7 +22,6 @@ from agent.config.document import Problems
 from agent.config.identity import Identity
 from agent.config.limits import LIMITS
 from agent.config.settings import Config
-from agent.fleet.host_signer import HostSigner
 from agent.host import attempts, listeners
 from agent.host.clock import SystemClock
 from agent.host.memory import give_back
@@ -43,17 +42,17 @@ from agent.sources.api.http_server import HttpServer
 from agent.sources.api.local_door import LocalDoor
 from agent.sources.api.principal import Authenticator
 from agent.sources.context import Context
-from agent.sources.feed.ec2 import Ec2Role
-from agent.sources.feed.fleet import FleetRole
-from agent.sources.feed.server import FeedServer
+from agent.sources.feed.roles import ec2_role, fleet_role
 from agent.sources.intake import Intake
 from agent.sources.readiness import Readiness
 from agent.sources.replay import ReplayMemory
 from agent.sources.steps import Steps
 from agent.sources.throttle import Throttle
 
+if TYPE_CHECKING:
+    from agent.sources.feed.server import FeedServer
+
 log = logging.getLogger("sixtykeyd")
-Source = Union[Ec2Role, FleetRole]
 
 
 class Daemon:
@@ -82,11 +81,10 @@ class Daemon:
         self._steps = Steps(readiness, memory, self._intake)
         self._authenticator = Authenticator(load_credentials(config), identity.region, clock)
         self._tls = load_tls(config.push)
-        signer = None if config.fleet is None else HostSigner(config.fleet)
-        self._ec2 = None if config.ec2 is None else Ec2Role(self._context, self._steps)
-        self._roles: dict[str, Source] = {} if self._ec2 is None else {"ec2": self._ec2}
-        if signer is not None:
-            self._roles["fleet"] = FleetRole(self._context, self._steps, signer, __version__)
+        self._ec2 = ec2_role(self._context, self._steps)
+        fleet = fleet_role(self._context, self._steps, __version__)
+        roles = {"ec2": self._ec2, "fleet": fleet}
+        self._roles = {name: role for name, role in roles.items() if role is not None}
         folder = os.path.join(os.path.dirname(config.lookup.socket), handouts.FOLDER)
         self._handouts = handouts.HandOuts(folder)
         self._stopping = asyncio.Event()
@@ -101,22 +99,20 @@ class Daemon:
         _raise_descriptor_limit()
         sockets = listeners.all_listeners(self._config, self._environ)
         lookups = self._lookup_server()
-        feed = FeedServer(self._roles)
         self._open_handouts()
         self._intake.explain(await self._store.open())
         # Serve lookups before rebuilding the replay memory; pushes wait in the kernel meanwhile.
         lookups.start(sockets["lookup"])
         await self._store.load_marks()
         doors, servers = self._open_doors(sockets)
-        if "source" in sockets:
-            feed.start(sockets["source"])
+        feeds = self._serve_sources(sockets)
         self._announce(sockets)
         tending = [asyncio.create_task(self._watch()), asyncio.create_task(self._tend(servers))]
         await self._stopping.wait()
         self._notifier.stopping()
         for door in doors:
             door.drain()
-        await asyncio.gather(feed.stop(), *(server.stop() for server in servers))
+        await asyncio.gather(*(each.stop() for each in feeds), *(each.stop() for each in servers))
         # Lookups are still answered, so a slow log delays no login.
         await self._drain_log()
         for task in tending:
@@ -164,6 +160,16 @@ class Daemon:
             return [local_door], [local]
         network.start(sockets["https"])
         return [local_door, door], [local, network]
+
+    def _serve_sources(self, sockets: Mapping[str, socket.socket]) -> list[FeedServer]:
+        """Serve the source socket if there is one; otherwise its code is not loaded."""
+        if "source" not in sockets:
+            return []
+        from agent.sources.feed.server import FeedServer
+
+        feed = FeedServer(self._roles)
+        feed.start(sockets["source"])
+        return [feed]
 
     def _announce(self, sockets: Mapping[str, socket.socket]) -> None:
         instance, where = self._context.identity.instance_id, "no network listener"

@@ -8,7 +8,6 @@ from typing import Optional
 
 from agent.config.settings import Config, Push
 from agent.host import tls
-from agent.host.pam import check_one_time
 from agent.sources.api import credentials
 from agent.sources.api.credentials import Credentials
 from agent.sources.api.http_server import HttpServer
@@ -50,6 +49,9 @@ def load_credentials(config: Config) -> Credentials:
     if config.push.http is not None:
         known = credentials.load(config.push.credentials, config.keys)
     if config.keys.uses == "once" or any(each.keys.uses == "once" for each in known):
+        # Imported late: most hosts have no one-time keys, and this reads sshd's and PAM's files.
+        from agent.host.pam import check_one_time
+
         check_one_time(socket=config.lookup.socket)
     return known
 
