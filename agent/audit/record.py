@@ -101,11 +101,6 @@ class Unwritten(Record):
     last_seq: Optional[int] = None
 
 
-_FROM_CALLERS = frozenset(
-    {"user_agent", "instance", "os_user", "reason", "principal", "claimed_principal"}
-)
-
-
 class Audit:
     """Writes every decision, counts it, and remembers it for `sixtykey why`.
 
@@ -193,8 +188,9 @@ class Audit:
         # Field by field: to encode the whole as a dictionary takes twice the time.
         for name, value in vars(record).items():
             if value is not None:
-                shown = value[:_LONGEST] if name in _FROM_CALLERS else value
-                fields.append(f'"{name}": {_encode(shown)}')
+                # A key was parsed, which bounds it. Any other text may be somebody's choice.
+                is_text = isinstance(value, str) and name != "public_key"
+                fields.append(f'"{name}": {_encode(value[:_LONGEST] if is_text else value)}')
         return (", ".join(fields) + "}\n").encode()
 
     def _summed_record(self, found: Sum, now: float) -> Unwritten:

@@ -9,6 +9,8 @@ from typing import Any, Callable
 
 MAX_BYTES = 64 * 1024
 """The longest line, its line feed included."""
+# Characters of a text that the daemon keeps with a lease, as many as the audit records.
+MOST_CHARACTERS = 1024
 MOST_ADDRESSES = 16
 _HEXADECIMAL = re.compile(r"[0-9a-f]{64}", re.ASCII)
 Check = Callable[[Any], bool]
@@ -67,6 +69,11 @@ def text_or_null(value: Any) -> bool:
 def text_or_empty(value: Any) -> bool:
     """Such a text, or the empty one."""
     return value == "" or text(value)
+
+
+def name(value: Any) -> bool:
+    """A short printable text in ASCII, which the daemon keeps: long ones would fill its memory."""
+    return text(value) and value.isascii() and len(value) <= MOST_CHARACTERS
 
 
 def items(value: Any) -> bool:

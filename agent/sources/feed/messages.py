@@ -218,9 +218,9 @@ def _health(document: dict[str, Any]) -> Health:
 
 
 def _offered(document: Any) -> Offered:
-    texts = {"os_user": members.text, "instance": members.text, "key": members.text}
+    texts = {"os_user": members.text, "instance": members.name, "key": members.text}
     required = {**texts, "left": members.left, "digest": members.digest, "dated": members.moment}
-    check(document, required, {"caller": members.text, "request_id": members.text})
+    check(document, required, {"caller": members.name, "request_id": members.name})
     return Offered(**document)
 
 
@@ -228,7 +228,7 @@ def _refusal(document: Any) -> Refusal:
     check(
         document,
         {"reason": members.text},
-        dict.fromkeys(("request_id", "caller", "fingerprint"), members.text),
+        dict.fromkeys(("request_id", "caller", "fingerprint"), members.name),
     )
     return Refusal(**document)
 

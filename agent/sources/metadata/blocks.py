@@ -31,7 +31,7 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 _SPACE = re.compile(r"[ \t]+")
 _SECONDS = re.compile(r"[1-9][0-9]{0,11}", re.ASCII)
 _INSTANCE = re.compile(r"i-[0-9a-f]{8,32}", re.ASCII)
-_CALLER = re.compile(r"[\x21-\x7e]{1,2048}", re.ASCII)
+_CALLER = re.compile(r"[\x21-\x7e]{1,1024}", re.ASCII)
 _REQUEST = re.compile(r"[0-9a-f-]{8,64}", re.ASCII)
 
 

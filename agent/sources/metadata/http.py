@@ -15,9 +15,18 @@ import h11
 
 from agent.config.limits import LIMITS
 
+# Characters of a problem that are reported.
+_WORDS = 200
+
 
 class Away(Exception):
-    """The metadata service did not answer, or its answer is unusable; says how."""
+    """The metadata service did not answer, or its answer is unusable; says how, in few words.
+
+    h11 quotes whole lines, and a message to the daemon has a limit.
+    """
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words if len(words) <= _WORDS else f"{words[:_WORDS]}...")
 
 
 @dataclass(frozen=True)

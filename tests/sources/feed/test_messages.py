@@ -73,6 +73,8 @@ def with_members(**changes: Any) -> bytes:
         ({"dated": True}, "dated"), ({"key": ""}, "key"), ({"key": "a\nb"}, "key"),
         ({"key": ["a"]}, "key"), ({"os_user": None}, "os_user"), ({"os_user": "a\0"}, "os_user"),
         ({"instance": 7}, "instance"), ({"caller": None}, "caller"),
+        ({"caller": "a" * 1025}, "caller"), ({"request_id": "a" * 1025}, "request_id"),
+        ({"caller": "\xe9"}, "caller"), ({"instance": "a" * 1025}, "instance"),
         ({"request_id": ""}, "request_id"), ({"zone": "x"}, "unknown"), ({"": ""}, "unknown"),
     ],
 )  # fmt: skip
@@ -105,6 +107,7 @@ def test_an_offer_of_any_other_form_is_refused(changes: dict[str, Any], reason: 
         b'{"answer":9007199254740992,"offers":[],"refusals":[]}\n',
         b'{"answer":1,"offers":[],"refusals":[{"reason":"x","reason":"y"}]}\n',
         b'{"answer":1,"offers":[],"refusals":[{"caller":"x"}]}\n',
+        b'{"answer":1,"offers":[],"refusals":[{"reason":"x","caller":"%b"}]}\n' % (b"x" * 1025),
         b'{"answer":1,"offers":[],"refusals":[],"failed":null}\n',
         b'{"answer":1,"offers":[],"refusals":[],"failed":""}\n',
         b'{"deliver":1,"message":"!"}\n', b'{"deliver":1,"message":"QQ"}\n', b'{"deliver":1}\n',

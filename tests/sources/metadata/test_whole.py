@@ -139,9 +139,13 @@ def test_the_metadata_keeps_nobody_out_who_has_an_ordinary_key(whole: Host) -> N
     assert whole.daemon.process.poll() is None
 
 
-def test_an_absent_metadata_service_is_reported_and_not_waited_for(whole: Host) -> None:
+# The second is reported in words of more than 64 KiB, if they quote it.
+@pytest.mark.parametrize("how", [{"drop": True}, {"raw": "\x01" * 16_000 + "\r\n\r\n"}])
+def test_an_absent_metadata_service_is_reported_and_not_waited_for(
+    whole: Host, how: dict[str, Any]
+) -> None:
     """A failing metadata service is reported in log, status and metrics until it recovers."""
-    whole.data.behave(drop=True)
+    whole.data.behave(**how)
     assert lookup(whole.daemon, "alice\n").strip() == b""
     deadline = time.monotonic() + 30
     while whole.status()["Sources"]["ec2"]["Problem"] is None:
