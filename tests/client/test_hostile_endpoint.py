@@ -247,7 +247,7 @@ def test_completion_in_bash_executes_no_host_name(
     completing: dict[str, str], tmp_path: Path
 ) -> None:
     """Completion in bash does not execute a command in a host's name."""
-    script = ROOT / "packaging" / "completion" / "bash"
+    script = ROOT / "packaging" / "completion" / "bash" / "sixtykey"
     program = f"source {script}; COMP_WORDS=(sixtykey ssh ''); COMP_CWORD=2; _sixtykey; "
     program += 'printf "%s\\n" "${COMPREPLY[@]}"'
     bash = ["bash", "--norc", "-c", program]
@@ -260,7 +260,7 @@ def test_completion_in_zsh_executes_no_host_name(
     completing: dict[str, str], tmp_path: Path
 ) -> None:
     """Completion in zsh does not execute a command in a host's name."""
-    script = (ROOT / "packaging" / "completion" / "zsh").read_text()
+    script = (ROOT / "packaging" / "completion" / "zsh" / "_sixtykey").read_text()
     # As in zsh's _arguments: eval ws\=\( ${action[2,-2]} \)
     program = (
         "_arguments() { for each in $@; do case $each in 1:host:*) "

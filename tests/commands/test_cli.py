@@ -189,7 +189,7 @@ def test_the_manual_is_well_formed(tmp_path: Path) -> None:
 
 def bash_completes(*words: str) -> list[str]:
     """The completions that bash offers for the last word of a command line."""
-    script = ROOT / "packaging" / "completion" / "bash"
+    script = ROOT / "packaging" / "completion" / "bash" / "sixtykey"
     line = " ".join(f"'{word}'" for word in words)
     program = (
         f"source {script}; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; "
@@ -220,7 +220,7 @@ def test_bash_completes_commands_users_and_actions(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_zsh_completes_every_option(command: str) -> None:
     """For each command, zsh offers exactly the options that it accepts."""
-    script = ROOT / "packaging" / "completion" / "zsh"
+    script = ROOT / "packaging" / "completion" / "zsh" / "_sixtykey"
     program = (
         "_arguments() { print -rl -- $@ }; _message() { :; }; _describe() { :; }; "
         f"words=(sixtykey {command} ''); CURRENT=3; _main() {{ {script.read_text()} }}; _main"

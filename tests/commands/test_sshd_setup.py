@@ -46,7 +46,7 @@ def test_bash_completes_actions_and_options(options: set[str]) -> None:
     )
 
     def offered(word: str) -> set[str]:
-        command = ["bash", "--norc", "-c", program, str(COMPLETION / "bash-sshd-setup"), word]
+        command = ["bash", "--norc", "-c", program, str(COMPLETION / "bash" / "sshd-setup"), word]
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
         return set(done.stdout.split())
 
@@ -56,7 +56,7 @@ def test_bash_completes_actions_and_options(options: set[str]) -> None:
 
 def test_zsh_completes_actions_and_options(options: set[str]) -> None:
     """zsh completes the actions and exactly the options."""
-    script = (COMPLETION / "zsh-sshd-setup").read_text("utf-8")
+    script = (COMPLETION / "zsh" / "_sshd-setup").read_text("utf-8")
     done = subprocess.run(
         [tool("zsh", "zsh"), "-f", "-c", f"_arguments() {{ print -rl -- $@ }}\n{script}"],
         capture_output=True, text=True, check=True, timeout=30,

@@ -103,7 +103,7 @@ def test_completion_knows_the_hosts(world: World) -> None:
     good(world.user.sixtykey("hosts"))
     offered = good(world.user.sixtykey("hosts", "--kept", "--names", "--endpoint", "http://x"))
     assert offered.out == "db-9\nweb-1\n"
-    script = ROOT / "packaging" / "completion" / "bash"
+    script = ROOT / "packaging" / "completion" / "bash" / "sixtykey"
     for word, expected in (("", "db-9 web-1"), ("w", "web-1"), ("root@w", "root@web-1")):
         program = (
             f"source {script}; COMP_WORDS=(sixtykey ssh '{word}'); COMP_CWORD=2; _sixtykey; "
@@ -111,7 +111,7 @@ def test_completion_knows_the_hosts(world: World) -> None:
         )
         done = world.user.do("bash", "--norc", "-c", program)
         assert good(done).out.split() == expected.split()
-    zsh = ROOT / "packaging" / "completion" / "zsh"
+    zsh = ROOT / "packaging" / "completion" / "zsh" / "_sixtykey"
     program = (
         "_arguments() { print -rl -- $@ }; _message() { :; }; _describe() { :; }; "
         f"words=(sixtykey ssh ''); CURRENT=3; _main() {{ {zsh.read_text()} }}; _main"
