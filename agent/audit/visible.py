@@ -8,7 +8,7 @@ from typing import Any
 # The visible fields: not the address of somebody else's login, and no process of the host.
 SHOWN = (
     "event", "outcome", "reason", "age", "times", "fingerprint", "request_id", "principal",
-    "os_user", "instance",
+    "os_user", "instance", "replay",
 )  # fmt: skip
 
 

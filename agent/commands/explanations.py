@@ -35,6 +35,14 @@ _HINTS = {
 }
 
 
+# What a fleet's gateway adds to a host's decisions, and what to do about its refusals.
+GATEWAY = "gateway"
+_GATEWAY_HINTS = {
+    "ThrottlingException": "wait, or raise the gateway's rate",
+    "EC2InstanceNotFoundException": "the host is not connected to the fleet: sixtykey check, there",
+    "ServiceUnavailable": "try again; if it stays: sixtykey check, on the host",
+}
+
 _PLACES = {"unix": "on this host", "ec2": "through EC2's own API"}
 
 
@@ -63,7 +71,8 @@ def _push(record: Record) -> str:
     place = f" {_PLACES.get(str(source), f'from {source}')}" if source else ""
     client = f" ({record['user_agent'][:60]})" if record.get("user_agent") else ""
     key = f"key {record['fingerprint']} " if record.get("fingerprint") else "a key "
-    head = f"{key}pushed by {by}{place}{client}"
+    at = "at the gateway: " if record.get("at") == GATEWAY else ""
+    head = f"{at}{key}pushed by {by}{place}{client}"
     upstream = f", its own id there {record['upstream_id']}" if record.get("upstream_id") else ""
     if record["outcome"] == "allowed":
         again = (
@@ -82,6 +91,8 @@ def _claimant(record: Record) -> str:
 
 def _push_hint(record: Record, host: Record) -> str:
     code = record["outcome"]
+    if record.get("at") == GATEWAY and code in _GATEWAY_HINTS:
+        return _GATEWAY_HINTS[code]
     if code == "AuthException":
         # Before the signature is verified, the OS user is unknown.
         if "os_user" in record:

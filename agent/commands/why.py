@@ -27,7 +27,8 @@ the user, and whether sshd admits the account. The daemon keeps the latest decis
 audit log has more.
 
 With @HOST the host is asked over the network, as `sixtykey proxy` would, also through a fleet's
-gateway: it explains to those who may push there what happened to their own pushes.
+gateway: it explains to those who may push there what happened to their own pushes. The gateway adds
+those that it has refused itself.
 
 Exit code 1 means that nothing is known.
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run(options: Options, user: str, host: str) -> int:
-    """Print the host's explanation of the user's own pushes. Raises Trouble."""
+    """Print the explanation of the user's own pushes, by host and gateway. Raises Trouble."""
     found = settings.load(os.environ, {"config": options.value("--config")}, host)
     if found.endpoint == AWS:
         hint = f"its administrator can: sixtykey why {plain(user)}"
@@ -40,6 +40,8 @@ def run(options: Options, user: str, host: str) -> int:
     elif not told:
         print(f"{plain(host)} has no record of a push by you for {plain(user)}")
     else:
+        if answer.get("Unanswered"):
+            print(f"! only the gateway answers: {plain(str(answer['Unanswered']))}")
         for _, (what, _), when in told:
             print(f"{when}: {plain(what)}")
     return DONE if told else REFUSED

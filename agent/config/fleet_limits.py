@@ -83,6 +83,11 @@ class FleetLimits(NamedTuple):
     # the bus's own limit is twice a document.
     explained: int = 48
     explanation_bytes: int = 12 * 1024
+    # Refused and repeated pushes that a gateway remembers of each principal, and the bytes for all
+    # principals together; what one takes beside its longest texts.
+    attempts: int = 64
+    attempts_bytes: int = 8 * 1024 * 1024
+    attempt_bytes: int = 768
     # Inquiries that a host answers, and as many questions: a burst, then a rate per second. It does
     # not remember them, so a captured one can be sent again, and each costs two signature
     # operations. A gateway inquires once a minute, and asks only when a person runs `why`.

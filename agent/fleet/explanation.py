@@ -138,6 +138,7 @@ def _content(decision: Mapping[str, Any]) -> dict[str, Any]:
         "age": min(max(round(decision["age"] * 1000), 0), FLEET.last_time_ms),
         "event": decision["event"],
         "outcome": printable(decision["outcome"]),
+        "replay": bool(decision.get("replay")),
         "times": int(decision["times"]),
     }
     for name in _TEXTS:
@@ -153,6 +154,8 @@ def _decision(fields: Fields) -> Mapping[str, Any]:
         "age": fields.time("age") / 1000,
         "times": fields.whole("times", 1, 1 << 53),
     }
+    if fields.boolean("replay"):
+        decision["replay"] = True
     for name in _TEXTS:
         value = fields.optional(name, fields.text)
         if value is not None:

@@ -195,11 +195,9 @@ DECISIONS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("decision", DECISIONS)
-def test_a_malformed_list_of_pushes_is_explained(
-    monkeypatch: pytest.MonkeyPatch, decision: dict[str, Any]
-) -> None:
-    """`sixtykey why` reports malformed decisions of a host as an error."""
+@pytest.fixture
+def asking(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], None]:
+    """Runs `sixtykey why somebody@web-1`, which is given an answer with these members."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIASOMEBODY")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("HOME", "/dev/null/nowhere")
@@ -207,11 +205,37 @@ def test_a_malformed_list_of_pushes_is_explained(
     monkeypatch.setenv("SIXTYKEY_INSTANCE", "i-0f1e2d3c4b5a69788")
     monkeypatch.setenv("SIXTYKEY_ZONE", "us-east-2b")
     host = {"InstanceId": "i", "AvailabilityZone": "z", "Region": "r"}
-    body = json.dumps({**host, "Decisions": [decision]}).encode()
-    with Liar(lambda: http(body)) as liar:
-        monkeypatch.setenv("SIXTYKEY_ENDPOINT", liar.url)
-        with pytest.raises(Trouble, match="an invalid answer"):
+
+    def ask(answer: dict[str, Any]) -> None:
+        body = json.dumps({**host, **answer}).encode()
+        with Liar(lambda: http(body)) as liar:
+            monkeypatch.setenv("SIXTYKEY_ENDPOINT", liar.url)
             why_host.run(options.Options(), "somebody", "web-1")
+
+    return ask
+
+
+@pytest.mark.parametrize("decision", DECISIONS)
+def test_a_malformed_list_of_pushes_is_explained(
+    asking: Callable[[dict[str, Any]], None], decision: dict[str, Any]
+) -> None:
+    """`sixtykey why` reports malformed decisions of a host as an error."""
+    with pytest.raises(Trouble, match="an invalid answer"):
+        asking({"Decisions": [decision]})
+
+
+def test_an_answer_without_the_host_is_shown_as_such(
+    asking: Callable[[dict[str, Any]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If only the gateway answers, `why` says so in one line, and shows what the gateway knows."""
+    refused = {
+        "event": "push", "at": "gateway", "outcome": "EC2InstanceNotFoundException", "age": 1,
+        "times": 1, "principal": "AKIASOMEBODY", "reason": "gone",
+    }  # fmt: skip
+    asking({"AvailabilityZone": None, "Unanswered": "It is\x1b[31m gone", "Decisions": [refused]})
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "! only the gateway answers: It is\\x1b[31m gone"
+    assert "at the gateway: a key pushed by AKIASOMEBODY: refused" in second
 
 
 RUN = "touch${IFS}RAN"

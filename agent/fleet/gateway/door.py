@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agent.audit.record import Record
@@ -12,14 +12,17 @@ from agent.config.key_policy import KeyPolicy
 from agent.fleet import listing
 from agent.fleet.caller import NoAnswer
 from agent.fleet.directory import Directory, KnownHost
-from agent.fleet.gateway.explain import Explainer, ExplainRequest
+from agent.fleet.gateway.attempts import Attempts, merge
+from agent.fleet.gateway.explain import Explainer, ExplainRequest, unanswered
 from agent.fleet.gateway.metrics import Histogram
+from agent.sources.api.actions import SendSSHPublicKey
 from agent.sources.api.allow import Tags
-from agent.sources.api.errors import InvalidArgsException
+from agent.sources.api.errors import ApiError, InvalidAction, InvalidArgsException
 from agent.sources.api.message import Request, Response, read_members
 from agent.sources.api.network_door import NetworkDoor
 from agent.sources.api.principal import Authenticator, Principal
 from agent.sources.context import Context
+from agent.sources.intake import NotThisHost
 from agent.sources.readiness import NotReady
 from agent.sources.steps import Steps, Taken
 from agent.sources.throttle import Throttle
@@ -69,6 +72,7 @@ class GatewayDoor(NetworkDoor):
         super().__init__(context, steps, throttle, authenticator)
         self._directory = directory
         self._explainer = explainer
+        self._attempts = Attempts()
         self.latency = Histogram()
 
     async def _serve(self, request: Request, record: Record) -> Response:
@@ -104,13 +108,34 @@ class GatewayDoor(NetworkDoor):
     async def _explain(
         self, request: Request, principal: Principal, record: Record
     ) -> dict[str, Any]:
-        """The host's explanation of the principal's own pushes, if the principal may push there."""
+        """What host and gateway know of the principal's own pushes, if it may push there."""
         asked = ExplainRequest.parse(request.body)
         record.instance, record.os_user = asked.instance, asked.os_user
         tags = await self._tags(principal, request.peer.source, asked.instance)
         principal.allow.check(request.peer.source, asked.instance, asked.os_user, tags)
-        region = self._context.identity.region
-        return dict(await self._explainer.ask(asked, principal.name, region))
+        now, instance = self._context.clock.boottime(), asked.instance
+        own = self._attempts.of(principal.name, instance, asked.os_user, now)
+        try:
+            told = await self._explainer.ask(asked, principal.name)
+        except (InvalidAction, NotReady, NotThisHost) as error:
+            if not own:
+                raise
+            told = unanswered(asked, str(error))
+        return {**merge(told, own), "Region": self._context.identity.region}
+
+    def _refuse(self, error: ApiError, request: Request, record: Record) -> Response:
+        response = super()._refuse(error, request, record)
+        self._attempts.note(record, self._context.clock.boottime())
+        return response
+
+    async def _push(self, request: Request, principal: Principal, record: Record) -> Response:
+        response = await super()._push(request, principal, record)
+        if record.replay:
+            # Its body was accepted before, so it can be read.
+            action = SendSSHPublicKey.parse(request.body, self._context.config.push.reference)
+            told = replace(record, instance=action.instance_id, os_user=action.os_user)
+            self._attempts.note(told, self._context.clock.boottime())
+        return response
 
     async def _list(self, request: Request, principal: Principal, record: Record) -> dict[str, Any]:
         """A page of the hosts that the principal may push to."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -46,6 +45,17 @@ class ExplainRequest:
         return cls(members["InstanceId"], members["OSUser"])
 
 
+def unanswered(wanted: ExplainRequest, why: str) -> dict[str, Any]:
+    """The same members as `Explainer.ask` returns, when the host could not be asked."""
+    return {
+        "Decisions": [],
+        "Complete": False,
+        "Unanswered": why,
+        "InstanceId": wanted.instance,
+        "AvailabilityZone": None,
+    }
+
+
 class Explainer:
     """Asks hosts over the bus, and verifies that an explanation is the host's own."""
 
@@ -61,8 +71,8 @@ class Explainer:
         self._certificates = certificates
         self._clock = clock
 
-    async def ask(self, wanted: ExplainRequest, principal: str, region: str) -> Mapping[str, Any]:
-        """The answer's body: the host's explanation of the principal's own pushes.
+    async def ask(self, wanted: ExplainRequest, principal: str) -> dict[str, Any]:
+        """The answer's members: the host's explanation of the principal's own pushes.
 
         Raises:
             NotThisHost: no such host is connected.
@@ -88,7 +98,6 @@ class Explainer:
             "Complete": found.complete,
             "InstanceId": wanted.instance,
             "AvailabilityZone": found.zone,
-            "Region": region,
         }
 
     def _read(
