@@ -212,3 +212,10 @@ class History:
         if now >= lease.expires_at:
             return f"expired {now - lease.expires_at:.0f} s ago"
         return f"live for {lease.expires_at - now:.0f} s more"
+
+
+class NoHistory(History):
+    """Remembers no decision. For a gateway: each host explains its own, and nobody asks there."""
+
+    def note(self, record: Mapping[str, Any], line: bytes, now: float) -> None:
+        """Forget it."""

@@ -1,5 +1,7 @@
 """SSH public keys: parsed by paramiko, and accepted only if their re-encoding equals the blob.
 
+Ed25519 keys, by far the most, have one form only, and are compared with it.
+
 The input is one `type base64 [comment]` line (sshd(8), AUTHORIZED_KEYS FILE FORMAT); the output is
 type, blob and fingerprint. sshd's line is encoded from these: the caller's comment, options and
 spelling are dropped.
@@ -21,6 +23,8 @@ from agent.config.settings import Keys
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _WHITE_SPACE = re.compile(r"[ \t]+")
+# An Ed25519 key's blob: the type and 32 bytes, each with its length before it (RFC 8709 section 4).
+_ED25519, _ED25519_BYTES = b"\0\0\0\x0bssh-ed25519\0\0\0\x20", 32
 _CURVES = {"ecdsa-sha2-nistp256": 256, "ecdsa-sha2-nistp384": 384, "ecdsa-sha2-nistp521": 521}
 
 
@@ -114,14 +118,13 @@ def _decode(encoded: str) -> bytes:
 def _bits(name: str, blob: bytes) -> int:
     """The key's size, when the blob is exactly one key of this type."""
     damaged = KeyRejected(f"the key is damaged: its data is not one whole {name} key")
+    if name == "ssh-ed25519":
+        if not blob.startswith(_ED25519) or len(blob) != len(_ED25519) + _ED25519_BYTES:
+            raise damaged
+        return 8 * _ED25519_BYTES
     try:
         key: paramiko.PKey
-        if name == "ssh-ed25519":
-            key = paramiko.Ed25519Key(data=blob)
-        elif name == "ssh-rsa":
-            key = paramiko.RSAKey(data=blob)
-        else:
-            key = paramiko.ECDSAKey(data=blob)
+        key = paramiko.RSAKey(data=blob) if name == "ssh-rsa" else paramiko.ECDSAKey(data=blob)
         encoded, bits = key.asbytes(), key.get_bits()
     except Exception:  # noqa: BLE001 - paramiko, nacl and cryptography raise a dozen types here
         raise damaged from None

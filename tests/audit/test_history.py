@@ -7,7 +7,7 @@ import tracemalloc
 from dataclasses import replace
 from typing import Any
 
-from agent.audit.history import History
+from agent.audit.history import History, NoHistory
 from agent.config.limits import LIMITS
 from tests.parts.leases import make_lease
 
@@ -187,3 +187,12 @@ def test_a_refusal_says_why_the_key_is_not_usable() -> None:
     history.record_revocation(lease, 120.0)
     assert reason(mine, 125.0).startswith("revoked 5 s ago")
     assert history.explain("alice", mine, 160.0 + LIMITS.history_seconds) is None
+
+
+def test_a_gateway_remembers_no_decision() -> None:
+    """A gateway's history stays empty, whatever is noted: nothing on a gateway reads it."""
+    history = NoHistory()
+    note(history, record(), 1.0)
+    note(history, {"event": "audit", "outcome": "summed"}, 1.0)
+    assert history.of("alice", 2.0) == []
+    assert history.unwritten(2.0) == []

@@ -5,13 +5,10 @@ from __future__ import annotations
 import base64
 import struct
 import unicodedata
-from typing import Optional
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import given
-from hypothesis import strategies as st
 
 from agent.config.limits import LIMITS
 from agent.config.settings import KEY_TYPES, Keys
@@ -255,45 +252,3 @@ def test_a_point_off_its_curve_is_refused() -> None:
     point = b"\x04" + bytes(31) + b"\x01" + bytes(31) + b"\x01"
     blob = string(name) + string(b"nistp256") + string(point)
     assert "damaged" in reject(line(name.decode(), blob))
-
-
-def _tries(text: str) -> Optional[PublicKey]:
-    try:
-        return parse(text)
-    except KeyRejected:
-        return None
-
-
-ED25519 = st.binary(min_size=32, max_size=32).map(lambda raw: string(b"ssh-ed25519") + string(raw))
-BLOBS = st.one_of(
-    ED25519,
-    st.tuples(ED25519, st.binary(max_size=4)).map(lambda parts: parts[0] + parts[1]),
-    st.binary(max_size=80),
-)
-LINES = st.one_of(
-    st.tuples(st.sampled_from(KEY_TYPES), BLOBS, st.text(max_size=20)).map(
-        lambda parts: f"{line(parts[0], parts[1])} {parts[2]}"
-    ),
-    st.text(max_size=120),
-)
-
-
-@given(LINES)
-def test_whatever_is_taken_encodes_to_itself_on_one_line(text: str) -> None:
-    """An accepted key is printed on one line, from which the same key is parsed."""
-    key = _tries(text)
-    if key is None:
-        return
-    printed = key.line("id")
-    assert printed.count("\n") == 1
-    assert printed.isascii()
-    assert printed.split() == [key.type, base64.b64encode(key.blob).decode(), "id"]
-    assert parse(printed) == key
-    assert key.base64 in text
-
-
-@given(st.binary(min_size=32, max_size=32))
-def test_any_32_bytes_are_an_ed25519_key(raw: bytes) -> None:
-    """Any 32 bytes are accepted as an Ed25519 key, as by sshd."""
-    key = parse(line("ssh-ed25519", string(b"ssh-ed25519") + string(raw)))
-    assert key.blob[-32:] == raw

@@ -13,7 +13,7 @@ from typing import Optional
 
 from nats.aio.client import Client
 
-from agent.audit.history import History
+from agent.audit.history import NoHistory
 from agent.audit.lines import LineHandler, LineWriter
 from agent.audit.record import Audit, Record
 from agent.config.document import Problems
@@ -68,7 +68,7 @@ class Gateway:
         self._notifier = Notifier(environ)
         self._clock = SystemClock()
         self._lines = LineWriter(1)
-        self._audit = Audit(self._lines.write, self._clock, History())
+        self._audit = Audit(self._lines.write, self._clock, NoHistory())
         self._issuers = self._read_issuers()
         access = _access(config, self._files)
         name = _own_name(access)
