@@ -30,11 +30,22 @@ PATIENCE = 30.0
 """Seconds for a server to start, and for a client to be told something."""
 
 
+_GIVEN: set[int] = set()
+
+
 def lasting_port() -> int:
-    """A TCP port that is not in use, and that no client is given as its local port (ip(7))."""
+    """A TCP port that is not in use, and that no client is given as its local port (ip(7)).
+
+    No other test is given it either: each worker of pytest has ports of its own.
+    """
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
     while True:
-        port = random.randrange(lowest // 2, lowest)
+        port = random.randrange(lowest // 2 + worker, lowest, workers)
+        if port in _GIVEN:
+            continue
+        _GIVEN.add(port)
         with socket.socket() as probe:
             try:
                 probe.bind(("0.0.0.0", port))
