@@ -8,6 +8,7 @@ inquiries and questions, which change nothing, but limits their number.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any, Optional
 
 from agent.audit import visible
 from agent.audit.record import Record
+from agent.config.document import Problems
 from agent.config.fleet_limits import FLEET
 from agent.fleet import documents, messages
 from agent.fleet.clocks import NotNow
@@ -25,6 +27,7 @@ from agent.fleet.host_signer import HostSigner
 from agent.fleet.messages import Acknowledgement, LeaseMessage
 from agent.fleet.refusals import REFUSALS, refuse
 from agent.host.bucket import Bucket
+from agent.host.pam import check_one_time
 from agent.leases.keys import PublicKey
 from agent.leases.lease import Lease, NotDurable, ReplayMark
 from agent.sources.context import Context
@@ -40,6 +43,7 @@ from agent.sources.feed.messages import (
 from agent.sources.feed.offers import CODES
 from agent.sources.feed.server import Link
 from agent.sources.intake import Offer
+from agent.sources.readiness import NotReady
 from agent.sources.steps import Steps
 
 log = logging.getLogger("sixtykeyd")
@@ -57,15 +61,24 @@ class _Verified:
 
 
 class FleetRole:
-    """Answers messages of a fleet's bus. `version` is the daemon's, for descriptions."""
+    """Answers messages of a fleet's bus.
+
+    `version` is the daemon's, for descriptions. `root` is the folder of the host's files.
+    """
 
     def __init__(
-        self, context: Context, steps: Steps[Lease], signer: HostSigner, version: str
+        self,
+        context: Context,
+        steps: Steps[Lease],
+        signer: HostSigner,
+        version: str,
+        root: str = "/",
     ) -> None:
         self._context = context
         self._steps = steps
         self._signer = signer
         self._version = version
+        self._root = root
         self._host = context.identity.instance_id
         self._link: Optional[Link] = None
         self._health = Health(False, "it has not reported its state")
@@ -169,6 +182,7 @@ class FleetRole:
             lease = LeaseMessage.open(envelope, self._signer.issuers)
             _note(record, lease)
             lease.check(self._host, self._context.clock.wall())
+            await self._check_enforceable(lease)
             return await self._keep(_Verified(lease, digest, received), record)
         except REFUSALS as error:
             if isinstance(error, NotDurable):
@@ -177,6 +191,24 @@ class FleetRole:
             who = ("stranger", NAME) if record.issuer is None else ("refused", record.principal)
             self._sample(record, (who[0], str(who[1])))
             raise
+
+    async def _check_enforceable(self, lease: LeaseMessage) -> None:
+        """Raise NotReady for a key for one login that this host cannot limit to one login.
+
+        A gateway's credential may ask for that where this host's configuration does not. If the
+        configuration does, the start has checked it. Reading PAM's files may take a while.
+        """
+        keys, socket = self._context.config.keys, self._context.config.lookup.socket
+        if lease.conditions.uses != "once" or keys.uses == "once":
+            return
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(None, check_one_time, self._root, socket)
+        except Problems as problems:
+            log.warning("source %s: a push is refused: %s", NAME, "; ".join(problems.problems))
+            raise NotReady(
+                "This host cannot limit a key to one login (its log and `sixtykey check` say why)."
+            ) from None
 
     async def _keep(self, verified: _Verified, record: Record) -> Acknowledgement:
         """Pass the lease through the intake, in turn: it is recognised, or made durable."""

@@ -24,7 +24,10 @@ STRANGER = PrivateKey.generate()
 
 
 class FleetHouse(House):
-    """A house whose source is a fleet's connector, with two issuers."""
+    """A house whose source is a fleet's connector, with two issuers.
+
+    `folder` has the host's own files, too.
+    """
 
     def __init__(self, folder: Path, keys: Keys = Keys()) -> None:  # noqa: B008
         super().__init__(folder, keys)
@@ -37,7 +40,7 @@ class FleetHouse(House):
             (), issuers, certificate=str(folder / "host.cert"),
             host_keys=(str(folder / "ssh_host_*.pub"),), key=str(folder / "host.key"),
         )  # fmt: skip
-        self.fleet = FleetRole(self.context, self.steps, HostSigner(where), "1.2.3")
+        self.fleet = FleetRole(self.context, self.steps, HostSigner(where), "1.2.3", str(folder))
 
     async def join(self) -> Peer:
         """A connector that is on the bus."""

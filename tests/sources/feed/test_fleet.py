@@ -13,6 +13,8 @@ from agent.fleet.description import Inquiry
 from agent.fleet.messages import Acknowledgement, Mark, Refusal
 from tests.fleet.messages import HOST, ISSUER, LEASE, NOW, lease
 from tests.parts.daemon import INSTANCE_ID
+from tests.parts.host import IS_ROOT
+from tests.parts.pam_host import DEBIAN, lay_out, with_line
 from tests.sources.feed.fleet_house import NEXT, STRANGER, FleetHouse, at_fleet
 from tests.sources.feed.house import Peer
 
@@ -200,6 +202,29 @@ def test_a_credentials_conditions_hold_on_the_host(tmp_path: Path) -> None:
         await at.tell(peer, made.seal(ISSUER))
         line = (await at.look_up("ec2-user\n")).decode()
         assert line.startswith(f'from="{LEASE.source}",restrict,pty ssh-ed25519 ')
+
+    at_fleet(tmp_path, course)
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="pam-account has to be root's")
+@pytest.mark.parametrize("enforced", [True, False])
+def test_a_key_for_one_login_is_refused_where_that_cannot_be_enforced(
+    tmp_path: Path, enforced: bool
+) -> None:
+    """A lease for one login is taken only where PAM asks the daemon, whatever the host's `uses`."""
+    lay_out(tmp_path, with_line(DEBIAN) if enforced else DEBIAN)
+
+    async def course(at: FleetHouse, peer: Peer) -> None:
+        answer = await at.tell(peer, lease(conditions=KeyPolicy(60, "once")).seal(ISSUER))
+        taken = at.store.table.of("ec2-user")
+        if enforced:
+            assert isinstance(answer, Acknowledgement)
+            assert [each.uses for each in taken] == [1]
+        else:
+            assert (answer.code, taken) == ("NotReady", ())
+            assert "cannot limit a key to one login" in answer.words
+            (record,) = at.pushes()
+            assert (record["outcome"], record["os_user"]) == ("ServiceUnavailable", "ec2-user")
 
     at_fleet(tmp_path, course)
 
