@@ -26,23 +26,31 @@ class _Entry:
 
     __slots__ = ("at", "kind", "line", "times")
 
-    def __init__(self, at: float, record: Mapping[str, Any], line: bytes) -> None:
+    def __init__(
+        self, at: float, line: bytes, kind: Optional[tuple[Optional[str], ...]] = None
+    ) -> None:
         self.at = at
-        # Equal for repeated lookups: sshd asks twice for a key that it accepts.
-        self.kind = (record["outcome"], record.get("fingerprint"), record.get("request_id"))
+        # Equal for repeated lookups; None for everything else.
+        self.kind = kind
         self.line = line
         self.times = 1
-
-    @property
-    def size(self) -> int:
-        """The memory that it takes (bytes)."""
-        return LIMITS.history_entry_bytes + len(self.line)
 
     def as_dict(self, now: float) -> dict[str, Any]:
         """The record, with its age in seconds and how often it was repeated."""
         record: dict[str, Any] = json.loads(self.line)
         record.pop("public_key", None)
         return {**record, "age": round(now - self.at, 3), "times": self.times}
+
+
+def _entry_size(entry: _Entry) -> int:
+    """The memory that it takes (bytes)."""
+    return LIMITS.history_entry_bytes + len(entry.line)
+
+
+def _lease_size(lease: Lease) -> int:
+    """The memory that it takes (bytes)."""
+    # Four times the blob: a lookup adds the key's base64 and sshd's line, which are cached.
+    return LIMITS.history_lease_bytes + 4 * len(lease.key.blob)
 
 
 class _Miss:
@@ -72,10 +80,10 @@ class History:
     def __init__(
         self, each: int = LIMITS.history_per_user, room: int = LIMITS.history_bytes
     ) -> None:
-        self._pushes: Recent[_Entry] = Recent(each, room)
+        self._pushes: Recent[_Entry] = Recent(each, room, _entry_size)
         # Separate from pushes: anybody can cause lookups by trying to log in.
-        self._lookups: Recent[_Entry] = Recent(each, room)
-        self._leases: Recent[Lease] = Recent(each, room)
+        self._lookups: Recent[_Entry] = Recent(each, room, _entry_size)
+        self._leases: Recent[Lease] = Recent(each, room, _lease_size)
         self._claims: deque[tuple[str, _Entry]] = deque(maxlen=LIMITS.history_claims)
         self._unwritten: deque[_Entry] = deque(maxlen=LIMITS.history_unwritten)
         users = LIMITS.history_users
@@ -90,28 +98,32 @@ class History:
         are None or missing. `line`: the record as JSON.
         """
         if record["event"] == "audit":
-            self._unwritten.append(_Entry(now, record, line))
+            self._unwritten.append(_Entry(now, line))
         if record["event"] not in _EVENTS:
             return
-        entry = _Entry(now, record, line)
         os_user, claimed = record.get("os_user"), record.get("claimed_os_user")
         if os_user is None:
             if claimed is not None:
-                self._claims.append((claimed, entry))
+                self._claims.append((claimed, _Entry(now, line)))
             return
         os_user = os_user[: LIMITS.recorded_characters]
         if record["event"] == "lookup":
-            self._note_lookup(os_user, entry)
+            self._note_lookup(os_user, record, line, now)
         else:
-            self._pushes.add(os_user, entry, entry.size)
+            self._pushes.add(os_user, _Entry(now, line))
 
-    def _note_lookup(self, os_user: str, entry: _Entry) -> None:
+    def _note_lookup(
+        self, os_user: str, record: Mapping[str, Any], line: bytes, now: float
+    ) -> None:
+        # sshd asks twice for a key that it accepts.
+        kind = (record["outcome"], record.get("fingerprint"), record.get("request_id"))
+        entry = _Entry(now, line, kind)
         before = self._lookups.latest(os_user)
         if before is not None and before.kind == entry.kind:
             entry.times += before.times
-            self._lookups.replace_latest(os_user, entry, entry.size)
+            self._lookups.replace_latest(os_user, entry)
         else:
-            self._lookups.add(os_user, entry, entry.size)
+            self._lookups.add(os_user, entry)
 
     def record_miss(self, os_user: str, fingerprint: Optional[str], now: float) -> None:
         """Count a lookup for a user without a recent push, as in any ordinary login."""
@@ -122,9 +134,7 @@ class History:
 
     def record_push(self, lease: Lease) -> None:
         """Remember a lease, to explain refusals after it has ended."""
-        # Four times the blob: a lookup adds the key's base64 and sshd's line, which are cached.
-        size = LIMITS.history_lease_bytes + 4 * len(lease.key.blob)
-        self._leases.add(lease.os_user, lease, size)
+        self._leases.add(lease.os_user, lease)
 
     def record_revocation(self, lease: Lease, now: float) -> None:
         """Note that the lease was revoked at `now` (CLOCK_BOOTTIME, s)."""

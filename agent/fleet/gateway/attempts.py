@@ -37,11 +37,17 @@ def _kind(each: _Attempt) -> tuple[object, ...]:
     return each.outcome, each.reason, each.os_user, each.instance, each.fingerprint, each.replay
 
 
+def _size(each: _Attempt) -> int:
+    """The memory that it takes (bytes)."""
+    texts = (each.reason or "", each.os_user, each.instance or "")
+    return FLEET.attempt_bytes + sum(map(len, texts))
+
+
 class Attempts:
     """The latest attempts of each verified principal: `each` of them, `room` bytes for all."""
 
     def __init__(self, each: int = FLEET.attempts, room: int = FLEET.attempts_bytes) -> None:
-        self._recent: Recent[_Attempt] = Recent(each, room)
+        self._recent: Recent[_Attempt] = Recent(each, room, _size)
 
     def note(self, record: Record, now: float) -> None:
         """Remember a push that was refused or repeated. `now`: CLOCK_BOOTTIME, s.
@@ -62,13 +68,11 @@ class Attempts:
             now,
         )
         before = self._recent.latest(record.principal)
-        texts = (attempt.reason or "", attempt.os_user, attempt.instance or "")
-        size = FLEET.attempt_bytes + sum(map(len, texts))
         if before is not None and before.repeats(attempt):
             attempt.times += before.times
-            self._recent.replace_latest(record.principal, attempt, size)
+            self._recent.replace_latest(record.principal, attempt)
         else:
-            self._recent.add(record.principal, attempt, size)
+            self._recent.add(record.principal, attempt)
 
     def of(self, principal: str, instance: str, os_user: str, now: float) -> list[dict[str, Any]]:
         """The principal's attempts at this instance and OS user, newest first.
