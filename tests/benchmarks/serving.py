@@ -18,8 +18,9 @@ from tests.parts.daemon import RunningDaemon, merged
 from tests.parts.host import ROOT, work_directory
 from tests.parts.leases import ed25519_key
 
-# Without asyncio's debug mode, which the tests' daemons use.
-PLAIN = {"PYTHONASYNCIODEBUG": ""}
+# Without asyncio's debug mode, which the tests' daemons use; and with byte code, as in the
+# packages, although this environment may forbid to write it.
+PLAIN = {"PYTHONASYNCIODEBUG": "", "PYTHONDONTWRITEBYTECODE": ""}
 
 
 @contextmanager
