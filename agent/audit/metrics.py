@@ -58,12 +58,14 @@ def _counters(counters: Mapping[str, Mapping[str, int]]) -> list[str]:
     dropped = "Audit records that were dropped because the log was too slow, by event."
     logins = "Logins with a one-time key, by outcome."
     questions = "Questions to sources, by outcome."
+    carried = "Messages of a fleet's bus other than leases, by outcome."
     refused = "Connections refused before a valid HTTP request, by error."
     return [
         counter("pushes", "Pushes, by outcome.", counters.get("push", {})),
         counter("lookups", "Lookups by sshd, by outcome.", counters.get("lookup", {})),
         counter("admissions", logins, counters.get("admission", {})),
         counter("source_questions", questions, counters.get("source", {})),
+        counter("fleet_messages", carried, counters.get("fleet", {})),
         counter("http_refused", refused, counters.get("http", {})),
         _event_counter("audit_summed", summed, counters.get("summed", {})),
         _event_counter("audit_dropped", dropped, counters.get("dropped", {})),

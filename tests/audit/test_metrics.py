@@ -33,6 +33,7 @@ STATUS: dict[str, Any] = {
         "summed": {"push": 4000, "lookup": 12},
         "dropped": {"push": 9},
         "source": {"answered": 5},
+        "fleet": {"throttled": 8},
     },
 }
 
@@ -67,6 +68,7 @@ def test_prometheus_reads_what_was_counted() -> None:
     assert read["sixtykey_source_usable", (("source", "ec2"),)] == 1
     assert read["sixtykey_source_usable", (("source", "other"),)] == 0
     assert read["sixtykey_source_questions_total", (("outcome", "answered"),)] == 5
+    assert read["sixtykey_fleet_messages_total", (("outcome", "throttled"),)] == 8
 
 
 def test_an_unusable_journal_has_the_gauge_0() -> None:

@@ -53,6 +53,7 @@ def text(
         family("gateway_info", "gauge", "The running gateway.", [({"version": version}, 1)]),
         counter("gateway_pushes", "Pushes, by outcome.", pushes),
         counter("gateway_lists", "Lists of hosts, by outcome.", _of("hosts", counts)),
+        counter("gateway_explanations", "Questions why, by outcome.", _of("explain", counts)),
         counter("gateway_http_refused", refused, _of("http", counts)),
         latency.text("gateway_push_seconds", "Seconds that accepted pushes took."),
         gauge("gateway_bus_connected", connected, bus["connected"]),
