@@ -26,7 +26,10 @@ from tests.e2e.hosts.host import Host
 from tests.e2e.hosts.report import expect
 
 # The names of a package in rpm distributions and in Debian.
-NAMES = {"python3": "python3", "glibc": "libc6", "systemd": "systemd", "util-linux": "util-linux"}
+NAMES = {
+    "python3": "python3", "glibc": "libc6", "systemd": "systemd", "util-linux": "util-linux",
+    "openssh-server": "openssh-server",
+}  # fmt: skip
 SPEC = """\
 Name: names-of-this-host
 Version: 1
