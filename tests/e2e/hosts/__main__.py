@@ -93,7 +93,7 @@ HOSTS = {
     "bookworm": Kind("bookworm", "deb", debian),
     "trixie": Kind("trixie", "deb", debian),
     "rpm": Kind("bullseye", "rpm", rpm.rpm),
-    # Three machines: a gateway, and two hosts of its fleet.
+    # Three machines: a gateway, and two hosts of its fleet, of which one is Debian 13.
     "fleet": Kind("bookworm", "deb", whole_fleet.whole_fleet),
     "readme": Kind("bookworm", "deb", readme.readme),
     "ec2": Kind("bookworm", "deb", ec2.ec2, firewall=True),

@@ -19,6 +19,8 @@ from tests.e2e.hosts.report import expect
 
 GATEWAY, BUS = "gw-1.example", "bus-1.example"
 URL = f"https://{GATEWAY}:8443"
+# The releases of the fleet's hosts: the connectors have different Pythons and libraries.
+RELEASES = {1: "bookworm", 2: "trixie"}
 # Seconds until a connector is back, with its random pause.
 PATIENCE = 30.0
 
@@ -41,7 +43,7 @@ class Member:
 def member(host: Host, number: int) -> Iterator[Member]:
     """Add a machine, with a link to the gateway's, and the packages in /root."""
     name = f"{host.machine.name}-web-{number}"
-    root = roots.unpack("bookworm", host.work / name)
+    root = roots.unpack(RELEASES[number], host.work / name)
     shutil.copy(host.machine.root / "root" / host.current, root / "root")
     shutil.copy(package("sixtykey-fleet"), root / "root")
     keys = host.work / f"{name}-client"
@@ -49,6 +51,8 @@ def member(host: Host, number: int) -> Iterator[Member]:
     with Machine(name, root) as machine, Client(machine, 100 + number, keys) as client:
         cable(host.machine, machine, number)
         names(machine, f"10.61.{number}.1")
+        # Its command would be in sshd's slot for sixtykey's; steps of the other hosts cover that.
+        machine.shell("dpkg --purge systemd-userdbd")
         machine.shell("useradd -m -s /bin/bash -p '*' deploy")
         yield Member(f"web-{number}", machine, client)
 
