@@ -8,7 +8,6 @@ is allowed comes before whether it exists here.
 from __future__ import annotations
 
 import logging
-import uuid
 from abc import ABC, abstractmethod
 
 from agent.audit.record import Record
@@ -26,6 +25,7 @@ from agent.sources.api.principal import Principal
 from agent.sources.api.translation import REFUSALS, api_error
 from agent.sources.context import Context
 from agent.sources.intake import Offer
+from agent.sources.request_id import new_request_id
 from agent.sources.steps import Steps, Taken
 from agent.sources.throttle import Throttle
 
@@ -146,7 +146,7 @@ def _record(request: Request) -> Record:
         "push",
         # Stays if nothing else is decided: a bug.
         InternalFailure.__name__,
-        request_id=str(uuid.uuid4()),
+        request_id=new_request_id(),
         source=peer.source,
         user_agent=request.text(b"user-agent"),
         tls=peer.tls,

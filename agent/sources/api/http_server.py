@@ -12,7 +12,6 @@ import logging
 import select
 import socket
 import ssl
-import uuid
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
@@ -25,6 +24,7 @@ from agent.sources.api.http import Connection
 from agent.sources.api.http_tls import SecureWire
 from agent.sources.api.message import LOCAL, Peer, Request, Response, one_source, refusal
 from agent.sources.api.wire import Wire
+from agent.sources.request_id import new_request_id
 
 log = logging.getLogger("sixtykeyd")
 
@@ -110,7 +110,7 @@ class HttpServer:
     def refuse(self, error: ApiError) -> Response:
         """The response to bytes that were no valid request."""
         self._refused(error.code)
-        return refusal(error, str(uuid.uuid4()))
+        return refusal(error, new_request_id())
 
     def count_failed_handshake(self) -> None:
         """Count a connection that ended before its TLS handshake was completed."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import uuid
 
 import cachetools
 
@@ -16,6 +15,7 @@ from agent.sources.feed.messages import Offered, Refusal
 from agent.sources.intake import NotThisHost, Offer, UserDenied
 from agent.sources.readiness import NotReady
 from agent.sources.replay import ReplayMemoryFull, TooOld
+from agent.sources.request_id import new_request_id
 from agent.sources.steps import Steps
 
 log = logging.getLogger("sixtykeyd")
@@ -55,7 +55,7 @@ class Offers:
         record = Record(
             "push",
             "allowed",
-            request_id=str(uuid.uuid4()),
+            request_id=new_request_id(),
             principal=offered.caller or self._source,
             source=self._source,
             upstream_id=offered.request_id,
@@ -73,7 +73,7 @@ class Offers:
         record = Record(
             "push",
             "Refused",
-            request_id=str(uuid.uuid4()),
+            request_id=new_request_id(),
             principal=refusal.caller,
             source=self._source,
             upstream_id=refusal.request_id,
