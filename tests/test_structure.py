@@ -22,7 +22,7 @@ _CONFIG = {"agent.config", "agent.config.plain_yaml"}
 _CORE = {*_CONFIG, "agent.sshd_files", "agent.host", "agent.leases", "agent.audit"}
 _API = {*_CORE, "agent.sources", "agent.sources.api"}
 _MESSAGES = {"agent.sources.feed.messages", "agent.sources.feed.members"}
-_FEED = {"agent.sources.feed", *_MESSAGES, "agent.fleet", "agent.fleet.refusals"}
+_FEED = {"agent.sources.feed", *_MESSAGES, "agent.fleet", "agent.fleet.messages.refusals"}
 _DAEMON = {
     *_API, *_FEED, "agent", "agent.lookup", "agent.operations", "agent.reloading",
 }  # fmt: skip
@@ -57,13 +57,14 @@ LAYERS: dict[str, set[str]] = {
     "agent.__main__": {*_DAEMON, "agent.daemon"},
     "agent.fleet": {*_CONFIG, "agent.host"},
     # The intake's errors by name, for the daemon in a fleet and for gateways.
-    "agent.fleet.refusals": {*_CORE, "agent.sources", "agent.fleet"},
+    "agent.fleet.messages.refusals": {*_CORE, "agent.sources", "agent.fleet"},
     # sixtykeyd-fleet, a separate process that forwards what others have signed.
     "agent.fleet.connector": {"agent", *_CONFIG, "agent.host", *_MESSAGES, "agent.fleet"},
     # Also read by the operator's commands.
     "agent.fleet.gateway.settings": {"agent.config", "agent.config.plain_yaml"},
     "agent.fleet.gateway": {
-        *_API, "agent", "agent.fleet", "agent.fleet.refusals", "agent.fleet.gateway.settings",
+        *_API, "agent", "agent.fleet", "agent.fleet.messages.refusals",
+        "agent.fleet.gateway.settings",
     },
     # The client, which imports nothing of the daemon.
     "agent.client": {"agent", "agent.commands.trouble", "agent.config.plain_yaml"},
@@ -90,11 +91,13 @@ CORES = [
     "agent.sources.metadata.ocsp",
     "agent.sources.metadata.signer", "agent.sources.metadata.place",
     "agent.sources.metadata.sightings",
-    "agent.fleet.signing", "agent.fleet.documents",
-    "agent.fleet.fields", "agent.fleet.messages", "agent.fleet.nkeys", "agent.fleet.jwt",
-    "agent.fleet.roles", "agent.fleet.tokens", "agent.fleet.certificates", "agent.fleet.membership",
-    "agent.fleet.enrolment", "agent.fleet.servers", "agent.fleet.authority", "agent.fleet.clocks",
-    "agent.fleet.description", "agent.fleet.revocation", "agent.sources.feed.members",
+    "agent.fleet.messages.signing", "agent.fleet.messages.documents", "agent.fleet.messages.fields",
+    "agent.fleet.messages.lease_exchange", "agent.fleet.messages.tokens",
+    "agent.fleet.messages.certificates", "agent.fleet.messages.membership",
+    "agent.fleet.messages.clocks", "agent.fleet.messages.description",
+    "agent.fleet.bus.nkeys", "agent.fleet.bus.jwt", "agent.fleet.bus.roles",
+    "agent.fleet.bus.servers", "agent.fleet.home.enrolment", "agent.fleet.home.authority",
+    "agent.fleet.home.revocation", "agent.sources.feed.members",
 ]  # fmt: skip
 IO_MODULES = {
     "asyncio", "os", "pathlib", "select", "socket", "sqlite3", "ssl", "subprocess", "time",

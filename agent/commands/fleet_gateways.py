@@ -6,10 +6,11 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Optional
 
-from agent.fleet import joining, jwt
-from agent.fleet.home import ACCOUNT, CA, Home, gateway_name
-from agent.fleet.joining import GatewayState, NoGateway
-from agent.fleet.jwt import BadToken
+from agent.fleet.bus import jwt
+from agent.fleet.bus.jwt import BadToken
+from agent.fleet.home.home import ACCOUNT, CA, Home, gateway_name
+from agent.fleet.host import joining
+from agent.fleet.host.joining import GatewayState, NoGateway
 
 _AT_ONCE = 8
 

@@ -17,14 +17,14 @@ from agent.commands.options import Options, Usage, one_word
 from agent.commands.trouble import DONE, FORBIDDEN, REFUSED, Trouble, plain
 from agent.config.document import Problems
 from agent.config.fleet_limits import FLEET
-from agent.fleet import authority, rotation
-from agent.fleet.documents import Rejected
-from agent.fleet.home import CA, Home, Plan, gateway_name
-from agent.fleet.jwt import BadToken
-from agent.fleet.messages import NONCE_BYTES
-from agent.fleet.registry import SqliteRegistry
-from agent.fleet.servers import Server
-from agent.fleet.tokens import JoinToken
+from agent.fleet.bus.jwt import BadToken
+from agent.fleet.bus.servers import Server
+from agent.fleet.home import authority, rotation
+from agent.fleet.home.home import CA, Home, Plan, gateway_name
+from agent.fleet.home.registry import SqliteRegistry
+from agent.fleet.messages.documents import Rejected
+from agent.fleet.messages.lease_exchange import NONCE_BYTES
+from agent.fleet.messages.tokens import JoinToken
 
 FOLDER = "/etc/sixtykey/gateway"
 _SERVER_FOLDER, _SERVER_STATE = "/etc/nats-sixtykey", "/var/lib/nats-sixtykey"

@@ -16,13 +16,14 @@ from agent.commands.trouble import DONE, FORBIDDEN, REFUSED, Trouble, plain
 from agent.config import identity
 from agent.config.document import Problems
 from agent.config.settings import DEFAULT_PATH, Config, Fleet
-from agent.fleet import joining, membership
-from agent.fleet.certificates import HostCertificate
-from agent.fleet.documents import ANYBODY, Rejected
-from agent.fleet.hostfiles import HostFiles
-from agent.fleet.membership import HostKeys, HostRequest, Membership
-from agent.fleet.signing import PublicKey
-from agent.fleet.tokens import JoinToken
+from agent.fleet.host import joining
+from agent.fleet.host.files import HostFiles
+from agent.fleet.messages import membership
+from agent.fleet.messages.certificates import HostCertificate
+from agent.fleet.messages.documents import ANYBODY, Rejected
+from agent.fleet.messages.membership import HostKeys, HostRequest, Membership
+from agent.fleet.messages.signing import PublicKey
+from agent.fleet.messages.tokens import JoinToken
 
 FOLDER = "/etc/sixtykey/fleet"
 _RESTART = "try-restart sixtykeyd.service sixtykeyd-fleet.service"

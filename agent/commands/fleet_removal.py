@@ -12,10 +12,10 @@ from agent.commands.fleet_home import as_trouble, home_of, report_skipped, tell
 from agent.commands.options import Options, Usage, one_word
 from agent.commands.trouble import DONE, REFUSED, Trouble
 from agent.config.fleet_limits import FLEET
-from agent.fleet import revocation
-from agent.fleet.certificates import HostCertificate
-from agent.fleet.home import Home
-from agent.fleet.registry import SqliteRegistry
+from agent.fleet.home import revocation
+from agent.fleet.home.home import Home
+from agent.fleet.home.registry import SqliteRegistry
+from agent.fleet.messages.certificates import HostCertificate
 
 
 @dataclass(frozen=True)
@@ -102,14 +102,14 @@ def _send_account(options: Options, home: Home, token: str, found: Departed) -> 
     """Send the account's token, which has the removals, to the servers of the bus."""
     import asyncio
 
-    from agent.fleet import bus
+    from agent.fleet.bus import nats_client
 
     if large := revocation.warning(token):
         print(f"sixtykey: {large}", file=sys.stderr)
     names = sorted(server.folder for server in home.facts.servers)
     try:
-        told = asyncio.run(bus.update_account(home.system_access(), token, len(names)))
-    except bus.Unreachable as error:
+        told = asyncio.run(nats_client.update_account(home.system_access(), token, len(names)))
+    except nats_client.Unreachable as error:
         hint = "the removal is in force at the gateways; run it again when a server is up"
         raise Trouble(REFUSED, "Unreachable", str(error), hint) from None
     if told:

@@ -19,15 +19,17 @@ from agent.commands.options import Options, Usage
 from agent.commands.terminal import Screen, duration, table
 from agent.commands.trouble import DONE, REFUSED, Trouble, plain
 from agent.config.fleet_limits import FLEET
-from agent.fleet import authority, bus, jwt, listing, roles, roster
-from agent.fleet.access import Access
-from agent.fleet.caller import BusCaller, NoAnswer
-from agent.fleet.directory import Directory, filter_by_name
-from agent.fleet.home import ACCOUNT, CA, CERTIFICATE, CREDS, Home, gateway_name
-from agent.fleet.line import Line
-from agent.fleet.registry import SqliteRegistry
-from agent.fleet.roster import Connection
-from agent.fleet.trust import Issuers
+from agent.fleet.bus import jwt, nats_client, roles
+from agent.fleet.bus.access import Access
+from agent.fleet.bus.caller import BusCaller, NoAnswer
+from agent.fleet.bus.connection import BusConnection
+from agent.fleet.directory import listing, roster
+from agent.fleet.directory.directory import Directory, filter_by_name
+from agent.fleet.directory.roster import Connection
+from agent.fleet.directory.trust import Issuers
+from agent.fleet.home import authority
+from agent.fleet.home.home import ACCOUNT, CA, CERTIFICATE, CREDS, Home, gateway_name
+from agent.fleet.home.registry import SqliteRegistry
 from agent.host.clock import SystemClock
 from agent.host.serving import end
 
@@ -56,14 +58,14 @@ class View:
         access = self.access()
         # Answers come where the gateway's own token allows it.
         name = jwt.name_of(access.read()[0])
-        line = Line(access, "sixtykey fleet", inbox=f"_INBOX.{name}")
-        task = asyncio.create_task(line.run())
+        bus = BusConnection(access, "sixtykey fleet", inbox=f"_INBOX.{name}")
+        task = asyncio.create_task(bus.run())
         try:
-            await asyncio.wait_for(line.connected.wait(), FLEET.connect_seconds)
+            await asyncio.wait_for(bus.connected.wait(), FLEET.connect_seconds)
             count = len(self._home.facts.servers)
-            caller = BusCaller(line)
+            caller = BusCaller(bus)
             return await work(
-                Directory(line, caller, lambda: self._issuers, lambda: count, self._clock)
+                Directory(bus, caller, lambda: self._issuers, lambda: count, self._clock)
             )
         except (NoAnswer, asyncio.TimeoutError) as error:
             words = str(error) or "no server of the bus can be reached"
@@ -189,15 +191,15 @@ async def _servers(view: View, home: Home) -> list[dict[str, Any]]:
 
 async def _server(view: View, url: str, count: int) -> tuple[Optional[str], list[Connection]]:
     try:
-        client = await bus.connect_once(view.access(url), inbox=True)
-    except (bus.Unreachable, OSError, ValueError) as error:
+        client = await nats_client.connect_once(view.access(url), inbox=True)
+    except (nats_client.Unreachable, OSError, ValueError) as error:
         return str(error), []
     try:
         return None, list((await roster.connections(client, count)).values())
     except NoAnswer as error:
         return str(error), []
     finally:
-        await bus.close(client)
+        await nats_client.close(client)
 
 
 def _joined(home: Home) -> Any:

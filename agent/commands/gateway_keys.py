@@ -8,8 +8,8 @@ from agent.commands.options import Options, Usage
 from agent.commands.trouble import DONE, REFUSED, Trouble
 from agent.config.document import Problems
 from agent.config.settings import Config, Push
-from agent.fleet.facts import Facts
 from agent.fleet.gateway import settings
+from agent.fleet.home.facts import Facts
 
 _RELOAD = ("/usr/bin/systemctl", "try-reload-or-restart", "sixtykey-gateway.service")
 

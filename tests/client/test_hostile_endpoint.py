@@ -21,7 +21,7 @@ from agent.commands import hosts as hosts_command
 from agent.commands import options, why_host
 from agent.commands.trouble import Trouble
 from agent.config.fleet_limits import FLEET
-from agent.fleet import description
+from agent.fleet.messages import description
 from tests.parts.host import ROOT, tool
 from tests.parts.part import Part
 

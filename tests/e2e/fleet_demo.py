@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
 
-from agent.fleet.home import Home
+from agent.fleet.home.home import Home
 from tests.e2e.screen import BrokenPromiseError, Screen, promise
 from tests.parts import command, fleet_network
 from tests.parts.bus import Bus, gateway_url, lasting_port

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from agent.fleet import messages
+from agent.fleet.messages import lease_exchange
 from tests.parts import signed
 from tests.parts.bus import PATIENCE
 from tests.parts.daemon import INSTANCE_ID
@@ -67,7 +67,7 @@ class Attacked:
 
     def ask(self, envelope: bytes) -> dict[str, Any]:
         """The content of the host's answer to a message."""
-        answer, _ = messages.open_reply(self.thief.ask(INSTANCE_ID, envelope))
+        answer, _ = lease_exchange.open_reply(self.thief.ask(INSTANCE_ID, envelope))
         content: dict[str, Any] = json.loads(json.loads(answer)["body"])
         return content
 

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
-from agent.fleet import membership, nkeys
-from agent.fleet.certificates import HostCertificate
-from agent.fleet.enrolment import Enrolled, Enrolment, Fleet
-from agent.fleet.membership import HostKeys, HostRequest, Membership
-from agent.fleet.nkeys import KeyPair
-from agent.fleet.registry import SqliteRegistry
-from agent.fleet.tokens import JoinToken
-from tests.fleet.messages import ISSUER, NOW
+from agent.fleet.bus import nkeys
+from agent.fleet.bus.nkeys import KeyPair
+from agent.fleet.home.enrolment import Enrolled, Enrolment, Fleet
+from agent.fleet.home.registry import SqliteRegistry
+from agent.fleet.messages import membership
+from agent.fleet.messages.certificates import HostCertificate
+from agent.fleet.messages.membership import HostKeys, HostRequest, Membership
+from agent.fleet.messages.tokens import JoinToken
+from tests.fleet.sample_messages import ISSUER, NOW
 from tests.parts.daemon import INSTANCE_ID
 
 URL = "https://gateway.example:8443"

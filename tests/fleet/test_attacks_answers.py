@@ -8,9 +8,9 @@ from typing import Callable, Optional
 
 import pytest
 
-from agent.fleet import messages
-from agent.fleet.messages import Acknowledgement
-from agent.fleet.signing import PrivateKey
+from agent.fleet.messages import lease_exchange
+from agent.fleet.messages.lease_exchange import Acknowledgement
+from agent.fleet.messages.signing import PrivateKey
 from tests.fleet.attacked import OTHER, Attacked
 from tests.parts.daemon import INSTANCE_ID
 from tests.parts.stolen_bus import Heard
@@ -39,17 +39,17 @@ class Lies:
         self.attacked = attacked
         self.acknowledged, self.answer = attacked.capture("gus")
         self.others = attacked.capture("gus", OTHER)[1]
-        self.certificate = messages.open_reply(self.answer.data)[1]
+        self.certificate = lease_exchange.open_reply(self.answer.data)[1]
 
     def own(self, asked: Heard, certificate: bytes) -> bytes:
         """An acknowledgement signed by a key of the thief."""
-        made = Acknowledgement(messages.digest(asked.data), INSTANCE_ID, "x", 1)
-        return messages.seal_reply(made.seal(PrivateKey.generate()), certificate)
+        made = Acknowledgement(lease_exchange.digest(asked.data), INSTANCE_ID, "x", 1)
+        return lease_exchange.seal_reply(made.seal(PrivateKey.generate()), certificate)
 
     def by_the_other(self, asked: Heard) -> bytes:
         """An acknowledgement of this lease that another host of the fleet has signed."""
         other = self.attacked.other
-        made = Acknowledgement(messages.digest(asked.data), INSTANCE_ID, "x", 1)
+        made = Acknowledgement(lease_exchange.digest(asked.data), INSTANCE_ID, "x", 1)
         return other.reply(made.seal(other.keys.host))
 
 

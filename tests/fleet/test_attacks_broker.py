@@ -7,9 +7,9 @@ from typing import Any, Callable
 
 import pytest
 
-from agent.fleet import messages
-from agent.fleet.messages import SUBJECT, LeaseMessage
-from agent.fleet.signing import PrivateKey
+from agent.fleet.messages import lease_exchange
+from agent.fleet.messages.lease_exchange import SUBJECT, LeaseMessage
+from agent.fleet.messages.signing import PrivateKey
 from tests.fleet.attacked import OTHER, Attacked
 from tests.parts import signed
 from tests.parts.daemon import INSTANCE_ID
@@ -64,9 +64,9 @@ FORGED: list[Callable[[bytes, LeaseMessage, bytes], bytes]] = [
     lambda sealed, _, __: sealed.replace(b'"kind":"lease"', b'"kind":"inquiry"'),
     lambda _, lease, __: _own_key(lease),
     lambda _, lease, __: lease.seal(PrivateKey.generate()),
-    lambda _, __, reply: messages.open_reply(reply)[0],
-    lambda _, __, reply: messages.open_reply(reply)[1],
-    lambda _, __, reply: messages.open_reply(reply)[0].replace(b"acknowledgement", b"lease"),
+    lambda _, __, reply: lease_exchange.open_reply(reply)[0],
+    lambda _, __, reply: lease_exchange.open_reply(reply)[1],
+    lambda _, __, reply: lease_exchange.open_reply(reply)[0].replace(b"acknowledgement", b"lease"),
 ]
 
 

@@ -13,10 +13,10 @@ import pytest
 
 from agent.config.fleet_limits import FLEET
 from agent.config.key_policy import KeyPolicy
-from agent.fleet import documents, messages
-from agent.fleet.explanation import Question
-from agent.fleet.messages import Acknowledgement, LeaseMessage
-from agent.fleet.signing import PrivateKey
+from agent.fleet.messages import documents, lease_exchange
+from agent.fleet.messages.explanation import Question
+from agent.fleet.messages.lease_exchange import Acknowledgement, LeaseMessage
+from agent.fleet.messages.signing import PrivateKey
 from agent.sources.feed.members import MAX_BYTES
 from tests.parts.daemon import INSTANCE_ID, ZONE
 from tests.parts.host import work_directory
@@ -149,13 +149,13 @@ def test_it_cannot_acknowledge_what_was_not_stored(attacked: Attacked) -> None:
     """A gateway only takes acknowledgements signed by the key that only the daemon can read."""
     home, certificate = attacked.fleet.home, (attacked.member.folder / "host.cert").read_bytes()
     sealed = attacked.good(os_user="dan")
-    digest = messages.digest(sealed)
+    digest = lease_exchange.digest(sealed)
     with StolenConnector(attacked.member) as thief:
         other = thief.hear if thief.deliver(attacked.good(os_user="eli")) else None
         assert other is not None
         heard = other()
     assert heard is not None
-    answer = messages.open_reply(heard[1])[0]
+    answer = lease_exchange.open_reply(heard[1])[0]
     # The connector's own key is an nkey, which signs for the bus and not documents.
     tokens = (attacked.member.folder / "host.creds").read_text()
     assert home.file("issuer.key").strip() not in tokens
@@ -165,10 +165,10 @@ def test_it_cannot_acknowledge_what_was_not_stored(attacked: Attacked) -> None:
         with_body(answer, lease=digest.hex()),
         certificate,
     ]
-    key = documents.unseal(answer, {messages.ACKNOWLEDGEMENT}, documents.ANYBODY).key
+    key = documents.unseal(answer, {lease_exchange.ACKNOWLEDGEMENT}, documents.ANYBODY).key
     for each in forged:
         with pytest.raises(documents.Rejected):
-            messages.open_answer(each, INSTANCE_ID, key, digest)
+            lease_exchange.open_answer(each, INSTANCE_ID, key, digest)
 
 
 def test_a_flood_stops_neither_lookups_nor_local_pushes(attacked: Attacked) -> None:

@@ -10,8 +10,8 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import Error
 
-from agent.fleet import messages
-from agent.fleet.messages import SUBJECT
+from agent.fleet.messages import lease_exchange
+from agent.fleet.messages.lease_exchange import SUBJECT
 from tests.parts.bus import PATIENCE, Errors
 from tests.parts.daemon import INSTANCE_ID
 from tests.parts.fleet_host import FleetHost
@@ -117,7 +117,7 @@ def test_a_second_connection_of_the_host_signs_nothing(robbed: Robbed) -> None:
     async def attempt() -> list[Answer]:
         async def lie(message: Any) -> None:
             certificate = robbed.host.sealed_certificate
-            await message.respond(messages.seal_reply(message.data, certificate))
+            await message.respond(lease_exchange.seal_reply(message.data, certificate))
 
         async with robbed.thief() as thief:
             await thief.subscribe(f"{SUBJECT}{ROBBED}", cb=lie)
@@ -138,9 +138,10 @@ def test_while_the_host_is_away_its_thief_makes_no_200(robbed: Robbed) -> None:
     async def attempt(host: FleetHost) -> Answer:
         async def lie(message: Any) -> None:
             certificate = host.sealed_certificate
-            forged = messages.Acknowledgement(messages.digest(message.data), instance, "x", 1)
+            digest = lease_exchange.digest(message.data)
+            forged = lease_exchange.Acknowledgement(digest, instance, "x", 1)
             await message.respond(
-                messages.seal_reply(forged.seal(robbed.host.keys.host), certificate)
+                lease_exchange.seal_reply(forged.seal(robbed.host.keys.host), certificate)
             )
 
         async with robbed.fleet.bus.of_creds(str(host.creds)) as thief:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.fleet.home import Home
+from agent.fleet.home.home import Home
 from tests.parts.bus import Bus, gateway_url, lasting_port
 from tests.parts.command import Done, run
 from tests.parts.daemon import INSTANCE_ID, ZONE
@@ -177,7 +177,7 @@ def _with_url(fleet: Fleet, url: str) -> str:
     """A token of this fleet with the URL of another gateway."""
     from dataclasses import replace
 
-    from agent.fleet.tokens import JoinToken
+    from agent.fleet.messages.tokens import JoinToken
 
     token, _ = JoinToken.parse(fleet.token())
     return replace(token, url=url).dump(Home(str(fleet.folder)).issuer())
@@ -228,7 +228,7 @@ def test_keys_rotate_step_by_step(fleet: Fleet, tmp_path: Path) -> None:
 
 def _renew_all(fleet: Fleet, host: JoiningHost) -> None:
     """Renew this host, and remove the other hosts of this module."""
-    from agent.fleet.registry import SqliteRegistry
+    from agent.fleet.home.registry import SqliteRegistry
 
     registry = SqliteRegistry(Home(str(fleet.folder)).facts.registry)
     for known in registry.hosts():

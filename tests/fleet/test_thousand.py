@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.fleet import roster
+from agent.fleet.directory import roster
 from tests.parts import signed
 from tests.parts.bus import Bus, gateway_url, make_home
 from tests.parts.gateway import RunningGateway

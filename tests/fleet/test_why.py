@@ -9,12 +9,12 @@ from typing import Any, Callable, Optional
 
 import pytest
 
-from agent.fleet import messages, refusals
-from agent.fleet.clocks import NotNow
-from agent.fleet.documents import Rejected
-from agent.fleet.explanation import Explanation, Question
-from agent.fleet.messages import LeaseMessage
-from agent.fleet.signing import PrivateKey
+from agent.fleet.messages import lease_exchange, refusals
+from agent.fleet.messages.clocks import NotNow
+from agent.fleet.messages.documents import Rejected
+from agent.fleet.messages.explanation import Explanation, Question
+from agent.fleet.messages.lease_exchange import LeaseMessage
+from agent.fleet.messages.signing import PrivateKey
 from tests.parts import signed
 from tests.parts.asked_fleet import ABSENT, OWN, STUB, AskedFleet, asked_fleet, explain
 from tests.parts.daemon import INSTANCE_ID, ZONE
@@ -120,7 +120,7 @@ def _by_another_key(_: AskedFleet) -> Callable[[FleetHost, bytes], bytes]:
     key = PrivateKey.generate()
 
     def answer(host: FleetHost, sealed: bytes) -> bytes:
-        found = Explanation(messages.digest(sealed), host.instance, ZONE, [], True)
+        found = Explanation(lease_exchange.digest(sealed), host.instance, ZONE, [], True)
         return host.reply(found.seal(key))
 
     return answer
@@ -135,7 +135,7 @@ def _acknowledged(_: AskedFleet) -> Callable[[FleetHost, bytes], bytes]:
     """An acknowledgement, of what was no lease."""
 
     def answer(host: FleetHost, sealed: bytes) -> bytes:
-        made = messages.Acknowledgement(messages.digest(sealed), host.instance, "x", 1)
+        made = lease_exchange.Acknowledgement(lease_exchange.digest(sealed), host.instance, "x", 1)
         return host.reply(made.seal(host.keys.host))
 
     return answer
@@ -181,7 +181,7 @@ def test_a_stolen_bus_can_neither_ask_nor_answer(fleet: AskedFleet) -> None:
             with_body(heard.data, principal="AKIASECOND"),
             made.seal(PrivateKey.generate()),
         ):
-            refused, _ = messages.open_reply(thief.ask(INSTANCE_ID, envelope))
+            refused, _ = lease_exchange.open_reply(thief.ask(INSTANCE_ID, envelope))
             content = json.loads(json.loads(refused)["body"])
             assert content["code"] == "NotReady"
             assert "decisions" not in content
@@ -210,7 +210,7 @@ def test_an_older_host_is_reported_as_older(fleet: AskedFleet) -> None:
         # What a daemon without this message does: it reads everything but an inquiry as a lease.
         with pytest.raises(Rejected) as refused:
             LeaseMessage.open(sealed, set(host.home.facts.issuers))
-        made = refusals.refuse(refused.value, messages.digest(sealed), host.instance)
+        made = refusals.refuse(refused.value, lease_exchange.digest(sealed), host.instance)
         return host.reply(made.seal(host.keys.host))
 
     fleet.stub.answer = refuse
@@ -224,7 +224,7 @@ def test_differing_clocks_are_reported(fleet: AskedFleet) -> None:
     """A host that refuses for its clock has the gateway say so."""
 
     def refuse(host: FleetHost, sealed: bytes) -> bytes:
-        made = refusals.refuse(NotNow("clocks apart"), messages.digest(sealed), host.instance)
+        made = refusals.refuse(NotNow("clocks apart"), lease_exchange.digest(sealed), host.instance)
         return host.reply(made.seal(host.keys.host))
 
     fleet.stub.answer = refuse

@@ -8,13 +8,14 @@ import json
 from typing import Any, Callable
 
 from agent.config.key_policy import KeyPolicy
-from agent.fleet import documents, jwt, membership, messages, nkeys
-from agent.fleet.certificates import CERTIFICATE, HostCertificate
-from agent.fleet.description import DESCRIPTION, INQUIRY, Description, Inquiry
-from agent.fleet.documents import Rejected
-from agent.fleet.explanation import EXPLANATION, QUESTION, Explanation, Question
-from agent.fleet.membership import HostKeys, HostRequest, Membership
-from agent.fleet.messages import (
+from agent.fleet.bus import jwt, nkeys
+from agent.fleet.bus.nkeys import KeyPair
+from agent.fleet.messages import documents, lease_exchange, membership
+from agent.fleet.messages.certificates import CERTIFICATE, HostCertificate
+from agent.fleet.messages.description import DESCRIPTION, INQUIRY, Description, Inquiry
+from agent.fleet.messages.documents import Rejected
+from agent.fleet.messages.explanation import EXPLANATION, QUESTION, Explanation, Question
+from agent.fleet.messages.lease_exchange import (
     ACKNOWLEDGEMENT,
     LEASE,
     REFUSAL,
@@ -23,9 +24,9 @@ from agent.fleet.messages import (
     Mark,
     Refusal,
 )
-from agent.fleet.nkeys import KeyPair
-from agent.fleet.signing import PrivateKey
-from agent.fleet.tokens import KIND, JoinToken
+from agent.fleet.messages.membership import HostKeys, HostRequest, Membership
+from agent.fleet.messages.signing import PrivateKey
+from agent.fleet.messages.tokens import KIND, JoinToken
 
 _KEY = PrivateKey(bytes(range(32)))
 _NOW, _HOST = 1_800_000_000.0, "i-0f1e2d3c4b5a69788"
@@ -71,8 +72,8 @@ def _token(envelope: bytes) -> JoinToken:
 _TOKEN_PREFIX = _TOKEN.dump(_KEY).partition("eyJ")[0]
 _OPEN: dict[str, Callable[[bytes], Any]] = {
     LEASE: lambda text: LeaseMessage.open(text, {_KEY.public}),
-    ACKNOWLEDGEMENT: lambda text: messages.open_answer(text, _HOST, _KEY.public, _DIGEST),
-    REFUSAL: lambda text: messages.open_answer(text, _HOST, _KEY.public, _DIGEST),
+    ACKNOWLEDGEMENT: lambda text: lease_exchange.open_answer(text, _HOST, _KEY.public, _DIGEST),
+    REFUSAL: lambda text: lease_exchange.open_answer(text, _HOST, _KEY.public, _DIGEST),
     CERTIFICATE: lambda text: HostCertificate.open(text, {_KEY.public}),
     INQUIRY: lambda text: Inquiry.open(text, {_KEY.public}),
     DESCRIPTION: lambda text: Description.open(text, _HOST, _KEY.public, _DIGEST),
@@ -92,7 +93,7 @@ def envelopes(data: bytes) -> None:
         except Rejected:
             continue
         assert documents.canonical(documents.read(data)) == data
-    for read in (messages.open_reply, messages.digest):
+    for read in (lease_exchange.open_reply, lease_exchange.digest):
         try:
             read(data)
         except Rejected:
@@ -163,7 +164,7 @@ _USERS_TOKEN = jwt.encode(jwt.Claims(_USER.public, _HOST, jwt.Times(1, 2)), _SIG
 FLEET: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
     "envelopes": (
         envelopes,
-        [*_GOOD, _REQUEST, messages.seal_reply(_GOOD[1], _GOOD[3])],
+        [*_GOOD, _REQUEST, lease_exchange.seal_reply(_GOOD[1], _GOOD[3])],
     ),
     "bodies": (bodies, [_seed(each) for each in _GOOD]),
     "tokens": (

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any, Callable
 
 from agent.commands.keyfile import fingerprint_of
-from agent.fleet import messages
-from agent.fleet.explanation import Explanation, Question
+from agent.fleet.messages import lease_exchange
+from agent.fleet.messages.explanation import Explanation, Question
 from tests.parts import signed
 from tests.parts.bus import Bus, gateway_url, make_home
 from tests.parts.daemon import CREDENTIAL, INSTANCE_ID, ZONE
@@ -97,5 +97,5 @@ def explain(stub: FleetHost, sealed: bytes, **changes: Any) -> bytes:
         "principal": asked.principal, "os_user": asked.os_user,
     }  # fmt: skip
     decision.update(changes.pop("decision", {}))
-    found = Explanation(messages.digest(sealed), stub.instance, ZONE, [decision], True)
+    found = Explanation(lease_exchange.digest(sealed), stub.instance, ZONE, [decision], True)
     return stub.reply(replace(found, **changes).seal(stub.keys.host))

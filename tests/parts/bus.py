@@ -17,11 +17,11 @@ from typing import Any, Optional
 
 from nats.aio.client import Client
 
-from agent.fleet import jwt
-from agent.fleet.bus import drop
-from agent.fleet.home import Home, Plan
-from agent.fleet.nkeys import KeyPair
-from agent.fleet.servers import Server
+from agent.fleet.bus import jwt
+from agent.fleet.bus.nats_client import drop
+from agent.fleet.bus.nkeys import KeyPair
+from agent.fleet.bus.servers import Server
+from agent.fleet.home.home import Home, Plan
 from tests.parts.host import tool
 from tests.parts.part import Part
 

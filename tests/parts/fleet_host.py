@@ -8,15 +8,16 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from agent.fleet import jwt, messages, nkeys, roles
-from agent.fleet.access import Access
-from agent.fleet.certificates import HostCertificate
-from agent.fleet.home import Home
-from agent.fleet.jwt import Times
-from agent.fleet.line import Line
-from agent.fleet.membership import HostKeys
-from agent.fleet.messages import Acknowledgement, LeaseMessage
-from agent.fleet.nkeys import KeyPair
+from agent.fleet.bus import jwt, nkeys, roles
+from agent.fleet.bus.access import Access
+from agent.fleet.bus.connection import BusConnection
+from agent.fleet.bus.jwt import Times
+from agent.fleet.bus.nkeys import KeyPair
+from agent.fleet.home.home import Home
+from agent.fleet.messages import lease_exchange
+from agent.fleet.messages.certificates import HostCertificate
+from agent.fleet.messages.lease_exchange import Acknowledgement, LeaseMessage
+from agent.fleet.messages.membership import HostKeys
 from agent.host.serving import end
 from tests.parts.bus import settle
 from tests.parts.part import Part
@@ -29,7 +30,7 @@ def acknowledge(host: FleetHost, sealed: bytes) -> bytes:
     """The acknowledgement of a valid lease by a correct host."""
     lease = LeaseMessage.open(sealed, set(host.home.facts.issuers))
     lease.check(host.instance, time.time())
-    digest = messages.digest(sealed)
+    digest = lease_exchange.digest(sealed)
     answer = Acknowledgement(digest, host.instance, lease.request_id, lease.ends_at)
     return host.reply(answer.seal(host.keys.host))
 
@@ -70,7 +71,7 @@ class FleetHost(Part):
 
     def reply(self, answer: bytes) -> bytes:
         """An answer with this host's certificate."""
-        return messages.seal_reply(answer, self.sealed_certificate)
+        return lease_exchange.seal_reply(answer, self.sealed_certificate)
 
     def begin(self) -> None:
         """Connect, and wait for the connection."""
@@ -98,15 +99,15 @@ class FleetHost(Part):
 
     async def _serve(self) -> None:
         system = self.home.system_access()
-        line = Line(
+        connection = BusConnection(
             Access(system.servers, system.ca, str(self.creds)),
             f"{self.instance} host",
             self._subscribe,
         )
-        await line.run()
+        await connection.run()
 
     async def _subscribe(self, client: Any) -> None:
-        await client.subscribe(messages.SUBJECT + self.instance, cb=self._hear)
+        await client.subscribe(lease_exchange.SUBJECT + self.instance, cb=self._hear)
         await settle(client)
         self._on_bus.set()
 

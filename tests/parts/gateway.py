@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Optional
 from urllib.parse import urlsplit
 
-from agent.fleet.home import Home, gateway_name
+from agent.fleet.home.home import Home, gateway_name
 from tests.parts import signed
 from tests.parts.bus import lasting_port
 from tests.parts.daemon import INSTANCE_ID, REGION, ZONE, RunningDaemon

@@ -16,12 +16,13 @@ import time
 from dataclasses import dataclass
 from typing import Callable, Optional, Union
 
-from agent.fleet import messages, nkeys, roles
-from agent.fleet.certificates import HostCertificate
-from agent.fleet.jwt import Times
-from agent.fleet.messages import SUBJECT, Acknowledgement
-from agent.fleet.nkeys import KeyPair
-from agent.fleet.signing import PrivateKey
+from agent.fleet.bus import nkeys, roles
+from agent.fleet.bus.jwt import Times
+from agent.fleet.bus.nkeys import KeyPair
+from agent.fleet.messages import lease_exchange
+from agent.fleet.messages.certificates import HostCertificate
+from agent.fleet.messages.lease_exchange import SUBJECT, Acknowledgement
+from agent.fleet.messages.signing import PrivateKey
 
 HOUR = 3600
 _PING, _PONG = b"PING\r\n", b"PONG\r\n"
@@ -222,4 +223,4 @@ class SimulatedHost:
         digest = hashlib.sha256(body.encode("ascii")).digest()
         said = Acknowledgement(digest, mine, request_id, ends_at).seal(self._keys.host(self.number))
         self._acked(request_id, mine)
-        return messages.seal_reply(said, self._keys.certificate(self.number))
+        return lease_exchange.seal_reply(said, self._keys.certificate(self.number))

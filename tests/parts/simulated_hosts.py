@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from agent.config.fleet_limits import FLEET
-from agent.fleet.line import _pause
+from agent.fleet.bus.connection import _pause
 from tests.parts.simulated_host import Keys, Lost, SimulatedHost
 
 
@@ -88,7 +88,7 @@ class SimulatedHosts:
             self.connections += 1
 
     def _lose(self, host: SimulatedHost, descriptor: int) -> None:
-        """Schedule the reconnection as agent.fleet.line does.
+        """Schedule the reconnection as agent.fleet.bus.connection does.
 
         The next server is tried at once; a random wait follows a lost connection, and a growing one
         follows a round without success.

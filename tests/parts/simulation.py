@@ -10,9 +10,9 @@ import time
 from collections.abc import Sequence
 from typing import Any, Optional
 
-from agent.fleet import nkeys
-from agent.fleet.home import Home
-from agent.fleet.nkeys import KeyPair
+from agent.fleet.bus import nkeys
+from agent.fleet.bus.nkeys import KeyPair
+from agent.fleet.home.home import Home
 from tests.parts.host import ROOT
 from tests.parts.part import Part
 from tests.parts.simulated_host import Keys, instance_id

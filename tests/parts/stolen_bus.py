@@ -17,11 +17,10 @@ from typing import Any, Callable, Optional
 
 from nats.aio.client import Client
 
-from agent.fleet import bus as buses
-from agent.fleet import jwt, nkeys
-from agent.fleet.jwt import Claims, Times
-from agent.fleet.messages import SUBJECT
-from agent.fleet.nkeys import KeyPair
+from agent.fleet.bus import jwt, nats_client, nkeys
+from agent.fleet.bus.jwt import Claims, Times
+from agent.fleet.bus.nkeys import KeyPair
+from agent.fleet.messages.lease_exchange import SUBJECT
 from tests.parts.bus import PATIENCE, Bus
 from tests.parts.part import Part
 
@@ -131,7 +130,7 @@ class StolenBus(Part):
         account = self._bus.home.facts.account.identity
         system = self._bus.home.system_access()
         # The change is not undone; hosts and gateways of this bus keep working.
-        await buses.update_account(system, self._account(signer), len(self._bus.servers))
+        await nats_client.update_account(system, self._account(signer), len(self._bus.servers))
         nats = {"issuer_account": account, **ALL}
         claims = Claims(me.public, "thief", Times(int(time.time()) - 1), nats)
         self._connection = self._bus.client(jwt.encode(claims, signer, "user"), me)

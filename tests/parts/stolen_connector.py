@@ -7,7 +7,7 @@ import json
 import socket
 from typing import Any, Optional
 
-from agent.fleet import messages
+from agent.fleet.messages import lease_exchange
 from tests.parts.bus import PATIENCE
 from tests.parts.fleet_member import FleetMember
 from tests.parts.part import Part
@@ -61,5 +61,6 @@ class StolenConnector(Part):
         heard = self.hear()
         assert heard is not None
         assert heard[0] == number
-        content: dict[str, Any] = json.loads(json.loads(messages.open_reply(heard[1])[0])["body"])
+        answer, _ = lease_exchange.open_reply(heard[1])
+        content: dict[str, Any] = json.loads(json.loads(answer)["body"])
         return content

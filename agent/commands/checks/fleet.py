@@ -13,7 +13,7 @@ from agent.config.settings import Config, Fleet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from agent.fleet.certificates import HostCertificate
+    from agent.fleet.messages.certificates import HostCertificate
 
 _RENEW = "sudo sixtykey fleet renew --restart; past errors: journalctl -u sixtykeyd-fleet-renew"
 _REJOIN = "sudo sixtykey fleet leave, then join with a new token of the fleet's home"
@@ -66,10 +66,10 @@ def _connector(status: dict[str, Any]) -> Iterator[Finding]:
 
 def _files(fleet: Fleet) -> Iterator[Any]:
     """Findings about the membership's files, and the certificate if it is a good one."""
-    from agent.fleet import jwt
-    from agent.fleet.certificates import HostCertificate
-    from agent.fleet.documents import Rejected
-    from agent.fleet.signing import PrivateKey, PublicKey
+    from agent.fleet.bus import jwt
+    from agent.fleet.messages.certificates import HostCertificate
+    from agent.fleet.messages.documents import Rejected
+    from agent.fleet.messages.signing import PrivateKey, PublicKey
     from agent.host import files
 
     certificate = None
@@ -121,7 +121,7 @@ def _validity(certificate: HostCertificate, now: float) -> Iterator[Finding]:
 
 def _gateways(fleet: Fleet, wall: Callable[[], float]) -> Iterator[Finding]:
     """Whether a gateway can be reached, and its clock agrees; leases and renewals depend on it."""
-    from agent.fleet import joining
+    from agent.fleet.host import joining
     from agent.host import files
 
     try:

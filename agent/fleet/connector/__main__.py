@@ -11,10 +11,10 @@ from agent import __version__
 from agent.config.document import Problems
 from agent.config.fleet_limits import FLEET
 from agent.config.settings import DEFAULT_PATH, Fleet
-from agent.fleet.access import Access
-from agent.fleet.certificates import HostCertificate
+from agent.fleet.bus.access import Access
 from agent.fleet.connector.process import Names, Process
-from agent.fleet.documents import ANYBODY, Rejected
+from agent.fleet.messages.certificates import HostCertificate
+from agent.fleet.messages.documents import ANYBODY, Rejected
 from agent.host import files, program
 from agent.host.clock import SystemClock
 from agent.host.serving import serve

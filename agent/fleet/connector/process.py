@@ -19,10 +19,10 @@ from nats.errors import Error
 
 from agent.config.fleet_limits import FLEET
 from agent.config.limits import LIMITS
-from agent.fleet.access import Access
+from agent.fleet.bus.access import Access
+from agent.fleet.bus.connection import BusConnection
 from agent.fleet.connector.held import Held, Holding
-from agent.fleet.line import Line
-from agent.fleet.messages import SUBJECT
+from agent.fleet.messages.lease_exchange import SUBJECT
 from agent.host.clock import Clock
 from agent.host.serving import end
 from agent.sources.feed.members import MAX_BYTES, Violation
@@ -58,7 +58,7 @@ class Process:
         self._clock = clock
         self._socket = socket
         self._subject = SUBJECT + names.instance
-        self._line = Line(access, f"{names.instance} {names.name}", self._subscribe)
+        self._bus = BusConnection(access, f"{names.instance} {names.name}", self._subscribe)
         self._holding = Holding()
         self._writer: Optional[asyncio.StreamWriter] = None
         self._last_logged = ""
@@ -66,7 +66,7 @@ class Process:
     async def run(self) -> None:
         """Run until cancelled."""
         working = [
-            asyncio.create_task(each) for each in (self._line.run(), self._watch(), self._serve())
+            asyncio.create_task(each) for each in (self._bus.run(), self._watch(), self._serve())
         ]
         try:
             # No task ends by itself. If one does, that is a bug: exit, and systemd restarts us.
@@ -100,15 +100,15 @@ class Process:
     async def _watch(self) -> None:
         """Report the state of the bus to the daemon whenever it changes."""
         while True:
-            await self._line.connected.wait()
+            await self._bus.connected.wait()
             self._report_bus()
-            while self._line.connected.is_set():
+            while self._bus.connected.is_set():
                 await asyncio.sleep(FLEET.daemon_seconds)
             self._report_bus()
 
     def _report_bus(self) -> None:
         """Report the state of the bus, and this host's addresses."""
-        client = self._line.client
+        client = self._bus.client
         if client is None:
             self._send(Health(False, "the bus is not reachable"))
         else:

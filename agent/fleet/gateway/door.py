@@ -9,9 +9,9 @@ from agent.audit.record import Record
 from agent.config import patterns
 from agent.config.fleet_limits import FLEET
 from agent.config.key_policy import KeyPolicy
-from agent.fleet import listing
-from agent.fleet.caller import NoAnswer
-from agent.fleet.directory import Directory, KnownHost
+from agent.fleet.bus.caller import NoAnswer
+from agent.fleet.directory import listing
+from agent.fleet.directory.directory import Directory, KnownHost
 from agent.fleet.gateway.attempts import Attempts, merge
 from agent.fleet.gateway.explain import Explainer, ExplainRequest, unanswered
 from agent.fleet.gateway.metrics import Histogram

@@ -4,7 +4,7 @@
                          gateway's time (ms)
     GET  /fleet/state    the account's token, which has the removed hosts and the operator signed;
                          which facts and issuer the gateway has
-    POST /fleet/join     a HostRequest (agent/fleet/membership.py); the answer is a Membership
+    POST /fleet/join     a HostRequest (messages/membership.py); the answer is a Membership
     POST /fleet/renew    the same
     POST /fleet/leave    the same, with an empty answer
 
@@ -25,8 +25,8 @@ from agent.audit.record import Audit, Record
 from agent.config.document import Problems
 from agent.config.fleet_limits import FLEET
 from agent.config.limits import LIMITS
-from agent.fleet.documents import Rejected
-from agent.fleet.enrolment import Enrolled, Enrolment
+from agent.fleet.home.enrolment import Enrolled, Enrolment
+from agent.fleet.messages.documents import Rejected
 from agent.host.bucket import Bucket
 from agent.host.clock import Clock
 from agent.sources.api.message import Request, Response, one_source

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from agent.config import patterns
-from agent.fleet import documents, messages, refusals
-from agent.fleet.caller import Caller, NoAnswer, NobodyThere
-from agent.fleet.documents import UNKNOWN_KIND, Rejected
-from agent.fleet.explanation import EXPLANATION, Explanation, Question
-from agent.fleet.messages import NONCE_BYTES, Refusal
-from agent.fleet.trust import CertificateBook, Issuers
+from agent.fleet.bus.caller import Caller, NoAnswer, NobodyThere
+from agent.fleet.directory.trust import CertificateBook, Issuers
+from agent.fleet.messages import documents, lease_exchange, refusals
+from agent.fleet.messages.documents import UNKNOWN_KIND, Rejected
+from agent.fleet.messages.explanation import EXPLANATION, Explanation, Question
+from agent.fleet.messages.lease_exchange import NONCE_BYTES, Refusal
 from agent.host.clock import Clock
 from agent.sources.api.errors import InvalidAction, InvalidArgsException, MissingParameter
 from agent.sources.api.message import read_members
@@ -84,8 +84,8 @@ class Explainer:
         question = Question(wanted.instance, wanted.os_user, principal, int(now * 1000), nonce)
         sealed = question.seal(issuers.signer)
         try:
-            reply = await self._caller.ask(messages.SUBJECT + wanted.instance, sealed)
-            found = self._read(reply, question, messages.digest(sealed), issuers)
+            reply = await self._caller.ask(lease_exchange.SUBJECT + wanted.instance, sealed)
+            found = self._read(reply, question, lease_exchange.digest(sealed), issuers)
         except NobodyThere:
             raise NotThisHost(f"The instance {wanted.instance} is not connected.") from None
         except NoAnswer as error:
@@ -104,11 +104,11 @@ class Explainer:
         self, reply: bytes, question: Question, digest: bytes, issuers: Issuers
     ) -> Explanation:
         """Verify the answer. Raises Rejected, or what the host's refusal means."""
-        answer, shown = messages.open_reply(reply)
+        answer, shown = lease_exchange.open_reply(reply)
         certificate = self._certificates.open(shown, question.host, issuers, self._clock.wall())
         if documents.read(answer).get("kind") == EXPLANATION:
             return Explanation.open(answer, certificate.key, question, digest)
-        refusal = messages.open_answer(answer, question.host, certificate.key, digest)
+        refusal = lease_exchange.open_answer(answer, question.host, certificate.key, digest)
         if not isinstance(refusal, Refusal):
             raise Rejected("it acknowledges something that is not a lease")
         if UNKNOWN_KIND in refusal.words:

@@ -12,13 +12,13 @@ from typing import Callable, Generic, Optional, TypeVar
 
 from agent.config.document import Problems
 from agent.config.fleet_limits import FLEET
-from agent.fleet import jwt, nkeys, roles
-from agent.fleet.enrolment import Fleet
-from agent.fleet.facts import Facts
+from agent.fleet.bus import jwt, nkeys, roles
+from agent.fleet.bus.jwt import BadToken
+from agent.fleet.bus.nkeys import KeyPair
 from agent.fleet.gateway.settings import GatewayConfig
-from agent.fleet.jwt import BadToken
-from agent.fleet.nkeys import KeyPair
-from agent.fleet.signing import PrivateKey
+from agent.fleet.home.enrolment import Fleet
+from agent.fleet.home.facts import Facts
+from agent.fleet.messages.signing import PrivateKey
 from agent.host import files
 
 T = TypeVar("T")

@@ -9,13 +9,19 @@ from typing import Callable
 
 from agent.config.key_policy import KeyPolicy
 from agent.config.settings import Keys
-from agent.fleet import messages, refusals
-from agent.fleet.caller import Caller, NoAnswer, NobodyThere
-from agent.fleet.documents import Rejected
+from agent.fleet.bus.caller import Caller, NoAnswer, NobodyThere
+from agent.fleet.directory.trust import CertificateBook, Issuers
 from agent.fleet.gateway.answered import Answered
-from agent.fleet.messages import NONCE_BYTES, Acknowledgement, LeaseMessage, Mark
-from agent.fleet.signing import PrivateKey
-from agent.fleet.trust import CertificateBook, Issuers
+from agent.fleet.messages import lease_exchange, refusals
+from agent.fleet.messages.documents import Rejected
+from agent.fleet.messages.lease_exchange import (
+    NONCE_BYTES,
+    Acknowledgement,
+    Answer,
+    LeaseMessage,
+    Mark,
+)
+from agent.fleet.messages.signing import PrivateKey
 from agent.host.clock import Clock
 from agent.sources.intake import NotThisHost, Offer
 from agent.sources.readiness import NotReady
@@ -63,7 +69,7 @@ class BusIntake:
         lease = self._lease(offer, issuers.signer)
         sealed, digest = lease.seal_and_digest(issuers.signer)
         try:
-            reply = await self._caller.ask(messages.SUBJECT + lease.host, sealed)
+            reply = await self._caller.ask(lease_exchange.SUBJECT + lease.host, sealed)
             answer = self._read(reply, lease.host, digest, issuers)
         except NobodyThere:
             raise NotThisHost(f"The instance {lease.host} is not connected.") from None
@@ -77,11 +83,11 @@ class BusIntake:
             self._answered.remember(offer.mark, answer.request_id)
         return Delivered(answer.request_id)
 
-    def _read(self, reply: bytes, host: str, lease: bytes, issuers: Issuers) -> messages.Answer:
+    def _read(self, reply: bytes, host: str, lease: bytes, issuers: Issuers) -> Answer:
         """Verify the host's answer to the lease with this digest. Raises Rejected."""
-        sealed, shown = messages.open_reply(reply)
+        sealed, shown = lease_exchange.open_reply(reply)
         certificate = self._certificates.open(shown, host, issuers, self._clock.wall())
-        return messages.open_answer(sealed, host, certificate.key, lease)
+        return lease_exchange.open_answer(sealed, host, certificate.key, lease)
 
     def _lease(self, offer: Offer, signer: PrivateKey) -> LeaseMessage:
         now = int(self._clock.wall() * 1000)

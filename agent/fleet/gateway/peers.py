@@ -14,11 +14,11 @@ from typing import Callable
 
 from agent.config.document import Problems
 from agent.config.fleet_limits import FLEET
-from agent.fleet import joining
+from agent.fleet.bus.jwt import BadToken
 from agent.fleet.gateway.files import FleetFiles
-from agent.fleet.home import gateway_name
-from agent.fleet.joining import NoGateway
-from agent.fleet.jwt import BadToken
+from agent.fleet.home.home import gateway_name
+from agent.fleet.host import joining
+from agent.fleet.host.joining import NoGateway
 
 log = logging.getLogger("sixtykeyd")
 

@@ -20,11 +20,12 @@ from agent.config.document import Problems
 from agent.config.identity import Identity
 from agent.config.limits import LIMITS
 from agent.config.settings import Config, Push
-from agent.fleet import jwt
-from agent.fleet.access import Access
-from agent.fleet.caller import BusCaller
-from agent.fleet.directory import Directory
-from agent.fleet.enrolment import Enrolment
+from agent.fleet.bus import jwt
+from agent.fleet.bus.access import Access
+from agent.fleet.bus.caller import BusCaller
+from agent.fleet.bus.connection import BusConnection
+from agent.fleet.directory.directory import Directory
+from agent.fleet.directory.trust import Issuers
 from agent.fleet.gateway.answered import Answered
 from agent.fleet.gateway.door import GatewayDoor
 from agent.fleet.gateway.enrolment_door import PREFIX, EnrolmentDoor
@@ -35,9 +36,8 @@ from agent.fleet.gateway.peers import Peers
 from agent.fleet.gateway.readiness import BusReadiness, FreeTurns
 from agent.fleet.gateway.scrape import Scrape
 from agent.fleet.gateway.settings import GatewayConfig
-from agent.fleet.line import Line
-from agent.fleet.registry import SqliteRegistry
-from agent.fleet.trust import Issuers
+from agent.fleet.home.enrolment import Enrolment
+from agent.fleet.home.registry import SqliteRegistry
 from agent.host import listeners, tls
 from agent.host.clock import SystemClock
 from agent.host.serving import end
@@ -72,10 +72,10 @@ class Gateway:
         self._issuers = self._read_issuers()
         access = _access(config, self._files)
         name = _own_name(access)
-        self._line = Line(access, name, self._listen, inbox=f"_INBOX.{name}")
-        self._caller = caller = BusCaller(self._line)
+        self._bus = BusConnection(access, name, self._listen, inbox=f"_INBOX.{name}")
+        self._caller = caller = BusCaller(self._bus)
         self._directory = Directory(
-            self._line, caller, lambda: self._issuers, self._count_servers, self._clock
+            self._bus, caller, lambda: self._issuers, self._count_servers, self._clock
         )
         answered = Answered()
         intake = BusIntake(
@@ -96,7 +96,7 @@ class Gateway:
         )
         self._enrolment_door = self._make_enrolment_door()
         self._server = HttpServer(self._answer, self._count_refused, self._tls)
-        self._scrape = Scrape(self._audit, self._door.latency, self._line, self._directory)
+        self._scrape = Scrape(self._audit, self._door.latency, self._bus, self._directory)
         self._peers = Peers(self._files, name, self._follow_files)
         self._stopping = asyncio.Event()
 
@@ -104,8 +104,8 @@ class Gateway:
         """Serve until SIGTERM or SIGINT, then drain. Raises listeners.CannotListen."""
         passed, http = listen_fds(self._environ), self._config.http
         sock = passed.get("https") or listeners.tcp(http.address, http.port)
-        line = asyncio.create_task(self._line.run())
-        line.add_done_callback(self._end_with)
+        connecting = asyncio.create_task(self._bus.run())
+        connecting.add_done_callback(self._end_with)
         watching = asyncio.create_task(self._watch())
         scraping = asyncio.create_task(self._scrape.run(self._config.metrics))
         asking = asyncio.create_task(self._peers.run())
@@ -119,7 +119,7 @@ class Gateway:
         self._notifier.stopping()
         self._door.drain()
         await self._server.stop()
-        await end(line, watching, scraping, asking)
+        await end(connecting, watching, scraping, asking)
         self._record("stop")
         self._lines.flush()
 
@@ -177,7 +177,7 @@ class Gateway:
             self._record("reload", "refused", "; ".join(problems.problems))
         else:
             self._authenticator.replace(known)
-            self._line.use(access)
+            self._bus.use(access)
             self._peers.hurry()
             if context is not None:
                 self._server.renew_tls(context)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.fleet.caller import Caller
+from agent.fleet.bus.caller import Caller
 from agent.leases.turns import Turns
 from agent.sources.readiness import NotReady
 

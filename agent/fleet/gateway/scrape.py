@@ -9,12 +9,12 @@ from typing import Optional
 from agent import __version__
 from agent.audit.record import Audit
 from agent.config.fleet_limits import FLEET
-from agent.fleet.caller import NoAnswer
-from agent.fleet.directory import Directory
+from agent.fleet.bus.caller import NoAnswer
+from agent.fleet.bus.connection import BusConnection
+from agent.fleet.directory.directory import Directory
 from agent.fleet.gateway import metrics
 from agent.fleet.gateway.metrics import Histogram
 from agent.fleet.gateway.settings import Metrics
-from agent.fleet.line import Line
 from agent.host import listeners
 from agent.sources.api.http_server import HttpServer
 from agent.sources.api.message import Request, Response
@@ -26,10 +26,12 @@ log = logging.getLogger("sixtykeyd")
 class Scrape:
     """Answers Prometheus, and counts the hosts regularly."""
 
-    def __init__(self, audit: Audit, latency: Histogram, line: Line, directory: Directory) -> None:
+    def __init__(
+        self, audit: Audit, latency: Histogram, bus: BusConnection, directory: Directory
+    ) -> None:
         self._audit = audit
         self._latency = latency
-        self._line = line
+        self._bus = bus
         self._directory = directory
         self._hosts: Optional[int] = None
 
@@ -52,7 +54,7 @@ class Scrape:
 
     async def _count(self) -> None:
         try:
-            await asyncio.wait_for(self._line.connected.wait(), FLEET.count_seconds)
+            await asyncio.wait_for(self._bus.connected.wait(), FLEET.count_seconds)
             self._hosts = await self._directory.count()
         except (NoAnswer, asyncio.TimeoutError):
             self._hosts = None
@@ -60,11 +62,11 @@ class Scrape:
     async def _answer(self, request: Request) -> Response:
         if not is_scrape(request):
             return Response(404, {"error": "there is GET /metrics, and nothing else"})
-        bus = {
-            "connected": float(self._line.client is not None),
-            "connections": float(self._line.connections),
+        figures = {
+            "connected": float(self._bus.client is not None),
+            "connections": float(self._bus.connections),
         }
         if self._hosts is not None:
-            bus["hosts"] = float(self._hosts)
-        text = metrics.text(__version__, self._audit.counts, self._latency, bus)
+            figures["hosts"] = float(self._hosts)
+        text = metrics.text(__version__, self._audit.counts, self._latency, figures)
         return Response(200, {}, text=text)

@@ -18,14 +18,14 @@ from agent.audit import visible
 from agent.audit.record import Record
 from agent.config.document import Problems
 from agent.config.fleet_limits import FLEET
-from agent.fleet import documents, messages
-from agent.fleet.clocks import NotNow
-from agent.fleet.description import INQUIRY, Description, Inquiry, plain_address
-from agent.fleet.documents import Rejected
-from agent.fleet.explanation import QUESTION, Explanation, Question
-from agent.fleet.host_signer import HostSigner
-from agent.fleet.messages import Acknowledgement, LeaseMessage
-from agent.fleet.refusals import REFUSALS, refuse
+from agent.fleet.host.signer import HostSigner
+from agent.fleet.messages import documents, lease_exchange
+from agent.fleet.messages.clocks import NotNow
+from agent.fleet.messages.description import INQUIRY, Description, Inquiry, plain_address
+from agent.fleet.messages.documents import Rejected
+from agent.fleet.messages.explanation import QUESTION, Explanation, Question
+from agent.fleet.messages.lease_exchange import Acknowledgement, LeaseMessage
+from agent.fleet.messages.refusals import REFUSALS, refuse
 from agent.host.bucket import Bucket
 from agent.host.pam import check_one_time
 from agent.leases.keys import PublicKey
@@ -125,7 +125,7 @@ class FleetRole:
         received = self._context.clock.boottime()
         try:
             members = documents.read(envelope)
-            kind, digest = members.get("kind"), messages.digest_of(members)
+            kind, digest = members.get("kind"), lease_exchange.digest_of(members)
         except Rejected:
             self._count("unreadable")
             return None

@@ -33,7 +33,7 @@ def fleet_role(context: Context, steps: Steps[Lease], version: str) -> Optional[
     """
     if context.config.fleet is None:
         return None
-    from agent.fleet.host_signer import HostSigner
+    from agent.fleet.host.signer import HostSigner
     from agent.sources.feed.fleet import FleetRole
 
     return FleetRole(context, steps, HostSigner(context.config.fleet), version)

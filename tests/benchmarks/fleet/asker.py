@@ -9,9 +9,9 @@ import secrets
 import socket
 from pathlib import Path
 
-from agent.fleet import jwt
-from agent.fleet.home import gateway_name
-from agent.fleet.messages import SUBJECT
+from agent.fleet.bus import jwt
+from agent.fleet.home.home import gateway_name
+from agent.fleet.messages.lease_exchange import SUBJECT
 from tests.benchmarks.fleet.cluster import Cluster
 from tests.parts.part import Part
 from tests.parts.raw import PATIENCE

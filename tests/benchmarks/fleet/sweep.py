@@ -13,9 +13,9 @@ import nats
 from nats.aio.client import Client
 from nats.errors import Error
 
-from agent.fleet import jwt
-from agent.fleet.home import gateway_name
-from agent.fleet.messages import SUBJECT
+from agent.fleet.bus import jwt
+from agent.fleet.home.home import gateway_name
+from agent.fleet.messages.lease_exchange import SUBJECT
 from tests.benchmarks.fleet.cluster import Cluster
 from tests.parts.simulated_host import CALL, ECHO
 

@@ -15,7 +15,7 @@ from agent.commands.checks.finding import Finding
 from agent.config import file as config_file
 from agent.config.fleet_limits import FLEET
 from agent.config.settings import Config
-from agent.fleet.signing import PrivateKey
+from agent.fleet.messages.signing import PrivateKey
 from tests.parts import command, signed
 from tests.parts.daemon import INSTANCE_ID
 from tests.parts.host import work_directory

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Callable
 
 from agent.config.settings import Fleet, Keys
-from agent.fleet import messages
-from agent.fleet.host_signer import HostSigner
-from agent.fleet.signing import PrivateKey
+from agent.fleet.host.signer import HostSigner
+from agent.fleet.messages import lease_exchange
+from agent.fleet.messages.signing import PrivateKey
 from agent.leases.lease import Horizon
 from agent.sources.feed.fleet import FleetRole
 from agent.sources.feed.messages import Deliver, Health, Hello
-from tests.fleet.messages import HOST, ISSUER
+from tests.fleet.sample_messages import HOST, ISSUER
 from tests.parts.daemon import INSTANCE_ID
 from tests.sources.feed.house import House, Peer
 
@@ -56,10 +56,10 @@ class FleetHouse(House):
         peer.say(Deliver(7, envelope))
         heard = await peer.hear()
         assert heard["reply"] == 7
-        answer, shown = messages.open_reply(base64.b64decode(heard["message"]))
+        answer, shown = lease_exchange.open_reply(base64.b64decode(heard["message"]))
         assert shown == b"the certificate"
-        digest = messages.digest(envelope)
-        return messages.open_answer(answer, INSTANCE_ID, HOST.public, digest)
+        digest = lease_exchange.digest(envelope)
+        return lease_exchange.open_answer(answer, INSTANCE_ID, HOST.public, digest)
 
 
 def at_fleet(

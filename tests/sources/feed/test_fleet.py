@@ -9,9 +9,9 @@ import pytest
 
 from agent.config.key_policy import KeyPolicy
 from agent.config.settings import Keys
-from agent.fleet.description import Inquiry
-from agent.fleet.messages import Acknowledgement, Mark, Refusal
-from tests.fleet.messages import HOST, ISSUER, LEASE, NOW, lease
+from agent.fleet.messages.description import Inquiry
+from agent.fleet.messages.lease_exchange import Acknowledgement, Mark, Refusal
+from tests.fleet.sample_messages import HOST, ISSUER, LEASE, NOW, lease
 from tests.parts.daemon import INSTANCE_ID
 from tests.parts.host import IS_ROOT
 from tests.parts.pam_host import DEBIAN, lay_out, with_line

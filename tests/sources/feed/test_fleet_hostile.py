@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from agent.config.document import Problems
 from agent.config.settings import Fleet
-from agent.fleet import messages
-from agent.fleet.description import Description, Inquiry
-from agent.fleet.documents import Rejected
-from agent.fleet.host_signer import HostSigner
-from agent.fleet.messages import Acknowledgement, LeaseMessage
+from agent.fleet.host.signer import HostSigner
+from agent.fleet.messages import lease_exchange
+from agent.fleet.messages.description import Description, Inquiry
+from agent.fleet.messages.documents import Rejected
+from agent.fleet.messages.lease_exchange import Acknowledgement, LeaseMessage
 from agent.sources.feed.messages import Addresses, Deliver, Hello, encode
-from tests.fleet.messages import HOST, ISSUER, LEASE, NOW
+from tests.fleet.sample_messages import HOST, ISSUER, LEASE, NOW
 from tests.parts.daemon import INSTANCE_ID, ZONE
 from tests.parts.keys import make_key
 from tests.sources.feed.fleet_house import FleetHouse, at_fleet
@@ -34,8 +34,8 @@ def test_an_issuer_gets_the_hosts_description(tmp_path: Path) -> None:
         inquiry = Inquiry(INSTANCE_ID, int(NOW * 1000), bytes(16)).seal(ISSUER)
         peer.say(Addresses(["192.0.2.9", "2001:db8::1"]), Deliver(1, inquiry))
         heard = await peer.hear()
-        answer = messages.open_reply(base64.b64decode(heard["message"]))[0]
-        digest = messages.digest(inquiry)
+        answer = lease_exchange.open_reply(base64.b64decode(heard["message"]))[0]
+        digest = lease_exchange.digest(inquiry)
         found = Description.open(answer, INSTANCE_ID, HOST.public, digest)
         assert found == Description(
             digest, INSTANCE_ID, "1.2.3", ZONE, ("192.0.2.9", "2001:db8::1"),
@@ -77,7 +77,7 @@ def test_a_renewed_certificate_is_shown_from_then_on(tmp_path: Path) -> None:
         peer.say(Deliver(1, LEASE.seal(ISSUER)))
         for number in range(2):
             heard = await peer.hear()
-            shown = messages.open_reply(base64.b64decode(heard["message"]))[1]
+            shown = lease_exchange.open_reply(base64.b64decode(heard["message"]))[1]
             assert shown == b"another certificate"
             (tmp_path / "host.cert").unlink(missing_ok=True)
             peer.say(Deliver(number + 2, LEASE.seal(ISSUER)))

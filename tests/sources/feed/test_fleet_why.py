@@ -13,13 +13,13 @@ import pytest
 from agent.audit.record import Record
 from agent.commands.keyfile import fingerprint_of
 from agent.config.fleet_limits import FLEET
-from agent.fleet import documents, messages
-from agent.fleet.description import Inquiry
-from agent.fleet.explanation import Explanation, Question
-from agent.fleet.messages import Mark, Refusal
-from agent.fleet.signing import PrivateKey
+from agent.fleet.messages import documents, lease_exchange
+from agent.fleet.messages.description import Inquiry
+from agent.fleet.messages.explanation import Explanation, Question
+from agent.fleet.messages.lease_exchange import Mark, Refusal
+from agent.fleet.messages.signing import PrivateKey
 from agent.sources.feed.messages import Deliver
-from tests.fleet.messages import HOST, ISSUER, LEASE, NOW, lease
+from tests.fleet.sample_messages import HOST, ISSUER, LEASE, NOW, lease
 from tests.parts.daemon import INSTANCE_ID, ZONE
 from tests.parts.signed import fresh_key
 from tests.sources.feed.fleet_house import NEXT, STRANGER, FleetHouse, at_fleet
@@ -35,8 +35,8 @@ async def explain(peer: Peer, asked: Question = ASKED, issuer: PrivateKey = ISSU
     sealed = asked.seal(issuer)
     peer.say(Deliver(8, sealed))
     heard = await peer.hear()
-    answer, _ = messages.open_reply(base64.b64decode(heard["message"]))
-    return Explanation.open(answer, HOST.public, asked, messages.digest(sealed))
+    answer, _ = lease_exchange.open_reply(base64.b64decode(heard["message"]))
+    return Explanation.open(answer, HOST.public, asked, lease_exchange.digest(sealed))
 
 
 async def push(at: FleetHouse, peer: Peer, number: int, **changes: Any) -> str:
@@ -212,5 +212,5 @@ def test_twenty_usual_decisions_fit() -> None:
     }  # fmt: skip
     many = Explanation.of_newest(bytes(32), INSTANCE_ID, ZONE, [usual] * 100)
     assert len(many.decisions) >= 20
-    reply = messages.seal_reply(many.seal(HOST), b"c" * 2048)
+    reply = lease_exchange.seal_reply(many.seal(HOST), b"c" * 2048)
     assert len(reply) <= 2 * FLEET.document_bytes

@@ -1,0 +1,1 @@
+"""The bus (NATS): connections, requests over them, keys, tokens, roles and configuration."""

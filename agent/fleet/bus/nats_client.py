@@ -1,0 +1,164 @@
+"""Short connections to the bus: TLS, the token and its key, and the account's update.
+
+nats-py reads .creds itself only with a further package, which exists as a source distribution only.
+The two callbacks here do without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from nats.aio.client import Client
+from nats.errors import Error
+
+from agent.config.fleet_limits import FLEET
+from agent.fleet.bus import jwt
+from agent.fleet.bus.access import Access
+from agent.fleet.bus.nkeys import KeyPair
+
+CLAIMS_UPDATE = "$SYS.REQ.CLAIMS.UPDATE"
+# Sign only what looks like a server's nonce. The same key also signs documents, which never do.
+_NONCE = re.compile(r"[A-Za-z0-9_-]{8,128}", re.ASCII)
+
+
+class Unreachable(Exception):
+    """No server of the bus can be used; the text says why."""
+
+
+def options(access: Access) -> dict[str, Any]:
+    """Arguments for nats-py's connect(): servers, TLS, and callbacks that read .creds each time.
+
+    Raises OSError and ValueError: a file cannot be read or used.
+    """
+    access.read()
+
+    def token() -> bytearray:
+        return bytearray(_read(access)[0].encode("ascii"))
+
+    def sign(nonce: str) -> bytes:
+        if not _NONCE.fullmatch(nonce):
+            raise Error("the server wants something signed that is not a nonce")
+        return base64.b64encode(_read(access)[1].sign(nonce.encode("ascii")))
+
+    return {
+        "servers": list(access.servers),
+        "tls": access.context(),
+        "user_jwt_cb": token,
+        "signature_cb": sign,
+    }
+
+
+def _read(access: Access) -> tuple[str, KeyPair]:
+    """Token and key. Raises nats-py's Error, so that nats-py sees a failed connection."""
+    try:
+        return access.read()
+    except (OSError, ValueError) as error:
+        raise Error(f"{access.creds}: {error}") from None
+
+
+async def connect_once(access: Access, inbox: bool = False) -> Client:
+    """Make a connection for one task, without reconnection. Raises Unreachable.
+
+    `inbox`: receive answers in the inbox that a gateway's token permits, named after the gateway.
+    """
+    failures: list[str] = []
+    client = Client()
+
+    async def fail(error: Exception) -> None:
+        failures.append(str(error))
+
+    try:
+        arguments = options(access)
+        if inbox:
+            arguments["inbox_prefix"] = f"_INBOX.{jwt.name_of(access.read()[0])}"
+        connecting = client.connect(
+            **arguments,
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+            connect_timeout=int(FLEET.connect_seconds),
+            error_cb=fail,
+        )
+        await asyncio.wait_for(connecting, FLEET.connect_seconds * len(access.servers))
+    except (Error, OSError, ValueError, asyncio.TimeoutError) as error:
+        await close(client)
+        words = "; ".join([*failures, str(error)]) or type(error).__name__
+        raise Unreachable(f"no server of the bus can be reached: {words}") from None
+    except asyncio.CancelledError:
+        drop(client)
+        raise
+    return client
+
+
+async def close(client: Client) -> None:
+    """Close the connection. Drops it if the server does not take part in time.
+
+    nats-py waits for the end of TLS, which a server that stands still never sends.
+    """
+    try:
+        await asyncio.wait_for(client.close(), FLEET.close_seconds)
+    except (Error, OSError, asyncio.TimeoutError):
+        pass
+    finally:
+        drop(client)
+
+
+def drop(client: Client) -> None:
+    """Close the connection's sockets at once.
+
+    nats-py leaves them open where connecting is cancelled, or refused at a late moment.
+    """
+    transport = getattr(client, "_transport", None)
+    for name in ("_io_writer", "_bare_io_writer"):
+        writer = getattr(transport, name, None)
+        if writer is not None:
+            writer.transport.abort()
+
+
+async def update_account(access: Access, token: str, wanted: int) -> Sequence[str]:
+    """Send the account's new token to the servers, which disconnect revoked users at once.
+
+    Args:
+        access: with the system account's credentials.
+        wanted: the number of servers. Wait some seconds for an answer of each.
+
+    Returns:
+        The names of the servers that accepted it.
+    Raises:
+        Unreachable: no server was reached, one refused the token, or it cannot be sent.
+    """
+    client = await connect_once(access)
+    try:
+        inbox = client.new_inbox()
+        try:
+            answers = await client.subscribe(inbox)
+            await client.publish(CLAIMS_UPDATE, token.encode("ascii"), reply=inbox)
+        except Error as error:
+            words = f"the account's token, {len(token)} bytes, cannot be sent: {error}"
+            raise Unreachable(words) from None
+        accepted: list[str] = []
+        while len(accepted) < wanted:
+            try:
+                message = await answers.next_msg(timeout=FLEET.claims_seconds)
+            except Error:
+                break
+            accepted.append(_accepting_server(message.data))
+        return sorted(accepted)
+    finally:
+        await close(client)
+
+
+def _accepting_server(answer: bytes) -> str:
+    """The name of the server that accepted the token. Raises Unreachable."""
+    try:
+        content = json.loads(answer)
+        name = str(content["server"]["name"])
+        if "error" in content:
+            raise Unreachable(f"{name} refuses the account's token: {content['error']}")
+        return name
+    except (KeyError, TypeError, ValueError):
+        raise Unreachable("a server's answer to the account's token is not readable") from None

@@ -1,0 +1,174 @@
+"""A host's requests to a gateway, over TLS. Its token or its own file names the authority."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Optional
+from urllib.parse import urlsplit
+
+from agent.config.fleet_limits import FLEET
+from agent.fleet.home import authority
+from agent.fleet.messages.documents import Rejected
+from agent.fleet.messages.membership import Membership
+from agent.fleet.messages.signing import PublicKey
+
+# The most bytes of a state, and how long it may take (s).
+_STATE = (2 * FLEET.file_bytes, FLEET.peer_seconds)
+
+
+class NoGateway(Exception):
+    """The gateway cannot be reached or used; the text says why."""
+
+
+def fetch_authority(url: str, fingerprint: bytes) -> str:
+    """The authority of the gateway at `url`, as PEM, if it has this SHA-256.
+
+    This connection itself is not verified: only the certificate's fingerprint is trusted.
+
+    Raises:
+        NoGateway: it does not answer, or shows another authority.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    shown = _exchange(url, "GET", "/fleet/ca", None, context).get("ca")
+    try:
+        if isinstance(shown, str) and authority.fingerprint(shown) == fingerprint:
+            return shown
+    except ValueError:
+        pass
+    raise NoGateway(
+        f"{url} shows another authority than the token names: it is not the gateway of the "
+        "token, or somebody intercepts the connection"
+    )
+
+
+def ask_time(url: str, ca: str) -> float:
+    """The gateway's wall clock (s). Raises NoGateway: it does not answer, or is an older one."""
+    try:
+        told = _exchange(url, "GET", "/fleet/ca", None, _context(ca)).get("now")
+    except Rejected as error:
+        raise NoGateway(f"{url}: {error}") from None
+    if type(told) is not int:
+        raise NoGateway(f"{url} does not say what time it is: its version is older")
+    return told / 1000
+
+
+@dataclass(frozen=True)
+class GatewayState:
+    """What a gateway goes by: the account's token, the SHA-256 of its facts (hex), its issuer."""
+
+    account: str
+    facts: str
+    issuer: str
+
+
+def fetch_state(url: str, ca: str) -> GatewayState:
+    """What the gateway at `url` goes by. Raises NoGateway."""
+    try:
+        told = _exchange(url, "GET", "/fleet/state", None, _context(ca), _STATE)
+    except Rejected as error:
+        raise NoGateway(f"{url}: {error}") from None
+    found = [told.get(name) for name in ("account", "facts", "issuer")]
+    if not all(isinstance(each, str) for each in found):
+        raise NoGateway(f"{url} does not say what it goes by")
+    return GatewayState(*map(str, found))
+
+
+def ask(url: str, kind: str, request: bytes, ca: str) -> Optional[bytes]:
+    """The gateway's answer to a host's request: a sealed membership, or None for a leave.
+
+    Args:
+        kind: join, renew or leave.
+        ca: the authority's certificate, as PEM.
+    Raises:
+        NoGateway: it cannot be asked.
+        Rejected: it refuses; the text is the gateway's.
+    """
+    answer = _exchange(url, "POST", f"/fleet/{kind}", request, _context(ca))
+    membership = answer.get("membership")
+    return membership.encode() if isinstance(membership, str) else None
+
+
+def enter(url: str, kind: str, request: bytes, ca: str, issuers: set[PublicKey]) -> Membership:
+    """Ask for a membership, and verify its issuer. Raises NoGateway and Rejected."""
+    answer = ask(url, kind, request, ca)
+    if answer is None:
+        raise NoGateway(f"{url} answers without a membership")
+    return Membership.open(answer, issuers, request)
+
+
+def _context(ca: str) -> ssl.SSLContext:
+    """The TLS context that trusts this authority only. Raises NoGateway."""
+    try:
+        return ssl.create_default_context(cadata=ca)
+    except ssl.SSLError as error:
+        raise NoGateway(f"the authority's certificate cannot be used: {error}") from None
+
+
+@contextmanager
+def _connect(
+    host: str, port: int, context: ssl.SSLContext, seconds: float
+) -> Iterator[ssl.SSLSocket]:
+    """A TLS connection that ends after `seconds`, however slowly the other side sends.
+
+    A socket's own timeout begins anew with each byte. Raises OSError.
+    """
+    plain = socket.create_connection((host, port), seconds)
+    tls = context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
+    timer = threading.Timer(seconds, _cut, [tls])
+    timer.daemon = True
+    timer.start()
+    try:
+        tls.do_handshake()
+        yield tls
+    finally:
+        timer.cancel()
+        tls.close()
+
+
+def _cut(tls: ssl.SSLSocket) -> None:
+    """End the connection under the thread that reads from it."""
+    with suppress(OSError):
+        socket.socket.shutdown(tls, socket.SHUT_RDWR)
+
+
+def _exchange(
+    url: str,
+    method: str,
+    path: str,
+    body: Optional[bytes],
+    context: ssl.SSLContext,
+    limits: tuple[int, float] = (FLEET.gateway_bytes, FLEET.gateway_seconds),
+) -> dict[str, Any]:
+    """Send one request on a new connection. Raises NoGateway and Rejected."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname:
+        raise NoGateway(f"a gateway's URL begins with https://, and {url!r} does not")
+    connection = http.client.HTTPSConnection(parts.hostname, parts.port or 443, context=context)
+    most, seconds = limits
+    try:
+        with _connect(parts.hostname, parts.port or 443, context, seconds) as connection.sock:
+            connection.request(method, path, body)
+            response = connection.getresponse()
+            text = response.read(most)
+        answer = json.loads(text)
+        if not isinstance(answer, dict):
+            raise NoGateway(f"{url} does not answer as a gateway does")
+        if response.status != http.client.OK:
+            raise Rejected(str(answer.get("error") or f"{url} answers {response.status}"))
+        return answer
+    except (OSError, http.client.HTTPException) as error:
+        # First: a certificate that does not verify is both an OSError and a ValueError.
+        words = str(error) or type(error).__name__
+        raise NoGateway(f"{url} cannot be used: {words}") from None
+    except (ValueError, RecursionError):
+        raise NoGateway(f"{url} does not answer as a gateway does") from None
+    finally:
+        connection.close()

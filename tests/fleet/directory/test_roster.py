@@ -1,0 +1,84 @@
+"""A hostile server of the bus cannot harm whoever asks it for its connections."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from agent.config.fleet_limits import FLEET
+from agent.fleet.directory import roster
+from agent.fleet.directory.roster import Connection
+from tests.parts.daemon import INSTANCE_ID
+
+HOST = {"name": f"{INSTANCE_ID} web-1", "start": "2026-01-01T00:00:00Z", "cid": 7}
+
+
+class HostileServer:
+    """A connection to the bus on which every question gets the same answer."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = json.dumps({"server": {"name": "bus-1"}, "data": data}).encode()
+        self.asked = 0
+
+    def new_inbox(self) -> str:
+        """The subject for answers."""
+        return "_INBOX.1"
+
+    async def subscribe(self, _: str) -> HostileServer:
+        """The subscription, which is this object itself."""
+        return self
+
+    async def publish(self, *_: object, reply: str) -> None:
+        """Count a question."""
+        assert reply
+        self.asked += 1
+
+    async def next_msg(self, timeout: float) -> HostileServer:
+        """The answer."""
+        assert timeout
+        return self
+
+    async def unsubscribe(self) -> None:
+        """Do nothing."""
+
+
+def test_a_server_without_end_is_asked_no_more_than_a_server_can_have() -> None:
+    """A server whose list never ends is asked a limited number of times."""
+    server: Any = HostileServer({"connections": [HOST] * FLEET.page_connections})
+    found = asyncio.run(roster.connections(server, 1))
+    assert list(found) == [INSTANCE_ID]
+    assert server.asked == FLEET.list_pages
+
+
+@pytest.mark.parametrize("listed", [5, "x" * 1000, {"a": 1}, [5, None, {}], None])
+def test_what_is_no_list_of_connections_is_none(listed: Any) -> None:
+    """An answer that is no list of connections counts as an empty list."""
+    server: Any = HostileServer({"connections": listed})
+    assert asyncio.run(roster.connections(server, 1)) == {}
+
+
+def test_a_host_is_found_beside_what_is_none() -> None:
+    """Malformed entries of a list are skipped, and the valid ones are returned."""
+    server: Any = HostileServer({"connections": [5, HOST]})
+    expected = Connection(INSTANCE_ID, "web-1", "2026-01-01T00:00:00Z", "bus-1", 7)
+    assert asyncio.run(roster.connections(server, 1)) == {INSTANCE_ID: expected}
+
+
+@pytest.mark.parametrize(
+    ("data", "counted"),
+    [
+        ({"total": 5, "connections": [HOST]}, 4),
+        ({"total": 1, "connections": [HOST, HOST]}, 0),
+        ({"total": "5", "connections": []}, 0),
+        ({"total": True, "connections": "x"}, 0),
+        ({}, 0),
+    ],
+)
+def test_hosts_are_counted_whatever_a_server_says(data: Any, counted: int) -> None:
+    """All connections but those with an inbox are hosts; what is no number counts as none."""
+    server: Any = HostileServer(data)
+    assert asyncio.run(roster.count(server, 1)) == counted
+    assert server.asked == 1
