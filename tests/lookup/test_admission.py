@@ -48,6 +48,22 @@ def test_of_two_logins_with_one_push_the_first_is_admitted(tmp_path: Path) -> No
     asyncio.run(scenario())
 
 
+def test_no_flood_displaces_the_record_of_an_admission(tmp_path: Path) -> None:
+    """The record of an admitted login is essential in the audit, and that of a refused one not."""
+
+    async def scenario() -> None:
+        async with opened(tmp_path) as desk:
+            lease = await desk.push()
+            for process in (SSHD, OTHER):
+                desk.handouts.record(process, [lease])
+            assert await desk.ask() == "yes\n"
+            assert await desk.ask(OTHER_PAM_ACCOUNT) != "yes\n"
+            assert [outcome for outcome, _ in desk.outcomes()] == ["admitted", "refused"]
+            assert desk.kept == ["admitted"]
+
+    asyncio.run(scenario())
+
+
 def test_a_login_that_asks_again_gets_the_same_answer(tmp_path: Path) -> None:
     """A login that asks again is admitted again, also after a restart of the daemon."""
 

@@ -29,16 +29,20 @@ class Desk:
         self.proc = Proc(folder)
         self.folder = str(folder / "handed")
         self.records: list[dict[str, Any]] = []
+        # Outcomes of the records that no flood may displace.
+        self.kept: list[str] = []
 
     async def start(self) -> None:
         """Start a daemon's parts on what the last one has left."""
         self.store = await self.host.boot()
         self.handouts = HandOuts(self.folder, str(self.proc.root))
         self.handouts.open()
-        audit = Audit(
-            lambda line, *_: self.records.append(json.loads(line)), self.host.clock, History()
-        )
+        audit = Audit(self._write, self.host.clock, History())
         self.admissions = Admissions(self.store, self.handouts, self.host.clock, audit)
+
+    def _write(self, line: bytes, _: int, decision: tuple[str, str], essential: bool) -> None:
+        self.records.append(json.loads(line))
+        self.kept += [decision[1]] if essential else []
 
     async def push(self, key: Optional[PublicKey] = None, **more: Any) -> Lease:
         """Add a one-time key; `more` are further fields of its lease."""

@@ -12,8 +12,8 @@ from typing import Any, Callable
 from agent.audit.record import Record
 from agent.config.key_policy import KeyPolicy
 from agent.sources.api.door import Door
-from agent.sources.api.errors import InvalidAction
-from agent.sources.api.message import Peer, Request, Response, success
+from agent.sources.api.errors import InvalidAction, ServiceException
+from agent.sources.api.message import Peer, Request, Response, refusal, success
 from agent.sources.api.operators import is_scrape, operators_action
 from agent.sources.api.principal import EVERYTHING, Principal
 from agent.sources.api.routing import route_local
@@ -72,7 +72,13 @@ class LocalDoor(Door):
         if action not in self._actions:
             raise InvalidAction(f"The action {action[:64]!r} is not known here.")
         record.event = action.partition(".")[2].lower()
-        answer = await self._actions[action](request.peer, request.body, record)
+        try:
+            answer = await self._actions[action](request.peer, request.body, record)
+        except ServiceException as error:
+            # It is done, though not for good: a flood must not displace its record.
+            record.outcome, record.reason = error.code, error.message
+            self._context.audit.record(record)
+            return refusal(error, record.request_id or "")
         record.outcome = "allowed"
         if answer.quiet:
             self._context.audit.count(record.event, record.outcome)

@@ -10,6 +10,7 @@ import pytest
 from agent.audit.record import Record
 from agent.config.limits import LIMITS
 from agent.config.settings import Config, Keys, Rate
+from agent.sources.api.errors import ServiceException
 from agent.sources.api.local_door import Answer
 from tests.parts.daemon import CREDENTIAL
 from tests.parts.signed import LOOPBACK, Call, push
@@ -143,6 +144,19 @@ async def test_what_an_operator_changes_is_always_recorded() -> None:
     assert front.records()[-1]["groups"] == {"uid:1000": CROWD - LIMITS.sampled_burst}
     await flood(front, Call(headers=(("X-Amz-Target", "Sixtykey.Revoke"),)), LOCAL)
     assert [each["event"] for each in front.records()].count("revoke") == CROWD
+
+
+@run
+async def test_a_revocation_that_may_not_last_is_always_recorded() -> None:
+    """A revocation that only the journal failed to store has ended keys, and is always recorded."""
+
+    async def revoke(_: Any, __: bytes, record: Record) -> Answer:
+        assert record.event == "revoke"
+        raise ServiceException("Revoked until the daemon restarts.")
+
+    front = Front(actions={"Sixtykey.Revoke": revoke})
+    await flood(front, Call(headers=(("X-Amz-Target", "Sixtykey.Revoke"),)), LOCAL)
+    assert [each["outcome"] for each in front.records()] == ["ServiceException"] * CROWD
 
 
 @run
