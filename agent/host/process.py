@@ -25,12 +25,16 @@ class Process(NamedTuple):
 
 
 class ProcessStatus(NamedTuple):
-    """A process in /proc: its own name for itself, its parent, and its real user id."""
+    """A process in /proc: its own name for itself, its parent, and its real user id.
+
+    `contained`: it is in another PID namespace, as in a container. There it has another id.
+    """
 
     process: Process
     name: str
     parent: int
     real_uid: int
+    contained: bool = False
 
 
 def read_status(pid: int, root: str = "/proc") -> ProcessStatus:
@@ -52,9 +56,12 @@ def read_status(pid: int, root: str = "/proc") -> ProcessStatus:
     fields = rest.split()
     try:
         uids = next(line for line in status.splitlines() if line.startswith("Uid:"))
+        # One id for each PID namespace, from the reader's to the process's own (Linux 4.1).
+        ids = next((line for line in status.splitlines() if line.startswith("NSpid:")), "")
         # `rest` begins with field 3 of proc(5): the parent is field 4, the start field 22.
         process = Process(pid, int(fields[19]))
-        return ProcessStatus(process, head.partition("(")[2], int(fields[1]), int(uids.split()[1]))
+        name, contained = head.partition("(")[2], len(ids.split()) > 2
+        return ProcessStatus(process, name, int(fields[1]), int(uids.split()[1]), contained)
     except (StopIteration, ValueError, IndexError):
         raise OSError(f"process {pid}: /proc does not show it whole") from None
 

@@ -105,6 +105,9 @@ class HandOuts:
                 f"the helper was run by {parent.name[:32]!r}: for one-time keys sshd must run it "
                 "itself, as AuthorizedKeysCommand"
             )
+        if parent.contained:
+            # pam-account would look for a file with the id that its process has in there.
+            raise NotHandedOut("the helper was run by an sshd in another PID namespace (container)")
         if grandparent is parent or not _is_sshd(grandparent):
             return [parent]
         return [parent, grandparent]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from agent.host.process import Process, ProcessGone, is_running, read_status
+from tests.parts.host import IS_ROOT, tool
 
 
 def test_this_process_is_found_with_its_parent() -> None:
@@ -19,6 +21,22 @@ def test_this_process_is_found_with_its_parent() -> None:
     assert status.real_uid == os.getuid()
     assert read_status(os.getpid()).process == status.process
     assert is_running(status.process)
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root may make a PID namespace")
+def test_a_process_in_a_container_is_known_as_such() -> None:
+    """A process in another PID namespace is contained; one of this namespace is not."""
+    command = [tool("unshare", "util-linux"), "--pid", "--fork", "--kill-child", "sleep", "60"]
+    with subprocess.Popen(command) as outside:
+        try:
+            children = Path(f"/proc/{outside.pid}/task/{outside.pid}/children")
+            while not (found := children.read_text().split()):
+                time.sleep(0.01)
+            assert read_status(int(found[0])).contained
+            assert not read_status(outside.pid).contained
+            assert not read_status(os.getpid()).contained
+        finally:
+            outside.kill()
 
 
 def test_a_process_that_has_ended_is_gone() -> None:

@@ -59,6 +59,13 @@ def test_only_sshd_itself_is_a_login_process(
         handouts.login_process(HELPER)
 
 
+def test_an_sshd_in_a_container_gets_nothing(handouts: HandOuts, proc: Proc) -> None:
+    """An sshd in a container is refused: its pam-account would not find the file, and admit all."""
+    proc.add(SSHD, "sshd", parent=1, uid=0, inside=7)
+    with pytest.raises(NotHandedOut, match="another PID namespace"):
+        handouts.login_process(HELPER)
+
+
 def test_a_helper_that_has_ended_gets_nothing(handouts: HandOuts, proc: Proc) -> None:
     """A process that is unknown, or whose parent has ended, is refused."""
     proc.end(SSHD)

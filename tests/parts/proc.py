@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Optional
 
 from agent.host.process import Process
 
@@ -29,13 +30,16 @@ class Proc:
         self.add(PAM_CHILD, "sshd", parent=SSHD.pid, uid=0)
         self.add(Process(BELOW_CHILD, 5004), "pam-account", parent=PAM_CHILD.pid, uid=0)
 
-    def add(self, process: Process, name: str, parent: int, uid: int) -> None:
-        """Add a process."""
+    def add(
+        self, process: Process, name: str, parent: int, uid: int, inside: Optional[int] = None
+    ) -> None:
+        """Add a process; `inside` is its id in the PID namespace of a container."""
         folder = self.root / str(process.pid)
         folder.mkdir(parents=True, exist_ok=True)
         rest = " ".join(["S", str(parent), *(["0"] * 17), str(process.started), "0"])
         (folder / "stat").write_text(f"{process.pid} ({name}) {rest}\n")
-        (folder / "status").write_text(f"Name:\t{name}\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n")
+        ids = f"NSpid:\t{process.pid}" + ("" if inside is None else f"\t{inside}")
+        (folder / "status").write_text(f"Name:\t{name}\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n{ids}\n")
 
     def end(self, process: Process) -> None:
         """Remove a process."""

@@ -73,6 +73,8 @@ class House:
     ) -> None:
         self.clock = ManualClock()
         self.records: list[dict[str, Any]] = []
+        # Event and outcome of the records that no flood may displace.
+        self.kept: list[tuple[str, str]] = []
         self.audit = Audit(self._write, self.clock, History())
         config = Config(keys=keys or Keys(), journal=None)
         self.memory = ReplayMemory(self.clock, marks)
@@ -93,8 +95,9 @@ class House:
         self.paths = {name: str(folder / f"{name}.sock") for name in ("source", "lookup")}
         self.feed = FeedServer({})
 
-    def _write(self, line: bytes, *_: object) -> None:
+    def _write(self, line: bytes, _: int, decision: tuple[str, str], essential: bool) -> None:
         self.records.append(json.loads(line))
+        self.kept += [decision] if essential else []
 
     def pushes(self) -> list[dict[str, Any]]:
         """The audit's records of pushes."""

@@ -20,7 +20,10 @@ from tests.sources.feed.house import Peer
 
 
 def test_a_lease_is_live_when_it_is_acknowledged(tmp_path: Path) -> None:
-    """An acknowledged lease is live, and the audit names the issuer and the principal."""
+    """An acknowledged lease is live, and the audit names the issuer and the principal.
+
+    No flood displaces that record.
+    """
 
     async def course(at: FleetHouse, peer: Peer) -> None:
         answer = await at.tell(peer, LEASE.seal(ISSUER))
@@ -32,6 +35,7 @@ def test_a_lease_is_live_when_it_is_acknowledged(tmp_path: Path) -> None:
         (record,) = at.pushes()
         assert (record["outcome"], record["issuer"]) == ("allowed", str(ISSUER.public))
         assert (record["principal"], record["source"]) == (LEASE.principal, LEASE.source)
+        assert ("push", "allowed") in at.kept
 
     at_fleet(tmp_path, course)
 

@@ -23,7 +23,7 @@ def test_an_offer_is_a_lease_and_the_waiting_lookup_gets_it(tmp_path: Path) -> N
     """An offer becomes a lease that the waiting lookup gets.
 
     Its line has a new request id; the audit records that id, EC2's request id and the
-    principal.
+    principal. No flood displaces that record.
     """
 
     async def course(at: House) -> None:
@@ -38,6 +38,7 @@ def test_an_offer_is_a_lease_and_the_waiting_lookup_gets_it(tmp_path: Path) -> N
         assert (lease.principal, lease.source) == (offered.caller, "ec2")
         (record,) = at.pushes()
         assert (record["outcome"], record["request_id"]) == ("allowed", own)
+        assert ("push", "allowed") in at.kept
         assert (record["upstream_id"], record["principal"]) == ("0d8f4a1e", offered.caller)
         assert record["fingerprint"] == lease.key.fingerprint
         peer.writer.close()
