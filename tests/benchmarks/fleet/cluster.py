@@ -17,6 +17,7 @@ from tests.parts.fleet_member import FleetMember
 from tests.parts.gateway import RunningGateway
 from tests.parts.host import work_directory
 from tests.parts.part import Part
+from tests.parts.raw import Raw
 from tests.parts.simulation import Simulation
 
 # The descriptors that a process may open here, and those a server needs besides its clients.
@@ -72,7 +73,12 @@ class Cluster(Part):
     def _join(self, number: int, instance: str) -> None:
         memory = self._stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm"))
         # The journal is on tmpfs, as in the packages.
-        own: dict[str, Any] = {"journal": f"{memory}/leases.db", "fleet": {"servers": self.urls}}
+        own: dict[str, Any] = {
+            "journal": f"{memory}/leases.db",
+            "fleet": {"servers": self.urls},
+            # As every host that is pushed to over a network, and as the gateway.
+            "push": {"http": {"tls": self.gateway.defaults()["http"]["tls"]}},
+        }
         folder = self.directory / f"host-{number}"
         member = FleetMember(
             folder, self.gateway, instance, name=f"real-{number}", config=merged(MANY, own)
@@ -88,6 +94,10 @@ class Cluster(Part):
         new = count - self.simulation.count
         self.simulation.grow(count, within=new / 1500)
         return self.simulation.await_all(patience)
+
+    def direct(self, member: FleetMember) -> Raw:
+        """A new connection to a real host itself, over TLS like those to the gateway."""
+        return Raw(("127.0.0.1", member.daemon.http_port), tls=self.gateway.tls())
 
     def resident_mib(self) -> float:
         """The memory of all servers."""

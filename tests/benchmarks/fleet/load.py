@@ -1,4 +1,4 @@
-"""Pushes through a gateway: one after the other for latency, many at once for throughput."""
+"""Pushes to a gateway or a host: one after the other for latency, many at once for throughput."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.parts.gateway import RunningGateway
 from tests.parts.leases import ed25519_line
 from tests.parts.raw import Raw
 from tests.parts.signed import push, sign
@@ -35,7 +34,7 @@ def signed_pushes(instances: Sequence[str], count: int) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Rate:
-    """Pushes for each second of time, and for each second of the gateway's processor time."""
+    """Pushes for each second of time, and for each second of the process' processor time."""
 
     by_clock: float
     by_core: float
@@ -47,24 +46,24 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def throughput(gateway: RunningGateway, messages: Sequence[bytes]) -> Rate:
-    """Push over kept-alive connections on which the next request is always ready.
+def throughput(pid: int, connect: Callable[[], Raw], messages: Sequence[bytes]) -> Rate:
+    """Push to a process over kept-alive connections on which the next request is always ready.
 
     Raises RuntimeError for an answer that is not 200.
     """
     shares = [messages[number::CONNECTIONS] for number in range(CONNECTIONS)]
     with ExitStack() as stack:
-        raws = [stack.enter_context(gateway.connection()) for _ in shares]
+        raws = [stack.enter_context(connect()) for _ in shares]
         for raw, share in zip(raws, shares):
             raw.send(share[0]).answer()
-        used, began = processor_seconds(gateway.pid), time.perf_counter()
+        used, began = processor_seconds(pid), time.perf_counter()
         for raw, share in zip(raws, shares):
             raw.send(b"".join(share[1:]))
         for raw, share in zip(raws, shares):
             for _ in share[1:]:
                 _check(raw)
         took = time.perf_counter() - began
-        used = processor_seconds(gateway.pid) - used
+        used = processor_seconds(pid) - used
     done = len(messages) - CONNECTIONS
     return Rate(round(done / took, 1), round(done / used, 1))
 

@@ -12,12 +12,10 @@ from typing import Any
 
 from tests.benchmarks.fleet.asker import Asker
 from tests.benchmarks.fleet.cluster import Cluster
-from tests.benchmarks.fleet.load import processor_seconds, pusher, signed_pushes, throughput
+from tests.benchmarks.fleet.load import pusher, signed_pushes, throughput
 from tests.benchmarks.fleet.pace import Busy, Calls, paced
 from tests.benchmarks.fleet.sweep import sweep
 from tests.benchmarks.latency import percentile
-from tests.benchmarks.load import requests
-from tests.parts.raw import Raw
 
 PUSHES, LOAD = 3000, 4000
 # Pushes a second through the fleet, and as many directly: 3,000 logins a minute, and a load that
@@ -28,7 +26,7 @@ PATIENCE = 240.0
 
 
 def latency(cluster: Cluster, pushes: int = PUSHES) -> dict[str, float]:
-    """Times from push to durable at RATE a second, through the gateway and directly.
+    """Times from push to durable at RATE a second, through the gateway and directly, over TLS.
 
     Both go to the two real hosts, at the same time, while all others are connected. As many
     questions to simulated hosts, without gateway and signatures, show what the bus alone takes.
@@ -40,7 +38,7 @@ def latency(cluster: Cluster, pushes: int = PUSHES) -> dict[str, float]:
         courses: dict[str, list[Calls]] = {"fleet": [], "direct": [], "bus": []}
         for instance, through, straight in zip(instances, each[::2], each[1::2]):
             gateway = stack.enter_context(cluster.gateway.connection())
-            host = stack.enter_context(Raw(("127.0.0.1", members[instance].daemon.http_port)))
+            host = stack.enter_context(cluster.direct(members[instance]))
             courses["fleet"].append([pusher(gateway, message) for message in through])
             courses["direct"].append([pusher(host, message) for message in straight])
             asker = stack.enter_context(Asker(cluster))
@@ -71,23 +69,21 @@ def rates(cluster: Cluster, pushes: int = LOAD, rounds: int = 4) -> dict[str, An
     instances, each = cluster.simulation.instances(), pushes // rounds
     random.shuffle(instances)
     known, new = instances[:200], instances[200:]
-    throughput(cluster.gateway, signed_pushes(known, 2 * len(known)))
     member = cluster.members[0]
+    gateway = partial(throughput, cluster.gateway.pid, cluster.gateway.connection)
+    host = partial(throughput, member.daemon.pid, partial(cluster.direct, member))
+    gateway(signed_pushes(known, 2 * len(known)))
     ours, fresh, peers = [], [], []
     for _ in range(rounds):
-        ours.append(throughput(cluster.gateway, signed_pushes(known, each)))
-        fresh.append(throughput(cluster.gateway, signed_pushes(new, each)))
-        straight = signed_pushes([member.instance], each)
-        used, began = processor_seconds(member.daemon.pid), time.perf_counter()
-        requests(("127.0.0.1", member.daemon.http_port), straight)
-        used = processor_seconds(member.daemon.pid) - used
-        peers.append((each / (time.perf_counter() - began), each / used))
+        ours.append(gateway(signed_pushes(known, each)))
+        fresh.append(gateway(signed_pushes(new, each)))
+        peers.append(host(signed_pushes([member.instance], each)))
     return {
         "gateway_per_core": statistics.median(one.by_core for one in ours),
         "gateway_per_core_to_new_hosts": statistics.median(one.by_core for one in fresh),
         "gateway_by_clock": statistics.median(one.by_clock for one in ours),
-        "host_per_core": round(statistics.median(one[1] for one in peers), 1),
-        "host_by_clock": round(statistics.median(one[0] for one in peers), 1),
+        "host_per_core": statistics.median(one.by_core for one in peers),
+        "host_by_clock": statistics.median(one.by_clock for one in peers),
     }
 
 
