@@ -45,7 +45,7 @@ commands:
 
 `sixtykey COMMAND --help` describes each, with an example.
 Exit codes: 0 done, 1 refused, nothing found, or findings, 2 wrong command line or could not look,
-3 the daemon does not answer, 4 not permitted."""
+3 the daemon or the host does not answer, 4 not permitted."""
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

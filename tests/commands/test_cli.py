@@ -167,6 +167,16 @@ def test_the_manual_has_it_all(command: str) -> None:
     assert all(option in text for option in common)
 
 
+@pytest.mark.parametrize("option", ["--json", "--socket", "--config"])
+def test_the_manual_says_which_commands_lack_a_common_option(option: str) -> None:
+    """sixtykey(1) names exactly the commands that do not take an option that most take."""
+    text = MANUAL.replace("\\-", "-").split(".SH OPTIONS\n")[1]
+    (paragraph,) = re.findall(rf"^\.BI? {option}\b(.*?)^\.TP", text, re.MULTILINE | re.DOTALL)
+    named = re.search(r"^Not for (.*)\.$", paragraph, re.MULTILINE)
+    lacking = {command for command in COMMANDS if option not in module(command).OPTIONS}
+    assert set(named[1].split(", ") if named else ()) == lacking
+
+
 def test_the_manual_has_every_finding() -> None:
     """Each finding's name that `sixtykey check` uses is explained in sixtykey(1)."""
     folder = ROOT / "agent" / "commands" / "checks"
