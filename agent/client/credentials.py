@@ -121,7 +121,9 @@ def section_of(text: str, heading: str) -> dict[str, str]:
 def _cache_file(settings: Settings) -> Optional[str]:
     import hashlib
 
-    folder = folders.runtime_folder(settings.environ)
+    folder = folders.memory_folder(settings.environ)
+    if folder is None:
+        return None
     files = _Files(settings)
     # Another role, token file or place to ask (AWS_...), or another text, may mean somebody else.
     variables = [f"{each}={settings.environ[each]}" for each in sorted(settings.environ)
@@ -129,7 +131,7 @@ def _cache_file(settings: Settings) -> Optional[str]:
     paths = files.config_path, files.shared_path
     which = "\0".join((files.profile, *paths, *files.texts, *variables)).encode("utf-8", "replace")
     digest = hashlib.sha256(which).hexdigest()[:32]
-    return None if folder is None else os.path.join(folder, f"credential-{digest}.json")
+    return os.path.join(folder, f"credential-{digest}.json")
 
 
 def _read_cache(settings: Settings, now: float) -> Optional[Credential]:

@@ -1,6 +1,6 @@
 """The client's folders: for settings and the public key, and for caches.
 
-No private key is ever written. Temporary credentials are kept in memory only: see `runtime_folder`.
+No private key is ever written. Temporary credentials are kept in memory only: see `memory_folder`.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def _home(environ: Environment) -> str:
 
 
 def runtime_folder(environ: Environment) -> Optional[str]:
-    """A folder that is never on a disk, or None.
+    """The session's folder: private to its owner, and usually on tmpfs; or None.
 
-    XDG_RUNTIME_DIR is on tmpfs, private to its owner, and removed when the last session ends.
+    systemd removes XDG_RUNTIME_DIR when the last session ends (pam_systemd(8)).
     """
     base = environ.get("XDG_RUNTIME_DIR", "")
     if not base.startswith("/"):
@@ -54,8 +54,30 @@ def runtime_folder(environ: Environment) -> Optional[str]:
     return make_private(os.path.join(base, NAME))
 
 
+def memory_folder(environ: Environment) -> Optional[str]:
+    """The session's folder, or None if it is on a disk: XDG_RUNTIME_DIR may be set to any place."""
+    folder = runtime_folder(environ)
+    if folder is None:
+        return None
+    try:
+        with open("/proc/self/mountinfo", errors="replace") as file:
+            mounts = file.read()
+    except OSError:
+        return None
+    return folder if is_memory(mounts, os.stat(folder).st_dev) else None
+
+
+def is_memory(mounts: str, device: int) -> bool:
+    """Whether a device is in memory, by a text in the form of /proc/self/mountinfo (proc(5))."""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    # ID PARENT MAJOR:MINOR ROOT PLACE OPTIONS [FIELD...] - KIND SOURCE OPTIONS
+    fields = [line.split(" ") for line in mounts.splitlines()]
+    kinds = {each[each.index("-", 6) + 1] for each in fields if each[2] == number}
+    return bool(kinds) and kinds <= {"tmpfs", "ramfs"}
+
+
 def cache_folder(environ: Environment) -> str:
-    """A folder for caches without secrets: in memory if possible."""
+    """A folder for caches without secrets: the session's, if there is one."""
     return runtime_folder(environ) or make_private(settings_folder(environ))
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
 
@@ -10,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.client import credentials, settings
+from agent.client import credentials, folders, settings
 from agent.client.sigv4 import Credential
 from agent.commands.trouble import Trouble
+from tests.parts.user import MEMORY
 
 KEYS = "aws_access_key_id = AKIA{0}\naws_secret_access_key = secret-{0}\n"
 # The files config and credentials, the profile, and whether the files are plain.
@@ -135,20 +140,54 @@ def test_the_region_comes_from_awss_files_too(tmp_path: Path) -> None:
         credentials.region(make_settings(environment, None))
 
 
-def keeping(folder: Path) -> tuple[settings.Settings, Path]:
+Keeping = tuple[settings.Settings, Path]
+
+
+@pytest.fixture
+def keeping(tmp_path: Path) -> Iterator[Keeping]:
     """Settings with a session folder in memory, and the path where credentials are cached."""
-    run = folder / "run"
-    run.mkdir(mode=0o700)
-    environment = {**environ(folder, "", ""), "XDG_RUNTIME_DIR": str(run)}
-    return make_settings(environment, None), run / "sixtykey"
+    with tempfile.TemporaryDirectory(dir=MEMORY) as run:
+        environment = {**environ(tmp_path, "", ""), "XDG_RUNTIME_DIR": run}
+        yield make_settings(environment, None), Path(run) / "sixtykey"
 
 
-def test_a_credential_is_kept_until_shortly_before_its_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", [MEMORY, "/var/tmp", "/tmp"])
+def test_a_credential_is_not_kept_on_a_disk(tmp_path: Path, place: str) -> None:
+    """A session folder keeps credentials only if it is in memory, as stat(1) says."""
+    kind = subprocess.run(["stat", "-f", "-c", "%T", place], capture_output=True, check=True).stdout
+    assert place != MEMORY or kind == b"tmpfs\n"
+    with tempfile.TemporaryDirectory(dir=place) as run:
+        chosen = make_settings({**environ(tmp_path, "", ""), "XDG_RUNTIME_DIR": run}, None)
+        credentials._write_cache(chosen, Credential("AKIA", "s", "t", 10_000.0, "role"), 5_000.0)
+        kept = [path for path in Path(run).rglob("*") if path.is_file()]
+        assert bool(kept) is (kind == b"tmpfs\n")
+        assert bool(credentials._read_cache(chosen, 5_001.0)) is bool(kept)
+
+
+MOUNTS = """\
+21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+22 21 0:19 / /run/user/1000 rw,nosuid shared:7 master:2 - tmpfs tmpfs rw,size=1k
+23 21 0:20 / /tmp/tmpfs\\040- rw - ext4 tmpfs rw
+24 21 0:21 / /both rw - tmpfs none rw
+25 21 0:21 / /twice rw - ext4 none rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("device", "memory"),
+    [((8, 1), False), ((0, 19), True), ((0, 20), False), ((0, 21), False), ((0, 1), False)],
+)
+def test_only_a_tmpfs_is_memory(device: tuple[int, int], memory: bool) -> None:
+    """A device is in memory if all of its mounts are a tmpfs, and it has any."""
+    assert folders.is_memory(MOUNTS, os.makedev(*device)) is memory
+
+
+def test_a_credential_is_kept_until_shortly_before_its_end(keeping: Keeping) -> None:
     """A temporary credential is cached until shortly before its end, for an hour at most.
 
     It is not used after the clock was set back; one without an end is not cached.
     """
-    chosen, folder = keeping(tmp_path)
+    chosen, folder = keeping
     credentials._write_cache(chosen, Credential("AKIA", "s", "t", 10_000.0, "role"), 5_000.0)
     assert as_triple(credentials._read_cache(chosen, 5_001.0)) == ("AKIA", "s", "t")
     assert credentials._read_cache(chosen, 4_999.0) is None
@@ -161,9 +200,9 @@ def test_a_credential_is_kept_until_shortly_before_its_end(tmp_path: Path) -> No
     assert list(folder.glob("credential-*")) == []
 
 
-def test_what_is_kept_is_one_profiles(tmp_path: Path) -> None:
+def test_what_is_kept_is_one_profiles(keeping: Keeping) -> None:
     """A cached credential is not used for another profile."""
-    chosen, _ = keeping(tmp_path)
+    chosen, _ = keeping
     credentials._write_cache(chosen, Credential("AKIA", "s", "t", 10_000.0, "role"), 5_000.0)
     other = make_settings({**chosen.environ}, "other")
     assert credentials._read_cache(other, 5_001.0) is None
@@ -177,9 +216,11 @@ def test_no_file_makes_it_fail(text: str, heading: str) -> None:
 
 
 @pytest.mark.parametrize("changed", ["a variable", "the file"])
-def test_what_is_kept_is_of_the_same_environment_and_files(tmp_path: Path, changed: str) -> None:
+def test_what_is_kept_is_of_the_same_environment_and_files(
+    keeping: Keeping, tmp_path: Path, changed: str
+) -> None:
     """A cached credential is not used after AWS's variables or files have changed."""
-    chosen, _ = keeping(tmp_path)
+    chosen, _ = keeping
     credentials._write_cache(chosen, Credential("AKIA", "s", "t", 10_000.0, "role"), 5_000.0)
     assert credentials._read_cache(make_settings({**chosen.environ}, None), 5_001.0) is not None
     if changed == "the file":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +19,8 @@ from tests.parts.host import ROOT, tool
 from tests.parts.part import Part
 from tests.parts.sshd import RunningSshd
 
+MEMORY = "/dev/shm"
+"""A tmpfs on every Linux (shm_overview(7))."""
 PATIENCE = 60.0
 """Seconds for one command."""
 
@@ -25,7 +29,7 @@ class User(Part):
     """A user who wants to log in: `home`, a clean environment, and `config` for ssh -F.
 
     `agent` starts an ssh-agent. `environment` is added. Files are written only below `home` and
-    `run`, which stands for the tmpfs of a session.
+    `run_folder`, which stands for the tmpfs of a session.
     """
 
     def __init__(
@@ -38,9 +42,8 @@ class User(Part):
         socket: str = "agent.sock",
     ) -> None:
         self.home = folder / "home"
-        self.run_folder = folder / "run"
-        for made in (self.home, self.run_folder):
-            made.mkdir(mode=0o700)
+        self.home.mkdir(mode=0o700)
+        self.run_folder = Path(tempfile.mkdtemp(prefix="sixtykey-run-", dir=MEMORY))
         self.folder = self.home / ".config" / "sixtykey"
         self.config = self.home / "ssh_config"
         self._socket = folder / socket
@@ -76,6 +79,7 @@ class User(Part):
     def finish(self) -> None:
         """Log out, as at the end of a session, and end the agent."""
         self.sixtykey("logout")
+        shutil.rmtree(self.run_folder)
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait(PATIENCE)
