@@ -23,6 +23,7 @@ from agent.fleet.bus import jwt, nats_client, roles
 from agent.fleet.bus.access import Access
 from agent.fleet.bus.caller import BusCaller, NoAnswer
 from agent.fleet.bus.connection import BusConnection
+from agent.fleet.bus.servers import check_version
 from agent.fleet.directory import listing, roster
 from agent.fleet.directory.directory import Directory, filter_by_name
 from agent.fleet.directory.roster import Connection
@@ -190,16 +191,22 @@ async def _servers(view: View, home: Home) -> list[dict[str, Any]]:
 
 
 async def _server(view: View, url: str, count: int) -> tuple[Optional[str], list[Connection]]:
+    """The server's problem, if it has one, and the connections that it lists."""
     try:
         client = await nats_client.connect_once(view.access(url), inbox=True)
     except (nats_client.Unreachable, OSError, ValueError) as error:
-        return str(error), []
+        return f"NOT REACHABLE: {error}", []
     try:
-        return None, list((await roster.connections(client, count)).values())
+        found = list((await roster.connections(client, count)).values())
     except NoAnswer as error:
-        return str(error), []
+        return f"NOT REACHABLE: {error}", []
     finally:
         await nats_client.close(client)
+    try:
+        check_version(nats_client.version(client))
+    except ValueError as error:
+        return str(error), found
+    return None, found
 
 
 def _joined(home: Home) -> Any:
@@ -222,8 +229,7 @@ def _lines(status: dict[str, Any]) -> list[str]:
     ]
     for server in status["Servers"]:
         how = server["Problem"] or f"{server['Hosts']} hosts"
-        reached = "NOT REACHABLE: " if server["Problem"] else ""
-        lines.append(f"{'server':12}{server['URL']}: {reached}{how}")
+        lines.append(f"{'server':12}{server['URL']}: {how}")
     lines += [
         f"{'hosts':12}{status['Hosts']['Connected']} connected{of}",
         f"{'issuers':12}{', '.join(status['Issuers'])}",

