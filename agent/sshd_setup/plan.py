@@ -65,8 +65,10 @@ def plan_enable(sshd: Sshd, consent: Consent) -> Plan:
     """
     found = slots(sshd)
     others = [slot for slot in found if lines.HELPER not in slot.command]
-    # An option on the command line wins over every file.
-    if len(others) < len(found) and not any(slot.is_option for slot in others):
+    # An option on the command line wins over every file, and in files the first command counts.
+    first = next((slot for slot in found if not slot.match and not slot.is_option), None)
+    is_ours = first is not None and first not in others
+    if is_ours and not any(slot.is_option for slot in others):
         return Plan(f"sshd runs {lines.HELPER} already")
     if not found:
         return _plan_free_slot(sshd, consent)

@@ -213,6 +213,33 @@ def test_what_others_wrote_meanwhile_stays(etc: Etc) -> None:
     assert copy.read_bytes().decode() == original
 
 
+def test_a_command_written_above_ours_is_replaced_again(
+    etc: Etc, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lines that a package writes above ours again are reported, and replaced on request."""
+    without_include(etc, AWS_LINES)
+    original = etc.config.read_bytes().decode()
+    assert etc.run("enable", "--replace") == 0
+    below = etc.config.read_bytes().decode()
+    etc.config.write_bytes((AWS_LINES + below).encode())
+    assert etc.run("enable") == 3
+    assert f"{etc.config}:1: {AWS} %u %f" in capsys.readouterr().err
+    assert not ours(etc)
+    assert etc.run("enable", "--replace") == 0
+    assert ours(etc)
+    assert etc.run("disable") == 0
+    assert etc.config.read_bytes().decode() == AWS_LINES + original
+
+
+def test_a_drop_in_that_comes_first_is_not_reported_as_ours(etc: Etc) -> None:
+    """If another drop-in names a command first, sshd-setup does not say that ours runs."""
+    assert etc.run("enable") == 0
+    (etc.drop_in.parent / "05-aws.conf").write_text(AWS_LINES)
+    before = snapshot(etc)
+    assert (etc.run("enable"), etc.run("enable", "--replace")) == (3, 1)
+    assert snapshot(etc) == before
+
+
 @pytest.mark.parametrize(
     ("command", "rest", "command_of", "user"),
     [
