@@ -144,7 +144,7 @@ lint: .venv/ready-test .venv/ready-lint
 	@$(VENV)/ruff format --check $(SOURCES)
 	@$(VENV)/mypy --scripts-are-modules $(SOURCES)
 	@$(VENV)/mypy --platform darwin --cache-dir .mypy_cache/darwin $(CLIENT)
-	$(VENV)/python -m pytest $(WORKERS) --quiet tests/test_structure.py tests/test_threats.py tests/test_docs.py
+	$(VENV)/python -m pytest $(WORKERS) --quiet tests/test_structure.py tests/test_sizes.py tests/test_threats.py tests/test_docs.py
 
 # dist/: a deb and an rpm for this machine's processor and for arm64, each by its distribution's own tools,
 # as lintian and rpmlint want them. The rpm's libraries come from PyPI, as packaging/rpm/vendor.lock pins them.

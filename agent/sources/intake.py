@@ -18,6 +18,7 @@ from agent.config.key_policy import KeyPolicy
 from agent.leases.keys import PublicKey
 from agent.leases.lease import Lease, ReplayMark
 from agent.leases.store import LeaseStore
+from agent.sources import lifetime
 from agent.sources.context import Context
 
 
@@ -101,7 +102,7 @@ class Intake:
     def _lease(self, offer: Offer) -> Lease:
         now = self._context.clock.boottime()
         policy, host = offer.policy, self._keys
-        granted = (host.lifetime, offer.lifetime, policy.lifetime)
+        seconds = lifetime.decide(host.lifetime, offer.lifetime, policy.lifetime)
         return Lease(
             offer.os_user,
             offer.key,
@@ -109,7 +110,7 @@ class Intake:
             offer.principal,
             offer.source,
             pushed_at=now,
-            expires_at=now + min(seconds for seconds in granted if seconds is not None),
+            expires_at=now + seconds,
             mark=offer.mark,
             uses=1 if "once" in (host.uses, policy.uses) else None,
             options=policy.options,

@@ -23,10 +23,9 @@ from agent.fleet.messages.lease_exchange import (
 )
 from agent.fleet.messages.signing import PrivateKey
 from agent.host.clock import Clock
+from agent.sources import lifetime
 from agent.sources.intake import NotThisHost, Offer
 from agent.sources.readiness import NotReady
-
-_LIFETIME = 60
 
 
 @dataclass(frozen=True)
@@ -91,20 +90,20 @@ class BusIntake:
 
     def _lease(self, offer: Offer, signer: PrivateKey) -> LeaseMessage:
         now = int(self._clock.wall() * 1000)
-        lifetime = min(self._keys.lifetime, offer.policy.lifetime or _LIFETIME)
+        seconds = lifetime.decide(self._keys.lifetime, offer.policy.lifetime)
         mark = offer.mark
         return LeaseMessage(
             offer.instance,
             offer.os_user,
             f"{offer.key.type} {offer.key.base64}",
             issued_at=now,
-            ends_at=now + lifetime * 1000,
+            ends_at=now + seconds * 1000,
             nonce=secrets.token_bytes(NONCE_BYTES),
             issuer=signer.public,
             request_id=offer.request_id,
             principal=offer.principal,
             source=offer.source,
-            conditions=_limited(offer.policy, lifetime),
+            conditions=_limited(offer.policy, seconds),
             zone=offer.zone,
             mark=None if mark is None else Mark(mark.digest, int(mark.dated * 1000)),
         )
@@ -112,6 +111,6 @@ class BusIntake:
 
 # Cached: there are as many as credentials with rules of their own.
 @lru_cache(maxsize=128)
-def _limited(policy: KeyPolicy, lifetime: int) -> KeyPolicy:
-    """The policy with this lifetime (s), which every lease states."""
-    return replace(policy, lifetime=lifetime)
+def _limited(policy: KeyPolicy, seconds: int) -> KeyPolicy:
+    """The policy with this lifetime, which every lease states."""
+    return replace(policy, lifetime=seconds)
