@@ -112,6 +112,10 @@ class FleetLimits(NamedTuple):
     # How often a connection is checked, and how often nats-py itself sends a ping.
     watch_seconds: float = 10.0
     ping_seconds: float = 20.0
+    # Errors of a connection that are logged: a burst, then a rate per second. Messages that come
+    # faster than they are read are an error each.
+    errors: float = 5.0
+    errors_per_second: float = 0.1
     # Messages that a connector holds while the daemon is absent or busy, and for how long: a
     # restart of the daemon takes 0.3 s, and a gateway waits 4 s.
     held_messages: int = 256

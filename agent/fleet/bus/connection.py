@@ -20,6 +20,7 @@ from nats.errors import Error
 from agent.config.fleet_limits import FLEET
 from agent.fleet.bus import nats_client
 from agent.fleet.bus.access import Access
+from agent.host.bucket import Bucket
 
 log = logging.getLogger("sixtykeyd")
 # Prepares a new connection before it is used, for instance by subscribing.
@@ -105,8 +106,14 @@ class BusConnection:
         async def close() -> None:
             lost.set()
 
+        loop = asyncio.get_running_loop()
+        room = Bucket.full(FLEET.errors_per_second, FLEET.errors, loop.time())
+
         async def fail(error: Exception) -> None:
-            log.warning("bus: %s: %s", server, error)
+            # A server that was taken over can cause an error with every message.
+            if room.wait(loop.time()) == 0.0:
+                room.take()
+                log.warning("bus: %s: %s", server, error)
 
         return {
             **nats_client.options(self._access),

@@ -143,6 +143,29 @@ def test_a_connection_waits_for_servers_that_come_back(cluster: Bus, tmp_path: P
     hold(cluster, tmp_path / "creds", check)
 
 
+def test_a_flood_of_errors_fills_no_log(
+    cluster: Bus, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Messages faster than they are read are an error each, and few of these are logged."""
+    write_creds(cluster, tmp_path / "creds")
+
+    async def check(connection: BusConnection) -> None:
+        await until_connection(connection, 1)
+        assert connection.client is not None
+        # Nobody reads it.
+        crowded = await connection.client.subscribe(f"sk.host.{HOST}", pending_msgs_limit=1)
+        end = time.monotonic() + PATIENCE
+        async with cluster.gateway() as gateway:
+            while crowded.delivered < 1000:
+                assert time.monotonic() < end, "the flood does not arrive"
+                for _ in range(200):
+                    await gateway.publish(f"sk.host.{HOST}", b"x")
+                await gateway.flush()
+
+    hold(cluster, tmp_path / "creds", check)
+    assert 0 < len([each for each in caplog.messages if "slow consumer" in each]) < 20
+
+
 def test_a_token_that_ends_is_followed_by_the_renewed_one(cluster: Bus, tmp_path: Path) -> None:
     """When a token has ended, the connection is made with the token now in the file."""
     write_creds(cluster, tmp_path / "creds", lifetime=3)
