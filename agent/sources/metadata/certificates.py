@@ -26,7 +26,8 @@ from cryptography.x509.oid import SignatureAlgorithmOID as Algorithm
 from agent.config.limits import LIMITS
 from agent.sources.metadata.refusal import Refused, shown
 
-PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+?)-----END CERTIFICATE-----")
+# One repetition only: with two that match the same bytes, 64 KiB of them would take minutes.
+PEM = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 _SHA2 = (hashes.SHA256(), hashes.SHA384(), hashes.SHA512())
 _RSA = (Algorithm.RSA_WITH_SHA256, Algorithm.RSA_WITH_SHA384, Algorithm.RSA_WITH_SHA512)
 _ECDSA = (Algorithm.ECDSA_WITH_SHA256, Algorithm.ECDSA_WITH_SHA384, Algorithm.ECDSA_WITH_SHA512)

@@ -228,9 +228,12 @@ def test_a_chain_is_not_longer_than_any_real_one(signer: Ec2Signer) -> None:
         certificates.load(signer.chain(*["signer"] * 9))
 
 
-@pytest.mark.parametrize("pem", [b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\n"])
+BEGIN = b"-----BEGIN CERTIFICATE-----"
+
+
+@pytest.mark.parametrize("pem", [b"", b"no certificate", BEGIN + b"\n", BEGIN + b"\n" * 300_000])
 def test_without_certificates_there_is_no_signer(pem: bytes) -> None:
-    """An answer without a certificate is refused."""
+    """An answer without a certificate is refused, and one of empty lines is read in one pass."""
     with pytest.raises(Refused, match="no signer's certificate"):
         certificates.load(pem)
 
