@@ -1,4 +1,4 @@
-"""`make demo`: the main job before your eyes, with the real AWS CLI, a real sshd and a real ssh.
+"""`make demo` shows the main job with the real AWS CLI, a real sshd and a real ssh.
 
 Every line below a step is what was observed, and the exit code is 1 if a step was not as promised.
 """
@@ -26,7 +26,7 @@ from tests.parts.ssh import Login
 from tests.parts.sshd import RunningSshd
 
 SHORTEST = 5
-"""Seconds: of less than this the AWS CLI's end and the logins take too much."""
+"""Seconds. With fewer, the key would expire before the AWS CLI has ended and ssh has logged in."""
 
 
 class Demo:
@@ -60,21 +60,21 @@ class Demo:
 
     def show_hosts(self) -> None:
         """Show what is running, and as which user."""
-        self.screen.step("A daemon, and a throw-away sshd that asks it for keys")
+        self.screen.step("sixtykeyd and a temporary sshd start; this sshd asks sixtykeyd for keys")
         self.screen.saw(f"sixtykeyd: process {self.daemon.pid}, ready, {self.daemon.endpoint}")
         self.screen.saw(f"sshd: 127.0.0.1 port {self.sshd.port}, run by {own_name()}")
         self.screen.saw(f"OS user: {self.user}" + (" (made for this demo)" if IS_ROOT else ""))
-        self.screen.step("A new key pair")
+        self.screen.step("A new key pair is made")
         self.screen.saw(f"{self.key.type} {self.key.fingerprint()}")
 
     def refused_before(self) -> None:
         """The key has not been pushed: sshd must refuse it."""
-        self.screen.step("Nobody has pushed the key: the login is refused")
-        promise(self.login().refused, "a key that nobody pushed is refused")
+        self.screen.step("Before the push, sshd refuses the key")
+        promise(self.login().refused, "a key that nobody has pushed is refused")
 
     def push(self) -> None:
         """Push the key with the AWS CLI."""
-        self.screen.step("The AWS CLI pushes the key")
+        self.screen.step("The AWS CLI pushes the public key")
         target = Target.of(self.daemon)
         file = public_key_file(self.key.public)
         command = aws_command(target, self.user, file)
@@ -82,30 +82,33 @@ class Demo:
         self.screen.saw("$ " + shlex.join([Path(command[0]).name, *command[1:]]))
         pushed = push_with_aws_cli(target, self.user, file)
         self.screen.saw(" ".join(pushed.output.split()))
-        promise(pushed.ok, "the push is answered with success")
+        promise(pushed.ok, "the push succeeds")
         self.request_id = pushed.request_id
         record = self.audit(event="push", request_id=pushed.request_id)
-        promise(record["outcome"] == "allowed", "the audit record says that it was allowed")
-        promise(record["fingerprint"] == self.key.fingerprint(), "and for which key")
+        promise(record["outcome"] == "allowed", "the audit record has the outcome allowed")
+        promise(
+            record["fingerprint"] == self.key.fingerprint(),
+            "the audit record has the key's fingerprint",
+        )
 
     def accepted(self) -> None:
         """The key is live: sshd must accept it."""
-        self.screen.step("The login is accepted")
-        promise(self.login().accepted, "the pushed key logs in")
+        self.screen.step("After the push, sshd accepts the key")
+        promise(self.login().accepted, "a pushed key is accepted")
         record = self.audit(event="lookup", os_user=self.user, outcome="given")
-        promise(record["request_id"] == self.request_id, "the login is traced to the push")
+        promise(record["request_id"] == self.request_id, "the lookup's record names the push")
 
     def run_down(self, clock: Countdown) -> None:
         """Show the seconds; the key must work until the end, so it is also tried halfway."""
-        self.screen.step("The seconds run down; halfway the login is accepted still")
+        self.screen.step("The lifetime runs; halfway through it, sshd still accepts the key")
         clock.run(until=clock.seconds / 2)
-        promise(self.login().accepted, "the key lives as long as was said")
+        promise(self.login().accepted, "the key is accepted until its lifetime ends")
         clock.run(until=0)
 
     def refused_after(self) -> None:
         """The key has expired: sshd must refuse it again."""
-        self.screen.step("The key's time is over: the login is refused")
-        promise(self.login().refused, "a key whose time is over is refused")
+        self.screen.step("The key has expired: sshd refuses it")
+        promise(self.login().refused, "an expired key is refused")
         self.audit(event="lookup", os_user=self.user, outcome="none")
 
 
@@ -127,14 +130,14 @@ def stage(screen: Screen, config: Mapping[str, Any]) -> Iterator[Demo]:
                 screen.saw(f"sshd's log: {sshd.log()}")
                 raise
     finally:
-        screen.step("Everything that was made is removed")
+        screen.step("The demo removes everything that it made")
         code = None if daemon is None or daemon.process is None else daemon.process.returncode
         screen.saw(f"sixtykeyd: ended with exit code {code}")
-        screen.saw(f"{directory}: {'still there' if directory.exists() else 'gone'}")
+        screen.saw(f"{directory}: {'still exists' if directory.exists() else 'removed'}")
     promise(code == 0, "the daemon ends with exit code 0")
-    promise(not directory.exists(), "nothing is left on the disk")
+    promise(not directory.exists(), "no file is left on the disk")
     left = {each.pw_name for each in pwd.getpwall()}
-    promise(not IS_ROOT or user not in left, "the OS user is gone")
+    promise(not IS_ROOT or user not in left, "the OS user is removed")
 
 
 def run(lifetime: int, config: Optional[Mapping[str, Any]] = None) -> int:
@@ -153,7 +156,7 @@ def run(lifetime: int, config: Optional[Mapping[str, Any]] = None) -> int:
             demo.accepted()
             demo.run_down(clock)
             demo.refused_after()
-        return f"As promised, in every step: the key lived for {lifetime} seconds."
+        return f"Every step went as promised: sshd accepted the key for {lifetime} seconds."
 
     return screen.show(steps)
 

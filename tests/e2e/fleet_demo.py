@@ -80,7 +80,7 @@ class Demo:
 
     def show_fleet(self) -> None:
         """Show the parts of the fleet."""
-        self.screen.step("Who is connected: sixtykey fleet hosts")
+        self.screen.step("sixtykey fleet hosts lists the connected hosts")
         shown = command.run("fleet", "hosts", "--folder", self.gateways[0].home.folder)
         self.screen.saw(shown.out.rstrip() or shown.err)
         promise(shown.code == 0, "the hosts are listed")
@@ -92,19 +92,19 @@ class Demo:
         keys = [self.key() for _ in hosts]
         for number, (host, key) in enumerate(zip(hosts, keys)):
             pushed = self.push(host, key, gateways[number % len(gateways)])
-            promise(pushed.ok, f"the push to {host.name} is answered with success")
+            promise(pushed.ok, f"the push to {host.name} succeeds")
         for host, key in zip(hosts, keys):
             logins = {each.name: each.sshd.login(self.user, key) for each in self.hosts}
             accepted = [name for name, login in logins.items() if login.accepted]
             refused = [name for name, login in logins.items() if login.refused]
-            where = f"{', '.join(accepted)}, and not at {', '.join(refused)}"
-            self.screen.saw(f"the key of {host.name} logs in at {where}")
-            promise(accepted == [host.name], "it logs in there, and nowhere else")
-            promise(len(refused) == len(self.hosts) - 1, "every other sshd refuses it")
+            where = f"accepted by {', '.join(accepted)}, refused by {', '.join(refused)}"
+            self.screen.saw(f"the key pushed to {host.name} is {where}")
+            promise(accepted == [host.name], "only this host accepts the key")
+            promise(len(refused) == len(self.hosts) - 1, "every other host refuses it")
 
     def kill_server(self) -> None:
         """Kill a server: a third of the hosts must reconnect."""
-        self.screen.step("A server of the bus is killed: its hosts go to the others")
+        self.screen.step("A server of the bus is killed: its hosts connect to the other servers")
         self.bus.servers[0].kill()
         began = time.monotonic()
         left = list(self.hosts)
@@ -116,33 +116,36 @@ class Demo:
                 for host in left
             }
             left = [host for host in left if pushed[host.instance].code]
-        self.screen.saw(f"all reachable again after {time.monotonic() - began:.1f} s")
+        self.screen.saw(f"every host is reachable again after {time.monotonic() - began:.1f} s")
         promise(not left, f"every host is reachable again within {PATIENCE:.0f} s")
 
     def kill_gateway(self) -> None:
         """Kill a gateway: any other one takes the pushes."""
-        self.screen.step("A gateway is killed: any other one does")
+        self.screen.step("A gateway is killed; pushes can use any other one")
         self.gateways[0].kill()
-        self.screen.saw(f"{self.gateways[0].url} is gone")
+        self.screen.saw(f"{self.gateways[0].url} is stopped")
 
     def cut_off(self) -> None:
         """A push to a disconnected host is refused at once."""
         host = self.hosts[-1]
         self.screen.step(
-            f"{host.name} is cut off: a push says so at once, and its own sshd goes on"
+            f"{host.name} is disconnected: a push is refused at once; a local push still works"
         )
         host.member.connector.kill()
         if host.way is not None:
             host.way.cut()
         pushed = self.push(host, self.key(), self.gateways[1])
-        promise(pushed.code == "EC2InstanceNotFoundException", "a host that is away is not found")
+        promise(
+            pushed.code == "EC2InstanceNotFoundException",
+            "a push to a disconnected host is refused",
+        )
         key = self.key()
         words = ("push", "--socket", host.member.daemon.push_socket, self.user, str(key.public))
         local = command.run(*words)
-        promise(local.code == 0, f"a local push goes on: {local.err}")
+        promise(local.code == 0, f"a local push succeeds: {local.err}")
         login = host.sshd.login(self.user, key)
         self.screen.saw(f"sixtykey push on {host.name} itself: {login.output or login.message}")
-        promise(login.accepted, "and logs in")
+        promise(login.accepted, "the locally pushed key is accepted")
 
 
 @contextlib.contextmanager
@@ -152,7 +155,7 @@ def stage(screen: Screen, apart: bool) -> Iterator[Demo]:
         directory = stack.enter_context(work_directory())
         user = stack.enter_context(login_user())
         address = fleet_network.BUS if apart else "127.0.0.1"
-        screen.step(f"A fleet is made: {SERVERS} servers, 2 gateways")
+        screen.step(f"A fleet starts: {SERVERS} servers of the bus, 2 gateways")
         urls = [gateway_url(), gateway_url()]
         home = init(directory, address, urls)
         bus = stack.enter_context(Bus(home, directory))
@@ -164,22 +167,24 @@ def stage(screen: Screen, apart: bool) -> Iterator[Demo]:
         ]
         for gateway in gateways:
             gateway.await_bus()
-            screen.saw(f"sixtykey-gateway: {gateway.url}, on the bus")
-        screen.step(f"{HOSTS} hosts join it, by a token")
+            screen.saw(f"sixtykey-gateway: {gateway.url}, connected to the bus")
+        screen.step(f"{HOSTS} hosts join with a token")
         token = join_token(gateways[0], "--tag", "role=web")
         hosts = []
         for number in range(1, HOSTS + 1):
             hosts.append(join(stack, directory, gateways[0], number, token, apart))
-            screen.saw(f"{hosts[-1].name}: {hosts[-1].instance} has joined, and is on the bus")
+            screen.saw(
+                f"{hosts[-1].name}: {hosts[-1].instance} has joined, and is connected to the bus"
+            )
         try:
             yield Demo(screen, bus, gateways, hosts, user)
         except BrokenPromiseError:
             for part in (*gateways, *(host.member.daemon for host in hosts)):
                 screen.saw(part.log()[-2000:])
             raise
-        screen.step("Everything that was made is removed")
-    screen.saw(f"{directory}: {'still there' if directory.exists() else 'gone'}")
-    promise(not directory.exists(), "nothing is left on the disk")
+        screen.step("The demo removes everything that it made")
+    screen.saw(f"{directory}: {'still exists' if directory.exists() else 'removed'}")
+    promise(not directory.exists(), "no file is left on the disk")
 
 
 def init(directory: Path, address: str, urls: list[str]) -> Home:
@@ -226,10 +231,10 @@ def run(apart: bool) -> int:
             demo.push_to_each("The AWS CLI pushes a key to each host", both, demo.hosts)
             demo.kill_server()
             demo.kill_gateway()
-            words = "Pushes go on, by the gateway that is left"
+            words = "Pushes continue through the remaining gateway"
             demo.push_to_each(words, both[1:], demo.hosts)
             demo.cut_off()
-        return f"As promised, in every step, in {time.monotonic() - began:.0f} s."
+        return f"Every step went as promised, in {time.monotonic() - began:.0f} s."
 
     return screen.show(steps)
 

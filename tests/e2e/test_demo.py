@@ -18,14 +18,14 @@ from tests.parts.host import IS_ROOT, ROOT, os_user, work_directory
 from tests.parts.project import project_files
 
 STEPS = [
-    "1. A daemon, and a throw-away sshd that asks it for keys",
-    "2. A new key pair",
-    "3. Nobody has pushed the key: the login is refused",
-    "4. The AWS CLI pushes the key",
-    "5. The login is accepted",
-    "6. The seconds run down; halfway the login is accepted still",
-    "7. The key's time is over: the login is refused",
-    "8. Everything that was made is removed",
+    "1. sixtykeyd and a temporary sshd start; this sshd asks sixtykeyd for keys",
+    "2. A new key pair is made",
+    "3. Before the push, sshd refuses the key",
+    "4. The AWS CLI pushes the public key",
+    "5. After the push, sshd accepts the key",
+    "6. The lifetime runs; halfway through it, sshd still accepts the key",
+    "7. The key has expired: sshd refuses it",
+    "8. The demo removes everything that it made",
 ]
 
 
@@ -58,8 +58,8 @@ def test_the_demo_ends_well() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert_steps(done.stdout)
-    (gone,) = (line for line in done.stdout.splitlines() if line.endswith(": gone"))
-    assert not Path(gone.strip().split(":")[0]).exists()
+    (folder,) = (line for line in done.stdout.splitlines() if line.endswith(": removed"))
+    assert not Path(folder.strip().split(":")[0]).exists()
     made = [line.split()[2] for line in done.stdout.splitlines() if "made for this demo" in line]
     assert len(made) == IS_ROOT
     assert not set(made) & {each.pw_name for each in pwd.getpwall()}
@@ -68,9 +68,9 @@ def test_the_demo_ends_well() -> None:
 @pytest.mark.parametrize(
     ("lifetime", "config", "promise"),
     [
-        (6, {"keys": {"lifetime": 60}}, "a key whose time is over is refused"),
-        (6, {"keys": {"types": ["ssh-rsa"]}}, "the push is answered with success"),
-        (12, {"keys": {"lifetime": 4}}, "the key lives as long as was said"),
+        (6, {"keys": {"lifetime": 60}}, "an expired key is refused"),
+        (6, {"keys": {"types": ["ssh-rsa"]}}, "the push succeeds"),
+        (12, {"keys": {"lifetime": 4}}, "the key is accepted until its lifetime ends"),
     ],
     ids=["keys live too long", "keys are not taken", "keys die too soon"],
 )
@@ -81,7 +81,7 @@ def test_the_demo_fails_when_the_daemon_behaves_differently(
     done = run_demo(lifetime, config)
     assert done.returncode == 1, done.stdout + done.stderr
     assert f"NOT AS PROMISED: {promise}" in done.stdout
-    assert ": gone" in done.stdout
+    assert ": removed" in done.stdout
 
 
 def test_a_daemon_that_does_not_start_is_reported() -> None:
