@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,27 @@ def test_login_gives_the_agent_a_key(user: User) -> None:
     assert stat.S_IMODE(user.folder.stat().st_mode) == 0o700
     # ssh's KnownHostsCommand reads it, and must not fail.
     assert (user.folder / "known_hosts").read_text() == ""
+
+
+def test_a_folder_that_others_could_read_is_made_private(user: User) -> None:
+    """A folder of ours that was made with another mode gets mode 0700."""
+    user.folder.mkdir(parents=True)
+    user.folder.chmod(0o755)
+    assert user.sixtykey("login").code == 0
+    assert stat.S_IMODE(user.folder.stat().st_mode) == 0o700
+
+
+def test_no_core_file_has_the_key(user: User) -> None:
+    """The process that makes the key can leave no core file, which would hold the key."""
+    program = (
+        "import os, resource\n"
+        "resource.setrlimit(resource.RLIMIT_CORE, resource.getrlimit(resource.RLIMIT_CORE)[1:] * 2)"
+        "\nfrom agent.client import session_key\n"
+        "session_key.ensure(os.environ, 60, False, 10)\n"
+        "print(resource.getrlimit(resource.RLIMIT_CORE)[0])\n"
+    )
+    done = user.do(sys.executable, "-c", program)
+    assert (done.code, done.out) == (0, "0\n"), done
 
 
 def test_the_agent_removes_a_key_at_its_end(user: User) -> None:

@@ -151,6 +151,24 @@ def test_a_home_that_a_shell_would_read_is_refused() -> None:
             assert "has a character that ssh or a shell would read" in done.err
 
 
+@pytest.mark.parametrize("name", ["a'b", "a\\\\b"])
+def test_a_name_that_ends_a_shells_quotes_does_not_match(user: User, name: str) -> None:
+    """The block applies to no user name with a quote or backslash, and excludes such hosts.
+
+    ssh since 9.6 refuses such names on its command line, and takes them from a file only.
+    """
+    block = good(user.sixtykey("ssh-config", "web-*")).out
+    config = user.home / "config"
+    for theirs, applies in ((name, False), ("a-b", True)):
+        config.write_text(f'Host web-1\n  User "{theirs}"\n{block}')
+        found = ssh_settings(user, config, "web-1")
+        assert found["user"][1] == theirs[1]
+        assert ("proxycommand" in found) is applies
+    matches = [line for line in block.splitlines() if line.startswith("Match original")]
+    assert len(matches) == 2
+    assert all(line.startswith('Match originalhost "web-*,!*\'*,!*\\*" ') for line in matches)
+
+
 @pytest.mark.parametrize("system", ["win32", "cygwin"])
 def test_windows_is_refused_with_a_reason(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows is refused, with a hint to use WSL."""
