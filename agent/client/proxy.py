@@ -166,7 +166,7 @@ def _jump(jump: str, address: str, port: int) -> None:
     import subprocess
 
     # These settings are this host's, and must not apply to the jump host.
-    this_host = ("SIXTYKEY_JUMP", "SIXTYKEY_INSTANCE", "SIXTYKEY_ZONE", "SIXTYKEY_ADDRESS")
+    this_host = {f"SIXTYKEY_{each}" for each in ("JUMP", "INSTANCE", "ZONE", "ADDRESS", "NETWORK")}
     environ = {name: value for name, value in os.environ.items() if name not in this_host}
     environ[_JUMPS] = f"{environ.get(_JUMPS, '')}\n{jump}"
     inner = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

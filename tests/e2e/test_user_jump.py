@@ -81,6 +81,26 @@ def test_jump_hosts_of_each_other_make_no_loop(world: World, far: str) -> None:
     assert world.pushes() <= 3
 
 
+def test_settings_of_one_host_are_not_the_jump_hosts(world: World) -> None:
+    """Options about the far host do not reach the jump host's proxy; those about all hosts do."""
+    programs = world.user.home / "bin"
+    programs.mkdir()
+    (programs / "ssh").write_text("#!/bin/sh\nenv | grep ^SIXTYKEY_\n")
+    (programs / "ssh").chmod(0o755)
+    world.user.environment.update({
+        "PATH": f"{programs}:{world.user.environment['PATH']}",
+        "SIXTYKEY_INSTANCE": world.daemon.instance_id,
+        "SIXTYKEY_ZONE": world.daemon.availability_zone,
+        "SIXTYKEY_ADDRESS": "127.0.0.1",
+        "SIXTYKEY_NETWORK": "private",
+        "SIXTYKEY_JUMP": "gate",
+        "SIXTYKEY_REGION": world.daemon.region,
+    })  # fmt: skip
+    done = good(world.user.sixtykey("proxy", world.login, "web-1", "22"))
+    names = {line.partition("=")[0] for line in done.out.splitlines() if "=" in line}
+    assert names == {"SIXTYKEY_REGION", "SIXTYKEY_JUMPS"}
+
+
 def test_what_takes_our_place_is_not_ended_by_our_timer(world: World) -> None:
     """The ssh -W that replaces the proxy is not ended by the proxy's half-second timer."""
     import pty
