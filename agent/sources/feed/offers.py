@@ -93,7 +93,10 @@ class Offers:
             if self._steps.replays.recall(mark, self._source) is not None:
                 self._check_user(offered)
                 return
-            left = offered.left - (context.clock.boottime() - received)
+            # By its date too: the host may have been suspended while the message was on its way.
+            ends = offered.dated + LIMITS.metadata_key_seconds
+            waited = context.clock.boottime() - received
+            left = min(offered.left - waited, ends - context.clock.wall())
             if left <= 0.0:
                 return
             key = PublicKey.parse(offered.key, context.config.keys)

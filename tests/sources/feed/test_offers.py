@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
 from agent.config.limits import LIMITS
 from agent.config.settings import Keys
 from agent.leases.consumption import Consumption
+from agent.leases.lease import Horizon
 from agent.sources.feed.messages import Answer
 from tests.parts.leases import ed25519_key, ed25519_line, make_lease, mark
 from tests.sources.feed.house import House, at_house
@@ -234,6 +235,26 @@ def test_the_seconds_that_an_answer_waits_are_not_given_back(tmp_path: Path) -> 
         assert lease.expires_at == at.clock.boottime() + 53
         assert lease.mark is not None
         assert lease.mark.digest.hex() == f"{1:064x}"
+        peer.writer.close()
+
+    at_house(tmp_path, course)
+
+
+@pytest.mark.parametrize(("ago", "left"), [(0.0, 60.0), (45.0, 15.0), (60.0, None), (1e4, None)])
+def test_an_offer_that_arrives_late_ends_by_its_date(
+    tmp_path: Path, ago: float, left: Optional[float]
+) -> None:
+    """A key ends a minute after its date, though its message says that it lives for a minute more.
+
+    So a host that was suspended while the message was on its way does not serve it.
+    """
+
+    async def course(at: House) -> None:
+        at.memory.resume(Horizon())  # no mark has been lost
+        peer = await at.attach()
+        await at.offer(peer, at.offered(dated=at.clock.wall() - ago))
+        ends = [lease.expires_at - at.clock.boottime() for lease in at.store.table.live()]
+        assert ends == ([] if left is None else [pytest.approx(left)])
         peer.writer.close()
 
     at_house(tmp_path, course)
