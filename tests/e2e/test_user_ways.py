@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -58,6 +59,23 @@ def test_an_endpoint_is_enough_for_a_single_host(world: World) -> None:
     assert world.pushes() == 1
     assert world.user.ssh("nobody-at-all@web-1", "true").code == 255
     assert world.pushes() == 2
+
+
+def test_no_library_of_the_daemons_is_used(world: World) -> None:
+    """The client works without the libraries that pip installs for the daemon only."""
+    libraries = world.user.home / "libraries"
+    libraries.mkdir()
+    for name in ("paramiko", "cachetools", "h11", "cryptography"):
+        (libraries / f"{name}.py").write_text("raise ImportError('of the daemon')\n")
+    before = world.user.environment["PYTHONPATH"]
+    world.user.environment["PYTHONPATH"] = f"{libraries}:{before}"
+    refused = world.user.do(sys.executable, "-c", "import agent.daemon")
+    assert "of the daemon" in refused.err
+    settings = {"endpoint": world.daemon.endpoint, "region": world.daemon.region}
+    world.user.settings({**settings, "hosts": {"web-*": {"address": "127.0.0.1"}}})
+    for words in (["login"], ["hosts"], ["why", world.place], ["known-hosts", "web-1"]):
+        assert world.user.sixtykey(*words).code == (1 if words[0] == "why" else 0)
+    assert good(world.user.ssh(world.place, "id -un")).out == f"{world.login}\n"
 
 
 def test_why_asks_the_host(world: World) -> None:
