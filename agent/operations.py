@@ -94,7 +94,7 @@ class Operator:
     async def why(self, _: Peer, body: bytes, record: Record) -> Answer:
         """The recent decisions about OSUser, newest first, and the live leases."""
         members = _members(body, "OSUser")
-        os_user = _required(members, "OSUser")
+        os_user = _require(members, "OSUser")
         record.os_user = os_user
         history, now = self._audit.history, self._clock.boottime()
         told = {
@@ -239,7 +239,7 @@ def _members(body: bytes, *known: str) -> Body:
     return members
 
 
-def _required(members: Body, name: str) -> str:
+def _require(members: Body, name: str) -> str:
     if not members.get(name):
         raise MissingParameter(f"Missing: {name}.")
     return str(members[name])

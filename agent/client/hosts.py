@@ -63,7 +63,7 @@ class Host:
             "Lifetime": self.lifetime,
         }
 
-    def reached(self, addresses: Sequence[str], uses: str, lifetime: int) -> Host:
+    def with_addresses(self, addresses: Sequence[str], uses: str, lifetime: int) -> Host:
         """The same host at these addresses, with leases of these uses and this lifetime (s)."""
         return Host(
             self.instance, self.zone, self.name, addresses, self.host_keys, self.tags,

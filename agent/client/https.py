@@ -112,7 +112,7 @@ def _hint(error: OSError) -> str:
 def _read(sock: Any, end: float) -> Answer:
     received = b""
     while b"\r\n\r\n" not in received:
-        received += _some(sock, end)
+        received += _receive(sock, end)
         if len(received) > limits.HEAD_BYTES:
             break
     head, blank, body = received.partition(b"\r\n\r\n")
@@ -129,7 +129,7 @@ def _read(sock: Any, end: float) -> Answer:
         raise OSError(0, "the endpoint sends an answer without a length")
     parts, left = [body], int(length) - len(body)
     while left > 0:
-        parts.append(_some(sock, end))
+        parts.append(_receive(sock, end))
         left -= len(parts[-1])
     return Answer(int(words[1]), headers, b"".join(parts)[: int(length)])
 
@@ -139,7 +139,7 @@ def _number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 16
 
 
-def _some(sock: Any, end: float) -> bytes:
+def _receive(sock: Any, end: float) -> bytes:
     left = end - time.monotonic()
     if left <= 0:
         raise OSError(0, f"no complete answer within {limits.ANSWER_SECONDS:.0f} s")

@@ -27,15 +27,15 @@ def load(path: str) -> dict[str, Any]:
     except OSError as error:
         raise Trouble(REFUSED, "Configuration", f"{path}: {error.strerror}") from None
     except plain_yaml.Problems as problems:
-        raise _refused(path, list(problems.problems)) from None
+        raise _trouble(path, list(problems.problems)) from None
     checked = _Check()
     document = checked.whole({} if found is None else found)
     if checked.problems:
-        raise _refused(path, checked.problems)
+        raise _trouble(path, checked.problems)
     return document
 
 
-def _refused(path: str, problems: list[str]) -> Trouble:
+def _trouble(path: str, problems: list[str]) -> Trouble:
     words = f"{path} cannot be used:\n  " + "\n  ".join(problems)
     return Trouble(REFUSED, "Configuration", words, "docs/client.md explains each key")
 
@@ -56,17 +56,17 @@ class _Check:
         if not isinstance(found, dict):
             self.problems.append(f"{where or 'the file'}: must be a mapping (key: value)")
             return {}
-        for name, line in _repeated(found):
-            self.problems.append(f"{_under(where, name)}: is repeated in line {line}")
+        for name, line in _list_repeated(found):
+            self.problems.append(f"{_join_path(where, name)}: is repeated in line {line}")
         checked = {}
         for name, value in found.items():
             if name not in known:
                 known_names = ", ".join(known)
                 self.problems.append(
-                    f"{_under(where, name)}: unknown; known keys are {known_names}"
+                    f"{_join_path(where, name)}: unknown; known keys are {known_names}"
                 )
             else:
-                checked[name] = known[name](_under(where, name), value)
+                checked[name] = known[name](_join_path(where, name), value)
         return checked
 
     def hosts(self, where: str, found: Any) -> dict[str, Any]:
@@ -77,8 +77,8 @@ class _Check:
                 self.problems.append(f"{where}: {pattern!r} is not a pattern of host names")
             keys: Known = dict.fromkeys(HOST_KEYS, self.value)
             # An empty section `web-*:` is useful: it lists the names as hosts of sixtykey.
-            checked[pattern] = self.mapping(_under(where, pattern), section or {}, keys)
-        if not isinstance(found, dict) or _repeated(found):
+            checked[pattern] = self.mapping(_join_path(where, pattern), section or {}, keys)
+        if not isinstance(found, dict) or _list_repeated(found):
             self.problems.append(f"{where}: must be a mapping, each pattern once")
         return checked
 
@@ -108,12 +108,12 @@ class _Check:
             return ""
 
 
-def _repeated(found: Any) -> list[tuple[str, int]]:
+def _list_repeated(found: Any) -> list[tuple[str, int]]:
     """Duplicate keys of mappings, each with its line."""
     return list(getattr(found, "repeated", []))
 
 
-def _under(where: str, name: str) -> str:
+def _join_path(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
 
 

@@ -58,7 +58,7 @@ def _with_settings(host: Host, settings: Settings, name: str) -> Host:
         uses, lifetime = "unlimited", limits.EC2_LEASE_SECONDS
     # A host behind NAT knows no useful address of its own; its name may resolve.
     addresses = settings.addresses() or host.addresses or [name]
-    return host.reached(addresses, uses, lifetime)
+    return host.with_addresses(addresses, uses, lifetime)
 
 
 def _where(settings: Settings, region: str) -> str:

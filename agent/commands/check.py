@@ -93,7 +93,7 @@ def examine(options: Options, user: Optional[str]) -> Iterable[Finding]:
     if user is not None:
         yield from account.account(user, settings, here)
         if settings is not None:
-            yield from sshd.admitted(settings, user)
+            yield from sshd.check_admission(settings, user)
     yield from host.clock(status)
     yield from host.selinux(here)
 

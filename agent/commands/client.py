@@ -35,7 +35,7 @@ class Daemon:
     def __init__(self, options: Options, configured: str = "") -> None:
         given, config = options.value("--socket") or configured, options.value("--config")
         self._certain = bool(given or config)
-        self.path = given or (_configured(config) if config else DEFAULT_SOCKET)
+        self.path = given or (_read_path(config) if config else DEFAULT_SOCKET)
 
     def ask(self, action: str, body: Optional[dict[str, Any]] = None) -> dict[str, Any]:
         """The answer to an action such as "Sixtykey.List". Raises Trouble."""
@@ -54,7 +54,7 @@ class Daemon:
             if not self._certain and not isinstance(error, PermissionError):
                 # The configuration may name another socket; it is slow to read, and rarely does.
                 self._certain = True
-                elsewhere = _configured_elsewhere()
+                elsewhere = _read_other_path()
                 if elsewhere is not None and elsewhere != self.path:
                     self.path = elsewhere
                     return self._exchange(request)
@@ -121,16 +121,16 @@ def _away(path: str, error: OSError) -> Trouble:
     return Trouble(AWAY, "DaemonAway", f"the daemon {what}", _START)
 
 
-def _configured(config: str) -> str:
+def _read_path(config: str) -> str:
     from agent.commands.settings import load
 
     return load(config).push.socket
 
 
-def _configured_elsewhere() -> Optional[str]:
+def _read_other_path() -> Optional[str]:
     from agent.commands.settings import DEFAULT_PATH
 
     try:
-        return _configured(DEFAULT_PATH)
+        return _read_path(DEFAULT_PATH)
     except Trouble:
         return None

@@ -76,7 +76,7 @@ def _join(options: Options, words: Sequence[str]) -> int:
 
 
 def _renew(options: Options, words: Sequence[str]) -> int:
-    _no_words(words)
+    _refuse_words(words)
     config, files = _config(options), _files(options)
     fleet = _member(config, files)
     issuers = set(map(PublicKey.parse, fleet.issuers))
@@ -99,7 +99,7 @@ def _renew(options: Options, words: Sequence[str]) -> int:
 
 
 def _leave(options: Options, words: Sequence[str]) -> int:
-    _no_words(words)
+    _refuse_words(words)
     config, files = _config(options), _files(options)
     fleet = _member(config, files)
     keys, certificate = files.keys(), files.certificate()
@@ -196,7 +196,7 @@ def _files(options: Options) -> HostFiles:
     return HostFiles(options.value("--host-folder") or FOLDER)
 
 
-def _no_words(words: Sequence[str]) -> None:
+def _refuse_words(words: Sequence[str]) -> None:
     if words:
         raise Usage(f"unexpected: {' '.join(words)}")
 

@@ -57,7 +57,7 @@ def _remove_left(options: Options, words: Sequence[str]) -> int:
         # Do this before opening the registry: afterwards this process may not read the home.
         revoked = home.revoked()
         with SqliteRegistry.for_operator(home.facts.registry) as registry:
-            named = departed(registry, revoked, now)
+            named = list_departed(registry, revoked, now)
         found, wanted = _revocable(home, named)
         report_skipped(found.skipped)
         token = home.unsent()
@@ -72,7 +72,7 @@ def _remove_left(options: Options, words: Sequence[str]) -> int:
     return tell(options, told, "") if options.on("--json") else DONE
 
 
-def departed(registry: SqliteRegistry, revoked: Container[str], now: float) -> Departed:
+def list_departed(registry: SqliteRegistry, revoked: Container[str], now: float) -> Departed:
     """The hosts that left and are not revoked yet, and their nkeys that were replaced."""
     # An older membership can no longer be renewed.
     oldest = now - FLEET.membership_seconds - FLEET.grace_seconds

@@ -164,7 +164,10 @@ def _status(options: Options, words: Sequence[str]) -> int:
         "Folder": home.folder,
         "Gateways": gateways,
         "Servers": servers,
-        "Hosts": {"Connected": sum(each["Hosts"] for each in servers), "Joined": _joined(home)},
+        "Hosts": {
+            "Connected": sum(each["Hosts"] for each in servers),
+            "Joined": _count_joined(home),
+        },
         "Issuers": [str(each) for each in home.facts.issuers],
         "Rotation": home.facts.rotation.stage,
         "CertificateEndsIn": round(ends),
@@ -209,7 +212,7 @@ async def _server(view: View, url: str, count: int) -> tuple[Optional[str], list
     return None, found
 
 
-def _joined(home: Home) -> Any:
+def _count_joined(home: Home) -> Any:
     """How many hosts have joined; None if it is unknown. Only the fleet's home knows it."""
     try:
         if not os.path.exists(home.facts.registry):
@@ -224,7 +227,7 @@ def _lines(status: dict[str, Any]) -> list[str]:
     joined = status["Hosts"]["Joined"]
     of = "" if joined is None else f" of {joined} that have joined"
     lines = [
-        f"{'gateway':12}{_shown(each['URL'])}: {each['Problem'] or 'as this one'}"
+        f"{'gateway':12}{_name_gateway(each['URL'])}: {each['Problem'] or 'as this one'}"
         for each in status["Gateways"]
     ]
     for server in status["Servers"]:
@@ -239,7 +242,7 @@ def _lines(status: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _shown(url: str) -> str:
+def _name_gateway(url: str) -> str:
     return f"{url} ({gateway_name(url)})"
 
 

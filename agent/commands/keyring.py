@@ -159,9 +159,9 @@ def edit(path: str, host: Keys, change: Callable[[str], str]) -> credentials.Cre
     try:
         with files.locked(os.path.dirname(path)):
             text = _read(path)
-            _checked(text, path, host)
+            _parse(text, path, host)
             new = change(text)
-            parsed = _checked(new, path, host)
+            parsed = _parse(new, path, host)
             _replace(path, new)
             return parsed
     except OSError as error:
@@ -173,7 +173,7 @@ def edit(path: str, host: Keys, change: Callable[[str], str]) -> credentials.Cre
         raise Trouble(REFUSED, "File", words) from None
 
 
-def _checked(text: str, path: str, host: Keys) -> credentials.Credentials:
+def _parse(text: str, path: str, host: Keys) -> credentials.Credentials:
     try:
         return credentials.parse(text, path, host)
     except Problems as problems:

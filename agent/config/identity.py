@@ -99,11 +99,11 @@ def _region_of(zone: str) -> str:
 def _cloud_init(root: str) -> dict[str, str]:
     """cloud-init's instance_id, availability_zone and region, if they have the API's form."""
     v1 = _v1(_read(root, "run/cloud-init/instance-data.json"))
-    found = dict(_well_formed(v1))
+    found = dict(_select_well_formed(v1))
     platform = _text(v1, "platform") or _text(v1, "cloud_name")
     own_id = _text(v1, "instance_id")
     if "instance_id" not in found and own_id and platform not in _IDS_NOT_UNIQUE:
-        found["instance_id"] = _hashed(f"{platform}\n{own_id}".encode())
+        found["instance_id"] = _derive_id(f"{platform}\n{own_id}".encode())
     return found
 
 
@@ -115,7 +115,7 @@ def _v1(content: Optional[str]) -> Any:
     return data.get("v1") if isinstance(data, dict) else {}
 
 
-def _well_formed(v1: Any) -> Iterator[tuple[str, str]]:
+def _select_well_formed(v1: Any) -> Iterator[tuple[str, str]]:
     for name, check in (
         ("instance_id", patterns.instance_id),
         ("availability_zone", patterns.availability_zone),
@@ -151,10 +151,10 @@ def _machine(root: str) -> Optional[str]:
     machine_id = (_read(root, "etc/machine-id") or "").strip()
     if not _MACHINE_ID.fullmatch(machine_id) or not machine_id.strip("0"):
         return None
-    return _hashed(_APPLICATION, key=bytes.fromhex(machine_id))
+    return _derive_id(_APPLICATION, key=bytes.fromhex(machine_id))
 
 
-def _hashed(message: bytes, key: bytes = _APPLICATION) -> str:
+def _derive_id(message: bytes, key: bytes = _APPLICATION) -> str:
     """An id in EC2's present form: HMAC-SHA256, like sd_id128_get_machine_app_specific(3)."""
     return f"i-{hmac.new(key, message, hashlib.sha256).hexdigest()[:17]}"
 

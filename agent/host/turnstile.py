@@ -17,7 +17,7 @@ class Turnstile:
         self._taken = False
 
     async def enter(self) -> None:
-        """Wait for a turn of the loop, at least the next one, that is no other task's."""
+        """Wait for a turn of the loop that no other task has: the next one at the earliest."""
         loop = asyncio.get_running_loop()
         if self._taken:
             place: asyncio.Future[None] = loop.create_future()
@@ -29,7 +29,7 @@ class Turnstile:
             await asyncio.sleep(0)
 
     def _let_on(self) -> None:
-        """Wake the first one that still waits, for the next turn."""
+        """Give the next turn to the first task that still waits."""
         while self._waiting:
             place = self._waiting.popleft()
             if not place.done():

@@ -10,7 +10,7 @@ import sqlite3
 
 from agent.config.limits import LIMITS
 from agent.config.settings import Keys
-from agent.leases.journal_rows import Layout, Numbered, lease_of, unsealed
+from agent.leases.journal_rows import Layout, Numbered, lease_of, unseal
 from agent.leases.lease import AcceptedMark, Horizon, Lease, ReplayMark
 
 _TABLES = (
@@ -32,7 +32,7 @@ _TABLES = (
 
 
 def _leases(database: sqlite3.Connection, settings: Keys) -> list[Lease]:
-    rows = map(unsealed, database.execute("SELECT * FROM leases ORDER BY pushed_at"))
+    rows = map(unseal, database.execute("SELECT * FROM leases ORDER BY pushed_at"))
     found = (lease_of(row, settings) for row in rows)
     return [lease for lease in found if lease is not None]
 
@@ -44,7 +44,7 @@ def _marks(database: sqlite3.Connection, after: int) -> Numbered:
     )
     marks: Numbered = []
     for number, *rest in rows:
-        digest, dated, request_id = unsealed(tuple(rest))
+        digest, dated, request_id = unseal(tuple(rest))
         marks.append((number, AcceptedMark(ReplayMark(digest, dated), request_id, "")))
     return marks
 

@@ -78,7 +78,7 @@ def put(database: sqlite3.Connection, lease: Lease) -> None:
 
 def put_consumed(database: sqlite3.Connection, consumed: Iterable[Consumption]) -> None:
     """Write uses of one-time keys. Raises sqlite3.Error."""
-    database.executemany(_PUT_CONSUMED, (sealed(tuple(each)) for each in consumed))
+    database.executemany(_PUT_CONSUMED, (seal(tuple(each)) for each in consumed))
 
 
 def put_mark(database: sqlite3.Connection, mark: AcceptedMark) -> None:
@@ -97,7 +97,7 @@ def put_all(
 def put_horizon(database: sqlite3.Connection, horizon: Horizon) -> None:
     """Store the horizon. Raises sqlite3.Error."""
     database.execute("DELETE FROM horizon")
-    database.execute("INSERT INTO horizon VALUES (?, ?, ?)", sealed(tuple(horizon)))
+    database.execute("INSERT INTO horizon VALUES (?, ?, ?)", seal(tuple(horizon)))
 
 
 def read_horizon(database: sqlite3.Connection) -> Horizon:
@@ -105,12 +105,12 @@ def read_horizon(database: sqlite3.Connection) -> Horizon:
     rows = database.execute("SELECT * FROM horizon").fetchall()
     if len(rows) != 1:
         raise sqlite3.DatabaseError("it has no horizon")
-    return Horizon(*unsealed(rows[0]))
+    return Horizon(*unseal(rows[0]))
 
 
 def read_leases(database: sqlite3.Connection, settings: Keys) -> list[Lease]:
     """The leases that `settings` allow. Raises sqlite3.DatabaseError for a changed row."""
-    rows = (unsealed(row) for row in database.execute(_LEASES))
+    rows = (unseal(row) for row in database.execute(_LEASES))
     found = (
         lease_of((os_user, *row[:7]), settings, *_conditions(*row[7:])) for os_user, _, *row in rows
     )
@@ -120,7 +120,7 @@ def read_leases(database: sqlite3.Connection, settings: Keys) -> list[Lease]:
 def read_consumed(database: sqlite3.Connection) -> list[Consumption]:
     """The uses of one-time keys. Raises sqlite3.DatabaseError for a changed row."""
     rows = database.execute("SELECT * FROM consumed").fetchall()
-    return [Consumption(*unsealed(row)) for row in rows]
+    return [Consumption(*unseal(row)) for row in rows]
 
 
 def read_marks(database: sqlite3.Connection, after: int) -> Numbered:
@@ -131,19 +131,19 @@ def read_marks(database: sqlite3.Connection, after: int) -> Numbered:
     )
     marks: Numbered = []
     for number, *rest in rows:
-        digest, dated, request_id, principal = unsealed(tuple(rest))
+        digest, dated, request_id, principal = unseal(tuple(rest))
         marks.append((number, AcceptedMark(ReplayMark(digest, dated), request_id, principal)))
     return marks
 
 
-def sealed(row: Row) -> Row:
+def seal(row: Row) -> Row:
     """The row and its digest."""
     return (*row, hashlib.sha256(repr(row).encode()).digest())
 
 
-def unsealed(row: Row) -> Row:
+def unseal(row: Row) -> Row:
     """The row without its digest. Raises sqlite3.DatabaseError if it was changed."""
-    if sealed(row[:-1]) != row:
+    if seal(row[:-1]) != row:
         raise sqlite3.DatabaseError("a row is not what was written")
     return row[:-1]
 
@@ -176,7 +176,7 @@ def lease_of(
 
 
 def _lease_row(lease: Lease) -> Row:
-    return sealed((
+    return seal((
         lease.os_user, lease.slot, lease.key.type, lease.key.base64, lease.request_id,
         lease.principal, lease.source, lease.pushed_at, lease.expires_at,
         lease.uses, ",".join(lease.options), lease.pinned_source,
@@ -184,7 +184,7 @@ def _lease_row(lease: Lease) -> Row:
 
 
 def _mark_row(mark: AcceptedMark) -> Row:
-    return sealed((*mark.mark, mark.request_id, mark.principal))
+    return seal((*mark.mark, mark.request_id, mark.principal))
 
 
 def _conditions(

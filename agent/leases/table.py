@@ -84,7 +84,7 @@ class LeaseTable:
 
     def _check_room(self, os_user: str, slot: bytes, now: float) -> dict[bytes, Lease]:
         """The user's leases, if there is room for this key. Raises TableFull."""
-        leases = self._without_ended(os_user, now)
+        leases = self._drop_ended(os_user, now)
         per_user, total = self._settings.per_user, self._settings.total
         more = slot not in leases
         if len(leases) + more > per_user:
@@ -101,7 +101,7 @@ class LeaseTable:
                 )
         return leases
 
-    def _without_ended(self, os_user: str, now: float) -> dict[bytes, Lease]:
+    def _drop_ended(self, os_user: str, now: float) -> dict[bytes, Lease]:
         """The user's leases without the ended ones, which are at the front."""
         leases = self._users.get(os_user, {})
         ended = [*takewhile(lambda slot: leases[slot].expires_at <= now, leases)]

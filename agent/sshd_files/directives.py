@@ -48,11 +48,11 @@ def directives(
         yield Directive(f"{path}:{number}", keyword, value, match)
         if keyword == "include" and depth < _DEPTH:
             unread += _closed_folders(value)
-            for name in included(value):
+            for name in expand_include(value):
                 yield from directives(name, match, depth + 1, unread)
 
 
-def included(value: str) -> list[str]:
+def expand_include(value: str) -> list[str]:
     """The files that an Include line names; relative ones are below /etc/ssh (sshd_config(5))."""
     return [name for pattern in _patterns(value) for name in sorted(glob.glob(pattern))]
 

@@ -71,7 +71,7 @@ def account_lines(path: str, root: str = "/", depth: int = 0) -> Iterator[PamLin
         raise ValueError(f"{path}: files include each other")
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
         text = file.read()
-    for number, _, line in _joined(text):
+    for number, _, line in _join_lines(text):
         kind, _, included = line.partition(" ")
         if kind.lower() == "@include":
             yield from account_lines(_find(included.strip(), root), root, depth + 1)
@@ -88,7 +88,7 @@ def account_lines(path: str, root: str = "/", depth: int = 0) -> Iterator[PamLin
 
 def first_account_line(text: str) -> Optional[int]:
     """The number, from 1, of the first line that may belong to the account phase, if any."""
-    for number, _, line in _joined(text):
+    for number, _, line in _join_lines(text):
         kind = line.partition(" ")[0].lower().lstrip("-")
         if kind in {"account", "@include"}:
             return number
@@ -98,13 +98,13 @@ def first_account_line(text: str) -> Optional[int]:
 def without_line(text: str) -> str:
     """A file's text without the lines that run pam-account."""
     lines = text.split("\n")
-    for start, end, line in reversed(list(_joined(text))):
+    for start, end, line in reversed(list(_join_lines(text))):
         if PROGRAM in line.split(" "):
             del lines[start - 1 : end]
     return "\n".join(lines)
 
 
-def _joined(text: str) -> Iterator[tuple[int, int, str]]:
+def _join_lines(text: str) -> Iterator[tuple[int, int, str]]:
     """Each line with its first and last number, joined at backslashes, without comments."""
     start, whole, number = 0, "", 0
     for number, physical in enumerate(text.split("\n"), 1):

@@ -59,11 +59,11 @@ def split_options(command: str) -> SplitCommand:
     words = _WORD.findall(command)
     while words:
         word = words.pop(0)
-        plain = _unquoted(word)
+        plain = _unquote(word)
         taken = [word]
         if plain == "-o" and words:
             taken.append(words.pop(0))
-            plain += _unquoted(taken[-1])
+            plain += _unquote(taken[-1])
         option = _OPTION.fullmatch(plain[2:].strip()) if plain.startswith("-o") else None
         if option is None:
             kept += taken
@@ -137,7 +137,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
         whole, start = "", 0
 
 
-def _unquoted(word: str) -> str:
+def _unquote(word: str) -> str:
     return re.sub(r"""(["'])((?:[^\\]|\\.)*?)\1""", r"\2", word)
 
 

@@ -28,13 +28,13 @@ def account(
             )
         ]
     return [
-        *_shell(entry, host),
+        *_check_shell(entry, host),
         *_shadow(user, sshd, host),
-        *_nologin(entry, host),
+        *_check_nologin(entry, host),
     ]
 
 
-def _shell(entry: pwd.struct_passwd, host: Host) -> list[Finding]:
+def _check_shell(entry: pwd.struct_passwd, host: Host) -> list[Finding]:
     # An empty field means /bin/sh (passwd(5)).
     shell = entry.pw_shell or "/bin/sh"
     remedy = f"give it one: usermod --shell /bin/sh {entry.pw_name}"
@@ -74,11 +74,11 @@ def _shadow(user: str, sshd: Optional[Mapping[str, str]], host: Host) -> list[Fi
         ]
     for fields in lines:
         if fields[0] == user and len(fields) >= 8:
-            return [*_locked(user, fields[1], sshd), *_expired(user, fields[7])]
+            return [*_check_locked(user, fields[1], sshd), *_check_expired(user, fields[7])]
     return []
 
 
-def _locked(user: str, password: str, sshd: Optional[Mapping[str, str]]) -> list[Finding]:
+def _check_locked(user: str, password: str, sshd: Optional[Mapping[str, str]]) -> list[Finding]:
     """Sshd itself takes `!` for locked, but not where PAM decides (sshd_config(5), UsePAM)."""
     if not password.startswith("!") or sshd is None or sshd.get("usepam", "yes") == "yes":
         return []
@@ -92,7 +92,7 @@ def _locked(user: str, password: str, sshd: Optional[Mapping[str, str]]) -> list
     ]
 
 
-def _expired(user: str, day: str) -> list[Finding]:
+def _check_expired(user: str, day: str) -> list[Finding]:
     if not day.isdigit() or int(day) * _DAY > time.time():
         return []
     when = time.strftime("%Y-%m-%d", time.gmtime(int(day) * _DAY))
@@ -105,7 +105,7 @@ def _expired(user: str, day: str) -> list[Finding]:
     ]
 
 
-def _nologin(entry: pwd.struct_passwd, host: Host) -> list[Finding]:
+def _check_nologin(entry: pwd.struct_passwd, host: Host) -> list[Finding]:
     if entry.pw_uid == 0:
         return []
     return [

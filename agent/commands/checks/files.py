@@ -66,10 +66,10 @@ def credentials(config: Config, daemon: Optional[pwd.struct_passwd]) -> list[Fin
     if daemon is not None and not may(status, daemon, 4):
         what = f"the daemon's user {daemon.pw_name} may not read {path}"
         found.append(fault("credentials-owner", what, remedy))
-    return found + _parsed(path, config.keys)
+    return found + _check_entries(path, config.keys)
 
 
-def _parsed(path: str, host: Keys) -> list[Finding]:
+def _check_entries(path: str, host: Keys) -> list[Finding]:
     from agent.config.document import Problems
     from agent.sources.api import credentials as known
 

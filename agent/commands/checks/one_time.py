@@ -48,7 +48,7 @@ def _is_wanted(config: Config) -> bool:
         return True
     try:
         known = credentials.load(config.push.credentials, config.keys)
-    except Problems:  # told as what they are
+    except Problems:  # the check of the credentials reports them
         return False
     return config.push.http is not None and any(each.keys.uses == "once" for each in known)
 

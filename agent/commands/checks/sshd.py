@@ -15,7 +15,7 @@ from typing import Optional
 from agent.commands.checks.finding import Finding, Host, fault, note, unknown
 from agent.commands.checks.helper import INSTALLED, helper, is_ours, running
 from agent.config.settings import Config
-from agent.sshd_files.directives import Directive, directives, included
+from agent.sshd_files.directives import Directive, directives, expand_include
 from agent.sshd_setup.slots import slots
 from agent.sshd_setup.sshd import Sshd
 
@@ -42,7 +42,7 @@ def effective(host: Host, user: str, source: str) -> tuple[Optional[dict[str, st
         stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,
     )  # fmt: skip
     if done.returncode:
-        return None, [_refused(done.stderr.strip(), host)]
+        return None, [_explain_refusal(done.stderr.strip(), host)]
     settings: dict[str, str] = {}
     for line in done.stdout.splitlines():
         keyword, _, value = line.partition(" ")
@@ -50,7 +50,7 @@ def effective(host: Host, user: str, source: str) -> tuple[Optional[dict[str, st
     return settings, []
 
 
-def _refused(words: str, host: Host) -> Finding:
+def _explain_refusal(words: str, host: Host) -> Finding:
     if any(reason in words for reason in _CANNOT_READ) and os.geteuid():
         return unknown("sshd-config", f"sshd -T: {words}")
     if "privilege separation" in words:
@@ -71,7 +71,7 @@ def logins(settings: Effective, config: Optional[Config], host: Host) -> list[Fi
     command = settings.get("authorizedkeyscommand", "none")
     found += _by_option(host)
     if not is_ours(command):
-        found += _not_asked(command, host)
+        found += _explain_not_asked(command, host)
     else:
         found += helper(command, settings.get("authorizedkeyscommanduser", ""), config)
         found += running(command)
@@ -89,7 +89,7 @@ def _by_option(host: Host) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _not_asked(command: str, host: Host) -> list[Finding]:
+def _explain_not_asked(command: str, host: Host) -> list[Finding]:
     slots = [d for d in directives(host.sshd_config) if d.keyword == "authorizedkeyscommand"]
     if command != "none":
         # The last matching one: a Match block's value overrides the others.
@@ -129,7 +129,7 @@ def _drop_ins(host: Host) -> list[str]:
 
 def _includes(host: Host, names: list[str]) -> bool:
     lines = (d for d in directives(host.sshd_config) if d.keyword == "include")
-    return any(set(names) & set(included(line.value)) for line in lines)
+    return any(set(names) & set(expand_include(line.value)) for line in lines)
 
 
 def _place(directive: Directive) -> str:
@@ -166,18 +166,20 @@ def _methods(settings: Effective) -> Iterator[Finding]:
         yield (note if wanted else fault)("key-not-enough", what, remedy)
 
 
-def admitted(settings: Effective, user: str) -> list[Finding]:
+def check_admission(settings: Effective, user: str) -> list[Finding]:
     """Whether sshd lets this user try at all: AllowUsers and the like, PermitRootLogin."""
     found = []
     denied, allowed = settings.get("denyusers", ""), settings.get("allowusers", "")
     groups = _groups(user)
     out_of = [
-        ("DenyUsers", denied, bool(denied) and _named([user], denied)),
-        ("AllowUsers", allowed, bool(allowed) and not _named([user], allowed)),
+        ("DenyUsers", denied, bool(denied) and _matches_any([user], denied)),
+        ("AllowUsers", allowed, bool(allowed) and not _matches_any([user], allowed)),
     ]
     for name, negative in (("DenyGroups", True), ("AllowGroups", False)):
         patterns = settings.get(name.lower(), "")
-        out_of.append((name, patterns, bool(patterns) and _named(groups, patterns) == negative))
+        out_of.append(
+            (name, patterns, bool(patterns) and _matches_any(groups, patterns) == negative)
+        )
     for name, patterns, out in out_of:
         if out:
             what = f"sshd does not admit {user}: {name} {patterns}"
@@ -199,7 +201,7 @@ def _groups(user: str) -> list[str]:
     return [entry.gr_name for entry in grp.getgrall() if entry.gr_gid in ids]
 
 
-def _named(names: list[str], patterns: str) -> bool:
+def _matches_any(names: list[str], patterns: str) -> bool:
     """Whether one of the names matches; the host of USER@HOST is ignored."""
     return any(
         fnmatch.fnmatchcase(name, pattern.partition("@")[0])

@@ -90,7 +90,7 @@ class Directory:
         Raises NoAnswer: the host may be connected, but did not answer.
         """
         try:
-            return (await self._known(host, None)).certificate.tags
+            return (await self._recall_or_ask(host, None)).certificate.tags
         except NobodyThere:
             return {}
 
@@ -103,14 +103,14 @@ class Directory:
         async def one(connection: Connection) -> Optional[tuple[Connection, KnownHost]]:
             async with turns:
                 try:
-                    return connection, await self._known(connection.host, connection)
+                    return connection, await self._recall_or_ask(connection.host, connection)
                 except (NobodyThere, NoAnswer):
                     return None
 
         found = await asyncio.gather(*map(one, connections))
         return [each for each in found if each is not None]
 
-    async def _known(self, host: str, connection: Optional[Connection]) -> KnownHost:
+    async def _recall_or_ask(self, host: str, connection: Optional[Connection]) -> KnownHost:
         """The host's recent answer over this connection. Raises NobodyThere, NoAnswer."""
         now, known = self._clock.boottime(), self._cache.get(host)
         fresh = known is not None and now - known.asked_at < FLEET.description_seconds

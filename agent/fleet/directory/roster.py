@@ -59,7 +59,7 @@ async def connections(client: Client, servers: int) -> dict[str, Connection]:
                 before = found.get(each.host)
                 if before is None or each.since > before.since:
                     found[each.host] = each
-            more = more or len(_listed(answer)) == FLEET.page_connections
+            more = more or len(_read_connections(answer)) == FLEET.page_connections
         offset += FLEET.page_connections
     return found
 
@@ -73,7 +73,7 @@ async def count(client: Client, servers: int) -> int:
     answers = await _ask(client, {"filter_subject": "_INBOX.>"}, servers)
     if not answers:
         raise NoAnswer("no server of the bus lists its connections")
-    return sum(max(0, _total(answer) - len(_listed(answer))) for answer in answers)
+    return sum(max(0, _total(answer) - len(_read_connections(answer))) for answer in answers)
 
 
 async def _ask(client: Client, what: Mapping[str, Any], servers: int) -> list[dict[str, Any]]:
@@ -86,7 +86,7 @@ async def _ask(client: Client, what: Mapping[str, Any], servers: int) -> list[di
         await client.publish(CONNECTIONS, json.dumps(question).encode(), reply=inbox)
         while len(answers) < servers:
             message = await subscription.next_msg(timeout=FLEET.listing_seconds)
-            answer = _parsed(message.data)
+            answer = _parse(message.data)
             if answer is not None:
                 answers.append(answer)
     except (Error, asyncio.TimeoutError):
@@ -96,7 +96,7 @@ async def _ask(client: Client, what: Mapping[str, Any], servers: int) -> list[di
     return answers
 
 
-def _parsed(text: bytes) -> Optional[dict[str, Any]]:
+def _parse(text: bytes) -> Optional[dict[str, Any]]:
     try:
         answer = json.loads(text)
     except (ValueError, RecursionError):
@@ -110,7 +110,7 @@ def _page(answer: dict[str, Any]) -> list[Connection]:
     server = answer.get("server")
     name = str(server.get("name", "")) if isinstance(server, dict) else ""
     found = []
-    for each in _listed(answer)[: FLEET.page_connections]:
+    for each in _read_connections(answer)[: FLEET.page_connections]:
         try:
             host, _, called = str(each["name"]).partition(" ")
             patterns.instance_id(host)
@@ -122,12 +122,12 @@ def _page(answer: dict[str, Any]) -> list[Connection]:
 
 
 def _total(answer: dict[str, Any]) -> int:
-    """One server's number of the account's connections; 0 where that is no number."""
+    """One server's number of the account's connections; 0 if it is not a number."""
     found = answer["data"].get("total")
     return found if type(found) is int else 0
 
 
-def _listed(answer: dict[str, Any]) -> list[Any]:
+def _read_connections(answer: dict[str, Any]) -> list[Any]:
     """The connections in one server's answer, unchecked; empty if that is not a list."""
     found = answer["data"].get("connections")
     return found if isinstance(found, list) else []

@@ -81,7 +81,7 @@ class Attempts:
         missing. Members are as in an audit record, with `age` (s) and `times`.
         """
         return [
-            _told(each, principal, now)
+            _describe(each, principal, now)
             for each in reversed(self._recent.of(principal))
             if each.os_user == os_user and each.instance in (None, instance)
         ]
@@ -98,7 +98,7 @@ def merge(told: dict[str, Any], own: list[dict[str, Any]]) -> dict[str, Any]:
     return {**told, "Decisions": decisions}
 
 
-def _told(each: _Attempt, principal: str, now: float) -> dict[str, Any]:
+def _describe(each: _Attempt, principal: str, now: float) -> dict[str, Any]:
     members = {
         "event": "push",
         "at": "gateway",

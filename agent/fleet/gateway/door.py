@@ -93,7 +93,7 @@ class GatewayDoor(NetworkDoor):
         except NoAnswer as error:
             raise NotReady(f"The instance {instance} did not answer: {error}.") from None
 
-    def _tightened(self, host: dict[str, Any], policy: KeyPolicy) -> dict[str, Any]:
+    def _tighten(self, host: dict[str, Any], policy: KeyPolicy) -> dict[str, Any]:
         """What a key is good for there that this gateway passes on for this principal."""
         own = self._context.config.keys
         lifetime, uses = KeyPolicy(own.lifetime, own.uses).tighten(host["Lifetime"], host["Uses"])
@@ -154,5 +154,5 @@ class GatewayDoor(NetworkDoor):
         except NoAnswer as error:
             raise NotReady(f"The hosts cannot be listed: {error}.") from None
         for host in shown:
-            host.update(self._tightened(host, principal.policy))
+            host.update(self._tighten(host, principal.policy))
         return {"Hosts": shown, "NextToken": last} if last else {"Hosts": shown}

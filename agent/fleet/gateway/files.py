@@ -63,7 +63,7 @@ class FleetFiles:
     """All of the files. Each is read when it is needed, which raises Problems."""
 
     def __init__(self, config: GatewayConfig, state: Optional[str] = None) -> None:
-        """`state`: a folder to keep a token in that another gateway told; None: in memory only."""
+        """`state`: the folder for a token that another gateway sent; None: in memory only."""
         self._facts = Watched(config.facts, lambda _: Facts.load(config.facts))
         self._issuer = Watched(config.issuer, PrivateKey.parse)
         self._signer = Watched(config.enrol.signer, lambda text: KeyPair.parse(text, nkeys.ACCOUNT))
@@ -106,7 +106,7 @@ class FleetFiles:
 
     @property
     def account(self) -> Account:
-        """The account's newest token: the file's, or one that another gateway told."""
+        """The account's newest token: the file's, or one that another gateway sent."""
         own, learned = self._account.get(), self._learned
         if learned is None and self._kept is not None and os.path.exists(self._kept):
             try:

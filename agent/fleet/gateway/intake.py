@@ -103,7 +103,7 @@ class BusIntake:
             request_id=offer.request_id,
             principal=offer.principal,
             source=offer.source,
-            conditions=_limited(offer.policy, seconds),
+            conditions=_with_lifetime(offer.policy, seconds),
             zone=offer.zone,
             mark=None if mark is None else Mark(mark.digest, int(mark.dated * 1000)),
         )
@@ -111,6 +111,6 @@ class BusIntake:
 
 # Cached: there are as many as credentials with rules of their own.
 @lru_cache(maxsize=128)
-def _limited(policy: KeyPolicy, seconds: int) -> KeyPolicy:
+def _with_lifetime(policy: KeyPolicy, seconds: int) -> KeyPolicy:
     """The policy with this lifetime, which every lease states."""
     return replace(policy, lifetime=seconds)

@@ -117,7 +117,7 @@ class Enrolment:
         """Give a membership that begins now, with the same name and tags. Raises Rejected."""
         request = HostRequest.open(text, membership.RENEWAL, now)
         fleet = self._fleet()
-        before = _shown(fleet, request)
+        before = _open_certificate(fleet, request)
         before.check(now, self._revoked(), FLEET.grace_seconds)
         made = _certificate(request, before.name, before.tags, now)
         if self._registry is not None:
@@ -129,11 +129,11 @@ class Enrolment:
         if self._registry is None:
             raise Rejected("hosts leave at the gateway where they joined")
         request = HostRequest.open(text, membership.LEAVE, now)
-        self._registry.leave(_shown(self._fleet(), request), now)
+        self._registry.leave(_open_certificate(self._fleet(), request), now)
         return Enrolled(request.host, None)
 
 
-def _shown(fleet: Fleet, request: HostRequest) -> HostCertificate:
+def _open_certificate(fleet: Fleet, request: HostRequest) -> HostCertificate:
     """The certificate in the request, which must name the same host and keys."""
     shown = HostCertificate.open(request.voucher.encode(), fleet.issuers)
     if (shown.host, shown.key, shown.nkey) != (request.host, request.key, request.nkey):

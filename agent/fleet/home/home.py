@@ -186,7 +186,7 @@ class Home:
         signer = KeyPair.parse(self.secret("operator-signer.nk"), nkeys.OPERATOR)
         with files.locked(self.folder):
             before = jwt.decode(self.file(ACCOUNT), signer.public, "account")
-            revoked = revocation.updated(roles.revocations(before), gone, now)
+            revoked = revocation.update(roles.revocations(before), gone, now)
             # Servers keep the newer of two tokens, so the new one must have a later second.
             made_at = max(int(now), before.times.issued_at + 1)
             token = roles.account(signer, self.facts.account, revoked, made_at)

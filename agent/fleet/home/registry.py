@@ -143,7 +143,7 @@ class SqliteRegistry:
                 raise Rejected(f"no host has joined as {host}")
             for row in rows:
                 _go(database, row["instance"], now)
-            return [_known(row).certificate for row in rows]
+            return [_parse_row(row).certificate for row in rows]
 
     def former(self, instances: Iterable[str]) -> dict[Any, str]:
         """The nkeys of others that were these instances before, and left or were removed.
@@ -164,7 +164,7 @@ class SqliteRegistry:
         return {row["nkey"]: printable(str(row["instance"])) for row in rows}
 
     def forget_former(self, nkeys: Iterable[Any]) -> None:
-        """Forget these: they have been revoked, or are no nkeys that can be."""
+        """Forget these nkeys: they have been revoked, or cannot be."""
         with self._transaction() as database:
             database.executemany("DELETE FROM former WHERE nkey = ?", [[each] for each in nkeys])
 
@@ -179,7 +179,7 @@ class SqliteRegistry:
         hosts, unreadable = [], {}
         for row in rows:
             try:
-                hosts.append(_known(row))
+                hosts.append(_parse_row(row))
             except Rejected as error:
                 unreadable[printable(str(row["instance"]))] = str(error)
         return hosts, unreadable
@@ -263,7 +263,7 @@ def _go(database: sqlite3.Connection, instance: str, now: float) -> None:
     )
 
 
-def _known(row: sqlite3.Row) -> Known:
+def _parse_row(row: sqlite3.Row) -> Known:
     """Parse a row, which the gateway's user may have written. Raises Rejected."""
     content = dict(row)
     what = f"the registry's row of {printable(str(content.get('instance')))}"

@@ -38,14 +38,14 @@ def irrevocable(wanted: Iterable[Any], gateways: Container[str]) -> dict[Any, st
     return found
 
 
-def updated(revoked: Mapping[str, int], gone: Iterable[str], now: float) -> dict[str, int]:
-    """The revocations, without those that have become useless, and with these nkeys."""
-    # A gateway that does not have the new token yet may renew what they have. So what is issued
-    # later is void, too; a host that joins again has new keys.
+def update(revoked: Mapping[str, int], gone: Iterable[str], now: float) -> dict[str, int]:
+    """Add these nkeys to the revocations, and drop those that have become useless."""
+    # A gateway that does not have the new token yet may renew a removed host's membership, so
+    # memberships that are issued later are void too. A host that joins again has new keys.
     until = int(now) + _RENEWABLE
-    # What such a gateway issued just before `end` can be renewed until much later, and no sooner
-    # is the revocation useless. The registry does not know such renewals, so the end of its
-    # certificate says nothing. Drop what is useless, or the token would grow for ever.
+    # A membership that was issued just before `end` can itself be renewed for some time; only after
+    # that is its revocation useless. The registry does not know such renewals. Without dropping
+    # useless revocations, the token would grow without limit.
     kept = {nkey: end for nkey, end in revoked.items() if end > now - _RENEWABLE}
     return {**kept, **dict.fromkeys(gone, until)}
 

@@ -85,7 +85,7 @@ class Explanation:
         """The explanation with as many of the newest decisions as there is room for."""
         room, count = FLEET.explanation_bytes, 0
         for each in decisions[: FLEET.explained]:
-            # As it is in the end: a text within the text of the body.
+            # Its size in the envelope, where the body is a text, with escaped quotes.
             body = documents.canonical(_content(each)).decode("ascii")
             room -= len(documents.canonical({"": body}))
             if room < 0:

@@ -30,7 +30,7 @@ class Fields:
 
         `check` raises ValueError when the text is not acceptable.
         """
-        return self._checked(name, self._take(name), check, most)
+        return self._check_text(name, self._take(name), check, most)
 
     def texts(
         self, name: str, check: Optional[Callable[[str], None]] = None, most: Optional[int] = None
@@ -39,7 +39,7 @@ class Fields:
         value = self._take(name)
         if not isinstance(value, list) or len(value) > FLEET.list_items:
             raise self._wrong(name, f"is not a list of at most {FLEET.list_items} texts")
-        return tuple(self._checked(name, item, check, most) for item in value)
+        return tuple(self._check_text(name, item, check, most) for item in value)
 
     def tags(self, name: str) -> Mapping[str, str]:
         """An object whose members are texts."""
@@ -47,8 +47,8 @@ class Fields:
         if not isinstance(value, dict) or len(value) > FLEET.tags:
             raise self._wrong(name, f"is not an object of at most {FLEET.tags} texts")
         for key, item in value.items():
-            self._checked(name, key, None, FLEET.tag_characters)
-            self._checked(name, item, None, FLEET.tag_characters)
+            self._check_text(name, key, None, FLEET.tag_characters)
+            self._check_text(name, item, None, FLEET.tag_characters)
         return value
 
     def whole(self, name: str, low: int, high: int) -> int:
@@ -118,7 +118,7 @@ class Fields:
             raise Rejected(f"{self._what} has no {name}")
         return self._left.pop(name)
 
-    def _checked(
+    def _check_text(
         self, name: str, value: Any, check: Optional[Callable[[str], None]], most: Optional[int]
     ) -> str:
         longest = FLEET.text_characters if most is None else most

@@ -40,7 +40,7 @@ class PublicKey:
     def verify(self, kind: str, body: bytes, signature: bytes) -> None:
         """Raise NotSigned unless this key signed `body` as a document of this kind."""
         try:
-            VerifyKey(self.raw).verify(_signed(kind, body), signature)
+            VerifyKey(self.raw).verify(_bytes_to_sign(kind, body), signature)
         except (BadSignatureError, ValueError, TypeError):
             # ValueError: a signature of another length. libsodium refuses points of small order.
             raise NotSigned(f"the signature is not that of {self} for a {kind}") from None
@@ -73,7 +73,7 @@ class PrivateKey:
 
     def sign(self, kind: str, body: bytes) -> bytes:
         """Sign `body` as a document of this kind; returns 64 bytes."""
-        return bytes(_pair(self.seed)[0].sign(_signed(kind, body)).signature)
+        return bytes(_pair(self.seed)[0].sign(_bytes_to_sign(kind, body)).signature)
 
 
 @lru_cache(16)
@@ -89,7 +89,7 @@ def _pair(seed: bytes) -> tuple[SigningKey, PublicKey]:
     return key, PublicKey(bytes(key.verify_key))
 
 
-def _signed(kind: str, body: bytes) -> bytes:
+def _bytes_to_sign(kind: str, body: bytes) -> bytes:
     """The bytes to sign. No kind contains a NUL, so it separates kind and body unambiguously."""
     return _DOMAIN + kind.encode("ascii") + b"\0" + body
 

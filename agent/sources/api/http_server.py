@@ -169,13 +169,13 @@ class HttpServer:
         place = self._places[connection] = _Place(source, connection, starting)
         self._crowded = self._crowded or len(self._places) > LIMITS.connections_per_source
 
-        def started(task: asyncio.Task[Any]) -> None:
+        def finish_start(task: asyncio.Task[Any]) -> None:
             place.starting = None
             if task.cancelled() or task.exception():
                 sock.close()
                 self._leave(connection)
 
-        starting.add_done_callback(started)
+        starting.add_done_callback(finish_start)
 
     def crowd_has_gone(self) -> bool:
         """Whether there were many connections since the last call, and are few now."""

@@ -75,7 +75,7 @@ class LocalDoor(Door):
         try:
             answer = await self._actions[action](request.peer, request.body, record)
         except ServiceException as error:
-            # It is done, though not for good: a flood must not displace its record.
+            # The change was made, but is not durable. A flood must not displace its record.
             record.outcome, record.reason = error.code, error.message
             self._context.audit.record(record)
             return refusal(error, record.request_id or "")

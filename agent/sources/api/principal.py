@@ -79,7 +79,7 @@ class Authenticator:
         guess, boottime = (one_source(request.peer.source), known), self._clock.boottime()
         self._failures.check(guess, boottime)
         try:
-            credential = _verified(request, claimed, credential, now)
+            credential = _verify(request, claimed, credential, now)
         except (InvalidClientTokenId, AuthException):
             self._failures.count(guess, boottime)
             raise
@@ -89,7 +89,7 @@ class Authenticator:
         return Principal(credential.access_key_id, credential.allow, credential.keys, mark)
 
 
-def _verified(
+def _verify(
     request: Request, claimed: Authentication, credential: Optional[Credential], now: float
 ) -> Credential:
     """The credential, if it is the sender's. Raises ApiError."""

@@ -57,11 +57,11 @@ class Ec2Role:
         self._questions = Questions(self._send, self._drop_hanging, self._breaker)
 
     def detach(self) -> None:
-        """Nobody waits for a source that has gone."""
+        """Release the lookups that wait for the source, which has disconnected."""
         if self._questions is not None:
             self._questions.close()
         self._link = self._questions = None
-        log.warning("source %s: gone; lookups do not wait for it", NAME)
+        log.warning("source %s: disconnected; lookups do not wait for it", NAME)
 
     async def take(self, message: FromSource) -> None:
         """How the source is, or what it answers. Raises Violation."""

@@ -104,7 +104,7 @@ class FleetRole:
                 log.warning("source %s: %s", NAME, message.reason or "connected to the bus")
             self._health = message
         elif isinstance(message, Addresses):
-            self._addresses = _checked(message)
+            self._addresses = _check_addresses(message)
         elif isinstance(message, Deliver):
             answer = await self._answer(message.message)
             reply = NO_ANSWER if answer is None else self._signer.reply(answer)
@@ -121,7 +121,7 @@ class FleetRole:
         return {"Attached": self._link is not None, "Problem": problem, "Waiting": 0}
 
     async def _answer(self, envelope: bytes) -> Optional[bytes]:
-        """The signed answer. None: the message is no document, or one of too many inquiries."""
+        """The signed answer; None: it is not a document, or there are too many of its kind."""
         received = self._context.clock.boottime()
         try:
             members = documents.read(envelope)
@@ -150,7 +150,7 @@ class FleetRole:
         return True
 
     def _describe(self, envelope: bytes, digest: bytes) -> bytes:
-        """Who this host is. Raises Rejected: nobody asks who may."""
+        """Answer an inquiry: who this host is. Raises Rejected: no trusted gateway signed it."""
         Inquiry.open(envelope, self._signer.issuers).check(self._host, self._context.clock.wall())
         self._count("described")
         return Description(
@@ -165,7 +165,7 @@ class FleetRole:
         ).seal(self._signer.key)
 
     def _explain(self, envelope: bytes, digest: bytes) -> bytes:
-        """What became of a principal's pushes. Raises Rejected: nobody asks who may."""
+        """Explain a principal's pushes. Raises Rejected: no trusted gateway signed the question."""
         asked = Question.open(envelope, self._signer.issuers)
         asked.check(self._host, self._context.clock.wall())
         self._count("explained")
@@ -271,7 +271,7 @@ def _note(record: Record, lease: LeaseMessage) -> None:
     record.instance, record.os_user = lease.host, lease.os_user
 
 
-def _checked(message: Addresses) -> tuple[str, ...]:
+def _check_addresses(message: Addresses) -> tuple[str, ...]:
     try:
         for each in message.found:
             plain_address(each)

@@ -145,8 +145,8 @@ def _document(message: Union[FromSource, FromDaemon]) -> dict[str, Any]:
     if isinstance(message, Answer):
         document: dict[str, Any] = {
             "answer": message.number,
-            "offers": [_given(each) for each in message.offers],
-            "refusals": [_given(each) for each in message.refusals],
+            "offers": [_as_members(each) for each in message.offers],
+            "refusals": [_as_members(each) for each in message.refusals],
         }
         return {**document, "failed": message.failed} if message.failed else document
     if isinstance(message, Addresses):
@@ -155,7 +155,7 @@ def _document(message: Union[FromSource, FromDaemon]) -> dict[str, Any]:
     return {name: message.number, "message": base64.b64encode(message.message).decode()}
 
 
-def _given(each: Union[Offered, Refusal]) -> dict[str, Any]:
+def _as_members(each: Union[Offered, Refusal]) -> dict[str, Any]:
     return {name: value for name, value in asdict(each).items() if value is not None}
 
 
@@ -163,9 +163,9 @@ def from_source(line: bytes) -> FromSource:
     """Parse a source's line. Raises Violation."""
     document = members.parse(line)
     if "hello" in document:
-        return _hello(document)
+        return _parse_hello(document)
     if "health" in document:
-        return _health(document)
+        return _parse_health(document)
     if "answer" in document:
         check(
             document,
@@ -174,12 +174,12 @@ def from_source(line: bytes) -> FromSource:
         )
         return Answer(
             document["answer"],
-            [_offered(each) for each in document["offers"]],
-            [_refusal(each) for each in document["refusals"]],
+            [_parse_offer(each) for each in document["offers"]],
+            [_parse_refusal(each) for each in document["refusals"]],
             document.get("failed", ""),
         )
     if "deliver" in document:
-        return Deliver(*_carried(document, "deliver"))
+        return Deliver(*_parse_carried(document, "deliver"))
     if "addresses" in document:
         check(document, {"addresses": members.addresses})
         return Addresses(document["addresses"])
@@ -196,18 +196,18 @@ def from_daemon(line: bytes) -> FromDaemon:
         )
         return Ask(document["ask"], document["os_user"], document["fingerprint"])
     if "reply" in document:
-        return Reply(*_carried(document, "reply", members.text_or_empty))
+        return Reply(*_parse_carried(document, "reply", members.text_or_empty))
     raise Violation("not a message of the daemon")
 
 
-def _hello(document: dict[str, Any]) -> Hello:
+def _parse_hello(document: dict[str, Any]) -> Hello:
     check(document, {"hello": members.text, "version": members.number})
     if document["hello"] not in ROLES or document["version"] != VERSION:
         raise Violation("a role or version that is not known here")
     return Hello(document["hello"])
 
 
-def _health(document: dict[str, Any]) -> Health:
+def _parse_health(document: dict[str, Any]) -> Health:
     if document["health"] == "well":
         check(document, {"health": members.text})
         return Health(True)
@@ -217,14 +217,14 @@ def _health(document: dict[str, Any]) -> Health:
     return Health(False, document["reason"])
 
 
-def _offered(document: Any) -> Offered:
+def _parse_offer(document: Any) -> Offered:
     texts = {"os_user": members.text, "instance": members.name, "key": members.text}
     required = {**texts, "left": members.left, "digest": members.digest, "dated": members.moment}
     check(document, required, {"caller": members.name, "request_id": members.name})
     return Offered(**document)
 
 
-def _refusal(document: Any) -> Refusal:
+def _parse_refusal(document: Any) -> Refusal:
     check(
         document,
         {"reason": members.text},
@@ -233,7 +233,7 @@ def _refusal(document: Any) -> Refusal:
     return Refusal(**document)
 
 
-def _carried(
+def _parse_carried(
     document: dict[str, Any], name: str, text: members.Check = members.text
 ) -> tuple[int, bytes]:
     check(document, {name: members.number, "message": text})

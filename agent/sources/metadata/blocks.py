@@ -93,13 +93,13 @@ def read(body: bytes, complete: bool = True) -> Iterator[Union[Block, Rejected]]
         try:
             yield _block(piece)
         except Refused as refused:
-            yield _rejected(str(refused), b"\n".join(piece.lines))
+            yield _reject(str(refused), b"\n".join(piece.lines))
     if len(pieces) > LIMITS.metadata_blocks:
         reason = f"more than {LIMITS.metadata_blocks} blocks: the others are not looked at"
-        yield _rejected(reason, b"")
+        yield _reject(reason, b"")
 
 
-def _rejected(reason: str, text: bytes) -> Rejected:
+def _reject(reason: str, text: bytes) -> Rejected:
     return Rejected(reason, hashlib.sha256(text).hexdigest())
 
 
@@ -151,15 +151,15 @@ def _block(piece: _Piece) -> Block:
     # No other text is a key, and the daemon drops a source whose message it cannot print.
     if not (key.isascii() and key.isprintable()):
         raise Refused("the block's key is not plain ASCII")
-    named = _named(heads)
+    named = _group_by_name(heads)
     return Block(
         signed=b"".join(each + b"\n" for each in heads + line),
         signature=_signature(signature),
         expires=int(_one(named, "Timestamp", _SECONDS)),
         instance=_one(named, "Instance", _INSTANCE),
         key=key,
-        caller=_perhaps(named, "Caller", _CALLER),
-        request=_perhaps(named, "Request", _REQUEST),
+        caller=_optional(named, "Caller", _CALLER),
+        request=_optional(named, "Request", _REQUEST),
     )
 
 
@@ -178,7 +178,7 @@ def _check_text(lines: list[bytes]) -> None:
         raise Refused("the block is not UTF-8") from None
 
 
-def _named(heads: list[bytes]) -> dict[str, list[str]]:
+def _group_by_name(heads: list[bytes]) -> dict[str, list[str]]:
     """Values by name. Unknown names are kept: they matter to the signature only."""
     named: dict[str, list[str]] = {}
     for line in heads:
@@ -197,7 +197,7 @@ def _one(named: dict[str, list[str]], name: str, form: re.Pattern[str]) -> str:
     return values[0]
 
 
-def _perhaps(named: dict[str, list[str]], name: str, form: re.Pattern[str]) -> Optional[str]:
+def _optional(named: dict[str, list[str]], name: str, form: re.Pattern[str]) -> Optional[str]:
     """The value of an optional line. Raises Refused if it occurs twice."""
     values = named.get(name, [])
     if len(values) > 1:

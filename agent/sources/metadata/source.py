@@ -75,7 +75,7 @@ class Source:
         if text is None:
             return [], []
         found = list(blocks.read(text.body, text.complete))
-        unsigned = await self._unsigned([each for each in found if isinstance(each, Block)])
+        unsigned = await self._find_unsigned([each for each in found if isinstance(each, Block)])
         offers: list[Offered] = []
         refusals: list[Refusal] = []
         # The answer may not hold all of them: the key that sshd asks for comes first.
@@ -128,19 +128,19 @@ class Source:
         key, digest = each.key, each.digest
         return Offered(os_user, each.instance, key, left, digest, dated, each.caller, each.request)
 
-    async def _unsigned(self, found: Sequence[Block]) -> Mapping[int, str]:
+    async def _find_unsigned(self, found: Sequence[Block]) -> Mapping[int, str]:
         """The blocks (by id()) without a valid signature, and why each is refused."""
         if not found:
             return {}
         try:
             signer = await self._current_signer()
-            unsigned = _unverified(signer, found)
-            renewed = await self._renewed(signer) if unsigned else signer
+            unsigned = _find_unverified(signer, found)
+            renewed = await self._renew_signer(signer) if unsigned else signer
         except Refused as refused:
             return {id(block): str(refused) for block in found}
         except Away as away:
             return {id(block): f"its signer cannot be fetched: {away}" for block in found}
-        return unsigned if renewed is signer else _unverified(renewed, found)
+        return unsigned if renewed is signer else _find_unverified(renewed, found)
 
     async def _current_signer(self) -> Signer:
         """The signer that is valid now. Raises Away, Refused."""
@@ -158,7 +158,7 @@ class Source:
         signer = self._signer
         return signer if signer is not None and signer.is_current(self._clock.wall()) else None
 
-    async def _renewed(self, signer: Signer) -> Signer:
+    async def _renew_signer(self, signer: Signer) -> Signer:
         """The new signer, if EC2 has replaced the certificate; else the present one.
 
         Raises Refused: the new certificate is not trustworthy. The present signer then ends too.
@@ -202,7 +202,7 @@ class Source:
         return True
 
 
-def _unverified(signer: Signer, found: Iterable[Block]) -> dict[int, str]:
+def _find_unverified(signer: Signer, found: Iterable[Block]) -> dict[int, str]:
     """The blocks (by id()) whose signature does not verify, and why."""
     unsigned = {}
     for block in found:
