@@ -77,8 +77,10 @@ def test_an_administrator_may_trust_less(signer: Ec2Signer) -> None:
 
 
 def test_certificates_come_in_the_order_of_their_issuers(signer: Ec2Signer) -> None:
-    """A chain with a missing or misplaced certificate is refused."""
-    for names in (("signer", "cross", "intermediate"), ("signer", "root"), ("signer", "signer")):
+    """A chain with a missing or misplaced certificate, or another name's, is refused."""
+    signer.issue("renamed", "root", AUTHORITY, subject="/CN=Another", key="intermediate")
+    wrong = (("signer", "cross", "intermediate"), ("signer", "root"), ("signer", "signer"))
+    for names in (*wrong, ("signer", "renamed")):
         with pytest.raises(Refused, match="not its issuer's"):
             path(signer, *names)
     with pytest.raises(Refused, match="is for 'RSA 2048 M01'"):
