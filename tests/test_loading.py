@@ -33,7 +33,7 @@ def loaded(log: str) -> list[str]:
     return [name for name in names if name.partition(".")[0] in OURS]
 
 
-def test_what_is_not_configured_is_not_loaded(folder: Path) -> None:
+def test_modules_of_unconfigured_parts_are_not_loaded(folder: Path) -> None:
     """Without `fleet`, `ec2` and one-time keys, no code of theirs is loaded; with `ec2`, its is."""
     source = {"source": {"socket": str(folder / "source.sock")}}
     with RunningDaemon(folder, environment=LISTED) as daemon:

@@ -26,7 +26,7 @@ def names(folder: Path, paths: list[Path]) -> set[str]:
     return {str(path.relative_to(folder)) for path in paths}
 
 
-def test_what_is_not_added_is_not_of_the_project(tmp_path: Path) -> None:
+def test_untracked_files_are_not_part_of_the_project(tmp_path: Path) -> None:
     """Only files that are added to git and not deleted belong to the project."""
     fill(tmp_path)
     git(tmp_path, "init", "-q")

@@ -16,20 +16,23 @@ from agent.commands.trouble import REFUSED, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any, Optional
 
     from agent.client.folders import Environment
 
 
 class Settings:
-    """The settings for one host, or without a host. Values are texts and lists of texts."""
+    """The settings for one host, or without a host. Values are texts and lists of texts.
 
-    def __init__(self, environ: Environment) -> None:
+    `patterns`: the host names and patterns that have a section in the file.
+    """
+
+    def __init__(self, environ: Environment, patterns: Iterable[str]) -> None:
         self.environ = environ
         self.origins: dict[str, str] = {}
         self._values: dict[str, Any] = {}
-        self.patterns: list[str] = []
+        self.patterns = list(patterns)
 
     def put(self, name: str, value: Any, origin: str) -> None:
         """Set a value, unless an origin with higher priority has set it."""
@@ -76,14 +79,13 @@ def load(environ: Environment, given: Mapping[str, Optional[str]], host: str = "
     named = given.get("config") or environ.get("SIXTYKEY_CONFIG")
     path = named or os.path.join(folders.settings_folder(environ), "client.yaml")
     document = _document(path, environ, must=bool(named))
-    settings = Settings(environ)
+    sections = document.get("hosts") or {}
+    settings = Settings(environ, sections)
     for name in HOST_KEYS:
         if name not in FILE_ONLY:
             settings.put(name, given.get(name), f"option --{name}")
             variable = f"SIXTYKEY_{name.upper()}"
             settings.put(name, environ.get(variable), f"environment, {variable}")
-    sections = document.get("hosts") or {}
-    settings.patterns = list(sections)
     for pattern in sections:
         if host and matches(pattern, host):
             for name, value in sections[pattern].items():

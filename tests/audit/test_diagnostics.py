@@ -47,7 +47,7 @@ def test_a_line_is_not_longer_than_a_traceback(log: int) -> None:
     assert (len(line), line[-1:]) == (LIMITS.diagnostics_characters + 1, b"\n")
 
 
-def test_what_was_left_out_is_counted_in_the_next_line() -> None:
+def test_the_next_line_counts_those_left_out() -> None:
     """The next diagnostic of a kind states how many were left out before it."""
     pace = DiagnosticsPace()
     assert [pace.admit("kind", 5.0) for _ in range(BURST + 7)] == [0] * BURST + [None] * 7

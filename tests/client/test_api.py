@@ -156,7 +156,7 @@ def test_a_request_is_never_sent_in_clear_over_a_network() -> None:
 @pytest.mark.parametrize(
     "url", ["", "x", "ftp://a", "http://", "https://a:b", "https://u:p@a/", "https://:1"]
 )
-def test_what_is_no_url_is_refused(url: str) -> None:
+def test_an_invalid_url_is_refused(url: str) -> None:
     """An endpoint that is not a URL is refused, with an example of one."""
     with pytest.raises(Trouble, match="is not a URL such as"):
         https.Address(url)

@@ -65,7 +65,7 @@ def as_triple(found: Optional[Credential]) -> Optional[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_plain_is_what_botocore_takes(
+def test_plain_keys_are_those_that_botocore_takes(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A credential read from plain files is the one botocore finds; others are left to it."""
@@ -200,7 +200,7 @@ def test_a_credential_is_kept_until_shortly_before_its_end(keeping: Keeping) -> 
     assert list(folder.glob("credential-*")) == []
 
 
-def test_what_is_kept_is_one_profiles(keeping: Keeping) -> None:
+def test_the_cache_belongs_to_one_profile(keeping: Keeping) -> None:
     """A cached credential is not used for another profile."""
     chosen, _ = keeping
     credentials._write_cache(chosen, Credential("AKIA", "s", "t", 10_000.0, "role"), 5_000.0)
@@ -216,7 +216,7 @@ def test_no_file_makes_it_fail(text: str, heading: str) -> None:
 
 
 @pytest.mark.parametrize("changed", ["a variable", "the file"])
-def test_what_is_kept_is_of_the_same_environment_and_files(
+def test_the_cache_is_used_for_the_same_environment_and_files_only(
     keeping: Keeping, tmp_path: Path, changed: str
 ) -> None:
     """A cached credential is not used after AWS's variables or files have changed."""

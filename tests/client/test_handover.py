@@ -87,7 +87,7 @@ def test_bytes_are_relayed_elsewhere(kind: str) -> None:
         assert out == data[::-1]
 
 
-def test_it_ends_when_the_far_side_does() -> None:
+def test_the_relay_ends_when_the_far_side_does() -> None:
     """The relay ends when the server closes the connection, even if stdin stays open."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

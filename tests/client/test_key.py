@@ -222,7 +222,7 @@ def test_gpg_agent_is_given_nothing(folder: Path) -> None:
         assert user.agent_keys() == []
 
 
-def test_what_is_no_agent_is_refused(folder: Path) -> None:
+def test_a_socket_that_is_not_an_agents_is_refused(folder: Path) -> None:
     """A socket whose answers are not those of an agent raises NoAgent."""
     import socket
     import threading

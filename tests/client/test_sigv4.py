@@ -22,7 +22,7 @@ TEXTS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, 
     key=TEXTS, secret=TEXTS, token=st.none() | TEXTS, region=TEXTS, body=st.binary(max_size=200),
     at=st.integers(0, 4_000_000_000), value=PRINTABLE,
 )  # fmt: skip
-def test_it_signs_as_botocore_does(
+def test_signatures_equal_botocores(
     key: str, secret: str, token: Optional[str], region: str, body: bytes, at: int, value: str
 ) -> None:
     """A request is signed as by botocore, for any credential, region, body, time and header."""
@@ -35,7 +35,7 @@ def test_it_signs_as_botocore_does(
 
 
 @pytest.mark.parametrize("path", ["/", "/base/"])
-def test_it_signs_the_path_that_is_sent(path: str) -> None:
+def test_the_signed_path_is_the_one_sent(path: str) -> None:
     """The base path of an endpoint is part of the canonical request that is signed."""
     headers = {"host": "127.0.0.1:8060", "x-amz-target": "x"}
     ours = sign(Credential("AKIA", "secret"), ("r-1", SERVICE), path, headers, b"{}", 1.0)

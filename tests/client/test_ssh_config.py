@@ -93,7 +93,7 @@ def test_install_begins_a_configuration_and_follows_a_link(user: User) -> None:
     assert elsewhere.read_text() == ""
 
 
-def test_what_is_included_counts_first_and_ends_with_the_file(user: User) -> None:
+def test_the_included_block_comes_first_and_affects_nothing_after_it(user: User) -> None:
     """The included block wins over a later `Host *`, and does not affect what follows it."""
     good(user.sixtykey("ssh-config", "--install", "web-*"))
     config = user.home / ".ssh" / "config"
@@ -227,6 +227,6 @@ def test_sixtykey_ssh_refuses_a_name_that_the_block_skips(user: User) -> None:
      ["-L", "8080:localhost:80", "ec2-user@web-1", "true", "-l", "'"], ["fe80::1%eth0"], ["-l"],
      ["a%27@web-1"], ["ssh://a%40b@web-1:22"], ["-o", "UserKnownHostsFile='a'", "web-1"]],
 )  # fmt: skip
-def test_what_is_no_name_may_have_quotes(words: list[str]) -> None:
+def test_only_names_are_checked_for_quotes(words: list[str]) -> None:
     """Quotes in the remote command and in other options are accepted."""
     ssh_config.check_names(words)

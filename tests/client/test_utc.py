@@ -24,7 +24,7 @@ def test_every_second_of_this_century_is_read_back(moment: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "now", "2026-11-26", "20261126120000x", "x" * 14, "٢" * 14])
-def test_what_is_no_date_is_refused(text: str) -> None:
+def test_an_invalid_date_is_refused(text: str) -> None:
     """A text that is not a date raises ValueError."""
     for read in (utc.of_iso, utc.of_http):
         with pytest.raises(ValueError, match="no"):

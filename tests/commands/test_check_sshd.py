@@ -137,7 +137,9 @@ def test_the_form_of_the_helper_is_shown(
     ],
     ids=lambda value: value if isinstance(value, str) and "-" in value else "",
 )  # fmt: skip
-def test_what_sshd_would_do(host: CheckedHost, lines: list[str], name: str, remedy: str) -> None:
+def test_every_setting_of_sshd_that_refuses_a_key_is_found(
+    host: CheckedHost, lines: list[str], name: str, remedy: str
+) -> None:
     """Each setting of sshd that would refuse a pushed key is a finding."""
     names = {"helper": host.helper, "socket": host.daemon.lookup_socket}
     path = host.sshd(*(line.format(*host.asking, **names) for line in lines))

@@ -124,7 +124,7 @@ def test_json_is_read_as_json_reads_it(value: object) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1,]", "{} {}", '{"a": 1', "nope", '"\n"', '{"a"}'])
-def test_what_is_not_json_is_refused(text: str) -> None:
+def test_an_answer_that_is_not_json_is_refused(text: str) -> None:
     """Text that is not one whole JSON value raises ValueError."""
     with pytest.raises(ValueError):  # noqa: PT011 - as json.loads, which says no more
         quickjson.loads(text)

@@ -192,7 +192,7 @@ def test_all_that_the_package_installs_is_valid() -> None:
     assert config_file.load(str(SHIPPED)) == config.Config()
 
 
-def test_what_the_package_shows_as_defaults_are_the_defaults() -> None:
+def test_the_packages_configuration_shows_the_defaults() -> None:
     """Uncommented, the packages' configuration file is valid and shows the true defaults."""
     shown = re.sub(r"(?m)^#(?=[a-z]|  )", "", SHIPPED.read_text("utf-8"))
     found = config_file.parse(shown, "c")

@@ -103,7 +103,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("text", "words"), REFUSED.values(), ids=list(REFUSED))
-def test_what_is_not_plain_is_refused(text: str, words: str) -> None:
+def test_yaml_beyond_the_plain_subset_is_refused(text: str, words: str) -> None:
     """Anchors, tags, directives, second documents and malformed YAML are refused."""
     assert words in problem_of(text)
 

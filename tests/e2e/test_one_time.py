@@ -160,7 +160,7 @@ def test_why_shows_both_logins(stage: Stage) -> None:
     assert f"{login}: refused, the one-time key was used once already" in told
 
 
-def test_whoever_loses_a_race_at_the_last_moment_is_refused(stage: Stage) -> None:
+def test_the_loser_of_a_race_is_refused(stage: Stage) -> None:
     """If two logins are handed the key, the second to ask is refused, and the audit says why."""
     stage.push()
     with stage.held_between():

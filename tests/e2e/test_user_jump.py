@@ -101,7 +101,7 @@ def test_settings_of_one_host_are_not_the_jump_hosts(world: World) -> None:
     assert names == {"SIXTYKEY_REGION", "SIXTYKEY_JUMPS"}
 
 
-def test_what_takes_our_place_is_not_ended_by_our_timer(world: World) -> None:
+def test_ssh_in_the_proxys_place_is_not_ended_by_its_timer(world: World) -> None:
     """The ssh -W that replaces the proxy is not ended by the proxy's half-second timer."""
     import pty
 

@@ -112,7 +112,7 @@ def test_requests_sent_without_a_pause_wait_in_the_kernel(
 
 
 @pytest.mark.parametrize("kind", ["deaf", "half-requests"])
-def test_what_unfinished_business_is_held_for_all_connections(
+def test_unread_answers_and_unfinished_requests_take_bounded_memory(
     daemon: RunningDaemon, kind: str
 ) -> None:
     """Unread answers and unfinished requests of many connections take bounded memory."""

@@ -91,7 +91,7 @@ def test_a_lease_for_another_host_is_refused(attacked: Attacked) -> None:
 
 
 @pytest.mark.parametrize("junk", [b"", b"{}", b"\0" * 9000, b"[" * 9000, b'{"body":"{}"}', b"x"])
-def test_what_is_no_document_changes_nothing(attacked: Attacked, junk: bytes) -> None:
+def test_an_invalid_document_changes_nothing(attacked: Attacked, junk: bytes) -> None:
     """Messages that are not documents change nothing, and the next push is accepted."""
     before = attacked.left()
     attacked.thief.say(SUBJECT + INSTANCE_ID, junk, "_INBOX.thief")

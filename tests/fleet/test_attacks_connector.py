@@ -65,7 +65,7 @@ def attacked() -> Iterator[Attacked]:
         yield Attacked(fleet)
 
 
-def test_what_an_issuer_signed_is_taken_once(attacked: Attacked) -> None:
+def test_a_signed_lease_is_taken_once(attacked: Attacked) -> None:
     """A valid lease is taken once; sent again, also after a restart, it lives no longer."""
     sealed = attacked.good()
     with StolenConnector(attacked.member) as thief:
@@ -125,7 +125,7 @@ def test_a_forged_lease_is_refused(attacked: Attacked) -> None:
     ],
     ids=lambda each: repr(each[:40]),
 )
-def test_what_it_may_not_say_ends_the_connection(attacked: Attacked, line: bytes) -> None:
+def test_a_message_of_another_role_ends_the_connection(attacked: Attacked, line: bytes) -> None:
     """A line that the connector may not send ends the connection."""
     with StolenConnector(attacked.member) as thief:
         thief.sock.sendall(line + b"\n")

@@ -97,7 +97,7 @@ def test_nothing_is_sent_to_another_host_or_gateway(robbed: Robbed) -> None:
     assert served(robbed.fleet.member, "bob") == ""
 
 
-def test_it_asks_nobody(robbed: Robbed) -> None:
+def test_a_robbed_host_can_ask_nobody(robbed: Robbed) -> None:
     """The thief cannot send requests, as it may not subscribe to an inbox."""
 
     async def attempt(subject: str) -> None:

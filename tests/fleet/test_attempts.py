@@ -202,7 +202,7 @@ def test_the_memory_is_bounded() -> None:
     assert sum(map(len, texts)) < FLEET.attempts_bytes
 
 
-def test_what_has_no_verified_principal_or_user_is_not_kept() -> None:
+def test_attempts_without_a_verified_principal_or_user_are_not_kept() -> None:
     """An unverified sender's push, a push that names no user, and another action are not kept."""
     attempts = Attempts()
     attempts.note(record(principal=None, claimed_principal=OWN), 0.0)  # type: ignore[arg-type]

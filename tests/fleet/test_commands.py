@@ -133,7 +133,7 @@ def test_a_host_joins_renews_and_leaves(fleet: Fleet, tmp_path: Path) -> None:
     assert "fleet remove" not in left.out
 
 
-def test_what_a_token_does_not_allow_is_refused(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_join_beyond_the_token_is_refused(fleet: Fleet, tmp_path: Path) -> None:
     """A join that its token does not allow is refused, and nothing is written."""
     host, token = JoiningHost(tmp_path / "host", OTHER), fleet.token()
     refusals = {

@@ -76,7 +76,7 @@ def test_owner_and_mode_stay(tmp_path: Path) -> None:
     assert after.st_ino != before.st_ino
 
 
-def test_what_would_not_do_is_not_written(tmp_path: Path) -> None:
+def test_an_invalid_section_is_not_written(tmp_path: Path) -> None:
     """A section that breaks the daemon's rules is refused, and the file is unchanged."""
     path = tmp_path / "config.yaml"
     path.write_text(TEXT)

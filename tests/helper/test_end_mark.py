@@ -87,7 +87,7 @@ def test_a_daemon_without_end_marks_is_believed_when_it_repeats_itself(
         assert asked == [b"root\n"] * 4
 
 
-def test_what_comes_after_the_end_mark_is_not_printed(
+def test_data_after_the_end_mark_is_not_printed(
     helper: Helper, tmp_path: Path, keys: dict[str, KeyPair]
 ) -> None:
     """Whatever follows the end mark is dropped, with a warning."""

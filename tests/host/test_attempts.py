@@ -52,7 +52,7 @@ def test_starts_that_fail_wait_longer_and_longer(unit: Unit) -> None:
     assert unit.fail() == 0.0
 
 
-def test_what_has_been_waited_already_counts(unit: Unit) -> None:
+def test_time_already_waited_counts(unit: Unit) -> None:
     """Time that has passed since a failed start is deducted from the wait."""
     for _ in range(20):
         unit.fail()

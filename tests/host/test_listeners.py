@@ -84,7 +84,7 @@ def test_the_socket_of_a_live_daemon_is_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])
-def test_what_is_no_socket_is_never_removed(kind: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_socket_is_never_removed(kind: str, tmp_path: Path) -> None:
     """A file, folder or link at the socket's path is an error and is not removed."""
     path = tmp_path / "s"
     if kind == "file":
@@ -122,7 +122,7 @@ def _passed(monkeypatch: pytest.MonkeyPatch, **sockets: socket.socket) -> None:
     monkeypatch.setattr(listeners, "listen_fds", lambda _: dict(sockets))
 
 
-def test_what_systemd_passed_is_used_and_the_rest_is_bound(
+def test_passed_sockets_are_used_and_the_others_are_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A socket passed by systemd is used, and the others are bound."""
@@ -143,7 +143,7 @@ def test_an_https_socket_that_the_configuration_does_not_know_is_a_problem(
         listeners.all_listeners(config(tmp_path), {})
 
 
-def test_what_would_not_be_bound_is_not_taken_from_systemd(
+def test_a_passed_socket_that_is_not_configured_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A socket from systemd that is outside loopback without TLS, or not TCP, is refused."""

@@ -65,7 +65,9 @@ def test_a_name_of_the_process_cannot_pose_as_other_fields(tmp_path: Path, name:
 
 
 @pytest.mark.parametrize("stat", ["", "42", "42 (x) S", "42 (x) S a b c"])
-def test_what_is_not_whole_is_not_known_to_have_ended(tmp_path: Path, stat: str) -> None:
+def test_an_unreadable_status_does_not_mean_that_the_process_ended(
+    tmp_path: Path, stat: str
+) -> None:
     """An incomplete stat file raises OSError, so its process does not count as ended."""
     (tmp_path / "42").mkdir()
     (tmp_path / "42" / "stat").write_text(stat)

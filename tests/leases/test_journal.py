@@ -26,7 +26,7 @@ def _disk(tmp_path: Path) -> Iterator[Disk]:
     disk.close()
 
 
-def test_what_was_recorded_is_remembered(disk: Disk) -> None:
+def test_recorded_leases_and_marks_are_read_back(disk: Disk) -> None:
     """Every field of a lease is restored, and its end is the one recorded."""
     lease, other = make_lease("alice"), make_lease("bob", at=1001.5)
     journal = disk.open()
@@ -36,7 +36,7 @@ def test_what_was_recorded_is_remembered(disk: Disk) -> None:
     assert disk.reports == disk.unusable == []
 
 
-def test_it_is_there_although_nothing_was_closed(disk: Disk, tmp_path: Path) -> None:
+def test_records_survive_without_a_close(disk: Disk, tmp_path: Path) -> None:
     """After a SIGKILL, another process reads leases and marks from the files as they are.
 
     A mark is of the lease's sharer, if it has one, and not of its principal.
@@ -73,7 +73,7 @@ def test_removed_leases_stay_removed_and_their_requests_remembered(disk: Disk) -
     assert (disk.reopen().leases, disk.marks) == ([], [accepted(lease)])
 
 
-def test_what_has_ended_leaves_the_file(disk: Disk) -> None:
+def test_ended_leases_are_removed_from_the_file(disk: Disk) -> None:
     """A lease is removed by boot time at its end, a mark by the wall clock after its date."""
     journal = disk.open()
     journal.record(make_lease(mark=mark(1, 5_000.0)))
@@ -85,7 +85,7 @@ def test_what_has_ended_leaves_the_file(disk: Disk) -> None:
     assert (disk.reopen().leases, disk.marks) == ([], [])
 
 
-def test_what_is_forgotten_raises_the_horizon_for_good(disk: Disk) -> None:
+def test_forgetting_marks_raises_the_horizon_durably(disk: Disk) -> None:
     """Forgetting a mark stores a horizon of at least the mark's date."""
     journal = disk.open()
     journal.record(make_lease(mark=mark(1, 5_000.0)))
@@ -130,7 +130,7 @@ def test_restored_leases_obey_the_present_settings(disk: Disk) -> None:
     assert disk.reopen(keys=config.Keys(types=("ssh-rsa",))).leases == []
 
 
-def test_nobody_else_can_read_it(disk: Disk) -> None:
+def test_the_file_is_readable_by_its_owner_only(disk: Disk) -> None:
     """The journal and the files beside it have the mode 0600."""
     disk.open().record(make_lease())
     files = list(disk.path.parent.iterdir())
@@ -178,7 +178,7 @@ def _set_aside(disk: Disk) -> None:
 @pytest.mark.parametrize(
     "content", [b"no database at all" * 100, b"\0" * 8192, b"SQLite format 3\0"]
 )
-def test_what_is_no_journal_is_set_aside(content: bytes, disk: Disk) -> None:
+def test_a_file_that_is_not_a_journal_is_set_aside(content: bytes, disk: Disk) -> None:
     """A file that is no journal is reported and kept, and a new journal replaces it."""
     disk.path.write_bytes(content)
     _set_aside(disk)

@@ -68,7 +68,7 @@ def test_a_crash_before_it_is_written_anew_loses_nothing(disk: Disk) -> None:
     assert disk.marks == MARKS
 
 
-def test_what_cannot_be_written_anew_stays_as_it_was(disk: Disk) -> None:
+def test_a_journal_that_cannot_be_converted_stays_unchanged(disk: Disk) -> None:
     """A conversion that fails midway leaves the old journal whole."""
 
     def leases() -> Iterator[Lease]:
@@ -96,7 +96,7 @@ def test_a_reboot_between_the_versions_ends_its_leases(disk: Disk) -> None:
         "PRAGMA user_version = 1", "PRAGMA user_version = 4",
     ],
 )  # fmt: skip
-def test_what_is_not_exactly_that_version_is_set_aside(disk: Disk, statement: str) -> None:
+def test_another_layout_is_set_aside(disk: Disk, statement: str) -> None:
     """A journal with a changed row, other tables or an unknown version is set aside."""
     disk.change(statement)
     assert (disk.reopen().leases, disk.marks) == ([], [])

@@ -101,7 +101,7 @@ def test_a_folder_of_somebody_else_is_not_used(disk: Disk) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("suffix", ["", "-wal"])
-def test_what_can_only_be_read_is_held_to_the_same(
+def test_a_read_only_journal_gets_the_same_checks(
     tmp_path: Path, disk: Disk, kind: str, suffix: str
 ) -> None:
     """A read-only journal is copied only if no other user could have written it."""

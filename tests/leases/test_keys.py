@@ -67,7 +67,7 @@ def _pairs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, KeyPair]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_ssh_keygen_makes_is_taken(kind: str, pairs: dict[str, KeyPair]) -> None:
+def test_keys_of_ssh_keygen_are_accepted(kind: str, pairs: dict[str, KeyPair]) -> None:
     """A key from ssh-keygen is accepted, with its type, size and both fingerprints."""
     pair = pairs[kind]
     key = parse(pair.line + "\n")
@@ -134,7 +134,7 @@ def test_unicode_white_space_is_no_separator(space: str, pairs: dict[str, KeyPai
     reject(f"{name} {encoded}{space}")
 
 
-def test_what_is_no_public_key_is_called_by_its_name(pairs: dict[str, KeyPair]) -> None:
+def test_private_keys_and_certificates_are_refused_by_name(pairs: dict[str, KeyPair]) -> None:
     """A private key, a certificate or an incomplete line is refused with its own message."""
     pair = pairs["ed25519"]
     assert "private key" in reject(pair.private.read_text("utf-8"))

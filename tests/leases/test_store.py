@@ -106,7 +106,7 @@ def test_a_journal_that_cannot_be_opened_refuses_pushes_until_it_can(host: Host)
     asyncio.run(course())
 
 
-def test_what_an_unreadable_journal_held_is_restored_once_it_can_be_read(host: Host) -> None:
+def test_an_unreadable_journals_leases_are_restored_once_it_can_be_read(host: Host) -> None:
     """Leases of a journal that was unreachable at the start are restored when it is back."""
 
     async def course() -> None:

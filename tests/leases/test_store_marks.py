@@ -68,7 +68,7 @@ def test_leases_are_served_before_any_mark_is_read(host: Host) -> None:
     asyncio.run(course())
 
 
-def test_what_is_captured_is_refused_while_marks_are_read(host: Host) -> None:
+def test_replays_are_refused_while_marks_are_read(host: Host) -> None:
     """Until all marks are read, a request dated before the start is refused as too old."""
     fill(host, 2000)
 

@@ -164,7 +164,7 @@ def test_lookups_and_revocations_go_on_while_it_is_mended(host: Host) -> None:
     asyncio.run(course())
 
 
-def test_what_is_forgotten_leaves_its_date_behind(host: Host) -> None:
+def test_a_forgotten_mark_leaves_its_date_in_the_horizon(host: Host) -> None:
     """A mark dropped because the wall clock jumped ahead leaves its date in the horizon.
 
     Its request is refused after the clock is set back, also after a restart.

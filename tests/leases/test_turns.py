@@ -10,7 +10,7 @@ from agent.leases.turns import Turns
 from tests.parts.clock import ManualClock
 
 
-def test_nobody_is_inside_together_and_the_line_keeps_its_order() -> None:
+def test_turns_are_exclusive_and_fifo() -> None:
     """Only one task is inside a turn at a time, and tasks enter in the order they came."""
 
     async def course() -> list[int]:
@@ -69,7 +69,7 @@ def test_how_long_a_turn_has_lasted() -> None:
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 3])
-def test_whoever_is_cancelled_leaves_the_turn_free(steps: int) -> None:
+def test_a_cancelled_task_frees_its_turn(steps: int) -> None:
     """A task cancelled while waiting or inside leaves the turn free for the next one."""
 
     async def course() -> None:

@@ -29,7 +29,7 @@ def test_no_file_is_forgotten() -> None:
     assert [name for name in names if name not in text] == []
 
 
-def test_what_sshd_and_pam_run_is_compiled(tmp_path: Path) -> None:
+def test_the_programs_that_sshd_and_pam_run_are_compiled(tmp_path: Path) -> None:
     """Both programs that sshd and PAM run are compiled, and only their owner may write them."""
     tool("gcc", "gcc")
     folder = tmp_path / "root"

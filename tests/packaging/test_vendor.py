@@ -104,7 +104,7 @@ def test_a_lock_is_written_anew_with_a_changed_version(tmp_path: Path, registry:
     assert "pure==1.0.1 \\\n    --hash" in (tmp_path / "lock.txt").read_text()
 
 
-def test_what_is_unpacked(locked: Path) -> None:
+def test_unpack_makes_one_folder_for_all_pythons_of_a_processor(locked: Path) -> None:
     """`unpack` gives one folder for all Pythons of a processor, without tests.
 
     Licences are in a separate folder.

@@ -133,7 +133,7 @@ def test_a_share_is_free_again_when_its_marks_are_forgotten(clock: ManualClock) 
     assert fill(memory, "a", 100, NOW + 901) == 5
 
 
-def test_what_is_restored_counts_in_its_principals_share(clock: ManualClock) -> None:
+def test_restored_marks_count_in_their_principals_share(clock: ManualClock) -> None:
     """Restored marks count in their principal's share."""
     memory = make_memory(clock, limit=10)
     memory.restore(AcceptedMark(mark(number), "id", "a") for number in range(5))
@@ -195,7 +195,7 @@ def test_an_accepted_push_fixes_the_date_of_a_loss(clock: ManualClock) -> None:
         memory.recall(mark(2, NOW - 60), "a")
 
 
-def test_what_is_resumed_lowers_no_horizon(clock: ManualClock) -> None:
+def test_resuming_lowers_no_horizon(clock: ManualClock) -> None:
     """Of several horizons the latest date counts."""
     memory = make_memory(clock)
     memory.resume(Horizon(NOW - 50))

@@ -19,7 +19,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     }
 
 
-def test_what_was_changed_stays_and_nothing_lies_about(tmp_path: Path) -> None:
+def test_changes_stay_and_no_temporary_file_is_left(tmp_path: Path) -> None:
     """A successful change writes and removes the files, and leaves no draft or copy."""
     changed, gone = tmp_path / "changed", tmp_path / "gone"
     changed.write_text("before")
@@ -59,7 +59,7 @@ def test_a_file_that_cannot_be_written_takes_the_others_back(tmp_path: Path) -> 
     assert snapshot(tmp_path) == before
 
 
-def test_what_a_run_that_was_cut_off_left_is_no_obstacle(tmp_path: Path) -> None:
+def test_files_of_an_interrupted_run_are_no_obstacle(tmp_path: Path) -> None:
     """Drafts and copies that an interrupted run has left are neither used nor restored."""
     file = tmp_path / "file"
     file.write_text("before")

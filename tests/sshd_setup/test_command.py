@@ -138,7 +138,7 @@ def test_an_upgrade_leaves_disabled_what_the_administrator_disabled(etc: Etc) ->
     assert etc.drop_in.exists()
 
 
-def test_it_runs_without_installed_python_packages() -> None:
+def test_sshd_setup_runs_without_installed_python_packages() -> None:
     """The command runs under `python3 -I -S`, without any installed Python package."""
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); "
     code += "from agent.sshd_setup.command import main; main(['--help'])"

@@ -58,7 +58,7 @@ def test_a_line_in_the_conffile_itself_would_be_asked_about(debian: tuple[Etc, D
     assert "Configuration file '/etc/pam.d/sshd'" in stopped.value.stdout
 
 
-def test_what_was_edited_before_stays_edited(debian: tuple[Etc, Dpkg]) -> None:
+def test_earlier_edits_are_kept(debian: tuple[Etc, Dpkg]) -> None:
     """A conffile that an administrator has edited is diverted and restored unchanged."""
     host, _ = debian
     service = at(host.folder, SERVICE)
@@ -69,7 +69,7 @@ def test_what_was_edited_before_stays_edited(debian: tuple[Etc, Dpkg]) -> None:
     assert snapshot(host) == before
 
 
-def test_what_was_written_into_our_file_is_not_lost(debian: tuple[Etc, Dpkg]) -> None:
+def test_lines_added_to_our_file_are_not_lost(debian: tuple[Etc, Dpkg]) -> None:
     """Lines that others add to our file are kept by `disable`, together with dpkg's lines."""
     host, _ = debian
     assert host.run("enable", "--one-time") == 0

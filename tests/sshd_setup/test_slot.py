@@ -184,7 +184,7 @@ def test_a_proof_that_fails_puts_everything_back(
 
 
 @pytest.mark.parametrize("where", ["Match block", "command line"])
-def test_what_is_not_ours_to_take_away(
+def test_commands_of_others_are_reported_and_left(
     etc: Etc, where: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A command in a Match block, or in an administrator's options, is reported and left."""
@@ -201,7 +201,7 @@ def test_what_is_not_ours_to_take_away(
     assert snapshot(etc) == before
 
 
-def test_what_others_wrote_meanwhile_stays(etc: Etc) -> None:
+def test_changes_by_others_in_the_meantime_stay(etc: Etc) -> None:
     """Lines that others have added since are kept by `disable`, and so is the copy."""
     without_include(etc, AWS_LINES)
     original = etc.config.read_bytes().decode()

@@ -33,7 +33,7 @@ def test_a_held_message_is_answered_once() -> None:
     assert holding.take(held.number) is None
 
 
-def test_what_is_too_old_is_given_up() -> None:
+def test_messages_that_are_too_old_are_dropped() -> None:
     """A message that is too old is neither delivered nor answered."""
     holding = Holding(seconds=3.0)
     old, young = holding.put(b"a", "x", 0.0), holding.put(b"b", "y", 2.0)
@@ -82,7 +82,7 @@ def pushed(fleet: Fleet, wanted: str = "") -> str:
         time.sleep(0.1)
 
 
-def test_what_is_no_document_costs_nobody_the_connection(fleet: Fleet) -> None:
+def test_an_invalid_document_does_not_end_the_connection(fleet: Fleet) -> None:
     """Messages that are not documents neither end the connection nor stop the next push."""
     times = fleet.host.daemon.log().count("source fleet")
 

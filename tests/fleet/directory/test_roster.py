@@ -54,7 +54,7 @@ def test_a_server_without_end_is_asked_no_more_than_a_server_can_have() -> None:
 
 
 @pytest.mark.parametrize("listed", [5, "x" * 1000, {"a": 1}, [5, None, {}], None])
-def test_what_is_no_list_of_connections_is_none(listed: Any) -> None:
+def test_an_invalid_list_of_connections_is_empty(listed: Any) -> None:
     """An answer that is no list of connections counts as an empty list."""
     server: Any = HostileServer({"connections": listed})
     assert asyncio.run(roster.connections(server, 1)) == {}

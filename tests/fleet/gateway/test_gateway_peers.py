@@ -138,7 +138,7 @@ def test_only_the_operator_can_tell_of_removals(fleet: Fleet, tmp_path: Path) ->
     assert files_of(fleet, tmp_path).revoked() == {"U": 1}
 
 
-def test_what_gateways_tell_has_no_secret(fleet: Fleet) -> None:
+def test_the_state_that_gateways_exchange_has_no_secret(fleet: Fleet) -> None:
     """Anybody may ask a gateway for its state: it has public keys and the account's token only."""
     context = ssl.create_default_context(cafile=fleet.first.ca)
     url = f"{fleet.first.url}/fleet/state"

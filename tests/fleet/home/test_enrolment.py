@@ -106,7 +106,7 @@ def test_a_repeated_join_does_not_use_the_token_again(desk: Desk) -> None:
     assert len(desk.registry.hosts()) == 1
 
 
-def test_nobody_joins_as_a_host_that_is_there(desk: Desk) -> None:
+def test_an_instance_id_that_is_taken_cannot_join_again(desk: Desk) -> None:
     """A join with other keys for an instance that has joined is refused, with any token."""
     Host().join(desk, token(uses=5))
     for by in (token(uses=5), token(id=bytes(16))):
@@ -262,7 +262,7 @@ def test_a_request_names_a_real_host(desk: Desk) -> None:
             Host(name=name).join(desk, token())
 
 
-def test_what_a_request_says_of_itself_is_read_strictly() -> None:
+def test_a_requests_members_are_read_strictly() -> None:
     """A request with an unknown member is refused, although both keys signed it."""
     host = Host()
     content = dict(

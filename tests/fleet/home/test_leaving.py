@@ -121,7 +121,9 @@ def test_an_open_connection_of_a_host_that_left_is_closed(fleet: Running, tmp_pa
     asyncio.run(attempt())
 
 
-def test_what_was_replaced_meanwhile_is_revoked_too(fleet: Running, tmp_path: Path) -> None:
+def test_when_an_id_is_reused_only_the_first_hosts_keys_are_revoked(
+    fleet: Running, tmp_path: Path
+) -> None:
     """If another host joins with the id of one that left, only the first one's keys are revoked."""
     first = fleet.member(tmp_path, "i-000000000000000aa")
     copy, _ = steal(first, tmp_path)

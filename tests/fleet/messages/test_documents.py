@@ -31,7 +31,7 @@ def with_members(**members: Any) -> bytes:
     return documents.canonical({**json.loads(SEALED), **members})
 
 
-def test_what_was_sealed_is_unsealed() -> None:
+def test_a_sealed_document_is_opened_unchanged() -> None:
     """Unsealing returns content, kind and key; the body is the content's canonical form."""
     document = unseal(SEALED)
     assert document.content == CONTENT
@@ -139,7 +139,7 @@ def test_a_signature_by_an_untrusted_key_is_refused() -> None:
         documents.unseal(SEALED, {"lease"}, {HOST.public})
 
 
-def test_it_may_not_be_too_large() -> None:
+def test_a_document_that_is_too_large_is_refused() -> None:
     """A document that is too large can be neither made nor read."""
     with pytest.raises(Rejected, match="larger than"):
         documents.seal("lease", {"a": "x" * FLEET.document_bytes}, ISSUER)

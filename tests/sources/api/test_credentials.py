@@ -121,7 +121,7 @@ WRONG: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize(("document", "words"), WRONG.values(), ids=list(WRONG))
-def test_what_is_wrong_is_named(document: Any, words: str) -> None:
+def test_every_error_is_named(document: Any, words: str) -> None:
     """An error names the entry's number and the path of the key."""
     text = yaml.safe_dump(document)
     with pytest.raises(Problems, match=words):
@@ -134,7 +134,7 @@ def test_all_problems_are_reported_at_once() -> None:
     assert all(words in said for words in ("[0].enabled", "[0].expires", "[1].access_key_id"))
 
 
-def test_what_cannot_be_signed_with_is_no_secret() -> None:
+def test_a_secret_that_cannot_sign_is_refused() -> None:
     """A secret with a lone surrogate, which HMAC cannot encode, is refused with either parser."""
     text = '[{access_key_id: AKIA, secret_access_key: "\\ud800", allow: {os_users: ["*"]}}]'
     assert problems(text)

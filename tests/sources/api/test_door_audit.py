@@ -59,7 +59,7 @@ async def test_strangers_of_many_sources_do_not_fill_the_log() -> None:
 
 
 @run
-async def test_whoever_claims_an_access_key_is_a_stranger() -> None:
+async def test_an_unverified_access_key_counts_as_a_strangers() -> None:
     """A flood with a claimed access key counts for its source, not for that principal."""
     front = Front(known=[CREDENTIAL, {**CREDENTIAL, "access_key_id": "AKIAOTHER"}])
     claim = front.signed(push(), secret="wrong")
@@ -132,7 +132,7 @@ def test_requests_that_nothing_was_read_of_do_not_fill_the_log(peer: Any) -> Non
 
 
 @run
-async def test_what_an_operator_changes_is_always_recorded() -> None:
+async def test_an_operators_changes_are_always_recorded() -> None:
     """Repeated read actions are summed up, while every revocation is recorded."""
 
     async def done(_: Any, __: bytes, ___: Record) -> Answer:

@@ -79,7 +79,7 @@ def test_a_credentials_own_rules_are_listed(strict: RunningDaemon) -> None:
 
 
 @pytest.mark.parametrize("key", ["AKIAOTHERS", "AKIATAGS"])
-def test_who_may_not_push_here_learns_nothing(strict: RunningDaemon, key: str) -> None:
+def test_a_principal_that_may_not_push_learns_nothing(strict: RunningDaemon, key: str) -> None:
     """A credential that may not push to this host gets an empty list."""
     answer = hosts(strict, key)
     assert (answer.status, answer.body["Hosts"]) == (200, [])
@@ -156,7 +156,7 @@ def test_a_principal_sees_only_its_own_pushes(strict: RunningDaemon) -> None:
         assert nobodys not in text
 
 
-def test_who_pushes_anothers_public_key_is_told_nothing_of_its_owner(
+def test_pushing_somebodys_public_key_reveals_nothing_of_its_owner(
     strict: RunningDaemon,
 ) -> None:
     """A refused push of somebody else's public key reveals none of the owner's logins."""

@@ -121,7 +121,7 @@ def test_a_refusal_is_seen_although_more_was_on_its_way() -> None:
         assert serving.requests == []
 
 
-def test_whoever_goes_on_sending_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_keeps_sending_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that keeps sending after a refusal is disconnected soon."""
     short(monkeypatch)
     with Serving() as serving, serving.connect() as raw:
@@ -204,7 +204,7 @@ def test_a_client_that_does_not_read_is_cut_off(
                 raw.answer()
 
 
-def test_what_arrives_after_the_end_is_not_looked_at() -> None:
+def test_data_after_the_end_is_ignored() -> None:
     """Data that asyncio delivers after the connection was lost is ignored."""
 
     async def after_the_end() -> None:

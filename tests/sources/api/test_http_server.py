@@ -94,7 +94,9 @@ def test_an_idle_connection_gives_way_without_a_word(monkeypatch: pytest.MonkeyP
         assert serving.refused == []
 
 
-def test_whoever_is_being_answered_keeps_the_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_is_being_answered_keeps_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Requests in progress keep their connections; a new connection is closed meanwhile."""
     short(monkeypatch)
     release = threading.Event()
@@ -271,7 +273,7 @@ def test_stopping_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> Non
         assert raw.ends()
 
 
-def test_what_never_started_can_be_stopped() -> None:
+def test_a_server_that_never_started_can_be_stopped() -> None:
     """Stopping a server that was never started does nothing and does not fail."""
 
     async def stop() -> None:

@@ -80,7 +80,7 @@ def test_a_refusal_is_seen_over_tls(authority: Authority, server_side: ssl.SSLCo
         assert serving.refused == ["BadRequest"]
 
 
-def test_what_is_not_tls_is_closed_and_counted(server_side: ssl.SSLContext) -> None:
+def test_plain_text_on_a_tls_port_is_closed_and_counted(server_side: ssl.SSLContext) -> None:
     """A plaintext request to the TLS listener is closed and counted as refused."""
     with Serving(tls=server_side) as serving, serving.connect() as raw:
         with pytest.raises(EOFError):

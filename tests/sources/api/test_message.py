@@ -56,7 +56,7 @@ def test_throttling_says_when_to_come_back(seconds: float, said: str) -> None:
         ("fe80::1%eth0", "fe80::/64"), ("::1", "::/64"), ("::ffff:10.0.0.1", "10.0.0.1"),
     ],
 )  # fmt: skip
-def test_what_counts_as_one_source(address: str, source: str) -> None:
+def test_an_ipv4_address_and_an_ipv6_64_are_one_source(address: str, source: str) -> None:
     """An IPv4 address is one source, and so is an IPv6 /64."""
     assert one_source(address) == source
 

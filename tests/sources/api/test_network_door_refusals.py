@@ -97,7 +97,7 @@ async def test_a_full_memory_still_answers_a_replay() -> None:
 
 
 @run
-async def test_who_may_not_push_takes_no_room_from_others() -> None:
+async def test_refused_principals_take_no_room_from_others() -> None:
     """Pushes of a principal without permission are not remembered, however many they are."""
     known = [CREDENTIAL, {**CREDENTIAL, "access_key_id": "AKIANOT", "allow": {"os_users": ["x"]}}]
     front = Front(known=known, remembered=4)

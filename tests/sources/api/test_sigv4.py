@@ -62,13 +62,13 @@ def verify(call: Call, secret: str) -> None:
 
 
 @given(calls(), _SIGNERS)
-def test_what_botocore_signs_verifies(call: Call, signer: Signer) -> None:
+def test_botocores_signatures_verify(call: Call, signer: Signer) -> None:
     """Any request that botocore's SigV4Auth has signed verifies as it was sent."""
     verify(sign(call, signer), signer.secret)
 
 
 @given(_PATHS, st.binary(max_size=200), _SIGNERS, st.sampled_from(["", "?Version=2018-04-02"]))
-def test_what_botocore_presigns_verifies(
+def test_botocores_presigned_requests_verify(
     path: str, body: bytes, signer: Signer, asked: str
 ) -> None:
     """A request presigned by SigV4QueryAuth verifies, with or without a session token."""

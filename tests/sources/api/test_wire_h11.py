@@ -27,7 +27,7 @@ LINES = st.tuples(NAMES, st.sampled_from([b":", b" :", b"::", b""]), VALUES).map
     lines=st.lists(LINES, max_size=4),
 )
 @example(first=b"POST / HTTP/1.1", host=[b"Host: a"], lines=[b"X-A:  b\t c \t"])
-def test_what_is_accepted_is_what_h11_reads(
+def test_accepted_requests_are_read_as_h11_reads_them(
     first: bytes, host: list[bytes], lines: list[bytes]
 ) -> None:
     """Method, target and headers of an accepted request are those that h11's parser finds."""

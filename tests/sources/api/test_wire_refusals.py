@@ -47,7 +47,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("step", [0, 1])
 @pytest.mark.parametrize("raw", REFUSED.values(), ids=list(REFUSED))
-def test_what_could_be_read_in_two_ways_is_refused(raw: bytes, step: int) -> None:
+def test_ambiguous_requests_are_refused(raw: bytes, step: int) -> None:
     """An ambiguous request is refused with BadRequest, sent at once or byte by byte."""
     with pytest.raises(BadRequest):
         message(raw, step)

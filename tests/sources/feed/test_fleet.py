@@ -64,7 +64,7 @@ def test_either_of_two_issuers_is_taken(tmp_path: Path) -> None:
     # Keys are new in each process, and pytest's workers must agree on the names of tests.
     ids=["stranger", "issuer-named", "user", "lifetime", "answer", "host", "inquiry"],
 )
-def test_what_no_issuer_signed_is_refused(tmp_path: Path, forged: bytes) -> None:
+def test_a_lease_without_an_issuers_signature_is_refused(tmp_path: Path, forged: bytes) -> None:
     """A forged, altered or different document is refused, and no lease becomes live."""
 
     async def course(at: FleetHouse, peer: Peer) -> None:

@@ -56,7 +56,7 @@ def test_a_malformed_address_ends_the_connection(tmp_path: Path, wrong: list[str
     at_fleet(tmp_path, course)
 
 
-def test_what_is_no_document_gets_an_empty_reply(tmp_path: Path) -> None:
+def test_an_invalid_document_gets_an_empty_reply(tmp_path: Path) -> None:
     """A message that is no document gets an empty reply, and the next message is handled."""
 
     async def course(at: FleetHouse, peer: Peer) -> None:

@@ -185,7 +185,7 @@ def test_a_crowd_that_waits_keeps_no_other_lookup_out(
     at_house(tmp_path, course)
 
 
-def test_what_was_asked_is_counted(tmp_path: Path) -> None:
+def test_questions_are_counted(tmp_path: Path) -> None:
     """Answered and failed questions are counted for the metrics."""
 
     async def course(at: House) -> None:

@@ -38,7 +38,7 @@ SAID = [
 
 
 @pytest.mark.parametrize("message", SAID, ids=repr)
-def test_what_a_source_says_is_read_back(message: Any) -> None:
+def test_messages_of_a_source_are_read_back(message: Any) -> None:
     """Every message of a source is read back, with and without its optional members."""
     line = encode(message)
     assert line.endswith(b"\n")
@@ -50,7 +50,7 @@ def test_what_a_source_says_is_read_back(message: Any) -> None:
     "message",
     [Ask(1, "alice", None), Ask(2, "a", "MD5:x"), Reply(3, b"x"), Reply(4, NO_ANSWER)],
 )
-def test_what_the_daemon_says_is_read_back(message: Any) -> None:
+def test_messages_of_the_daemon_are_read_back(message: Any) -> None:
     """Every message of the daemon is read back."""
     assert from_daemon(encode(message)) == message
 
@@ -114,7 +114,7 @@ def test_an_offer_of_any_other_form_is_refused(changes: dict[str, Any], reason: 
         b'{"ask":1,"os_user":"alice","fingerprint":null}\n',
     ],
 )  # fmt: skip
-def test_what_is_no_message_of_a_source_is_refused(line: bytes) -> None:
+def test_invalid_messages_of_a_source_are_refused(line: bytes) -> None:
     """A line that is no message of a source is refused."""
     with pytest.raises(Violation):
         from_source(line)
@@ -129,7 +129,7 @@ def test_what_is_no_message_of_a_source_is_refused(line: bytes) -> None:
         b'{"ask":1,"os_user":"a","fingerprint":7}\n',
     ],
 )  # fmt: skip
-def test_what_is_no_message_of_the_daemon_is_refused(line: bytes) -> None:
+def test_invalid_messages_of_the_daemon_are_refused(line: bytes) -> None:
     """A source refuses a line that is no message of the daemon."""
     with pytest.raises(Violation):
         from_daemon(line)

@@ -130,7 +130,7 @@ def test_one_push_is_a_key_for_one_user(tmp_path: Path) -> None:
     at_house(tmp_path, course)
 
 
-def test_what_was_pushed_before_a_loss_is_not_taken(tmp_path: Path) -> None:
+def test_offers_from_before_a_loss_are_not_taken(tmp_path: Path) -> None:
     """An offer dated before the loss of the journal is refused."""
 
     async def course(at: House) -> None:
@@ -172,7 +172,7 @@ def test_the_hosts_policy_holds_for_offers(tmp_path: Path, what: str) -> None:
     at_house(tmp_path, course)
 
 
-def test_nobody_gets_a_key_whom_the_host_denies(tmp_path: Path) -> None:
+def test_a_denied_user_gets_no_key(tmp_path: Path) -> None:
     """An offer for a user in keys.deny_users is refused."""
 
     async def course(at: House) -> None:

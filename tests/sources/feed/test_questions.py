@@ -69,7 +69,7 @@ def test_a_question_is_sent_and_its_answer_ends_the_wait() -> None:
     run(course)
 
 
-def test_whoever_comes_later_is_not_given_an_older_answer() -> None:
+def test_a_later_question_does_not_get_an_older_answer() -> None:
     """A lookup never gets the answer to a question sent before it.
 
     Lookups that come while a question is on its way share the next one.
@@ -192,7 +192,7 @@ def test_failures_in_a_row_open_the_breaker() -> None:
     run(course, SOON)
 
 
-def test_whoever_waited_to_ask_goes_when_the_breaker_opens() -> None:
+def test_waiting_lookups_are_released_when_the_breaker_opens() -> None:
     """When the breaker opens, lookups waiting for the next question stop waiting."""
 
     async def course(asked: Asked) -> None:

@@ -96,7 +96,7 @@ def test_a_role_that_is_not_configured_is_closed(tmp_path: Path) -> None:
         b'{"hello":"ec2","hello":"ec2","version":1}\n', b'{"hello":"ec2","version":2}\n',
     ],
 )  # fmt: skip
-def test_whoever_does_not_say_hello_first_is_closed(tmp_path: Path, line: bytes) -> None:
+def test_a_connection_without_a_hello_is_closed(tmp_path: Path, line: bytes) -> None:
     """A process that does not say hello first is disconnected."""
 
     async def course(at: House) -> None:
@@ -189,7 +189,7 @@ def test_a_flood_of_any_message_leaves_others_their_turns(
     assert most <= 2
 
 
-def test_who_says_nothing_is_closed_after_a_while(tmp_path: Path) -> None:
+def test_a_silent_connection_is_closed(tmp_path: Path) -> None:
     """A process that does not complete its hello in time is disconnected."""
 
     async def course(at: House) -> None:
@@ -258,7 +258,7 @@ def test_a_refusal_is_recorded_for_the_user_of_its_question(tmp_path: Path) -> N
     at_house(tmp_path, course)
 
 
-def test_what_is_a_fleets_is_not_ec2s(tmp_path: Path) -> None:
+def test_the_fleets_messages_are_refused_from_ec2s_source(tmp_path: Path) -> None:
     """A source that sends a message of another role is disconnected."""
 
     async def course(at: House) -> None:

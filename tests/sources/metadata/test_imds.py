@@ -260,7 +260,7 @@ def test_an_answer_that_does_not_come_is_waited_for_no_longer(ec2: Service) -> N
     run(ec2.server.url, course, ec2.clock, seconds=0.1)
 
 
-def test_nobody_there_is_away(ec2: Service) -> None:
+def test_without_a_metadata_service_the_source_is_away(ec2: Service) -> None:
     """A refused connection is reported with the system's reason."""
     url = ec2.server.url
     ec2.server.shutdown()

@@ -36,7 +36,7 @@ def test_the_region_is_the_head_of_the_zone(zone: str, region: str) -> None:
         "us-east-2-lax-1a-" + "x" * 64, "us-eäst-2b", "us-east-²b", "on-prem-1-a b",
     ],
 )  # fmt: skip
-def test_what_is_no_zone_is_refused(zone: str) -> None:
+def test_an_invalid_zone_is_refused(zone: str) -> None:
     """A malformed zone is refused, since it becomes part of the signer's name."""
     with pytest.raises(Refused, match="not a zone"):
         region_of(zone)

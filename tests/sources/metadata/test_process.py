@@ -47,7 +47,7 @@ def test_a_wrong_configuration_is_status_2(
     assert reason in done.stderr
 
 
-def test_it_needs_neither_paramiko_nor_anything_of_the_daemon() -> None:
+def test_the_process_needs_neither_paramiko_nor_the_daemons_modules() -> None:
     """The command imports no key parser and no module of the daemon's core."""
     program = (
         "import sys, agent.sources.metadata.__main__\n"
@@ -61,7 +61,7 @@ def test_it_needs_neither_paramiko_nor_anything_of_the_daemon() -> None:
     assert done.stdout.strip() == ""
 
 
-def test_it_says_its_version_and_its_options(tmp_path: Path) -> None:
+def test_the_process_prints_its_version_and_its_options(tmp_path: Path) -> None:
     """The command has --version and --help."""
     assert run(tmp_path / "x", "--version").stdout.startswith("sixtykeyd-ec2 ")
     assert "--config FILE" in run(tmp_path / "x", "--help").stdout
@@ -77,7 +77,7 @@ def test_sigterm_ends_it(signer: Ec2Signer) -> None:
         assert source.log().count("connected to") == 1
 
 
-def test_what_does_not_go_into_a_line_is_left_out() -> None:
+def test_offers_beyond_a_lines_length_are_left_out() -> None:
     """An answer is cut to the longest line that the daemon reads, and keeps the first offers."""
     offers = [
         Offered("alice", "i-00000000", "ssh-rsa " + "A" * 1400, 60.0, f"{n:064x}", 0.0, "c" * 2000)

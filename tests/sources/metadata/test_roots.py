@@ -24,7 +24,7 @@ def test_a_file_has_some_and_a_folder_has_more(signer: Ec2Signer, tmp_path: Path
         assert len(roots.load(str(path))) == 2
 
 
-def test_what_is_no_plain_certificate_vouches_for_nobody(signer: Ec2Signer, tmp_path: Path) -> None:
+def test_only_plain_certificates_are_trusted(signer: Ec2Signer, tmp_path: Path) -> None:
     """OpenSSL's trusted certificates, damaged ones and keys are not taken as roots."""
     trusted = openssl(
         "x509", "-in", str(signer.pem("old-root")), "-trustout", "-addreject", "serverAuth"

@@ -32,7 +32,7 @@ def block(body: bytes) -> Block:
     return found
 
 
-def test_what_was_checked_holds_for_a_time(checked: Signer) -> None:
+def test_a_checked_signer_is_used_for_a_time(checked: Signer) -> None:
     """A check holds until the first answer or certificate ends, and not for an earlier time."""
     assert checked.is_current(NOW)
     assert checked.is_current(NOW + 6 * DAY)

@@ -168,7 +168,7 @@ def test_everything_is_checked_again_when_an_answer_expires(ec2: Service) -> Non
     ec2.run(course)
 
 
-def test_what_was_prepared_is_not_fetched_for_a_login(ec2: Service) -> None:
+def test_a_prepared_signer_is_not_fetched_during_a_login(ec2: Service) -> None:
     """A prepared signer is not fetched again during a login."""
 
     async def course(source: Source) -> None:
