@@ -90,6 +90,8 @@ def lines(draw: st.DrawFn) -> bytes:
     words = [(inside if draw(st.booleans()) else kind).encode(), encoded, REQUEST_ID.encode()]
     if draw(st.booleans()):
         words.insert(0, draw(options()).encode("latin-1", "replace"))
+    if draw(st.integers(0, 4)) == 0:
+        words.append(draw(st.sampled_from([b"", b"more", b"\0"])))
     made = b" ".join(words)
     if draw(st.integers(0, 3)) == 0:
         at, wrong = draw(st.integers(0, len(made))), draw(st.binary(max_size=2))
