@@ -148,9 +148,9 @@ def test_a_refusal_says_who_asked_whom_and_what_to_do(world: World) -> None:
 
 
 def test_why_is_answered_through_the_gateway(world: World) -> None:
-    """`why USER@HOST` over a fleet shows a user their own push, and whether sshd was given the key.
+    """`why USER@HOST` over a fleet shows a user their own pushes, and whether sshd got the key.
 
-    Another credential's user is told of nothing.
+    The gateway adds what it refused. Another credential's user is told of nothing.
     """
     good(world.user.ssh(world.place, "true"))
     said = good(world.user.sixtykey("why", world.place)).out
@@ -159,6 +159,14 @@ def test_why_is_answered_through_the_gateway(world: World) -> None:
     assert f"pushed by {CREDENTIAL['access_key_id']}: accepted" in said
     shown = good(world.user.sixtykey("why", "--json", world.place)).json
     assert shown["InstanceId"] == world.daemon.instance_id
+    # What the gateway refused never reached the host.
+    gateway = world.stage.gateway
+    assert gateway is not None
+    where = {"InstanceOSUser": world.login, "InstanceId": world.daemon.instance_id}
+    assert gateway.push(SSHPublicKey="ssh-ed25519 " + "A" * 80, **where).code != ""
+    newest = good(world.user.sixtykey("why", world.place)).out.splitlines()[0]
+    assert "at the gateway: a key pushed by" in newest
+    assert "refused, InvalidArgsException" in newest
     world.user.environment["AWS_ACCESS_KEY_ID"] = TIGHT["access_key_id"]
     nothing = world.user.sixtykey("why", world.place)
     assert nothing.code == 1
