@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime, timedelta, timezone
 from typing import Callable
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp as x509_ocsp
 
 from agent.sources.metadata import certificates, ocsp
 from agent.sources.metadata.refusal import Refused
@@ -61,6 +66,38 @@ def test_an_issuer_may_delegate(signer: Ec2Signer, more: str) -> None:
     assert NOW + 2 * DAY < until < NOW + 3 * DAY
     with pytest.raises(Refused, match="'Responder' is not valid at this time"):
         ocsp.check(path(signer), answers, NOW + 4 * DAY)
+
+
+@pytest.mark.parametrize("critical", [False, True])
+def test_an_answer_with_an_unknown_condition_is_refused(signer: Ec2Signer, critical: bool) -> None:
+    """A critical extension, which openssl does not make, is refused; another one is ignored."""
+    leaf, issuer, _ = path(signer)
+    day = timedelta(days=1)
+    made = datetime.now(timezone.utc)
+    builder = (
+        x509_ocsp.OCSPResponseBuilder()
+        .add_response(
+            leaf,
+            issuer,
+            hashes.SHA256(),
+            x509_ocsp.OCSPCertStatus.GOOD,
+            made,
+            made + day,
+            None,
+            None,
+        )
+        .responder_id(x509_ocsp.OCSPResponderEncoding.HASH, issuer)
+        .add_extension(x509.OCSPNonce(b"0123456789abcdef"), critical)
+    )
+    text = (signer.folder / "intermediate.key").read_bytes()
+    key = serialization.load_pem_private_key(text, None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    answers = [upper(signer), builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)]
+    if not critical:
+        assert ocsp.check(path(signer), answers, NOW) > NOW
+        return
+    with pytest.raises(Refused, match="has an extension that is not supported"):
+        ocsp.check(path(signer), answers, NOW)
 
 
 def foreign(signer: Ec2Signer) -> bytes:
