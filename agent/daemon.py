@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Optional
 
 from agent import __version__
 from agent.audit.history import History
-from agent.audit.lines import LineHandler, LineWriter
-from agent.audit.record import Audit, Record
+from agent.audit.lines import LineHandler
+from agent.audit.log import AuditLog
+from agent.audit.record import Record
 from agent.config.document import Problems
 from agent.config.identity import Identity
 from agent.config.limits import LIMITS
@@ -69,8 +70,8 @@ class Daemon:
         self._config = config
         self._environ = environ
         self._notifier = Notifier(environ)
-        self._lines = LineWriter(1)
-        self._audit = Audit(self._lines.write, clock, History())
+        self._audit_log = AuditLog(clock, History())
+        self._audit = self._audit_log.audit
         self._context = Context(config, identity, clock, self._audit, Turns(clock))
         journal = None if config.journal is None else Journal(config.journal)
         in_memory = config.journal is not None and is_in_memory(config.journal)
@@ -114,12 +115,13 @@ class Daemon:
             door.drain()
         await asyncio.gather(*(each.stop() for each in feeds), *(each.stop() for each in servers))
         # Lookups are still answered, so a slow log delays no login.
-        await self._drain_log()
+        await self._audit_log.drain()
         for task in tending:
             task.cancel()
         await lookups.stop()
         self._store.close()
-        self._end_audit()
+        instance = self._context.identity.instance_id
+        self._audit_log.end(Record("stop", "done", instance=instance))
 
     def _open_handouts(self) -> None:
         """Make the folder of hand-outs. Without it one-time keys are not given; all others are.
@@ -211,12 +213,8 @@ class Daemon:
         """Repeat the work that never waits: watchdog, log, sums."""
         while True:
             self._notifier.watchdog()
-            self._lines.flush()
-            self._audit.report_dropped(self._lines.take_dropped())
-            self._audit.report_summed()
-            watchdog = self._notifier.watchdog_interval or LIMITS.tend_seconds
-            audit = LIMITS.audit_retry_seconds if self._lines.waiting else LIMITS.tend_seconds
-            await asyncio.sleep(min(watchdog, audit))
+            pause = self._audit_log.tend()
+            await asyncio.sleep(min(pause, self._notifier.watchdog_interval or pause))
 
     async def _tend(self, servers: Sequence[HttpServer]) -> None:
         """Repeat the work that may wait for the journal, apart from the watchdog's."""
@@ -228,21 +226,6 @@ class Daemon:
             self._handouts.tend()
             if any(server.crowd_has_gone() for server in servers):
                 give_back()
-
-    def _end_audit(self) -> None:
-        """Write the last records: what was dropped, and the stop."""
-        self._lines.drop_others()
-        self._audit.report_summed(0.0)
-        self._audit.report_dropped(self._lines.take_dropped(), 0.0)
-        self._record("stop")
-        self._lines.drain(LIMITS.audit_stop_seconds)
-
-    async def _drain_log(self) -> None:
-        """Wait a limited time for the log; lines that are left after that are lost."""
-        end = self._context.clock.boottime() + LIMITS.audit_drain_seconds
-        while self._lines.waiting and self._context.clock.boottime() < end:
-            self._lines.flush()
-            await asyncio.sleep(LIMITS.drain_poll_seconds)
 
     def _count_refused(self, code: str) -> None:
         self._audit.count("http", code)

@@ -14,11 +14,11 @@ from typing import Optional
 from nats.aio.client import Client
 
 from agent.audit.history import NoHistory
-from agent.audit.lines import LineHandler, LineWriter
-from agent.audit.record import Audit, Record
+from agent.audit.lines import LineHandler
+from agent.audit.log import AuditLog
+from agent.audit.record import Record
 from agent.config.document import Problems
 from agent.config.identity import Identity
-from agent.config.limits import LIMITS
 from agent.config.settings import Config, Push
 from agent.fleet.bus import jwt
 from agent.fleet.bus.access import Access
@@ -67,8 +67,8 @@ class Gateway:
         known, self._tls = _check(config, self._files)
         self._notifier = Notifier(environ)
         self._clock = SystemClock()
-        self._lines = LineWriter(1)
-        self._audit = Audit(self._lines.write, self._clock, NoHistory())
+        self._audit_log = AuditLog(self._clock, NoHistory())
+        self._audit = self._audit_log.audit
         self._issuers = self._read_issuers()
         access = _access(config, self._files)
         name = _own_name(access)
@@ -119,9 +119,9 @@ class Gateway:
         self._notifier.stopping()
         self._door.drain()
         await self._server.stop()
+        await self._audit_log.drain()
         await end(connecting, watching, scraping, asking)
-        self._record("stop")
-        self._lines.flush()
+        self._audit_log.end(Record("stop", "done"))
 
     async def _answer(self, request: Request) -> Response:
         if request.target.startswith(PREFIX):
@@ -188,13 +188,9 @@ class Gateway:
         """Do the periodic work until cancelled."""
         while True:
             self._notifier.watchdog()
-            self._lines.flush()
-            self._audit.report_dropped(self._lines.take_dropped())
-            self._audit.report_summed()
+            pause = self._audit_log.tend()
             self._follow_files()
-            watchdog = self._notifier.watchdog_interval or LIMITS.tend_seconds
-            audit = LIMITS.audit_retry_seconds if self._lines.waiting else LIMITS.tend_seconds
-            await asyncio.sleep(min(watchdog, audit))
+            await asyncio.sleep(min(pause, self._notifier.watchdog_interval or pause))
 
     def _follow_files(self) -> None:
         """Apply removals of hosts without a reload."""
