@@ -200,17 +200,20 @@ def disabled(host: Host) -> None:
 def another_line(host: Host) -> None:
     """The package cannot be removed while another of PAM's files runs pam-account.
 
-    Without the package that line would refuse all logins.
+    Without the package that line would refuse all logins. A removal that is refused changes neither
+    sshd's files nor PAM's.
     """
+    files = "cat /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf /etc/pam.d/sshd* | md5sum"
     with host.report.step("apt remove refuses while PAM's files still run pam-account") as seen:
         host.machine.shell(
             f"cp -a /etc/pam.d/common-account /root; sed -i '1i {LINE}' /etc/pam.d/common-account"
         )
+        before = host.machine.shell(files)
         done = host.machine.run("apt-get", "remove", "-y", "sixtykey", check=False)
         said = done.stdout + done.stderr
+        expect(host.machine.shell(files) == before, "sshd's or PAM's files have changed")
         expect(done.returncode != 0 and "/etc/pam.d" in said, said)
         expect(host.machine.shell("ls /usr/lib/sixtykey/pam-account") != "", "it is gone")
         seen.append(next(line for line in said.splitlines() if "pam-account" in line))
         host.machine.shell("cp -a /root/common-account /etc/pam.d; dpkg --configure -a")
-        host.machine.run(SETUP, "enable", "--one-time")
         host.wait_active()
