@@ -26,7 +26,7 @@ COMMANDS = {
     "status": ("status", "the state of the daemon, and its counters"),
     "check": ("check", "would a login work on this host?"),
     "credentials": ("credentials", "access keys for pushes over the network"),
-    "fleet": ("fleet", "many hosts behind one endpoint"),
+    "fleet": ("fleet.command", "many hosts behind one endpoint"),
     "login": ("login", "make your key ahead of time"),
     "logout": ("logout", "remove your key"),
     "ssh": ("ssh", "ssh to a host that takes pushed keys"),

@@ -13,7 +13,7 @@ import pytest
 from agent import cli
 from agent.client import settings_file
 from agent.client.vocabulary import HOST_KEYS
-from agent.commands import fleet
+from agent.commands.fleet import command as fleet
 from agent.sshd_setup import command as sshd_setup
 from tests.parts.host import ROOT
 from tests.test_docs import PAGES

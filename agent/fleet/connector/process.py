@@ -21,7 +21,7 @@ from agent.config.fleet_limits import FLEET
 from agent.config.limits import LIMITS
 from agent.fleet.bus.access import Access
 from agent.fleet.bus.connection import BusConnection
-from agent.fleet.connector.held import Held, Holding
+from agent.fleet.connector.holding import Held, Holding
 from agent.fleet.messages.lease_exchange import SUBJECT
 from agent.host.clock import Clock
 from agent.host.serving import end

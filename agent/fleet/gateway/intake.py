@@ -11,7 +11,7 @@ from agent.config.key_policy import KeyPolicy
 from agent.config.settings import Keys
 from agent.fleet.bus.caller import Caller, NoAnswer, NobodyThere
 from agent.fleet.directory.trust import CertificateBook, Issuers
-from agent.fleet.gateway.answered import Answered
+from agent.fleet.gateway.replay import AnsweredPushes
 from agent.fleet.messages import lease_exchange, refusals
 from agent.fleet.messages.documents import Rejected
 from agent.fleet.messages.lease_exchange import (
@@ -44,7 +44,7 @@ class BusIntake:
         caller: Caller,
         issuers: Callable[[], Issuers],
         certificates: CertificateBook,
-        answered: Answered,
+        answered: AnsweredPushes,
         clock: Clock,
     ) -> None:
         self._keys = keys

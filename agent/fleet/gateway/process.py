@@ -26,7 +26,6 @@ from agent.fleet.bus.caller import BusCaller
 from agent.fleet.bus.connection import BusConnection
 from agent.fleet.directory.directory import Directory
 from agent.fleet.directory.trust import Issuers
-from agent.fleet.gateway.answered import Answered
 from agent.fleet.gateway.door import GatewayDoor
 from agent.fleet.gateway.enrolment_door import PREFIX, EnrolmentDoor
 from agent.fleet.gateway.explain import Explainer
@@ -34,6 +33,7 @@ from agent.fleet.gateway.files import FleetFiles
 from agent.fleet.gateway.intake import BusIntake
 from agent.fleet.gateway.peers import Peers
 from agent.fleet.gateway.readiness import BusReadiness, FreeTurns
+from agent.fleet.gateway.replay import AnsweredPushes
 from agent.fleet.gateway.scrape import Scrape
 from agent.fleet.gateway.settings import GatewayConfig
 from agent.fleet.home.enrolment import Enrolment
@@ -77,7 +77,7 @@ class Gateway:
         self._directory = Directory(
             self._bus, caller, lambda: self._issuers, self._count_servers, self._clock
         )
-        answered = Answered()
+        answered = AnsweredPushes()
         intake = BusIntake(
             config.keys,
             caller,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.config.fleet_limits import FLEET
-from agent.fleet.connector.held import Holding
+from agent.fleet.connector.holding import Holding
 from tests.parts.bus import Bus, gateway_url, make_home
 from tests.parts.daemon import INSTANCE_ID
 from tests.parts.fleet_member import FleetMember

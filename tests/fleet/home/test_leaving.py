@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from nats.errors import Error
 
-from agent.commands import fleet_removal
+from agent.commands.fleet import removal
 from agent.commands.options import Options
 from agent.fleet.bus import jwt
 from agent.fleet.home.home import Home
@@ -162,7 +162,7 @@ def test_a_host_that_joins_while_root_revokes_keeps_its_membership(
     options, folder = Options(), str(fleet.folder)
     options.add("--left", "")
     options.add("--folder", folder)
-    assert fleet_removal.ACTIONS["remove"](options, []) == 0
+    assert removal.ACTIONS["remove"](options, []) == 0
     monkeypatch.undo()
     assert not fleet.may_connect(copy)
     for _ in range(2):

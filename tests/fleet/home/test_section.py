@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agent.commands import section
+from agent.commands.fleet import section
 from agent.commands.trouble import Trouble
 
 MEMBERS = {

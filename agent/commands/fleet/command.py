@@ -1,4 +1,4 @@
-"""sixtykey fleet: many hosts behind one endpoint. fleet_home and others do its actions."""
+"""sixtykey fleet: many hosts behind one endpoint. home.py and others do its actions."""
 
 from __future__ import annotations
 
@@ -70,19 +70,19 @@ _HOME, _HOST = ("--folder", "--json"), ("--host-folder", "--config", "--json")
 # Each action: the module that has it, and the options that go with it.
 ACTIONS = {
     "init": (
-        "fleet_home",
+        "home",
         ("--gateway", "--server", "--server-folder", "--server-state", "--registry", *_HOME),
     ),
-    "gateway": ("fleet_home", _HOME),
-    "server": ("fleet_home", _HOME),
-    "token": ("fleet_home", ("--hosts", "--instances", "--lifetime", "--uses", "--tag", *_HOME)),
-    "remove": ("fleet_removal", ("--left", *_HOME)),
-    "rotate": ("fleet_home", ("--anyway", *_HOME)),
-    "hosts": ("fleet_view", ("--watch", *_HOME)),
-    "status": ("fleet_view", _HOME),
-    "join": ("fleet_host", ("--name", *_HOST)),
-    "renew": ("fleet_host", ("--restart", *_HOST)),
-    "leave": ("fleet_host", _HOST),
+    "gateway": ("home", _HOME),
+    "server": ("home", _HOME),
+    "token": ("home", ("--hosts", "--instances", "--lifetime", "--uses", "--tag", *_HOME)),
+    "remove": ("removal", ("--left", *_HOME)),
+    "rotate": ("home", ("--anyway", *_HOME)),
+    "hosts": ("view", ("--watch", *_HOME)),
+    "status": ("view", _HOME),
+    "join": ("host", ("--name", *_HOST)),
+    "renew": ("host", ("--restart", *_HOST)),
+    "leave": ("host", _HOST),
 }
 
 
@@ -101,5 +101,5 @@ def run(options: Options, words: Sequence[str]) -> int:
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     # Each of the two packages has its own copy; the last paths are searched last.
     sys.path += ["/usr/lib/sixtykey-gateway", "/usr/lib/sixtykey-fleet"]
-    actions: Any = __import__(f"agent.commands.{module}", fromlist=["ACTIONS"])
+    actions: Any = __import__(f"agent.commands.fleet.{module}", fromlist=["ACTIONS"])
     return int(actions.ACTIONS[words[0]](options, list(words[1:])))

@@ -8,7 +8,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.commands.fleet_home import as_trouble, home_of, report_skipped, tell
+from agent.commands.fleet.home import as_trouble, home_of, report_skipped, tell
 from agent.commands.options import Options, Usage, one_word
 from agent.commands.trouble import DONE, REFUSED, Trouble
 from agent.config.fleet_limits import FLEET

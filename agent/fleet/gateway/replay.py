@@ -14,7 +14,7 @@ from agent.config.limits import LIMITS
 from agent.leases.lease import ReplayMark
 
 
-class Answered:
+class AnsweredPushes:
     """The latest acknowledged pushes, by their marks."""
 
     def __init__(self) -> None:

@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Awaitable, Sequence
 from typing import Any, Callable, Optional
 
-from agent.commands.fleet_gateways import compare_gateways
-from agent.commands.fleet_home import FOLDER, as_trouble
+from agent.commands.fleet.gateways import compare_gateways
+from agent.commands.fleet.home import FOLDER, as_trouble
 from agent.commands.options import Options, Usage
 from agent.commands.terminal import Screen, duration, table
 from agent.commands.trouble import DONE, REFUSED, Trouble, plain

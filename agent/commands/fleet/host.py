@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from agent.commands import section
+from agent.commands.fleet import section
 from agent.commands.options import Options, Usage
 from agent.commands.settings import load
 from agent.commands.trouble import DONE, FORBIDDEN, REFUSED, Trouble, plain
