@@ -28,6 +28,7 @@ LEFT_OUT = (
     *("tests/fleet", "tests/fuzz", "tests/packaging", "tests/sources/api/test_states.py"),
     *(
         "tests/test_structure.py",
+        "tests/test_sizes.py",
         "tests/test_project.py",
         "tests/test_conftest.py",
         "tests/sources/api/test_hostile.py",
