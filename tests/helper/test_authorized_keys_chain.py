@@ -71,6 +71,12 @@ def test_the_chained_command_gets_sshds_environment(chained: Chained, tmp_path: 
     assert rows[-2:] == ["/dev/null", str(tmp_path)]
 
 
+def test_the_chained_command_gets_no_other_descriptor(chained: Chained) -> None:
+    """The chained command has descriptors 0, 1 and 2, and not the ends of the helper's pipe."""
+    rows = chained("exec ls /proc/self/fd").out.decode().splitlines()[1:]
+    assert sorted(rows) == ["0", "1", "2", "3"]  # the last is of ls itself
+
+
 def test_a_chained_command_inherits_stderr(chained: Chained) -> None:
     """The chained command's stderr is the helper's stderr."""
     assert chained("echo oops >&2").err == b"oops\n"
@@ -97,9 +103,12 @@ def test_a_failing_chained_command_lets_nobody_in(
 )  # fmt: skip
 def test_a_hanging_chained_command_is_killed(chained: Chained, tmp_path: Path, text: str) -> None:
     """A chained command that does not end is killed with its children; our keys are printed."""
-    ran = chained(f"echo $$ > {tmp_path}/pid; echo theirs; {text}")
+    # The fifth field is the process group (proc(5)), which is the command's own.
+    number = f"echo $$ $(cut -d ' ' -f 5 /proc/$$/stat) > {tmp_path}/pid"
+    ran = chained(f"{number}; echo theirs; {text}")
     assert (ran.status, ran.out, ran.err, len(ran.warnings)) == (0, OURS, b"", 1)
-    group = int((tmp_path / "pid").read_text())
+    leader, group = map(int, (tmp_path / "pid").read_text().split())
+    assert leader == group
     # Killed processes are listed until the process that inherits them has waited for them.
     deadline = time.monotonic() + 20
     while any(True for _ in members(group)) and time.monotonic() < deadline:

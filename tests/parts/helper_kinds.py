@@ -31,8 +31,8 @@ KINDS = [*PYTHONS, *COMPILED]
 # What a test changes of the source: where it logs (below the working directory, so that one program
 # serves all tests), and how long it waits for a chained command.
 _CHANGES = {
-    ".py": {'\nSYSLOG = "/dev/log"\n': '\nSYSLOG = "log"\n', " = 10.0\n": " = 1.0\n"},
-    ".c": {'#define SYSLOG "/dev/log"\n': '#define SYSLOG "log"\n', "_MS = 10000,": "_MS = 1000,"},
+    ".py": {'\nSYSLOG = "/dev/log"\n': '\nSYSLOG = "log"\n', " = 10.0\n": " = 2.0\n"},
+    ".c": {'#define SYSLOG "/dev/log"\n': '#define SYSLOG "log"\n', "_MS = 10000,": "_MS = 2000,"},
 }
 
 
