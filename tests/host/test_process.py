@@ -6,11 +6,12 @@ import os
 import resource
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from agent.host.process import Process, ProcessGone, is_running, read_status
+from agent.host.process import Process, ProcessGone, ProcessStatus, is_running, read_status
 from tests.parts.host import IS_ROOT, tool
 
 
@@ -23,16 +24,25 @@ def test_this_process_is_found_with_its_parent() -> None:
     assert is_running(status.process)
 
 
+def children_of(pid: int) -> list[ProcessStatus]:
+    """The processes whose parent this is."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(ProcessGone):
+            found.append(read_status(int(name)))
+    return [status for status in found if status.parent == pid]
+
+
 @pytest.mark.skipif(not IS_ROOT, reason="only root may make a PID namespace")
 def test_a_process_in_a_container_is_known_as_such() -> None:
     """A process in another PID namespace is contained; one of this namespace is not."""
     command = [tool("unshare", "util-linux"), "--pid", "--fork", "--kill-child", "sleep", "60"]
     with subprocess.Popen(command) as outside:
         try:
-            children = Path(f"/proc/{outside.pid}/task/{outside.pid}/children")
-            while not (found := children.read_text().split()):
+            while not (inside := children_of(outside.pid)):
+                assert outside.poll() is None
                 time.sleep(0.01)
-            assert read_status(int(found[0])).contained
+            assert inside[0].contained
             assert not read_status(outside.pid).contained
             assert not read_status(os.getpid()).contained
         finally:
