@@ -88,11 +88,14 @@ class FleetLimits(NamedTuple):
     attempts: int = 64
     attempts_bytes: int = 8 * 1024 * 1024
     attempt_bytes: int = 768
-    # Inquiries that a host answers, and as many questions: a burst, then a rate per second. It does
-    # not remember them, so a captured one can be sent again, and each costs two signature
-    # operations. A gateway inquires once a minute, and asks only when a person runs `why`.
+    # Inquiries that a host answers; and as many questions, repetitions of a lease, and refusals of
+    # what no issuer signed: a burst, then a rate per second. Each costs two signature operations,
+    # and can be sent again and again. A gateway inquires once a minute, and asks only when a person
+    # runs `why`; a connector repeats what was under way when it lost the daemon.
     asked: float = 40.0
     asked_per_second: float = 5.0
+    # Leases that are recognised as repeated before they are verified; then once they are.
+    taken: int = 4096
     # How often a gateway asks the others for removals of hosts, and how long it waits for each step
     # of that: when it stops, too, for which it has 20 s.
     peers_seconds: float = 30.0

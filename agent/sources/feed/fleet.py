@@ -2,8 +2,8 @@
 
 A message may come from an attacker who controls the bus or the connector. So the daemon verifies
 who signed a message, for which host and when, and signs the answer with a key that the connector
-cannot read. It recognises a repeated lease, from whichever gateway it comes. It does not remember
-inquiries and questions, which change nothing, but limits their number.
+cannot read. It recognises a repeated lease, from whichever gateway it comes. Messages that change
+nothing are limited in number (pace.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any, Optional
 from agent.audit import visible
 from agent.audit.record import Record
 from agent.config.document import Problems
-from agent.config.fleet_limits import FLEET
 from agent.fleet.host.signer import HostSigner
 from agent.fleet.messages import documents, lease_exchange
 from agent.fleet.messages.clocks import NotNow
@@ -26,7 +25,6 @@ from agent.fleet.messages.documents import Rejected
 from agent.fleet.messages.explanation import QUESTION, Explanation, Question
 from agent.fleet.messages.lease_exchange import Acknowledgement, LeaseMessage
 from agent.fleet.messages.refusals import REFUSALS, refuse
-from agent.host.bucket import Bucket
 from agent.host.pam import check_one_time
 from agent.leases.keys import PublicKey
 from agent.leases.lease import Lease, NotDurable, ReplayMark
@@ -41,6 +39,7 @@ from agent.sources.feed.messages import (
     Reply,
 )
 from agent.sources.feed.offers import CODES
+from agent.sources.feed.pace import MessagePace
 from agent.sources.feed.server import Link
 from agent.sources.intake import Offer
 from agent.sources.readiness import NotReady
@@ -83,8 +82,7 @@ class FleetRole:
         self._link: Optional[Link] = None
         self._health = Health(False, "it has not reported its state")
         self._addresses: tuple[str, ...] = ()
-        rate, burst, now = FLEET.asked_per_second, FLEET.asked, context.clock.boottime()
-        self._asked = {kind: Bucket.full(rate, burst, now) for kind in (INQUIRY, QUESTION)}
+        self._pace = MessagePace(context.clock.boottime())
 
     def attach(self, link: Link) -> None:
         """The connector has said hello."""
@@ -121,7 +119,7 @@ class FleetRole:
         return {"Attached": self._link is not None, "Problem": problem, "Waiting": 0}
 
     async def _answer(self, envelope: bytes) -> Optional[bytes]:
-        """The signed answer; None: it is not a document, or there are too many of its kind."""
+        """The signed answer; None: it is not a document, or one of a flood."""
         received = self._context.clock.boottime()
         try:
             members = documents.read(envelope)
@@ -129,7 +127,7 @@ class FleetRole:
         except Rejected:
             self._count("unreadable")
             return None
-        if kind in (INQUIRY, QUESTION) and not self._has_room_for(kind, received):
+        if not self._pace.admits(kind, digest, received):
             self._count("throttled")
             return None
         try:
@@ -137,17 +135,14 @@ class FleetRole:
                 return self._describe(envelope, digest)
             if kind == QUESTION:
                 return self._explain(envelope, digest)
-            return (await self._take(envelope, digest, received)).seal(self._signer.key)
+            taken = await self._take(envelope, digest, received)
+            self._pace.note_taken(digest)
+            return taken.seal(self._signer.key)
         except REFUSALS as error:
+            if isinstance(error, Rejected) and not self._pace.admits_refusal(received):
+                self._count("throttled")
+                return None
             return refuse(error, digest, self._host).seal(self._signer.key)
-
-    def _has_room_for(self, kind: str, now: float) -> bool:
-        """Whether another message of this kind may be verified; who signed it is not known yet."""
-        bucket = self._asked[kind]
-        if bucket.wait(now) > 0.0:
-            return False
-        bucket.take()
-        return True
 
     def _describe(self, envelope: bytes, digest: bytes) -> bytes:
         """Answer an inquiry: who this host is. Raises Rejected: no trusted gateway signed it."""

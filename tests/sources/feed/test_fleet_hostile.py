@@ -11,18 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.config.document import Problems
+from agent.config.fleet_limits import FLEET
 from agent.config.settings import Fleet
 from agent.fleet.host.signer import HostSigner
 from agent.fleet.messages import lease_exchange
 from agent.fleet.messages.description import Description, Inquiry
 from agent.fleet.messages.documents import Rejected
-from agent.fleet.messages.lease_exchange import Acknowledgement, LeaseMessage
+from agent.fleet.messages.lease_exchange import Acknowledgement, LeaseMessage, Mark
 from agent.sources.feed.messages import Addresses, Deliver, Hello, encode
-from tests.fleet.sample_messages import HOST, ISSUER, LEASE, NOW
+from tests.fleet.sample_messages import HOST, ISSUER, LEASE, NOW, lease
 from tests.parts.daemon import INSTANCE_ID, ZONE
 from tests.parts.keys import make_key
-from tests.sources.feed.fleet_house import FleetHouse, at_fleet
+from tests.sources.feed.fleet_house import STRANGER, FleetHouse, at_fleet
 from tests.sources.feed.house import Peer
+
+OLD = lease(issued_at=int(NOW * 1000) - 60_000, ends_at=int(NOW * 1000))
 
 
 def test_an_issuer_gets_the_hosts_description(tmp_path: Path) -> None:
@@ -65,6 +68,30 @@ def test_an_invalid_document_gets_an_empty_reply(tmp_path: Path) -> None:
             assert await peer.hear() == {"reply": 1, "message": ""}
         assert isinstance(await at.tell(peer, LEASE.seal(ISSUER)), Acknowledgement)
         assert at.pushes()[0]["outcome"] == "allowed"
+
+    at_fleet(tmp_path, course)
+
+
+@pytest.mark.parametrize(
+    "sealed",
+    [LEASE.seal(ISSUER), LEASE.seal(STRANGER), OLD.seal(ISSUER)],
+    ids=["repeated", "forged", "old"],
+)
+def test_a_flood_of_leases_gets_empty_replies(tmp_path: Path, sealed: bytes) -> None:
+    """Above the limit, repeated and worthless leases get empty replies; a new lease is taken."""
+    burst = int(FLEET.asked)
+
+    async def course(at: FleetHouse, peer: Peer) -> None:
+        peer.say(*[Deliver(1, sealed)] * (burst + 10))
+        answers = [bool((await peer.hear())["message"]) for _ in range(burst + 10)]
+        assert all(answers[:burst])
+        assert not any(answers[burst + 1 :])
+        mark = Mark(b"\2" * 32, int(NOW * 1000))
+        fresh = await at.tell(peer, lease(mark=mark, os_user="other").seal(ISSUER))
+        assert isinstance(fresh, Acknowledgement)
+        at.clock.advance(1 / FLEET.asked_per_second)
+        peer.say(*[Deliver(1, sealed)] * 2)
+        assert [bool((await peer.hear())["message"]) for _ in range(2)] == [True, False]
 
     at_fleet(tmp_path, course)
 
