@@ -225,7 +225,7 @@ class History:
 
 
 class NoHistory(History):
-    """Remembers no decision. For a gateway: each host explains its own, and nobody asks there."""
+    """Remembers no decision. For a gateway: hosts explain theirs, and refusals are in Attempts."""
 
     def note(self, record: Mapping[str, Any], line: bytes, now: float) -> None:
         """Forget it."""
