@@ -42,7 +42,10 @@ _ORDER = __import__("sys").byteorder
 
 
 def relay(connection: _socket.socket) -> None:
-    """Relay bytes both ways until the host closes, or both sides do. Raises OSError."""
+    """Relay bytes both ways until the host closes or resets, or both sides do. Raises OSError."""
+    # A write to a closed connection is an error of that write, and not the end of this process.
+    signal = __import__("_signal")
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     number = connection.fileno()
     # Bytes that were read from one end and are not yet written to the other.
     held = {_IN: b"", number: b""}
@@ -77,6 +80,10 @@ def _relay_once(
             held[end] = held[end][os.write(sink, held[end]) :]
         except BlockingIOError:
             pass
+        except ConnectionError:
+            # Nothing more can go there. What came from there before is still written.
+            held[end] = b""
+            reading.discard(end)
 
 
 def _read(end: int) -> Optional[bytes]:

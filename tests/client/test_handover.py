@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -99,3 +100,21 @@ def test_the_relay_ends_when_the_far_side_does() -> None:
         assert process.stdout.read() == b"last words"
         assert process.wait(30) == 0
         process.communicate()
+
+
+def test_a_reset_while_ssh_writes_ends_it_quietly() -> None:
+    """A connection that the far side resets ends the relay without a traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        pipe = subprocess.PIPE
+        process = start(server.getsockname()[1], stdin=pipe, stdout=pipe, stderr=pipe)
+        connection, _ = server.accept()
+        # More than the pipe takes, so that the relay still holds some of it at the reset.
+        connection.setblocking(False)
+        sent = connection.send(bytes(1 << 20))
+        assert process.stdout is not None
+        first = process.stdout.read(1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+        out, err = process.communicate(b"typed meanwhile", timeout=60)
+        assert (process.returncode, err) == (0, b"")
+        assert 0 < len(first + out) <= sent
