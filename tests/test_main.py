@@ -149,7 +149,7 @@ def test_sigterm_answers_the_requests_under_way_and_ends_with_0(folder: Path) ->
             assert answer.code in {"", "ServiceUnavailable"}
             if answer.code == "":
                 taken.add(answer.request_id)
-        assert daemon.stop() == 0
+        assert daemon.wait() == 0
         audited = {each["request_id"] for each in daemon.audit(event="push", outcome="allowed")}
         assert taken == audited
         assert daemon.audit()[-1]["event"] == "stop"

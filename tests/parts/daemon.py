@@ -191,10 +191,18 @@ class RunningDaemon(Part):
         """Send SIGKILL, as in a crash."""
         return self._end(signal.SIGKILL)
 
-    def _end(self, number: signal.Signals) -> int:
+    def wait(self) -> int:
+        """Return the exit code of a daemon that has been told to stop.
+
+        A second SIGTERM would end it by that signal if it has just done its work.
+        """
+        return self._end(None)
+
+    def _end(self, number: Optional[signal.Signals]) -> int:
         assert self.process is not None
         try:
-            self.process.send_signal(number)
+            if number is not None:
+                self.process.send_signal(number)
             return self.process.wait(PATIENCE)
         finally:
             if self.process.poll() is None:
