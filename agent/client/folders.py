@@ -111,9 +111,9 @@ class FileLock:
 
         try:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         except OSError as error:
             raise Trouble(REFUSED, "Folder", f"{self._path}: {error.strerror}") from None
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import stat
 import subprocess
@@ -14,6 +16,7 @@ import pytest
 
 from agent.client import session_key
 from agent.client.ssh_agent import NoAgent, SshAgent
+from agent.commands.trouble import Trouble
 from tests.parts.host import tool, work_directory
 from tests.parts.keys import make_key
 from tests.parts.user import User
@@ -61,6 +64,17 @@ def test_a_folder_that_others_could_read_is_made_private(user: User) -> None:
     user.folder.chmod(0o755)
     assert user.sixtykey("login").code == 0
     assert stat.S_IMODE(user.folder.stat().st_mode) == 0o700
+
+
+def test_a_home_without_locks_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that has no locks, as some NFS, gives an error with the lock's path."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(Trouble, match=r"key\.lock: No locks available"):
+        session_key.ensure({"HOME": str(folder)}, 60, False, 10)
 
 
 def test_no_core_file_has_the_key(user: User) -> None:
