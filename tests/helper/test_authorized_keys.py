@@ -162,7 +162,8 @@ def test_a_full_backlog_gives_no_key(helper: Helper, tmp_path: Path) -> None:
     "words",
     [
         ["two words"], ["new\nline"], ["tab\t"], ["\x1b[2J"], ["nul\x7f"], [""], ["\u00fc"],
-        ["a" * 600], ["root", ""], ["root", "SHA256:a b"], ["root", "x\n"], ["\udcff"],
+        ["a" * 512], ["a", "b" * 510], ["a" * 511, "b"], ["a" * 600],
+        ["root", ""], ["root", "SHA256:a b"], ["root", "x\n"], ["\udcff"],
     ],
 )  # fmt: skip
 def test_does_not_ask_for_odd_names(helper: Helper, tmp_path: Path, words: list[str]) -> None:
@@ -171,6 +172,16 @@ def test_does_not_ask_for_odd_names(helper: Helper, tmp_path: Path, words: list[
         ran = helper.run("--socket", stub.path, *words)
     assert (ran.status, ran.out, ran.err, ran.warnings) == (0, b"", b"", [])
     assert stub.asked == []
+
+
+@pytest.mark.parametrize("words", [["a" * 511], ["a", "b" * 509], ["a" * 509, "b"]])
+def test_asks_with_the_longest_request(helper: Helper, tmp_path: Path, words: list[str]) -> None:
+    """A request of 512 bytes, the most that the protocol has, is sent whole."""
+    with StubLookup(tmp_path, answering(b"")) as stub:
+        ran = helper.run("--socket", stub.path, *words)
+    assert (ran.status, ran.out, ran.err, ran.warnings) == (0, b"", b"", [])
+    assert stub.asked == [" ".join(words).encode() + b"\n"]
+    assert len(stub.asked[0]) == 512
 
 
 @pytest.mark.parametrize(

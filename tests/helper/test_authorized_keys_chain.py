@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,18 @@ def test_the_chained_command_gets_sshds_environment(chained: Chained, tmp_path: 
     ignored = int(rows[-3].split()[1], 16)
     assert not ignored & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1)
     assert rows[-2:] == ["/dev/null", str(tmp_path)]
+
+
+def test_an_ignored_sigchld_does_not_hide_a_failure(helper: Helper, tmp_path: Path) -> None:
+    """If the helper's parent ignores SIGCHLD, a chained command's status still decides."""
+    # dash does not ignore it.
+    program = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN)"
+    ignoring = [sys.executable, "-c", f"{program}; os.execv(sys.argv[1], sys.argv[1:])"]
+    for status, out in ((0, b"theirs\n"), (1, b"")):
+        path = script(tmp_path / "chained", f"echo theirs; exit {status}")
+        words = ("--socket", str(tmp_path / "no"), "--chain", str(path), "root")
+        ran = helper.run(*words, prefix=ignoring)
+        assert (ran.status, ran.out, ran.err) == (0, out, b"")
 
 
 def test_the_chained_command_gets_no_other_descriptor(chained: Chained) -> None:

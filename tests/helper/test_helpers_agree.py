@@ -127,6 +127,30 @@ def test_both_helpers_agree_on_a_key_of_any_length(both: Both, algorithm: str) -
         assert both.agree(b"".join(made) + b"\n", "root", fingerprint) == made[1]
 
 
+@pytest.mark.parametrize("length", range(3))
+def test_both_helpers_take_one_spelling_of_a_key(both: Both, length: int) -> None:
+    """A key whose base64 has unused bits set, or other padding, is dropped (RFC 4648, 3.5)."""
+    encoded = base64.b64encode(b"\0\0\0\x0bssh-ed25519" + bytes(30 + length)).decode()
+    bare = encoded.rstrip("=")
+    padding = encoded[len(bare) :]
+    words = [encoded, *(bare + "=" * count for count in range(5))]
+    # The last digit is A, whose bits are all unset.
+    words += [f"{bare[:-1]}{digit}{padding}" for digit in "BCDEIQg"]
+    lines = [f"ssh-ed25519 {word} {REQUEST_ID}\n".encode() for word in words]
+    right = [each for word, each in zip(words, lines) if is_usual(word)]
+    assert is_usual(encoded)
+    assert len(right) < len(words)
+    assert both.agree(b"".join(lines) + b"\n", "root") == b"".join(right)
+
+
+def is_usual(word: str) -> bool:
+    """Whether encoding what a word decodes to gives the same word."""
+    try:
+        return base64.b64encode(base64.b64decode(word, validate=True)).decode() == word
+    except ValueError:
+        return False
+
+
 @settings(max_examples=40)
 @given(
     user=st.text(st.characters(exclude_characters="\0"), max_size=20),
