@@ -43,7 +43,11 @@ class Both:
     def agree(self, answer: bytes, *words: str) -> bytes:
         """Return what both helpers print; fail if they differ."""
         self.answer = answer
-        one, other = (each.run("--socket", self.stub.path, *words) for each in self.helpers)
+        for _ in range(3):
+            one, other = (each.run("--socket", self.stub.path, *words) for each in self.helpers)
+            # On a busy machine a helper may use up its second, and has to be asked again.
+            if not any(b"within a second" in text for text in one.warnings + other.warnings):
+                break
         assert one.out == other.out
         assert (one.status, one.err) == (other.status, other.err) == (0, b"")
         assert [text_of(each) for each in one.warnings] == [text_of(e) for e in other.warnings]
