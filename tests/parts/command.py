@@ -91,7 +91,9 @@ class InTerminal(Part):
         environment["PYTHONIOENCODING"] = "utf-8"
 
         # ^C reaches whoever has the terminal as his own, which takes a system call in the child.
-        own = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+        # ^C must arrive also if the tests run in the background, where SIGINT is ignored.
+        own = "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+        own += "signal.signal(signal.SIGINT, signal.SIG_DFL); "
         own += "os.execv(sys.argv[1], sys.argv[1:])"
         command = [sys.executable, "-c", own, sys.executable, "-m", "agent.cli", *self._words]
         self.process = subprocess.Popen(
