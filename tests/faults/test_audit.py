@@ -144,6 +144,7 @@ def test_floods_do_not_crowd_out_who_was_let_in(
     check_complete(log.records(), sent)
 
 
+@pytest.mark.timeout(300)  # it fills 9 MiB with records
 def test_a_log_that_nobody_reads_for_long_shows_its_gap(folder: Path) -> None:
     """With an unread log, memory is bounded, and a record reports the records that were dropped."""
     call = push(SSHPublicKey=ed25519_key().line("").strip()).plus("User-Agent", "\\" * 1024)
