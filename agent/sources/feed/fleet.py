@@ -202,7 +202,7 @@ class FleetRole:
         except Problems as problems:
             log.warning("source %s: a push is refused: %s", NAME, "; ".join(problems.problems))
             raise NotReady(
-                "This host cannot limit a key to one login (its log and `sixtykey check` say why)."
+                "This host cannot limit a key to one login (its log says why)."
             ) from None
 
     async def _keep(self, verified: _Verified, record: Record) -> Acknowledgement:
