@@ -60,7 +60,7 @@ def memory_folder(environ: Environment) -> Optional[str]:
     if folder is None:
         return None
     try:
-        with open("/proc/self/mountinfo", errors="replace") as file:
+        with open("/proc/self/mountinfo", errors="replace", newline="\n") as file:
             mounts = file.read()
     except OSError:
         return None
@@ -71,7 +71,8 @@ def is_memory(mounts: str, device: int) -> bool:
     """Whether a device is in memory, by a text in the form of /proc/self/mountinfo (proc(5))."""
     number = f"{os.major(device)}:{os.minor(device)}"
     # ID PARENT MAJOR:MINOR ROOT PLACE OPTIONS [FIELD...] - KIND SOURCE OPTIONS
-    fields = [line.split(" ") for line in mounts.splitlines()]
+    # Not splitlines(): a mount point that a user has named may hold other line ends.
+    fields = [line.split(" ") for line in mounts.split("\n") if line]
     kinds = {each[each.index("-", 6) + 1] for each in fields if each[2] == number}
     return bool(kinds) and kinds <= {"tmpfs", "ramfs"}
 

@@ -88,12 +88,13 @@ def is_in_memory(path: str) -> bool:
     """Whether a journal there is on tmpfs, which never waits for a disk (proc(5), mountinfo)."""
     try:
         device = os.stat(os.path.dirname(path)).st_dev
-        with open("/proc/self/mountinfo", errors="replace") as file:
-            mounts = file.read().splitlines()
+        # Not splitlines(): a mount point that a user has named may hold other line ends.
+        with open("/proc/self/mountinfo", errors="replace", newline="\n") as file:
+            mounts = [line.split(" ") for line in file.read().split("\n") if line]
     except OSError:
         return False
     number = f"{os.major(device)}:{os.minor(device)}"
-    kinds = {m.split(" - ")[1].split()[0] for m in mounts if m.split()[2] == number}
+    kinds = {each[each.index("-", 6) + 1] for each in mounts if each[2] == number}
     return kinds == {"tmpfs"}
 
 

@@ -170,6 +170,7 @@ MOUNTS = """\
 23 21 0:20 / /tmp/tmpfs\\040- rw - ext4 tmpfs rw
 24 21 0:21 / /both rw - tmpfs none rw
 25 21 0:21 / /twice rw - ext4 none rw
+26 21 0:22 / /a\fb\x1cc\rd\u2028e rw - fuse none rw
 """
 
 

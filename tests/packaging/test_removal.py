@@ -62,8 +62,11 @@ def test_a_refused_removal_changes_nothing(
     tmp_path: Path, package: Callable[[], tuple[str, str]]
 ) -> None:
     """While another of PAM's files runs pam-account, the package stays, with all of its lines."""
-    for name in ("sshd", "common-account"):
-        (tmp_path / name).write_text(LINE)
+    (tmp_path / "sshd").write_text(LINE)
+    # As authselect has it: a link to a file elsewhere.
+    elsewhere = tmp_path.parent / f"{tmp_path.name}-profile"
+    elsewhere.write_text(LINE)
+    (tmp_path / "common-account").symlink_to(elsewhere)
     status, said = run(tmp_path, *package())
     assert status == 1
     assert f"take it out of {tmp_path}/common-account first" in said

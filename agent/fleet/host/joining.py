@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from agent.config.fleet_limits import FLEET
 from agent.fleet.home import authority
 from agent.fleet.messages.documents import Rejected
+from agent.fleet.messages.fields import printable
 from agent.fleet.messages.membership import Membership
 from agent.fleet.messages.signing import PublicKey
 
@@ -162,7 +163,9 @@ def _exchange(
         if not isinstance(answer, dict):
             raise NoGateway(f"{url} does not answer as a gateway does")
         if response.status != http.client.OK:
-            raise Rejected(str(answer.get("error") or f"{url} answers {response.status}"))
+            # The gateway may be anybody's, and its words may reach a log.
+            words = str(answer.get("error") or f"{url} answers {response.status}")
+            raise Rejected(printable(words))
         return answer
     except (OSError, http.client.HTTPException) as error:
         # First: a certificate that does not verify is both an OSError and a ValueError.

@@ -136,10 +136,12 @@ class FleetRole:
             if kind == QUESTION:
                 return self._explain(envelope, digest)
             taken = await self._take(envelope, digest, received)
-            self._pace.note_taken(digest)
+            self._pace.note_answered(digest)
             return taken.seal(self._signer.key)
         except REFUSALS as error:
-            if isinstance(error, Rejected) and not self._pace.admits_refusal(received):
+            if not isinstance(error, Rejected):
+                self._pace.note_answered(digest)
+            elif not self._pace.admits_refusal(received):
                 self._count("throttled")
                 return None
             return refuse(error, digest, self._host).seal(self._signer.key)

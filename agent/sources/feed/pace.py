@@ -24,21 +24,21 @@ class MessagePace:
         rate, burst = FLEET.asked_per_second, FLEET.asked
         kinds = (INQUIRY, QUESTION, _REPEATED, _REJECTED)
         self._buckets = {kind: Bucket.full(rate, burst, now) for kind in kinds}
-        self._taken: cachetools.LRUCache[bytes, None] = cachetools.LRUCache(FLEET.taken)
+        self._answered: cachetools.LRUCache[bytes, None] = cachetools.LRUCache(FLEET.taken)
 
     def admits(self, kind: object, digest: bytes, now: float) -> bool:
         """Whether a message may be verified. Who signed it is not known yet."""
         if kind in (INQUIRY, QUESTION):
             return self._take(str(kind), now)
-        return digest not in self._taken or self._take(_REPEATED, now)
+        return digest not in self._answered or self._take(_REPEATED, now)
 
     def admits_refusal(self, now: float) -> bool:
         """Whether to sign the refusal of a message that no issuer signed for this host and now."""
         return self._take(_REJECTED, now)
 
-    def note_taken(self, digest: bytes) -> None:
-        """Recognise the lease with this digest from now on, as long as there is room."""
-        self._taken[digest] = None
+    def note_answered(self, digest: bytes) -> None:
+        """Recognise a lease that was taken or refused from now on, as long as there is room."""
+        self._answered[digest] = None
 
     def _take(self, kind: str, now: float) -> bool:
         bucket = self._buckets[kind]

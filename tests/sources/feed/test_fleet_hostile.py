@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from agent.config.document import Problems
 from agent.config.fleet_limits import FLEET
+from agent.config.key_policy import KeyPolicy
 from agent.config.settings import Fleet
 from agent.fleet.host.signer import HostSigner
 from agent.fleet.messages import lease_exchange
@@ -92,6 +93,20 @@ def test_a_flood_of_leases_gets_empty_replies(tmp_path: Path, sealed: bytes) -> 
         at.clock.advance(1 / FLEET.asked_per_second)
         peer.say(*[Deliver(1, sealed)] * 2)
         assert [bool((await peer.hear())["message"]) for _ in range(2)] == [True, False]
+
+    at_fleet(tmp_path, course)
+
+
+def test_a_flood_of_a_refused_lease_gets_empty_replies(tmp_path: Path) -> None:
+    """A captured lease that the host refuses costs no more than a repeated one when sent again."""
+    burst = int(FLEET.asked)
+    refused = lease(conditions=KeyPolicy(60, "once")).seal(ISSUER)
+
+    async def course(_: FleetHouse, peer: Peer) -> None:
+        peer.say(*[Deliver(1, refused)] * (burst + 10))
+        answers = [bool((await peer.hear())["message"]) for _ in range(burst + 10)]
+        assert all(answers[:burst])
+        assert not any(answers[burst + 1 :])
 
     at_fleet(tmp_path, course)
 
