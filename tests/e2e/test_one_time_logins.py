@@ -65,7 +65,8 @@ def test_sessions_over_one_connection_are_one_login() -> None:
                 time.sleep(0.05)
             assert [stage.ssh(shared) for _ in range(3)] == [True] * 3, stage.sshd.log()
         finally:
-            master.terminate()
+            # Not SIGTERM: ssh may miss it between looking for a signal and waiting for input.
+            master.kill()
             master.wait()
         assert (uses(stage), stage.log_in().accepted) == (1, False)
 
