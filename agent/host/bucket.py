@@ -28,3 +28,7 @@ class Bucket:
     def take(self) -> None:
         """Use one token up."""
         self.tokens -= 1.0
+
+    def put_back(self) -> None:
+        """Return a token that was taken; `wait` keeps to the burst."""
+        self.tokens += 1.0

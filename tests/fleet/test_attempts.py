@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from agent.audit.record import Record
 from agent.commands import explanations
 from agent.config.fleet_limits import FLEET
-from agent.fleet.gateway.attempts import Attempts, merge
+from agent.fleet.gateway.attempts import merge
 from tests.parts import signed
-from tests.parts.asked_fleet import ABSENT, OWN, STUB, AskedFleet, asked_fleet, explain
+from tests.parts.asked_fleet import ABSENT, OWN, STUB, AskedFleet
 from tests.parts.bus import PATIENCE, Bus, gateway_url, make_home
 from tests.parts.daemon import INSTANCE_ID
 from tests.parts.gateway import RunningGateway
@@ -23,20 +19,6 @@ from tests.parts.raw import Answer
 
 SECOND = "AKIASECOND"
 BAD_KEY = "ssh-ed25519 " + "A" * 80
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[AskedFleet]:
-    """One fleet for all tests of this file."""
-    with asked_fleet() as running:
-        yield running
-
-
-@pytest.fixture
-def fleet(running: AskedFleet) -> AskedFleet:
-    """The same fleet, with a stub that answers as a host does."""
-    running.stub.answer = explain
-    return running
 
 
 def push(fleet: AskedFleet, code: str, key: str = OWN, **changes: Any) -> Answer:
@@ -168,49 +150,6 @@ def test_a_throttled_push_is_explained(tmp_path: Path) -> None:
         assert (latest["outcome"], "instance" in latest) == ("ThrottlingException", False)
         assert latest["times"] > 1
         assert "wait" in explanations.describe(latest, answer.body)[1]
-
-
-def record(principal: str = OWN, **changes: Any) -> Record:
-    """The record of a push that was refused."""
-    members = {"os_user": "ec2-user", "instance": INSTANCE_ID, "request_id": "r", **changes}
-    return Record("push", "AuthException", principal=principal, reason="no", **members)
-
-
-def test_repetitions_take_one_place() -> None:
-    """The same refusal again takes no further place; it is told with its number and latest time."""
-    attempts = Attempts(each=3, room=1 << 20)
-    for at in range(50):
-        attempts.note(record(request_id=str(at)), float(at))
-    attempts.note(record(fingerprint="SHA256:x"), 50.0)
-    attempts.note(record("AKIAOTHER"), 51.0)
-    found = attempts.of(OWN, INSTANCE_ID, "ec2-user", 60.0)
-    assert [(each["age"], each["times"]) for each in found] == [(10.0, 1), (11.0, 50)]
-    for at in range(10):
-        attempts.note(record(fingerprint=f"SHA256:{at}"), 60.0)
-    assert len(attempts.of(OWN, INSTANCE_ID, "ec2-user", 60.0)) == 3
-
-
-def test_the_memory_is_bounded() -> None:
-    """Whatever callers send and however many they are, all attempts take bounded memory."""
-    attempts = Attempts()
-    for number in range(20_000):
-        long = {"os_user": f"{number}" + "u" * 16_000, "instance": "i" * 16_000}
-        attempts.note(record(f"AKIA{number % 1000}", **long), 0.0)
-    kept = list(attempts._recent)
-    assert 1000 < len(kept) < 20_000
-    texts = [each.os_user + str(each.instance) + str(each.reason) for each in kept]
-    assert sum(map(len, texts)) < FLEET.attempts_bytes
-
-
-def test_attempts_without_a_verified_principal_or_user_are_not_kept() -> None:
-    """An unverified sender's push, a push that names no user, and another action are not kept."""
-    attempts = Attempts()
-    attempts.note(record(principal=None, claimed_principal=OWN), 0.0)  # type: ignore[arg-type]
-    attempts.note(record(os_user=None), 0.0)
-    attempts.note(Record("explain", "AuthException", principal=OWN, os_user="ec2-user"), 0.0)
-    assert list(attempts._recent) == []
-    attempts.note(record(os_user=None, claimed_os_user="ec2-user", instance=None), 0.0)
-    assert len(attempts.of(OWN, "i-00000000", "ec2-user", 0.0)) == 1
 
 
 def test_decisions_of_host_and_gateway_are_in_order() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any, Callable, Optional
 
 import pytest
@@ -16,26 +15,12 @@ from agent.fleet.messages.explanation import Explanation, Question
 from agent.fleet.messages.lease_exchange import LeaseMessage
 from agent.fleet.messages.signing import PrivateKey
 from tests.parts import signed
-from tests.parts.asked_fleet import ABSENT, OWN, STUB, AskedFleet, asked_fleet, explain
+from tests.parts.asked_fleet import ABSENT, OWN, STUB, AskedFleet, explain
 from tests.parts.daemon import INSTANCE_ID, ZONE
 from tests.parts.ec2_process import lookup
 from tests.parts.fleet_host import FleetHost
 from tests.parts.raw import Answer, Raw
 from tests.parts.stolen_bus import StolenBus, with_body
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[AskedFleet]:
-    """One fleet for all tests of this file."""
-    with asked_fleet() as running:
-        yield running
-
-
-@pytest.fixture
-def fleet(running: AskedFleet) -> AskedFleet:
-    """The same fleet, with a stub that answers as a host does."""
-    running.stub.answer = explain
-    return running
 
 
 def code_of(answer: Answer) -> str:

@@ -1,17 +1,20 @@
 """A gateway's memory of refused and repeated pushes: it answers "why was my push refused?".
 
-In memory only, and of this gateway only. Each principal has a memory of its own, which no other
-principal can fill. Accepted pushes are not here: the host explains those, and their logins.
+In memory only, and of this gateway only. The memory is shared fairly: no principal can push out
+what another one is told, unless that one takes as much of it. Accepted pushes are not here: the
+host explains those, and their logins.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from agent.audit.recent import Recent
 from agent.audit.record import Record
+from agent.config import patterns
 from agent.config.fleet_limits import FLEET
+from agent.fleet.gateway.fair_memory import FairMemory
 
 
 @dataclass
@@ -38,41 +41,55 @@ def _kind(each: _Attempt) -> tuple[object, ...]:
 
 
 def _size(each: _Attempt) -> int:
-    """The memory that it takes (bytes)."""
-    texts = (each.reason or "", each.os_user, each.instance or "")
-    return FLEET.attempt_bytes + sum(map(len, texts))
+    """The memory that it takes (bytes): a character may take four."""
+    texts = (each.reason, each.os_user, each.instance, each.fingerprint, each.request_id)
+    return FLEET.attempt_bytes + sum(map(sys.getsizeof, texts))
 
 
 class Attempts:
-    """The latest attempts of each verified principal: `each` of them, `room` bytes for all."""
+    """The latest attempts of each verified principal."""
 
-    def __init__(self, each: int = FLEET.attempts, room: int = FLEET.attempts_bytes) -> None:
-        self._recent: Recent[_Attempt] = Recent(each, room, _size)
+    def __init__(
+        self,
+        each: int = FLEET.attempts,
+        share: int = FLEET.attempts_share,
+        room: int = FLEET.attempts_bytes,
+    ) -> None:
+        """`each` attempts and `share` bytes for one principal, `room` bytes for all."""
+        self._memory: FairMemory[_Attempt] = FairMemory(each, share, room, _size)
 
     def note(self, record: Record, now: float) -> None:
         """Remember a push that was refused or repeated. `now`: CLOCK_BOOTTIME, s.
 
-        Nothing is remembered of an unverified sender, or of a request that names no OS user.
+        Nothing is remembered of an unverified sender, nor of a request that names no OS user or
+        instance in the form in which somebody could ask for it.
         """
-        os_user = record.os_user or record.claimed_os_user
+        os_user, instance = record.os_user or record.claimed_os_user, record.instance
         if record.event != "push" or record.principal is None or os_user is None:
             return
+        try:
+            patterns.os_user_current(os_user)
+            if instance is not None:
+                patterns.instance_id(instance)
+        except ValueError:
+            return
+        reason = None if record.reason is None else record.reason[: FLEET.text_characters]
         attempt = _Attempt(
             record.outcome,
-            _cut(record.reason),
-            os_user[: FLEET.text_characters],
-            _cut(record.instance),
+            reason,
+            os_user,
+            instance,
             record.fingerprint,
             bool(record.replay),
             record.request_id,
             now,
         )
-        before = self._recent.latest(record.principal)
+        before = self._memory.latest(record.principal)
         if before is not None and before.repeats(attempt):
             attempt.times += before.times
-            self._recent.replace_latest(record.principal, attempt)
+            self._memory.replace_latest(record.principal, attempt)
         else:
-            self._recent.add(record.principal, attempt)
+            self._memory.add(record.principal, attempt)
 
     def of(self, principal: str, instance: str, os_user: str, now: float) -> list[dict[str, Any]]:
         """The principal's attempts at this instance and OS user, newest first.
@@ -82,7 +99,7 @@ class Attempts:
         """
         return [
             _describe(each, principal, now)
-            for each in reversed(self._recent.of(principal))
+            for each in reversed(self._memory.of(principal))
             if each.os_user == os_user and each.instance in (None, instance)
         ]
 
@@ -114,7 +131,3 @@ def _describe(each: _Attempt, principal: str, now: float) -> dict[str, Any]:
         "replay": each.replay or None,
     }
     return {name: value for name, value in members.items() if value is not None}
-
-
-def _cut(text: Optional[str]) -> Optional[str]:
-    return None if text is None else text[: FLEET.text_characters]

@@ -2,8 +2,8 @@
 
 A message may come from an attacker who controls the bus or the connector. So the daemon verifies
 who signed a message, for which host and when, and signs the answer with a key that the connector
-cannot read. It recognises a repeated lease, from whichever gateway it comes. Messages that change
-nothing are limited in number (pace.py).
+cannot read. It recognises a repeated lease, from whichever gateway it comes. What a flood of
+messages costs is limited (pace.py).
 """
 
 from __future__ import annotations
@@ -127,28 +127,29 @@ class FleetRole:
         except Rejected:
             self._count("unreadable")
             return None
-        if not self._pace.admits(kind, digest, received):
+        if not self._pace.admits(digest, received):
             self._count("throttled")
             return None
         try:
             if kind == INQUIRY:
-                return self._describe(envelope, digest)
+                return self._describe(envelope, digest, received)
             if kind == QUESTION:
-                return self._explain(envelope, digest)
+                return self._explain(envelope, digest, received)
             taken = await self._take(envelope, digest, received)
-            self._pace.note_answered(digest)
+            self._pace.note_genuine(digest)
             return taken.seal(self._signer.key)
         except REFUSALS as error:
-            if not isinstance(error, Rejected):
-                self._pace.note_answered(digest)
-            elif not self._pace.admits_refusal(received):
+            if not self._pace.admits_refusal(error, digest, received):
                 self._count("throttled")
                 return None
             return refuse(error, digest, self._host).seal(self._signer.key)
 
-    def _describe(self, envelope: bytes, digest: bytes) -> bytes:
+    def _describe(self, envelope: bytes, digest: bytes, received: float) -> Optional[bytes]:
         """Answer an inquiry: who this host is. Raises Rejected: no trusted gateway signed it."""
         Inquiry.open(envelope, self._signer.issuers).check(self._host, self._context.clock.wall())
+        if not self._pace.admits_answer(INQUIRY, digest, received):
+            self._count("throttled")
+            return None
         self._count("described")
         return Description(
             digest,
@@ -161,10 +162,13 @@ class FleetRole:
             self._context.config.keys.uses,
         ).seal(self._signer.key)
 
-    def _explain(self, envelope: bytes, digest: bytes) -> bytes:
+    def _explain(self, envelope: bytes, digest: bytes, received: float) -> Optional[bytes]:
         """Explain a principal's pushes. Raises Rejected: no trusted gateway signed the question."""
         asked = Question.open(envelope, self._signer.issuers)
         asked.check(self._host, self._context.clock.wall())
+        if not self._pace.admits_answer(QUESTION, digest, received):
+            self._count("throttled")
+            return None
         self._count("explained")
         history = self._context.audit.history
         decisions = history.of(asked.os_user, self._context.clock.boottime())

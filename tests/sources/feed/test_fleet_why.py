@@ -14,7 +14,6 @@ from agent.audit.record import Record
 from agent.commands.keyfile import fingerprint_of
 from agent.config.fleet_limits import FLEET
 from agent.fleet.messages import documents, lease_exchange
-from agent.fleet.messages.description import Inquiry
 from agent.fleet.messages.explanation import Explanation, Question
 from agent.fleet.messages.lease_exchange import Mark, Refusal
 from agent.fleet.messages.signing import PrivateKey
@@ -150,34 +149,6 @@ def test_either_of_two_issuers_may_ask(tmp_path: Path) -> None:
     async def course(at: FleetHouse, peer: Peer) -> None:
         await push(at, peer, 1)
         assert len((await explain(peer, issuer=NEXT)).decisions) == 1
-
-    at_fleet(tmp_path, course)
-
-
-INQUIRED = Inquiry(INSTANCE_ID, int(NOW * 1000), bytes(16))
-
-
-@pytest.mark.parametrize(
-    "asked",
-    [ASKED.seal(ISSUER), ASKED.seal(STRANGER), INQUIRED.seal(ISSUER), INQUIRED.seal(STRANGER)],
-    ids=["question", "forged question", "inquiry", "forged inquiry"],
-)
-def test_a_flood_gets_empty_replies(tmp_path: Path, asked: bytes) -> None:
-    """Above its limit a kind of message is refused unread; others, and leases, are answered."""
-    burst = int(FLEET.asked)
-
-    async def course(at: FleetHouse, peer: Peer) -> None:
-        peer.say(*[Deliver(8, asked)] * (burst + 3))
-        answers = [(await peer.hear())["message"] for _ in range(burst + 3)]
-        assert all(answers[:burst])
-        assert answers[burst:] == [""] * 3
-        await push(at, peer, 1)
-        assert at.pushes()[-1]["outcome"] == "allowed"
-        peer.say(Deliver(9, INQUIRED.seal(ISSUER) if b"question" in asked else ASKED.seal(ISSUER)))
-        assert (await peer.hear())["message"]
-        at.clock.advance(1 / FLEET.asked_per_second)
-        peer.say(*[Deliver(8, asked)] * 2)
-        assert [bool((await peer.hear())["message"]) for _ in range(2)] == [True, False]
 
     at_fleet(tmp_path, course)
 
