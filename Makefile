@@ -157,7 +157,7 @@ packages: | $(VENV)/python
 	packaging/lint
 	$(VENV)/python packaging/vendor newer packaging/rpm/vendor.lock packaging/nats.lock
 
-# Booted Debian hosts with the packages on them; as root. HOSTS chooses some of them.
+# Booted Debian hosts with the packages on them; as root. HOSTS chooses some of them: names, `loaded`, `others`.
 HOSTS ?=
 e2e: packages .venv/ready-test
 	.ci/need sesearch=setools semodule=policycoreutils matchpathcon=selinux-utils strace=strace \
