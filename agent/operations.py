@@ -154,6 +154,7 @@ class Operator:
         table = self._store.table
         live = table.live() if os_user is None else table.of(os_user)
         gone = [lease for lease in live if lease.is_for(fingerprint)]
+        self._store.revoke_unread(os_user, fingerprint)
         await self._end(gone)
         record.reason = f"{len(gone) or 'no'} key{'' if len(gone) == 1 else 's'}" + (
             " of all users" if everything else ""
@@ -180,7 +181,8 @@ class Operator:
             await self._store.revoke(gone)
         except NotDurable as error:
             raise ServiceException(
-                f"Revoked until the daemon restarts, but the journal still has it: {error}"
+                f"Revoked, but the journal still has it: {error}. It is removed when that is "
+                "mended; a restart before then may bring it back."
             ) from None
 
     def _names(self) -> Body:

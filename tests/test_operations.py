@@ -147,6 +147,27 @@ def test_a_revocation_that_cannot_be_recorded_is_reported(tmp_path: Path) -> Non
     at_desk(course, tmp_path / "leases.db")
 
 
+def test_a_revocation_holds_for_a_journal_that_is_read_later(tmp_path: Path) -> None:
+    """Keys revoked while the journal cannot be read do not come back when it can."""
+
+    async def course(desk: Desk) -> None:
+        for os_user in ("alice", "bob"):
+            await desk.store.add(make_lease(os_user))
+        desk.store.close()
+        (tmp_path / "run").rename(tmp_path / "away")
+        desk = Desk(str(tmp_path / "run" / "leases.db"))
+        await desk.store.open()
+        with pytest.raises(ServiceException, match="journal still has it"):
+            await desk.ask("Revoke", OSUser="alice")
+        (tmp_path / "away").rename(tmp_path / "run")
+        await desk.store.tend()
+        assert [lease.os_user for lease in desk.store.table.live()] == ["bob"]
+        desk.store.close()
+
+    (tmp_path / "run").mkdir()
+    at_desk(course, tmp_path / "run" / "leases.db")
+
+
 @pytest.mark.parametrize(
     ("action", "members", "error"),
     [

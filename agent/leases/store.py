@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, Callable, Optional, TypeVar
 
@@ -21,6 +22,7 @@ from agent.host.memory import check_reserve
 from agent.leases.consumption import Consumption
 from agent.leases.journal import Damaged, Found, Journal
 from agent.leases.lease import Lease, MarkMemory, NotDurable, TableFull
+from agent.leases.revoked import Revoked
 from agent.leases.table import LeaseTable
 
 Report = Callable[[str], None]
@@ -56,6 +58,9 @@ class LeaseStore:
         # After the first successful read, the table (the memory of marks) is authoritative.
         self._leases_read = False
         self._consumed: dict[str, Consumption] = {}
+        # Uses that are being written, by request id.
+        self._uses: dict[str, asyncio.Task[None]] = {}
+        self._revoked = Revoked()
         self._marks_read = journal is None
 
     async def open(self) -> list[Lease]:
@@ -75,7 +80,7 @@ class LeaseStore:
             return []
         self._leases_read = True
         self._consumed = {used.request_id: used for used in found.consumed}
-        for lease in found.leases:
+        for lease in self._revoked.drop(found.leases):
             self._restore(lease)
         return found.leases
 
@@ -120,39 +125,45 @@ class LeaseStore:
             self._memory.remember(lease.mark, lease.request_id, sharer)
 
     def consumption(self, request_id: str) -> Optional[Consumption]:
-        """How the one-time key of a push was used; None if it was not, or long ago."""
-        return self._consumed.get(request_id)
+        """How the one-time key of a push was used; None: not used, not yet durably, or long ago."""
+        return None if request_id in self._uses else self._consumed.get(request_id)
+
+    async def finish_uses(self, request_ids: Iterable[str]) -> None:
+        """Wait until uses of these pushes that are being written are durable, or undone."""
+        writing = [self._uses[each] for each in request_ids if each in self._uses]
+        if writing:
+            await asyncio.wait(writing)
 
     async def consume(self, lease: Lease, used: Consumption) -> None:
-        """Use up a live one-time lease. Concurrent calls find it used.
+        """Use up a live one-time lease. It is completed even if the caller is cancelled.
 
         Raises:
             NotDurable: the use could not be recorded, so the lease was not used.
         """
         self._check_journal()
-        self.table.remove([lease])
+        # It stays in the table without a use left: so it keeps its room, and can be revoked.
+        self.table.update(replace(lease, uses=0))
         self._consumed[lease.request_id] = used
-        journal = self._journal
-        try:
-            if journal is not None:
-                await self._at_once(lambda: journal.consume(lease, used))
-        except NotDurable:
-            del self._consumed[lease.request_id]
-            if self._clock.boottime() < lease.expires_at:
-                self.table.add(lease)
-            raise
+        writing = asyncio.ensure_future(self._write_use(lease, used))
+        self._uses[lease.request_id] = writing
+        await asyncio.shield(writing)
 
     async def revoke(self, leases: Iterable[Lease]) -> None:
         """End leases early: at once for lookups, then in the journal.
 
         Raises:
-            NotDurable: they are gone from the table, but a restart may bring them back.
+            NotDurable: they are gone from the table, but a restart before the next successful
+                `tend` may bring them back.
         """
         gone = list(leases)
         self.table.remove(gone)
-        journal = self._journal
-        if journal is not None:
-            await self._at_once(lambda: journal.remove(gone))
+        self._revoked.note(gone)
+        await self._remove_revoked()
+
+    def revoke_unread(self, os_user: Optional[str], fingerprint: Optional[str]) -> None:
+        """End such leases of a journal that could not be read yet. None: of any user, any key."""
+        if self._journal is not None and not self._leases_read:
+            self._revoked.note_unread(os_user, fingerprint)
 
     async def tend(self) -> list[Lease]:
         """Drop what has ended; reopen the journal if it failed or was removed.
@@ -176,10 +187,13 @@ class LeaseStore:
         if not (journal.sound and self._marks_read):
             restored = await self.open()
             await self.load_marks()
+            with suppress(NotDurable):  # It is tried again.
+                await self._remove_revoked()
             return restored
         with suppress(NotDurable):  # Pushes fail for the same reason and report it.
             now, wall, state = self._clock.boottime(), self._clock.wall(), self._memory.state
             await self._in_thread(lambda: journal.forget(now, wall, state))
+            await self._remove_revoked()
         return []
 
     def close(self) -> None:
@@ -187,6 +201,28 @@ class LeaseStore:
         self._thread.shutdown(wait=True)
         if self._journal is not None:
             self._journal.close()
+
+    async def _write_use(self, lease: Lease, used: Consumption) -> None:
+        journal = self._journal
+        try:
+            if journal is not None:
+                await self._at_once(lambda: journal.consume(lease, used))
+        except NotDurable:
+            del self._consumed[lease.request_id]
+            self.table.update(lease)  # Not if it was revoked meanwhile.
+            raise
+        finally:
+            del self._uses[lease.request_id]
+        self.table.remove([lease])
+
+    async def _remove_revoked(self) -> None:
+        """Remove from the journal what was revoked and may still be there. Raises NotDurable."""
+        journal = self._journal
+        gone = self._revoked.pending(self._clock.boottime())
+        if journal is None:
+            return
+        await self._at_once(lambda: journal.remove(gone))
+        self._revoked.settle(gone)
 
     def _forget_consumed(self) -> None:
         told = self._clock.boottime() - LIMITS.history_seconds

@@ -74,6 +74,14 @@ class LeaseTable:
             self._put(lease.os_user, leases)
             self._next_end = min(self._next_end, lease.expires_at)
 
+    def update(self, lease: Lease) -> None:
+        """Put it in the place of the same push's lease, if that is still in the table."""
+        with self._users.timer:
+            leases = self._users.get(lease.os_user, {})
+            held = leases.get(lease.slot)
+            if held is not None and held.request_id == lease.request_id:
+                leases[lease.slot] = lease
+
     def remove(self, leases: Iterable[Lease]) -> None:
         """Remove these leases, as far as they are live."""
         with self._users.timer:

@@ -112,6 +112,8 @@ class Admissions:
         self, process: Process, os_user: str, key: str, lines: list[Given], address: str
     ) -> None:
         """Consume one of the leases of this key that the process was handed."""
+        # A login that has ended meanwhile may have left a use that is still being written.
+        await self._store.finish_uses(line.request_id for line in lines)
         record = Record("admission", "refused", os_user=os_user, source=address)
         record.fingerprint, record.process = key, str(process)
         now = self._clock.boottime()

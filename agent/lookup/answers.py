@@ -65,7 +65,7 @@ class Lookups:
         if self._source is None:
             return None
         os_user, fingerprint = parse(line)
-        if any(lease.is_for(fingerprint) for lease in self._table.of(os_user)):
+        if self._find(os_user, fingerprint):
             return None
         return self._source.ask(os_user, fingerprint)
 
@@ -79,7 +79,7 @@ class Lookups:
         host is one.
         """
         os_user, fingerprint = parse(line)
-        matching = [lease for lease in self._table.of(os_user) if lease.is_for(fingerprint)]
+        matching = self._find(os_user, fingerprint)
         given = [lease for lease in matching if lease.uses is None]
         now = self._clock.boottime()
         if matching and not given:
@@ -106,6 +106,11 @@ class Lookups:
         if not given:
             self._record_miss(os_user, fingerprint, uid, now)
         return "".join(lease.line for lease in given).encode()
+
+    def _find(self, os_user: str, fingerprint: Optional[str]) -> list[Lease]:
+        """The user's live leases of this key. One without a use left is being used up."""
+        leases = self._table.of(os_user)
+        return [lease for lease in leases if lease.uses != 0 and lease.is_for(fingerprint)]
 
     def _hand_out(self, leases: list[Lease], fingerprint: Optional[str], pid: int) -> list[Lease]:
         """The one-time leases of a key, after recording who gets them.

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from agent.audit.history import History
+from agent.audit.record import Audit
 from agent.leases.journal import Journal
 from agent.leases.lease import NotDurable
+from agent.lookup.answers import Lookups
 from tests.parts.admission_desk import opened
-from tests.parts.proc import OTHER, OTHER_PAM_ACCOUNT, PAM_ACCOUNT, SSHD
+from tests.parts.proc import HELPER, OTHER, OTHER_PAM_ACCOUNT, PAM_ACCOUNT, SSHD
 
 
 class Disk:
@@ -97,8 +100,60 @@ def test_a_login_that_ended_consumes_no_push(
             await asyncio.wait(asking)
             disk.go_on.set()
             assert desk.outcomes() == [("refused", first.request_id)]
-            assert [e.request_id for e in desk.store.table.live()] == [second.request_id]
+            live = [(each.request_id, each.uses) for each in desk.store.table.live()]
+            assert live == [(first.request_id, 0), (second.request_id, 1)]
             # The use being written is completed, so the same login is still admitted.
             assert await desk.ask() == "yes\n"
+
+    asyncio.run(scenario())
+
+
+def test_a_login_that_asks_again_waits_for_its_first_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A login that was cancelled and asks again gets no yes before its use is durable."""
+
+    async def scenario() -> None:
+        async with opened(tmp_path) as desk:
+            desk.handouts.record(SSHD, [await desk.push()])
+            disk = Disk(monkeypatch, works=False)
+            asking = asyncio.ensure_future(desk.ask())
+            await disk.reached()
+            asking.cancel()
+            await asyncio.wait([asking])
+            again = asyncio.ensure_future(desk.ask())
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not again.done()
+            disk.go_on.set()
+            # The first use has failed, so this is another one, and durable.
+            assert await again == "yes\n"
+            desk.host.crash()
+            await desk.start()
+            assert desk.store.table.live() == []
+
+    asyncio.run(scenario())
+
+
+def test_a_key_whose_use_is_being_written_is_given_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lookup does not give a one-time key while a login's use of it is being written."""
+
+    async def scenario() -> None:
+        async with opened(tmp_path) as desk:
+            lease = await desk.push()
+            desk.handouts.record(SSHD, [lease])
+            audit = Audit(lambda *_: None, desk.host.clock, History())
+            lookups = Lookups(desk.store.table, desk.host.clock, audit, desk.handouts)
+            line = f"{lease.os_user} {lease.key.fingerprint}\n".encode()
+            disk = Disk(monkeypatch)
+            asking = asyncio.ensure_future(desk.ask())
+            await disk.reached()
+            assert [live.uses for live in desk.store.table.live()] == [0]
+            assert lookups.answer(line, HELPER, 990) == b""
+            disk.go_on.set()
+            assert await asking == "yes\n"
+            assert desk.store.table.live() == []
 
     asyncio.run(scenario())
