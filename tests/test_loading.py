@@ -16,7 +16,9 @@ from tests.parts.signed import push, sign
 # Each import is a line on stderr (python(1), PYTHONPROFILEIMPORTTIME).
 LISTED = {"PYTHONPROFILEIMPORTTIME": "1"}
 # The standard library may load parts of itself late, as asyncio does for a warning.
-OURS = ("agent", "paramiko", "nacl", "cryptography", "cachetools", "yaml", "h11", "sqlite3")
+OURS = (
+    "agent", "paramiko", "invoke", "nacl", "cryptography", "cachetools", "yaml", "h11", "sqlite3",
+)  # fmt: skip
 EC2 = {"ec2": {"metadata": "http://127.0.0.1:1", "roots": "/etc/ssl/certs"}}
 
 
@@ -34,11 +36,16 @@ def loaded(log: str) -> list[str]:
 
 
 def test_modules_of_unconfigured_parts_are_not_loaded(folder: Path) -> None:
-    """Without `fleet`, `ec2` and one-time keys, no code of theirs is loaded; with `ec2`, its is."""
+    """Without `fleet`, `ec2` and one-time keys, no code of theirs is loaded; with `ec2`, its is.
+
+    invoke, which paramiko loads if it is there, is never loaded.
+    """
     source = {"source": {"socket": str(folder / "source.sock")}}
     with RunningDaemon(folder, environment=LISTED) as daemon:
         modules = set(loaded(daemon.log()))
-        assert {"agent.sources.intake", "agent.lookup.server"} <= modules
+        assert {"agent.sources.intake", "agent.lookup.server", "paramiko"} <= modules
+        # The interpreter lists a failed import, too; one that succeeds loads modules below it.
+        assert not {name for name in modules if name.startswith("invoke.")}
         assert not {
             name for name in modules if name.startswith(("agent.fleet", "agent.sshd_files"))
         }

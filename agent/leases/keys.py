@@ -16,10 +16,9 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-import paramiko
-
 from agent.config.limits import LIMITS
 from agent.config.settings import Keys
+from agent.leases.paramiko_keys import ECDSAKey, PKey, RSAKey
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _WHITE_SPACE = re.compile(r"[ \t]+")
@@ -123,8 +122,8 @@ def _bits(name: str, blob: bytes) -> int:
             raise damaged
         return 8 * _ED25519_BYTES
     try:
-        key: paramiko.PKey
-        key = paramiko.RSAKey(data=blob) if name == "ssh-rsa" else paramiko.ECDSAKey(data=blob)
+        key: PKey
+        key = RSAKey(data=blob) if name == "ssh-rsa" else ECDSAKey(data=blob)
         encoded, bits = key.asbytes(), key.get_bits()
     except Exception:  # noqa: BLE001 - paramiko, nacl and cryptography raise a dozen types here
         raise damaged from None
