@@ -20,7 +20,7 @@ TOOLS := sshd=openssh-server lib:libgcrypt.so.20=libgcrypt20 ssh=openssh-client 
 	/etc/ssl/certs/ca-certificates.crt=ca-certificates $(ARM64) $(QEMU)
 
 .DEFAULT_GOAL := test
-.PHONY: bench-fleet storm demo demo-fleet tools test once test-floors test-newest bench helper lint screenshots packages e2e fuzz clean .venv
+.PHONY: bench-fleet storm demo demo-fleet tools test once test-floors test-newest bench helper lint style types structure screenshots packages e2e fuzz clean .venv
 .DELETE_ON_ERROR:
 
 demo: .venv/ready-demo
@@ -134,17 +134,26 @@ screenshots: .venv/ready-screenshots
 	$(VENV)/python -m tests.e2e.screenshots docs/demo.svg
 
 # Every Python file that git tracks, including launchers; what users run also with the types of Python on macOS,
-# which lacks some of Linux's calls; and the structure of the source.
-lint: SOURCES = $(shell $(VENV)/python -m tests.parts.project)
-lint: CLIENT = agent/client agent/cli.py $(patsubst %,agent/commands/%.py, \
+# which lacks some of Linux's calls; and the structure of the source. The hooks in .pre-commit-config.yaml run the same.
+lint: style types structure
+
+style types: SOURCES = $(shell $(VENV)/python -m tests.parts.project)
+types: CLIENT = agent/client agent/cli.py $(patsubst %,agent/commands/%.py, \
 	ssh proxy login logout ssh_config hosts known_hosts why why_host explanations terminal options trouble)
-lint: .venv/ready-test .venv/ready-lint
-	@echo "ruff, mypy --strict: $(words $(SOURCES)) files"
+
+style: .venv/ready-test .venv/ready-lint
+	@echo "ruff: $(words $(SOURCES)) files"
 	@$(VENV)/ruff check $(SOURCES)
 	@$(VENV)/ruff format --check $(SOURCES)
+
+types: .venv/ready-test .venv/ready-lint
+	@echo "mypy --strict: $(words $(SOURCES)) files"
 	@$(VENV)/mypy --scripts-are-modules $(SOURCES)
 	@$(VENV)/mypy --platform darwin --cache-dir .mypy_cache/darwin $(CLIENT)
-	$(VENV)/python -m pytest $(WORKERS) --quiet tests/test_structure.py tests/test_sizes.py tests/test_threats.py tests/test_docs.py
+
+structure: .venv/ready-test
+	$(VENV)/python -m pytest $(WORKERS) --quiet tests/test_structure.py tests/test_sizes.py tests/test_published.py \
+	    tests/test_threats.py tests/test_docs.py
 
 # dist/: a deb and an rpm for this machine's processor and for arm64, each by its distribution's own tools,
 # as lintian and rpmlint want them. The rpm's libraries come from PyPI, as packaging/rpm/vendor.lock pins them.

@@ -22,6 +22,9 @@ C_FUNCTION = re.compile(r"^\w[^;{}]*?(\w+)\([^;{}]*\)\s*\{\n.*?^\}$", re.MULTILI
 
 PYTHON = python_files()
 C = [path for path in project_files() if path.suffix in {".c", ".h"}]
+SCRIPTS = [
+    path for path in project_files() if path not in PYTHON and path.read_bytes()[:2] == b"#!"
+]
 
 # What may stand beside folders: the process itself, and what all sources share. Everything else
 # belongs into one of the folders, or into a new one.
@@ -55,10 +58,11 @@ def c_functions(path: Path) -> Iterator[tuple[str, int]]:
 
 
 def test_files_of_packaging_and_ci_are_checked_too() -> None:
-    """The Python files that are measured include the launchers, which have no suffix."""
+    """The files that are measured include the launchers, which have no suffix, and the scripts."""
     names = {shown(path) for path in PYTHON}
     assert {"packaging/launchers/sixtykey", "packaging/vendor/__main__.py"} <= names
     assert {shown(path) for path in C} >= {"agent/helper/authorized_keys.c"}
+    assert {shown(path) for path in SCRIPTS} >= {".ci/run", "packaging/debian/rules"}
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=shown)
@@ -66,6 +70,12 @@ def test_python_files_and_functions_stay_short(path: Path) -> None:
     """A Python file has at most 300 lines and a function at most 40."""
     assert len(path.read_text("utf-8").splitlines()) <= MAX_FILE
     assert [each for each in functions(path) if each[1] > MAX_FUNCTION] == []
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=shown)
+def test_scripts_stay_short(path: Path) -> None:
+    """A script in the shell or in make has at most 300 lines."""
+    assert len(path.read_text("utf-8").splitlines()) <= MAX_FILE
 
 
 @pytest.mark.parametrize("path", C, ids=shown)

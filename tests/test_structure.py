@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ast
 import functools
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.parts.host import ROOT
-from tests.parts.project import project_files, python_files
+from tests.parts.project import python_files
 
 # Each layer, and the layers that its modules may reach, directly or through others. A module is of
 # the longest name that is its own or a folder above it; every module of agent/ is of one.
@@ -74,6 +73,30 @@ LAYERS: dict[str, set[str]] = {
     "agent": set(),
 }  # fmt: skip
 
+# The only importers of what keeps leases: a source offers to the intake, a lookup reads the table.
+KEEPERS = {
+    "agent.leases.store": {
+        "agent.sources.intake", "agent.sources.readiness", "agent.lookup.admission",
+        "agent.operations", "agent.daemon",
+    },
+    "agent.leases.table": {"agent.leases.store", "agent.lookup.answers"},
+    "agent.leases.journal": {"agent.leases.store", "agent.daemon"},
+}  # fmt: skip
+# What is imported by name: the commands, from here on; the helper's hash, any of hashlib's.
+BY_NAME = {
+    "agent.cli": {"agent.commands."},
+    "agent.commands.fleet.command": {"agent.commands.fleet."},
+    "agent.helper.authorized_keys": {"*"},
+}
+# The Python programs beside agent/ and tests/, with what they import of this project.
+PROGRAMS = {
+    "packaging/launchers/sixtykey": {"agent.cli"},
+    "packaging/launchers/sixtykeyd": {"agent.host.attempts", "agent.__main__"},
+    "packaging/launchers/sixtykeyd-ec2": {"agent.sources.metadata.__main__"},
+    "packaging/launchers/sixtykeyd-fleet": {"agent.fleet.connector.__main__"},
+    "packaging/launchers/sixtykey-gateway": {"agent.fleet.gateway.__main__"},
+    "packaging/launchers/sshd-setup": {"agent.sshd_setup.command"},
+}
 # Cores have no I/O and no clock of their own: bytes in, value or exception out.
 CORES = [
     "agent.leases.keys", "agent.leases.lease", "agent.leases.table", "agent.config.patterns",
@@ -104,17 +127,6 @@ IO_MODULES = {
 NETWORK_MODULES = {"asyncio", "select", "selectors", "socket", "ssl"}
 NETWORK_PREFIX = "agent.sources.api.http"
 
-NOT_FOR_THE_WORLD = {
-    "a path of one machine": re.compile(
-        r"(?<![\w.-])/(?:(?:work|farm)/\w|opt/(?:pypi|wheels)|root/\.pyenv)"
-    ),
-    "a host of a package registry": re.compile(
-        r"\b(?:registry\.npmjs|pypi\.org|pythonhosted\.org|(?:deb|security|snapshot)\.debian\.org"
-        r"|archive\.ubuntu\.com|proxy\.golang)"
-    ),
-}
-
-
 PYTHON = python_files()
 
 
@@ -137,6 +149,15 @@ def imports_of(path: Path, ours: set[str]) -> Iterator[str]:
                 yield node.module
 
 
+def loaded_by_name(path: Path) -> Iterator[str]:
+    """What a file passes to `__import__`: a module's name or its beginning, or * for any name."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "__import__":
+            named = node.args[0]
+            begin = named.values[0] if isinstance(named, ast.JoinedStr) else named
+            yield str(begin.value) if isinstance(begin, ast.Constant) else "*"
+
+
 def is_below(name: str, package: str) -> bool:
     """Whether a module is that package or in it."""
     return name == package or name.startswith(package + ".")
@@ -144,10 +165,14 @@ def is_below(name: str, package: str) -> bool:
 
 @functools.cache
 def graph() -> dict[str, set[str]]:
-    """Each module of the agent, with all modules that it imports."""
+    """Each module of the agent, with all modules that it imports, by a statement or by name."""
     ours = (path for path in PYTHON if path.is_relative_to(ROOT / "agent"))
     modules = {name_of(path): path for path in ours}
-    return {name: set(imports_of(path, set(modules))) for name, path in modules.items()}
+    late = {name: tuple(loaded_by_name(path)) for name, path in modules.items()}
+    return {
+        name: {*imports_of(path, set(modules)), *(m for m in modules if m.startswith(late[name]))}
+        for name, path in modules.items()
+    }
 
 
 def layer_of(name: str) -> str:
@@ -173,6 +198,20 @@ def test_every_module_has_a_layer() -> None:
         assert layer_of(name) in LAYERS
 
 
+def test_only_commands_are_imported_by_name() -> None:
+    """Nothing hides an import: by name, only commands are loaded, and the helper's hash."""
+    hidden = {
+        name_of(path): {each for each in loaded_by_name(path) if each.startswith(("agent", "*"))}
+        for path in PYTHON
+        if path.is_relative_to(ROOT / "agent")
+    }
+    assert {name: found for name, found in hidden.items() if found} == BY_NAME
+    loaders = {"importlib", "runpy", "pkgutil"}
+    assert {
+        name for name, found in graph().items() if loaders & {i.split(".")[0] for i in found}
+    } == set()
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_layer_reaches_only_what_it_may(layer: str) -> None:
     """No module imports, directly or through others, a layer that is not allowed to its own."""
@@ -187,6 +226,35 @@ def test_a_layer_reaches_only_what_it_may(layer: str) -> None:
         if layer_of(other) not in allowed
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("keeper", KEEPERS)
+def test_only_the_intake_and_lookups_reach_what_keeps_leases(keeper: str) -> None:
+    """No source passes the intake by: exactly these modules import the store, table and journal."""
+    assert {name for name, imports in graph().items() if keeper in imports} == KEEPERS[keeper]
+
+
+def test_other_programs_import_one_main_module() -> None:
+    """A launcher imports the program that it starts; other programs import nothing of ours."""
+    ours = set(graph())
+    found = {
+        str(path.relative_to(ROOT)): {
+            each
+            for each in imports_of(path, ours)
+            if is_below(each, "agent") or is_below(each, "tests")
+        }
+        for path in PYTHON
+        if path.relative_to(ROOT).parts[0] not in {"agent", "tests"}
+    }
+    assert {name: imports for name, imports in found.items() if imports} == PROGRAMS
+
+
+def test_parts_of_tests_import_no_test() -> None:
+    """What tests share, in tests/parts, imports nothing of the tests that use it."""
+    parts = [path for path in PYTHON if path.is_relative_to(ROOT / "tests" / "parts")]
+    ours = {name_of(path) for path in PYTHON if path.is_relative_to(ROOT / "tests")}
+    imports = {each for path in parts for each in imports_of(path, ours) if is_below(each, "tests")}
+    assert {each for each in imports if not is_below(each, "tests.parts")} == set()
 
 
 def test_imports_make_no_circle() -> None:
@@ -228,14 +296,3 @@ def test_the_helper_needs_the_interpreters_own_modules_only() -> None:
     """The helper imports exactly these built-in modules, since each import delays a login."""
     own = {"_signal", "_socket", "binascii", "posix", "select", "sys", "time"}
     assert graph()["agent.helper.authorized_keys"] == own
-
-
-@pytest.mark.parametrize("what", NOT_FOR_THE_WORLD)
-def test_nothing_of_one_machine_is_committed(what: str) -> None:
-    """No tracked file names a path of a developer's machine or the host of a package registry."""
-    found = [
-        f"{path.relative_to(ROOT)}: {match.group()}"
-        for path in project_files()
-        for match in NOT_FOR_THE_WORLD[what].finditer(path.read_text("utf-8", errors="replace"))
-    ]
-    assert found == []
