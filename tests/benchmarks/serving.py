@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import h11
+
 from agent.lookup.server import END_MARK
 from tests.faults.load import MANY
 from tests.parts.daemon import RunningDaemon, merged
@@ -76,7 +78,45 @@ async def _lookups(path: str) -> None:
     await server.serve_forever()
 
 
-async def _pushes(_: str) -> None:
+class _PlainH11(asyncio.Protocol):
+    """The plainest kept-alive HTTP server: h11 reads each request, and a constant is the answer.
+
+    It has nothing of ours, so that it is the same floor for every version. asyncio sets
+    TCP_NODELAY, as our shell does.
+    """
+
+    content = b'{"RequestId": "00000000-0000-4000-8000-000000000000", "Success": true}'
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.http = h11.Connection(h11.SERVER)
+
+    def data_received(self, data: bytes) -> None:
+        self.http.receive_data(data)
+        while (event := self.http.next_event()) is not h11.NEED_DATA:
+            if isinstance(event, h11.EndOfMessage):
+                self.transport.write(self.answer())
+                self.http.start_next_cycle()
+
+    def answer(self) -> bytes:
+        headers = [
+            ("Content-Type", "application/x-amz-json-1.1"),
+            ("Content-Length", str(len(self.content))),
+        ]
+        head = h11.Response(status_code=200, headers=headers)
+        events = (head, h11.Data(data=self.content), h11.EndOfMessage())
+        return b"".join(self.http.send(event) or b"" for event in events)
+
+
+async def _h11(_: str) -> None:
+    server = await asyncio.get_running_loop().create_server(_PlainH11, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+async def _shell(_: str) -> None:
     """The daemon's own HTTP shell on TCP, with a constant answer."""
     from agent.host import listeners
     from agent.sources.api.http_server import HttpServer
@@ -98,7 +138,7 @@ async def _pushes(_: str) -> None:
 def main() -> None:
     """Serve until killed."""
     kind, path = sys.argv[1:]
-    asyncio.run({"lookups": _lookups, "pushes": _pushes}[kind](path))
+    asyncio.run({"lookups": _lookups, "h11": _h11, "shell": _shell}[kind](path))
 
 
 def c_client(folder: Path) -> Path:

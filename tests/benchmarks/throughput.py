@@ -134,16 +134,30 @@ def lookup_10000_vs_10() -> Figure:
 
 
 @figure
-def pushes_vs_floor() -> Figure:
-    """Signed pushes with everything on, against the same HTTP shell with a constant answer."""
-    with daemon() as served, floor("pushes") as constant:
-        address = ("127.0.0.1", served.http_port)
-        return rates(
-            "pushes_vs_floor",
-            "our HTTP shell, constant",
-            lambda: requests(address, signed_pushes(PUSHES)),
-            lambda: requests(("127.0.0.1", int(constant)), signed_pushes(PUSHES)),
-        )
+def pushes_vs_h11() -> Figure:
+    """Signed pushes with everything on, against a plain asyncio and h11 server's constant answer.
+
+    Nothing of the floor is ours, so this figure changes only with the daemon.
+    """
+    with daemon() as served, floor("h11") as constant:
+        return _against_h11("pushes_vs_h11", served.http_port, int(constant))
+
+
+@figure
+def http_shell_vs_h11() -> Figure:
+    """Our HTTP shell with a constant answer, against the same floor: what pushes cannot beat."""
+    with floor("shell") as shell, floor("h11") as constant:
+        return _against_h11("http_shell_vs_h11", int(shell), int(constant))
+
+
+def _against_h11(name: str, ours: int, constant: int) -> Figure:
+    """The rates of signed pushes at two ports."""
+    return rates(
+        name,
+        "asyncio and h11, constant",
+        lambda: requests(("127.0.0.1", ours), signed_pushes(PUSHES)),
+        lambda: requests(("127.0.0.1", constant), signed_pushes(PUSHES)),
+    )
 
 
 def _await_moto(port: int, process: subprocess.Popen[bytes]) -> None:
