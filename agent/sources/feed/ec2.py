@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Any, Optional
 
 from agent.config import patterns
@@ -11,7 +12,7 @@ from agent.leases.lease import Lease
 from agent.sources.context import Context
 from agent.sources.feed.breaker import Breaker
 from agent.sources.feed.members import Violation
-from agent.sources.feed.messages import Answer, Ask, FromSource, Health
+from agent.sources.feed.messages import Answer, FromSource, Health
 from agent.sources.feed.offers import Offers
 from agent.sources.feed.questions import Questions
 from agent.sources.feed.server import Link
@@ -54,7 +55,8 @@ class Ec2Role:
         self._link = link
         self._breaker.reset()
         self._health = Health(False, "it has not reported its state")
-        self._questions = Questions(self._send, self._drop_hanging, self._breaker)
+        hang = partial(link.drop, "it does not answer")
+        self._questions = Questions(link.send, hang, self._breaker)
 
     def detach(self) -> None:
         """Release the lookups that wait for the source, which has disconnected."""
@@ -107,14 +109,6 @@ class Ec2Role:
             well = "lookups wait for it" if health.well else f"not usable: {health.reason}"
             log.warning("source %s: %s", NAME, well)
         self._health = health
-
-    def _send(self, message: Ask) -> None:
-        if self._link is not None:
-            self._link.send(message)
-
-    def _drop_hanging(self) -> None:
-        if self._link is not None:
-            self._link.drop("it does not answer")
 
     def _report(self, words: str) -> None:
         log.warning("source %s: %s", NAME, words)

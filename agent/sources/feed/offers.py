@@ -43,14 +43,13 @@ class Offers:
         self._refused: cachetools.LRUCache[tuple[str, str], bool] = cachetools.LRUCache(
             LIMITS.refused_offers
         )
-
         self._users: cachetools.LRUCache[str, str] = cachetools.LRUCache(LIMITS.refused_offers)
 
     async def take(self, offered: Offered, received: float) -> None:
         """Make it a lease, unless it is one already or was one.
 
         Args:
-        received: when `left` was received (CLOCK_BOOTTIME, s).
+            received: when `left` was received (CLOCK_BOOTTIME, s).
         """
         record = Record(
             "push",
@@ -99,6 +98,7 @@ class Offers:
             left = min(offered.left - waited, ends - context.clock.wall())
             if left <= 0.0:
                 return
+            self._steps.readiness.check()
             key = PublicKey.parse(offered.key, context.config.keys)
             record.note_key(key)
             offer = Offer(
