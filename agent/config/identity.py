@@ -55,7 +55,7 @@ def resolve(instance: Instance, *, root: str = "/") -> Identity:
     """This host's identity.
 
     Args:
-    instance: the configuration; for `auto`, sources are read from files below `root`.
+        instance: the configuration; for `auto`, sources are read from files below `root`.
     Raises:
         IdentityError: a configured value is malformed, or no source has an id.
     """

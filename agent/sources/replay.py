@@ -108,10 +108,6 @@ class ReplayMemory:
         """Adopt the horizon of an earlier process of this boot: all that it knew is known."""
         self._dated, self._lost_at = max(self._dated, horizon.dated), horizon.lost_at
 
-    def lose(self, lost_at: float) -> None:
-        """Note that pushes accepted until `lost_at` (CLOCK_BOOTTIME, s) may be unknown."""
-        self._lost_at = lost_at if self._lost_at is None else max(self._lost_at, lost_at)
-
     def forget(self) -> None:
         """Drop marks that are too old to be valid; the newest of these dates is the horizon."""
         ended = self._clock.wall() - LIMITS.clock_skew_seconds

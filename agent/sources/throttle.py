@@ -30,7 +30,7 @@ class Throttle:
         """Count one push of `principal`. `now`: CLOCK_BOOTTIME, s.
 
         Raises:
-        TooMany: the limit is reached; nothing was counted.
+            TooMany: the limit is reached; nothing was counted.
         """
         own = self._each.get(principal)
         if own is None:

@@ -13,7 +13,7 @@ from agent.config.identity import Identity
 from agent.config.key_policy import KeyPolicy
 from agent.config.settings import Config, Keys
 from agent.leases.keys import KeyRejected, PublicKey
-from agent.leases.lease import ReplayMark, TableFull
+from agent.leases.lease import Horizon, ReplayMark, TableFull
 from agent.leases.store import LeaseStore
 from agent.leases.turns import Turns
 from agent.sources.context import Context
@@ -110,7 +110,7 @@ async def test_a_repeated_offer_is_recalled() -> None:
     assert host.memory.recall(mark, "AKIA") is None
     await host.intake.take(replace(OFFER, mark=mark))
     assert host.memory.recall(mark, "AKIA") == "an-id"
-    host.memory.lose(host.clock.boottime())
+    host.memory.resume(Horizon(lost_at=host.clock.boottime()))
     assert host.memory.recall(mark, "AKIA") == "an-id"
     with pytest.raises(TooOld):
         host.memory.recall(ReplayMark(b"n" * 32, host.clock.wall()), "AKIA")

@@ -157,7 +157,7 @@ def test_after_a_loss_nothing_as_old_is_taken(clock: ManualClock) -> None:
     memory = make_memory(clock)
     memory.remember(mark(1), "one", "a")
     clock.advance(5)
-    memory.lose(clock.boottime())
+    memory.resume(Horizon(lost_at=clock.boottime()))
     assert memory.recall(mark(1), "a") == "one"
     for lost in (NOW - 800, NOW + 5):
         with pytest.raises(TooOld):
@@ -202,9 +202,6 @@ def test_resuming_lowers_no_horizon(clock: ManualClock) -> None:
     memory.resume(Horizon(NOW - 80))
     assert memory.state == Horizon(NOW - 50, None)
     assert memory.horizon == NOW - 50
-    memory.lose(clock.boottime() - 20)
-    memory.lose(clock.boottime() - 40)
-    assert memory.horizon == NOW - 20
 
 
 def test_a_mark_is_known_by_its_digest(clock: ManualClock) -> None:

@@ -13,10 +13,10 @@ class Finding:
     """One finding.
 
     Attributes:
-    name: its kind, for programs and the manual: `slot-taken`.
-    severity: fault: logins or pushes fail, or the wrong people get in; note: it may be intended;
-    unknown: it could not be examined; fact: information only.
-    what: the finding, for people. `remedy`: what to do.
+        name: its kind, for programs and the manual: `slot-taken`.
+        severity: fault: logins or pushes fail, or the wrong people get in; note: it may be
+            intended; unknown: it could not be examined; fact: information only.
+        what: the finding, for people. `remedy`: what to do.
     """
 
     name: str

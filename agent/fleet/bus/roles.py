@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.config.fleet_limits import FLEET
-from agent.fleet.bus import jwt, nkeys
+from agent.fleet.bus import jwt
 from agent.fleet.bus.jwt import Claims, Times
 from agent.fleet.bus.nkeys import KeyPair
 
@@ -90,12 +90,6 @@ def revocations(account: Claims) -> dict[str, int]:
     """The nkeys that the account's token revokes, and up to which time of issue (s)."""
     found = account.nats.get("revocations") or {}
     return {str(nkey): int(until) for nkey, until in found.items()}
-
-
-def new_account() -> tuple[KeyPair, KeyPair, KeyPair]:
-    """Make an account's keys: its own, the hosts' signing key, and the gateways' signing key."""
-    made = [KeyPair.generate(nkeys.ACCOUNT) for _ in range(3)]
-    return made[0], made[1], made[2]
 
 
 def _host_scope(signer: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
 PUBLIC, PRIVATE = "ed25519:", "ed25519-private:"
-KEY_BYTES, SIGNATURE_BYTES = 32, 64
+KEY_BYTES = 32
 _DOMAIN = b"sixtykey fleet 1 "
 
 

@@ -65,7 +65,7 @@ class Door(ABC):
         """Answer one request; `record` is filled in on the way.
 
         Raises:
-        ApiError, or one of REFUSALS: it is refused.
+            ApiError, or one of REFUSALS: it is refused.
         """
 
     async def _push(self, request: Request, principal: Principal, record: Record) -> Response:

@@ -25,11 +25,6 @@ class ApiError(Exception):
         """The error's name, as clients read it."""
         return type(self).__name__
 
-    @property
-    def retryable(self) -> bool:
-        """Whether clients retry by themselves."""
-        return self.status >= 500
-
 
 # Errors of the action SendSSHPublicKey.
 
@@ -67,11 +62,6 @@ class ThrottlingException(ApiError):
     def __init__(self, message: str = "", retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
-
-    @property
-    def retryable(self) -> bool:
-        """Clients back off and try again."""
-        return True
 
 
 # Errors common to all actions.

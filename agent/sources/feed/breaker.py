@@ -12,7 +12,7 @@ class Breaker:
     """Closed: attempts are made. Open: none, until the pause is over; then one attempt decides.
 
     Args:
-    report: called with a message when it opens and when it closes.
+        report: called with a message when it opens and when it closes.
     """
 
     def __init__(self, clock: Clock, report: Callable[[str], None]) -> None:

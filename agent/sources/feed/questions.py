@@ -35,9 +35,9 @@ class Questions:
     """Questions to one source, for as long as it is connected.
 
     Args:
-    send: sends a question to the source.
-    hang: called when an answer is so late that the source must have hung.
-    seconds: how long a lookup waits, and after which a question has failed.
+        send: sends a question to the source.
+        hang: called when an answer is so late that the source must have hung.
+        seconds: how long a lookup waits, and after which a question has failed.
     """
 
     def __init__(

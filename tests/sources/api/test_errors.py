@@ -39,14 +39,6 @@ def test_an_error_has_its_name_and_words(name: str) -> None:
     assert CLASSES[name]("better").message == "better"
 
 
-def test_throttling_and_server_errors_are_retryable() -> None:
-    """Throttling and server errors are retryable; no other errors are."""
-    retried = {name for name, kind in CLASSES.items() if kind().retryable}
-    assert retried == {
-        "ThrottlingException", "ServiceException", "InternalFailure", "ServiceUnavailable",
-    }  # fmt: skip
-
-
 def test_throttling_says_how_long() -> None:
     """A throttling error carries a delay in seconds, 1 by default."""
     assert ThrottlingException().retry_after == 1.0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent.config.settings import Config, Keys
-from agent.leases.lease import TableFull
+from agent.leases.lease import Horizon, TableFull
 from tests.parts.daemon import CREDENTIAL, INSTANCE_ID
 from tests.parts.signed import Call, push
 from tests.sources.api.front import LOCAL, FailingStore, Front, run
@@ -149,7 +149,7 @@ async def test_requests_signed_before_a_loss_are_not_taken() -> None:
     front = Front()
     before = front.signed(push())
     front.clock.advance(1)
-    front.memory.lose(front.clock.boottime())
+    front.memory.resume(Horizon(lost_at=front.clock.boottime()))
     assert await front.code(before) == "RequestExpired"
     assert not front.live()
     front.clock.advance(1)

@@ -135,7 +135,7 @@ def test_offers_from_before_a_loss_are_not_taken(tmp_path: Path) -> None:
 
     async def course(at: House) -> None:
         peer = await at.attach()
-        at.memory.lose(at.clock.boottime())
+        at.memory.resume(Horizon(lost_at=at.clock.boottime()))
         assert await at.offer(peer, at.offered(dated=at.clock.wall() - 1)) == b""
         assert at.pushes()[0]["outcome"] == "RequestExpired"
         at.clock.advance(1)
