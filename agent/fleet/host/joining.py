@@ -1,4 +1,8 @@
-"""A host's requests to a gateway, over TLS. Its token or its own file names the authority."""
+"""A host's requests to a gateway, over TLS. Its token or its own file names the authority.
+
+The gateway may be anybody: whatever it answers, and whatever the URL and the authority's file are,
+the only errors are NoGateway and Rejected, each with a line for people.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 from urllib.parse import urlsplit
 
+from agent.config import checks
 from agent.config.fleet_limits import FLEET
 from agent.fleet.home import authority
 from agent.fleet.messages.documents import Rejected
@@ -56,8 +61,8 @@ def ask_time(url: str, ca: str) -> float:
         told = _exchange(url, "GET", "/fleet/ca", None, _context(ca)).get("now")
     except Rejected as error:
         raise NoGateway(f"{url}: {error}") from None
-    if type(told) is not int:
-        raise NoGateway(f"{url} does not say what time it is: its version is older")
+    if type(told) is not int or not 0 <= told <= FLEET.last_time_ms:
+        raise NoGateway(f"{url} does not say what time it is: its version may be older")
     return told / 1000
 
 
@@ -108,9 +113,15 @@ def enter(url: str, kind: str, request: bytes, ca: str, issuers: set[PublicKey])
 def _context(ca: str) -> ssl.SSLContext:
     """The TLS context that trusts this authority only. Raises NoGateway."""
     try:
+        # Without a certificate, Python would trust every authority that the system knows.
+        if not ca.strip() or not ca.isascii():
+            raise ValueError("it is not in PEM")
         return ssl.create_default_context(cadata=ca)
-    except ssl.SSLError as error:
-        raise NoGateway(f"the authority's certificate cannot be used: {error}") from None
+    except (ssl.SSLError, ValueError) as error:
+        raise NoGateway(
+            f"the authority's certificate (ca.pem) cannot be used: {error}; sixtykey fleet leave, "
+            "and join again"
+        ) from None
 
 
 @contextmanager
@@ -121,8 +132,8 @@ def _connect(
 
     A socket's own timeout begins anew with each byte. Raises OSError.
     """
-    plain = socket.create_connection((host, port), seconds)
-    tls = context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
+    with socket.create_connection((host, port), seconds) as plain:
+        tls = context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
     timer = threading.Timer(seconds, _cut, [tls])
     timer.daemon = True
     timer.start()
@@ -149,19 +160,14 @@ def _exchange(
     limits: tuple[int, float] = (FLEET.gateway_bytes, FLEET.gateway_seconds),
 ) -> dict[str, Any]:
     """Send one request on a new connection. Raises NoGateway and Rejected."""
-    parts = urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname:
-        raise NoGateway(f"a gateway's URL begins with https://, and {url!r} does not")
-    connection = http.client.HTTPSConnection(parts.hostname, parts.port or 443, context=context)
+    host, port = _address(url)
+    connection = http.client.HTTPSConnection(host, port, context=context)
     most, seconds = limits
     try:
-        with _connect(parts.hostname, parts.port or 443, context, seconds) as connection.sock:
+        with _connect(host, port, context, seconds) as connection.sock:
             connection.request(method, path, body)
             response = connection.getresponse()
-            text = response.read(most)
-        answer = json.loads(text)
-        if not isinstance(answer, dict):
-            raise NoGateway(f"{url} does not answer as a gateway does")
+            answer = _parse(response.read(most))
         if response.status != http.client.OK:
             # The gateway may be anybody's, and its words may reach a log.
             words = str(answer.get("error") or f"{url} answers {response.status}")
@@ -170,8 +176,32 @@ def _exchange(
     except (OSError, http.client.HTTPException) as error:
         # First: a certificate that does not verify is both an OSError and a ValueError.
         words = str(error) or type(error).__name__
-        raise NoGateway(f"{url} cannot be used: {words}") from None
+        raise NoGateway(f"{url} cannot be used: {printable(words)}") from None
     except (ValueError, RecursionError):
-        raise NoGateway(f"{url} does not answer as a gateway does") from None
+        raise NoGateway(
+            f"{url} does not answer as a gateway does: is it the URL that `fleet token` printed?"
+        ) from None
     finally:
         connection.close()
+
+
+def _address(url: str) -> tuple[str, int]:
+    """Host and port. Raises NoGateway."""
+    try:
+        checks.gateway_url(url)
+        parts = urlsplit(url)
+        return str(parts.hostname), parts.port or 443
+    except ValueError:
+        raise NoGateway(
+            f"a gateway's URL is https://NAME or https://NAME:PORT, and {url!r} is not"
+        ) from None
+
+
+def _parse(text: bytes) -> dict[str, Any]:
+    """The members of a gateway's answer. Raises ValueError and RecursionError."""
+    answer = json.loads(text)
+    if not isinstance(answer, dict):
+        raise ValueError("not an object")
+    # JSON can write half a character, which nothing else here can (RFC 8259, section 8.2).
+    json.dumps(answer, ensure_ascii=False).encode()
+    return answer

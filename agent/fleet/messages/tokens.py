@@ -22,6 +22,7 @@ from agent.fleet.messages.signing import PrivateKey, PublicKey
 
 KIND = "join token"
 _PREFIX = "sixtykey-join."
+_AGAIN = "copy all that sixtykey fleet token printed, or make another token"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,11 @@ class JoinToken:
         cls, text: str, issuers: Container[PublicKey] = ANYBODY
     ) -> tuple[JoinToken, PublicKey]:
         """Verify and parse a token; returns it and the issuer that signed it. Raises Rejected."""
-        document = documents.unseal(_unbase64(text.strip()), {KIND}, issuers)
+        sealed = _unbase64(text.strip())
+        try:
+            document = documents.unseal(sealed, {KIND}, issuers)
+        except Rejected as error:
+            raise Rejected(f"the join token is not valid: {error}; {_AGAIN}") from None
         fields = Fields(document.content, "the token")
         token = cls(
             id=fields.bytes("id", NONCE_BYTES),
@@ -106,7 +111,7 @@ def _is_instance_id(name: str) -> bool:
 
 
 def _unbase64(text: str) -> bytes:
-    wrong = Rejected("not a join token: it begins with " + _PREFIX)
+    wrong = Rejected(f"not a join token: one begins with {_PREFIX}; {_AGAIN}")
     if not text.startswith(_PREFIX):
         raise wrong
     text = text[len(_PREFIX) :]
