@@ -136,15 +136,17 @@ class Section:
             return default
         return tuple(value)
 
-    def named_lists(self, check: Check) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """Every key with its list of strings; the file chooses the keys, which `check` accepts."""
+    def named_lists(
+        self, check: Check, items: Optional[Check] = None
+    ) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Every key with its list of strings, which `items` accepts; `check` accepts the keys."""
         self._free_names = True
         names = list(self._left)
         if not names and not any(words.startswith(f"{self.path}:") for words in self.problems):
             self.problems.append(f"{self.path}: must name at least one")
         for name in names:
             self._is_text(self._at(name), name, check)
-        return tuple((name, self.texts(name, ())) for name in names)
+        return tuple((name, self.texts(name, (), items)) for name in names)
 
     def end(self) -> None:
         """Report every key that no reader has read: it is unknown."""

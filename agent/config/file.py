@@ -76,7 +76,7 @@ def _keys(section: Section) -> Keys:
         rsa_min_bits=section.integer("rsa_min_bits", Keys.rsa_min_bits, 2048, 8192),
         per_user=section.integer("per_user", Keys.per_user, 1, 10_000),
         total=section.integer("total", Keys.total, 1, 1_000_000),
-        deny_users=section.texts("deny_users", (), some=False),
+        deny_users=section.texts("deny_users", (), patterns.glob, some=False),
         uses=section.text("uses", Keys.uses, document.one_of(*USES)),
     )
     most = most_per_user(keys.types)

@@ -18,6 +18,8 @@ class FleetLimits(NamedTuple):
     # smaller size, so that whoever fills the registry leaves room for the operator's removals.
     account_bytes: int = 768 * 1024
     account_left_bytes: int = 640 * 1024
+    # Replaced nkeys of one host that an operator's removal revokes, too; a timer does the others.
+    former: int = 32
     # Skipped rows of the registry that a command names one by one.
     skipped: int = 10
     # A text in it, such as a principal; a public key's type and base64; a tag's name or value.

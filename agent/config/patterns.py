@@ -26,6 +26,9 @@ _OS_USER_DIGITS = re.compile(
     r"(?=.{2,32}\Z)[0-9]{1,32}[A-Za-z@._-][A-Za-z0-9@._-]*[A-Za-z0-9$_-]?", re.ASCII
 )
 
+# In a glob pattern: a set of characters, and a range within it.
+_SET, _RANGE = re.compile(r"\[(!?\]?[^]]*)\]"), re.compile(r"(.)-(.)", re.DOTALL)
+
 
 def _length(what: str, value: str, low: int, high: int) -> None:
     if not low <= len(value) <= high:
@@ -66,6 +69,13 @@ def os_user_current(value: str) -> None:
     """An OS user as EC2 accepts it today: names may begin with digits."""
     if not _OS_USER_DIGITS.fullmatch(value):
         os_user(value)
+
+
+def glob(value: str) -> None:
+    """A pattern for `matches`. Until Python 3.10 that fails with a range from high to low."""
+    for each in _SET.findall(value):
+        if any(low > high for low, high in _RANGE.findall(each)):
+            raise ValueError("a range such as [a-z] must run from low to high")
 
 
 def matches(value: str, globs: Iterable[str]) -> bool:

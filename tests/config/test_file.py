@@ -96,6 +96,7 @@ journal: false
         ("journal: leases.db", "journal"),
         ("keys: {uses: twice}", "keys.uses"),
         ("keys: {deny_users: adm*}", "keys.deny_users"),
+        ("keys: {deny_users: ['[z-a]']}", "keys.deny_users[0]"),
         ("source: {socket: source.sock}", "source.socket"),
         ("source: {users: [a]}", "source.users"),
         ("ec2: {roots: certs}", "ec2.roots"),

@@ -30,3 +30,18 @@ def test_a_pattern_fits_the_whole_value(globs: list[str], value: str) -> None:
 def test_case_counts_and_so_does_every_character(globs: list[str], value: str) -> None:
     """A pattern does not match in another case or only a part; an empty list matches nothing."""
     assert not patterns.matches(value, globs)
+
+
+@pytest.mark.parametrize(
+    "glob", ["", "web-*", "[a-z]", "[!0-9]x", "[]a-z]", "[a", "a]", "z-a", "[-]"]
+)
+def test_a_pattern_is_accepted(glob: str) -> None:
+    """Usual patterns are accepted, and what only looks like a set of characters."""
+    patterns.glob(glob)
+
+
+@pytest.mark.parametrize("glob", ["[z-a]", "x[!9-0]", "[a-z][z-a]", "[]z-a]", "[ab-a]"])
+def test_a_range_from_high_to_low_is_refused(glob: str) -> None:
+    """A range that Python 3.9 cannot match is refused, with what is right."""
+    with pytest.raises(ValueError, match="from low to high"):
+        patterns.glob(glob)

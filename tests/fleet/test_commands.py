@@ -265,6 +265,7 @@ def test_a_new_server_or_gateway_gets_its_folder(fleet: Fleet, tmp_path: Path) -
         ("token", "--hosts", "*", "--lifetime", "1y"),
         ("token", "--hosts", "*", "--uses", "0"),
         ("token", "--hosts", "*", "--tag", "role"),
+        ("token", "--hosts", "[z-a]"),
         ("token", "--hosts", "*", "--name", "x"),
         ("join", "https://a"),
         ("renew", "x"),

@@ -211,6 +211,7 @@ def test_a_principal_sees_only_hosts_that_it_may_push_to(fleet: Fleet) -> None:
     [
         ({"Names": "web"}, "InvalidArgsException"),
         ({"Names": [1]}, "InvalidArgsException"),
+        ({"Names": ["[z-a]"]}, "InvalidArgsException"),
         ({"MaxResults": 0}, "InvalidArgsException"),
         ({"MaxResults": True}, "InvalidArgsException"),
         ({"NextToken": 1}, "InvalidArgsException"),

@@ -15,6 +15,7 @@ from typing import Any
 
 from agent.commands.options import Options, Usage, one_word
 from agent.commands.trouble import DONE, FORBIDDEN, REFUSED, Trouble, plain
+from agent.config import patterns
 from agent.config.document import Problems
 from agent.config.fleet_limits import FLEET
 from agent.fleet.bus.jwt import BadToken
@@ -153,6 +154,11 @@ def _token(options: Options, words: Sequence[str]) -> int:
         raise Usage("--uses is a number of hosts, 1 to 1000000")
     lifetime, now = _seconds(options.value("--lifetime") or "1h"), time.time()
     tags = dict(map(_tag, options.values("--tag")))
+    try:
+        for each in [*options.values("--hosts"), *options.values("--instances")]:
+            patterns.glob(each)
+    except ValueError as error:
+        raise Usage(f"{each}: {error}") from None
     with as_trouble():
         home = home_of(options)
         token = JoinToken(

@@ -14,8 +14,7 @@ from agent.commands.trouble import DONE, REFUSED, Trouble
 from agent.config.fleet_limits import FLEET
 from agent.fleet.home import revocation
 from agent.fleet.home.home import Home
-from agent.fleet.home.registry import SqliteRegistry
-from agent.fleet.messages.certificates import HostCertificate
+from agent.fleet.home.registry import Listed, SqliteRegistry
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Departed:
     id.
     """
 
-    gone: Sequence[HostCertificate]
+    gone: Sequence[Listed]
     former: Mapping[Any, str]
     skipped: Mapping[str, str]
 
@@ -40,10 +39,11 @@ def _remove(options: Options, words: Sequence[str]) -> int:
         with SqliteRegistry.for_operator(home.facts.registry) as registry:
             gone = registry.remove(host, now)
             former = registry.former(each.host for each in gone)
-        bad = home.irrevocable(former)
-        found = Departed(gone, former, {former[nkey]: why for nkey, why in bad.items()})
+        found, wanted = _revocable(home, Departed(gone, former, {}))
         report_skipped(found.skipped)
-        wanted = [*(each.nkey for each in gone), *(each for each in former if each not in bad)]
+        if not found.gone:
+            hint = "the registry is damaged or forged: restore a backup of it, and repeat this"
+            raise Trouble(REFUSED, "Registry", f"nothing is revoked of {host}", hint)
         token = home.revoke(wanted, now)
     return _send_account(options, home, token, found)
 
@@ -78,7 +78,7 @@ def list_departed(registry: SqliteRegistry, revoked: Container[str], now: float)
     oldest = now - FLEET.membership_seconds - FLEET.grace_seconds
     hosts, unreadable = registry.read()
     gone = [
-        known.certificate
+        Listed(known.certificate.host, known.certificate.name, known.certificate.nkey)
         for known in hosts
         if known.gone_at is not None
         and known.gone_at > oldest
@@ -90,12 +90,13 @@ def list_departed(registry: SqliteRegistry, revoked: Container[str], now: float)
 
 def _revocable(home: Home, found: Departed) -> tuple[Departed, list[str]]:
     """The same with more rows skipped: those with nkeys that are not revoked; and the others."""
-    instances = {**found.former, **{each.nkey: each.host for each in found.gone}}
-    bad = home.irrevocable(instances)
-    skipped = {**found.skipped, **{instances[nkey]: why for nkey, why in bad.items()}}
+    rows = [*found.former.items(), *((each.nkey, each.host) for each in found.gone)]
+    bad = home.irrevocable(nkey for nkey, _ in rows)
+    skipped = {**found.skipped, **{host: bad[nkey] for nkey, host in rows if nkey in bad}}
     gone = [each for each in found.gone if each.nkey not in bad]
     former = {nkey: host for nkey, host in found.former.items() if nkey not in bad}
-    return Departed(gone, former, skipped), [nkey for nkey in instances if nkey not in bad]
+    wanted = dict.fromkeys(nkey for nkey, _ in rows if nkey not in bad)
+    return Departed(gone, former, skipped), list(wanted)
 
 
 def _send_account(options: Options, home: Home, token: str, found: Departed) -> int:

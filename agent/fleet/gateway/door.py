@@ -50,6 +50,11 @@ class Question:
             )
         ):
             raise InvalidArgsException(f"Names must be at most {FLEET.list_items} texts.")
+        try:
+            for each in names:
+                patterns.glob(each)
+        except ValueError as error:
+            raise InvalidArgsException(f"Names: {error}.") from None
         if type(most) is not int or not 1 <= most <= FLEET.page:
             raise InvalidArgsException(f"MaxResults must be a number from 1 to {FLEET.page}.")
         if not isinstance(after, str) or len(after) > 64:

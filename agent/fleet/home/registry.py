@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from agent.config import patterns
+from agent.config.fleet_limits import FLEET
 from agent.fleet.bus.servers import host_name
 from agent.fleet.home.enrolment import NEW_KEYS, Joined
 from agent.fleet.messages.certificates import HostCertificate, user_nkey
@@ -34,10 +35,8 @@ CREATE TABLE IF NOT EXISTS former (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS uses (token TEXT PRIMARY KEY, uses INTEGER NOT NULL) WITHOUT ROWID;
 """
-# The file's owner.
-USER = "sixtykey-gateway"
-# How long one process waits for the other's transaction, in seconds.
-_PATIENCE = 5.0
+# The file's owner; and how long one process waits for the other's transaction, in seconds.
+USER, _PATIENCE = "sixtykey-gateway", 5.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,15 @@ class Known:
 
     certificate: HostCertificate
     gone_at: Optional[float]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A row's instance id and name, to be shown, and its nkey, which is not checked."""
+
+    host: str
+    name: str
+    nkey: Any
 
 
 class SqliteRegistry:
@@ -125,10 +133,10 @@ class SqliteRegistry:
             self._member(database, certificate)
             _go(database, certificate.host, now)
 
-    def remove(self, host: str, now: float) -> list[HostCertificate]:
-        """Remove the host with this id, or else the hosts with this name.
+    def remove(self, host: str, now: float) -> list[Listed]:
+        """Remove the host with this id, or else the hosts with this name. Raises Rejected: none.
 
-        Returns their certificates. Raises Rejected: there is none, or a row is not readable.
+        Rows are taken as they are, for a damaged or forged one must not keep others from removal.
         """
         with self._transaction() as database:
             # A host chooses its name, which could be the id of another.
@@ -143,19 +151,18 @@ class SqliteRegistry:
                 raise Rejected(f"no host has joined as {host}")
             for row in rows:
                 _go(database, row["instance"], now)
-            return [_parse_row(row).certificate for row in rows]
+        return [_list(row) for row in rows]
 
     def former(self, instances: Iterable[str]) -> dict[Any, str]:
         """The nkeys of others that were these instances before, and left or were removed.
 
-        Each with its instance. They are not checked: the gateway's user writes the file.
+        Each with its instance. They are not checked, and some of too many are left out: whoever
+        forges them must not stop a removal.
         """
+        found = "SELECT nkey FROM former WHERE instance = ? LIMIT ?"
         with self._transaction() as database:
-            return {
-                row["nkey"]: each
-                for each in instances
-                for row in database.execute("SELECT nkey FROM former WHERE instance = ?", [each])
-            }
+            rows = [(each, database.execute(found, [each, FLEET.former])) for each in instances]
+            return {row["nkey"]: each for each, some in rows for row in some}
 
     def all_former(self) -> dict[Any, str]:
         """The same of all hosts that another one has replaced, and that were not revoked since."""
@@ -261,6 +268,10 @@ def _go(database: sqlite3.Connection, instance: str, now: float) -> None:
     database.execute(
         "UPDATE hosts SET gone_at = ? WHERE instance = ? AND gone_at IS NULL", [now, instance]
     )
+
+
+def _list(row: sqlite3.Row) -> Listed:
+    return Listed(printable(str(row["instance"])), printable(str(row["name"])), row["nkey"])
 
 
 def _parse_row(row: sqlite3.Row) -> Known:

@@ -10,7 +10,6 @@ import base64
 import binascii
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from agent.config import patterns
 from agent.config.fleet_limits import FLEET
@@ -74,8 +73,8 @@ class JoinToken:
             id=fields.bytes("id", NONCE_BYTES),
             url=fields.text("url"),
             ca=fields.bytes("ca", DIGEST_BYTES),
-            names=fields.texts("names"),
-            instances=fields.texts("instances"),
+            names=fields.texts("names", patterns.glob),
+            instances=fields.texts("instances", patterns.glob),
             tags=fields.tags("tags"),
             uses=fields.whole("uses", 1, 1_000_000),
             issued_at=fields.time("issued_at"),
@@ -92,9 +91,9 @@ class JoinToken:
             raise Rejected("the token has expired: make another with sixtykey fleet token")
         if now < self.issued_at / 1000 - FLEET.request_seconds:
             raise Rejected("the token is from the future: this gateway's clock is behind")
-        if not any(fnmatchcase(name, pattern) for pattern in self.names):
+        if not patterns.matches(name, self.names):
             raise Rejected(f"the token is for hosts called {' or '.join(self.names)}, not {name}")
-        if not any(fnmatchcase(host, pattern) for pattern in self.instances):
+        if not patterns.matches(host, self.instances):
             raise Rejected(f"the token is not for the instance {host}")
         if name != host and _is_instance_id(name):
             raise Rejected(

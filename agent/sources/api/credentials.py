@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Optional, Union
 
-from agent.config import checks, document
+from agent.config import checks, document, patterns
 from agent.config.document import Problems, Section
 from agent.config.key_policy import KEY_OPTIONS, KeyPolicy, order_options
 from agent.config.settings import USES, Keys
@@ -129,16 +129,16 @@ def _credential(section: Section, host: Keys) -> Credential:
 
 
 def _allow(section: Section) -> Allow:
-    os_users = section.texts("os_users", ())
+    os_users = section.texts("os_users", (), patterns.glob)
     section.require("os_users", os_users)
-    instances = section.texts("instances", ("*",))
+    instances = section.texts("instances", ("*",), patterns.glob)
     sources = section.texts("sources", (), checks.network)
     tags = section.optional_section("tags")
     allow = Allow(
         os_users,
         instances,
         tuple(map(ipaddress.ip_network, sources)),
-        () if tags is None else tags.named_lists(_tag),
+        () if tags is None else tags.named_lists(_tag, patterns.glob),
     )
     section.end()
     return allow

@@ -141,6 +141,64 @@ def test_an_unreadable_row_does_not_stop_the_others(
     assert not fleet.may_connect(copy)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"key": "not a key"},
+        {"tags": "{"},
+        {"issued_at": "soon"},
+        {"nkey": "*"},
+        {"nkey": b"\xff\x00"},
+        {"nkey": 7},
+        {"instance": b"\xff"},
+    ],
+    ids=lambda changes: re.sub(r"\W+", "-", str(changes))[:30],
+)
+def test_a_forged_row_does_not_stop_the_removal_of_a_host(
+    fleet: Running, home: Home, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """If a damaged or forged row has the name of a host, that host is removed by its name."""
+    host = fleet.member(tmp_path)
+    copy, certificate = steal(host, tmp_path)
+    forge(home, None, **{"name": certificate.name, **changes})
+    done = fleet.home("remove", certificate.name, "--json")
+    assert done.code == 0, done
+    assert certificate.host in done.json["Removed"]
+    # A row is skipped only if there is nothing in it that could be revoked.
+    assert bool(done.json["Skipped"]) == ("nkey" in changes), done
+    assert not fleet.may_connect(copy)
+    assert fleet.may_connect(fleet.folder / CREDS)
+    write(home, "DELETE FROM hosts WHERE name = ?", certificate.name)
+
+
+def test_a_host_whose_row_is_damaged_is_removed(fleet: Running, home: Home, tmp_path: Path) -> None:
+    """A host of whose row only the nkey can be read is revoked; without that, the command fails."""
+    host = fleet.member(tmp_path)
+    copy, certificate = steal(host, tmp_path)
+    write(home, "UPDATE hosts SET key = 'x', tags = '{' WHERE instance = ?", certificate.host)
+    assert fleet.home("remove", certificate.host).code == 0
+    assert not fleet.may_connect(copy)
+    forge(home, None, nkey="*")
+    failed = fleet.home("remove", FORGED)
+    assert (failed.code, FORGED in failed.err) == (1, True)
+    assert "nothing is revoked" in failed.err
+    assert "Traceback" not in failed.err
+    assert "*" not in home.revoked()
+
+
+def test_forged_former_keys_do_not_stop_the_removal_of_a_host(
+    fleet: Running, home: Home, tmp_path: Path
+) -> None:
+    """However many former keys are forged for a host, it is removed by its id."""
+    host = fleet.member(tmp_path)
+    copy, certificate = steal(host, tmp_path)
+    left = json.dumps(many(FLEET.account_bytes // 93))
+    write(home, "INSERT INTO former SELECT value, ? FROM json_each(?)", certificate.host, left)
+    done = fleet.home("remove", certificate.host)
+    assert done.code == 0, done
+    assert not fleet.may_connect(copy)
+
+
 def test_text_that_is_not_utf_8_does_not_stop_the_others(tmp_path: Path) -> None:
     """A row whose text is not UTF-8 is unreadable by itself; the other is read."""
     home = make_home(tmp_path)

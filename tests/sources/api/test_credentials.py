@@ -101,6 +101,10 @@ WRONG: dict[str, tuple[Any, str]] = {
     "no secret": ([entry(secret_access_key=None)], r"\[0\].secret_access_key: required"),
     "no allow": ([entry(allow=None)], r"\[0\].allow.os_users: required"),
     "no users": ([entry(allow={"os_users": []})], r"os_users: must be a list with at least one"),
+    "a range from high to low": (
+        [entry(allow={"os_users": ["[z-a]"], "instances": ["[9-0]"], "tags": {"role": ["[z-a]"]}})],
+        r"os_users\[0\]: .*low to high[^~]*instances\[0\]: [^~]*tags\.\(line 8\)\[0\]: ",
+    ),
     "users as text": ([entry(allow={"os_users": "*"})], r"os_users: must be a list"),
     "a bad network": (
         [entry(allow={"os_users": ["*"], "sources": ["10.0.0.1/8"]})], r"sources\[0\]: .*host bits",
