@@ -130,3 +130,14 @@ def test_attempts_that_nobody_can_ask_about_are_not_kept() -> None:
     assert attempts.of(OWN, INSTANCE_ID, "ec2-user", 0.0) == []
     attempts.note(record(os_user=None, claimed_os_user="ec2-user", instance=None), 0.0)
     assert len(attempts.of(OWN, "i-00000000", "ec2-user", 0.0)) == 1
+
+
+def test_more_principals_than_there_is_room_for() -> None:
+    """If even one item of each principal is too much, some are forgotten; the bound holds."""
+    memory: FairMemory[int] = FairMemory(4, 1000, 10_000, lambda item: item)
+    for number in range(100):
+        memory.add(f"p{number:03}", 200)
+        assert memory.size <= 10_000
+    left = [each for each in range(100) if memory.of(f"p{each:03}")]
+    assert 5 < len(left) < 20
+    assert memory.latest("p099") in (None, 200)

@@ -142,6 +142,7 @@ BODIES = (
 @example(200, json.dumps({"now": -1}).encode())
 @example(200, b'{"membership": "\\ud800", "ca": "\\udfff", "account": "\\ud800"}')
 @example(403, b'{"error": "two\\nlines \\ud800 \\u001b[2J"}')
+@example(200, b'{"ca": "x"}')
 @example(200, b"[" * 60_000)
 @example(200, b'{"now": ' + b"9" * 60_000 + b"}")
 def test_no_answer_of_a_gateway_is_a_traceback(
