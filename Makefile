@@ -36,6 +36,8 @@ tools:
 	.ci/need --soft $(TOOLS)
 	PYTHON=/usr/bin/python3 .ci/need --soft python3:ensurepip=python3-venv
 
+# Byte code, although an environment may forbid to write it: the tests start our programs thousands of times.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: .venv/ready-test tools
 ifeq ($(strip $(PYTEST_ARGS)),)
 	# Every line and branch of agent/sources/api/ is covered by its own tests; all other tests run at the same time.
