@@ -19,7 +19,7 @@ COMMAND = program.Command(
     DEFAULT_PATH,
     "Keeps pushed SSH public keys for sixty seconds, and gives them to sshd.\n"
     "Exit codes: 0 stopped by SIGTERM, 1 cannot run, 2 the configuration is wrong.\n"
-    "SIGHUP reads the credentials and TLS files anew.",
+    "SIGHUP makes it read the credentials and TLS files again.",
     (("--print-identity", "print instance id, zone and region of this host, and exit"),),
 )
 

@@ -1,16 +1,16 @@
 #!/usr/bin/python3 -IS
-# -I: neither the environment nor the working directory chooses code; -S: no site-packages, and a
-# quicker start. Both in one word, since Linux passes all that follows the interpreter as a single
-# argument. The path is absolute, as sshd demands of its command and Debian of its scripts.
-"""sshd's AuthorizedKeysCommand: ask sixtykeyd which keys a user may log in with just now."""
+# -I: no code comes from the environment or the working directory. -S: no site-packages, so that it
+# starts faster. Both are one word, since Linux passes everything after the interpreter as a single
+# argument. sshd requires an absolute path in a command, and Debian in a script.
+"""sshd's AuthorizedKeysCommand: asks sixtykeyd with which keys a user may log in now."""
 
-# One file, with nothing but what the interpreter is made of, because sshd waits for it at every key
-# that a client offers (sshd_config(5), AuthorizedKeysCommand). `socket`, `os`, `re` or `argparse`
-# would double its time. It is compiled anew at every start: each line of code costs 5 microseconds
-# or more, a docstring as much, a comment nothing; hence many comments, and few lines.
+# One file that imports only built-in modules: sshd waits for it at every key that a client offers
+# (sshd_config(5), AuthorizedKeysCommand), and importing `socket`, `os`, `re` or `argparse` would
+# double its time. It may be compiled at every start. Then a line of code or a docstring costs 5
+# microseconds or more, and a comment nothing.
 #
-# It ends with status 0 whatever happens, for sshd throws away what a failing command printed and
-# logs a line at each call; what went wrong is said once, in syslog.
+# It always ends with status 0: sshd discards the output of a failing command, and logs a line at
+# each call. An error is logged once, to syslog.
 
 import _socket
 import binascii
@@ -34,18 +34,18 @@ SOCKET = "/run/sixtykey/lookup.sock"
 SYSLOG = "/dev/log"
 TYPES = b"ssh-ed25519 ssh-rsa ecdsa-sha2-nistp256 ecdsa-sha2-nistp384 ecdsa-sha2-nistp521".split()
 
-# authorized_keys(5) options without arguments, in the one order in which the daemon writes them.
+# authorized_keys(5) options without arguments, in the order in which the daemon writes them.
 OPTIONS = (
     b"restrict X11-forwarding agent-forwarding no-X11-forwarding no-agent-forwarding"
     b" no-port-forwarding no-pty no-user-rc port-forwarding pty user-rc"
 ).split()
 
-# Seconds for connecting, asking and reading together: sshd itself has no time limit.
+# Seconds to connect, ask and read, in all: sshd itself has no time limit.
 DEADLINE = 1.0
-# 128 RSA keys of 8192 bits, the most that one user has by default, are 185 kB.
+# By default a user has at most 128 keys: RSA keys of 8192 bits take 185 kB.
 MOST_BYTES = 1 << 20
-# sshd asks for each key offered and once more for the one that it takes: with its MaxAuthTries of 6
-# seven calls have to fit into its LoginGraceTime of 120 seconds.
+# sshd asks for each offered key, and again for the one that it accepts. With MaxAuthTries 6, seven
+# calls must fit into LoginGraceTime, 120 seconds.
 CHAIN_SECONDS = 10.0
 # For output that a child of the chained command writes after the command itself has ended.
 CHAIN_GRACE = 0.2
@@ -62,16 +62,16 @@ def ask(path: str, request: bytes) -> bytes:
             answer = exchange(sock, path, request, end)
             if b"\n\n" in answer:
                 return answer
-            # Without its end mark an answer is none: the daemon was killed, and the next one has
-            # its socket. But sixtykeyd 0.1.0 writes no mark, and during an upgrade it may still be
-            # the one that answers: whole lines, or none, that come twice alike are its answer.
+            # An answer without an end mark is incomplete: the daemon was killed. But sixtykeyd
+            # 0.1.0 writes no mark, and may still run during an upgrade: accept whole lines, or
+            # none, when the same answer comes twice.
             if answer == last and answer.endswith(b"\n"):
                 warn(f"{path}: no end mark: is sixtykeyd older than this helper?")
                 return answer + b"\n"
             last = answer
         except (BlockingIOError, BrokenPipeError, ConnectionResetError, _socket.timeout):
-            # The daemon's backlog is full (under a time limit the kernel does not wait for it), or
-            # it ended between accepting and reading: the next one has its socket already.
+            # The backlog is full (with a time limit, the kernel does not wait), or the daemon ended
+            # before it read: systemd keeps the socket for the next one.
             pass
         finally:
             sock.close()
@@ -97,13 +97,13 @@ def exchange(sock: _socket.socket, path: str, request: bytes, end: float) -> byt
 
 
 def genuine(line: bytes, fingerprint: str) -> bool:
-    """Whether it may be handed to sshd: of the daemon's exact form, and of that key only."""
+    """Whether sshd may get this line: it has the daemon's exact form, and is for that key."""
     try:
         *options, name, encoded, request = line.split(b" ")
         blob = binascii.a2b_base64(encoded)
         return (
             name in TYPES
-            # a2b_base64() skips what it does not know, and a key has one spelling only.
+            # a2b_base64() skips unknown characters: accept only the canonical spelling.
             and encoded == binascii.b2a_base64(blob, newline=False)
             and blob.startswith(len(name).to_bytes(4, "big") + name)
             and len(request) == 36
@@ -116,9 +116,9 @@ def genuine(line: bytes, fingerprint: str) -> bool:
 
 
 def permitted(options: bytes) -> bool:
-    """Whether they are as the daemon writes them: from="ADDRESS", and words of the fixed list.
+    """Whether the options have the daemon's form: from="ADDRESS", then words of the fixed list.
 
-    Raises ValueError or OSError if it is not an address.
+    Raises ValueError or OSError: it is not an address.
     """
     words = options.split(b",")
     if words[0].startswith(b'from="'):
@@ -126,8 +126,8 @@ def permitted(options: bytes) -> bool:
         address = quoted.partition("/")[0].rstrip('"')
         family = _socket.AF_INET6 if ":" in address else _socket.AF_INET
         packed = _socket.inet_pton(family, address)
-        # One spelling only. IPv6 with a dot is IPv4, which the daemon writes as such. sshd takes no
-        # network in which bits of a host are set.
+        # Only the canonical form. The daemon writes IPv4-mapped addresses as IPv4. sshd refuses a
+        # network whose host bits are set.
         if _socket.inet_ntop(family, packed) != address or (":" in address and "." in address):
             return False
         network = ":" in address and packed[8:] == bytes(8)
@@ -138,8 +138,8 @@ def permitted(options: bytes) -> bool:
 
 def fingerprint_of(blob: bytes, kind: str) -> str:
     """As sshd's %f prints it: `MD5:` and pairs of digits, else `SHA256:` and unpadded base64."""
-    # hashlib would load OpenSSL; the interpreter's own modules do for one key. Fedora and
-    # Enterprise Linux build without them.
+    # hashlib loads OpenSSL, which takes long; the interpreter's own modules suffice. Fedora and
+    # Enterprise Linux build Python without them.
     name = "md5" if kind == "MD5:" else "sha256"
     own = "_sha2" if kind != "MD5:" and sys.version_info >= (3, 12) else "_" + name
     try:
@@ -154,7 +154,7 @@ def fingerprint_of(blob: bytes, kind: str) -> str:
 def keys_of(path: str, words: "list[str]") -> bytes:
     """The authorized_keys lines for USER [FINGERPRINT]; none, whatever goes wrong."""
     request = " ".join(words)
-    # Nobody can push for such a name, and it might be read as another request: not asked.
+    # No push can name such a user, and the daemon could misread the request: do not ask.
     if request.split() != words or not (request.isascii() and request.isprintable()):
         return b""
     if len(request) >= 512:
@@ -179,9 +179,9 @@ def put(data: bytes, where: int = 1) -> None:
 
 def warn(message: str, path: str = SYSLOG) -> None:
     """One line to syslog (authpriv.warning), or nothing if that would take time."""
-    # syslog(3) waits while the log's socket is full, and a login would wait with it. So: one
-    # datagram of our own (RFC 3164), which is sent at once or not at all. Without a time: the log
-    # has its own, and the local one would have to be read from a file.
+    # syslog(3) waits while the log's socket is full, and a login would wait with it. So send one
+    # datagram directly (RFC 3164), or none. It has no time: syslog adds it, and the local time zone
+    # would have to be read from a file.
     head = b"<84>sixtykey-authorized-keys[%d]: " % posix.getpid()
     text = message.encode("utf-8", "replace")
     try:
@@ -196,16 +196,16 @@ def warn(message: str, path: str = SYSLOG) -> None:
 
 
 def reason(error: BaseException) -> "object":
-    """What went wrong, in the C library's words where it was a system call."""
+    """What failed: the C library's text for a failed system call, else the error."""
     return getattr(error, "strerror", None) or error
 
 
 def spawn(command: "list[str]") -> "tuple[int, int]":
-    """Start a command as leader of a new process group: its pid, and the pipe with its output."""
+    """Start a command that leads a new process group; returns its pid and its output's pipe."""
     import _signal  # type: ignore[import-not-found]
 
-    # What Python has changed, and sshd's own child would not see: two signals, one variable. With
-    # SIGCHLD ignored there would be no status to wait for.
+    # Undo what Python changes and sshd's own child would not see: two signals, one variable. If
+    # SIGCHLD is ignored, waitpid gets no status.
     posix.environ.pop(b"LC_CTYPE", None)
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     reader, writer = posix.pipe2(posix.O_CLOEXEC)
@@ -236,7 +236,7 @@ def chain(command: "list[str]") -> bytes:
             if ended:
                 end = now + CHAIN_GRACE
         elif now > end:
-            break  # what it left behind in the background holds the pipe open
+            break  # a background process of the command holds the pipe open
         if now > end or len(output) > MOST_BYTES:
             if not ended:
                 posix.kill(-pid, 9)  # SIGKILL
@@ -252,7 +252,7 @@ def chain(command: "list[str]") -> bytes:
 
 
 def main(argv: "list[str]") -> int:
-    """The exit status: 0, or 2 for a command line that sshd_config has wrong."""
+    """Run the helper; returns the exit status: 0, or 2 for a wrong line in sshd_config."""
     words = argv[1:]
     options = {"--socket": SOCKET, "--chain": ""}
     while words[1:] and words[0] in options:
@@ -272,12 +272,12 @@ def main(argv: "list[str]") -> int:
             if command:
                 put(chain(command + words))
     except BrokenPipeError:
-        pass  # sshd has found its key and reads no further
+        pass  # sshd has found its key, and stopped reading
     except BaseException as error:  # noqa: BLE001 - no traceback, no other status
         warn(f"{command[0] if command else 'authorized-keys'}: {reason(error)}")
     return 0
 
 
 if __name__ == "__main__":
-    # The interpreter's ordinary end would take longer than all of the above.
+    # The interpreter's normal exit would take longer than everything above.
     posix._exit(main(sys.argv))  # noqa: SLF001

@@ -1,12 +1,12 @@
-"""The Python libraries that a package brings along, pinned by version and by hash.
+"""The Python libraries that a package contains, pinned by version and by hash.
 
 python3 packaging/vendor lock LOCK [NAME==VERSION...]
-    Write LOCK anew: its pins, or these instead, with the hash of every wheel that is wanted.
+    Write LOCK again, with these versions in place of its own, and the hash of every wheel.
 python3 packaging/vendor unpack LOCK ARCHITECTURE FOLDER NAME VERSION
-    FOLDER/vendor, for sys.path; FOLDER/licenses; and FOLDER/sbom.cdx.json, which says what
-    the package NAME in VERSION brings for ARCHITECTURE (x86_64, aarch64).
+    Write FOLDER/vendor, for sys.path; FOLDER/licenses; and FOLDER/sbom.cdx.json, which lists
+    what the package NAME contains in VERSION for ARCHITECTURE (x86_64, aarch64).
 python3 packaging/vendor newer LOCK...
-    Warn of each pin that has a newer patch release. It is no failure, nor is a registry that
+    Warn of each pin that has a newer patch release. This is not an error, even if the registry
     cannot be reached.
 """
 
@@ -24,7 +24,7 @@ from wheels import LockError
 
 
 def lock(path: str, *changed: str) -> None:
-    """Write the pins, each with the hashes of its wheels for every architecture and Python."""
+    """Write the lock: each pin with the hashes of its wheels for every architecture and Python."""
     pins = wheels.read(Path(path).read_text("utf-8")) if Path(path).exists() else {}
     versions = {pin.name: pin.version for pin in pins.values()}
     for word in changed:
@@ -38,28 +38,32 @@ def lock(path: str, *changed: str) -> None:
 
 
 def unpack(path: str, architecture: str, folder: str, name: str, version: str) -> None:
-    """What the pins name, and nothing else, in a folder of its own."""
+    """Unpack exactly the pinned wheels into a folder, with their licences and their list."""
     pins = wheels.read(Path(path).read_text("utf-8"))
-    found = wheels.fetched(Path(path), pins, architecture)
+    found = wheels.fetch_pinned(Path(path), pins, architecture)
     target = Path(folder)
     for wheel in found:
         wheels.unpack(wheel, target / "vendor", target / "licenses")
-    bill = sbom.bill(pins, found, target / "vendor", (name, version, architecture))
+    bill = sbom.describe(pins, found, target / "vendor", (name, version, architecture))
     (target / "sbom.cdx.json").write_text(json.dumps(bill, indent=1) + "\n", "utf-8")
 
 
-def newer(*paths: str) -> None:
-    """Say what stands behind, by one question for each lock."""
+def warn_of_newer(*paths: str) -> None:
+    """Print the pins that have a newer patch release. Asks the registry once for each lock."""
     for path in paths:
-        for pin, patch in wheels.newer(wheels.read(Path(path).read_text("utf-8"))):
+        for pin, patch in wheels.find_newer(wheels.read(Path(path).read_text("utf-8"))):
             print(f"WARNING: {path} has {pin.name} {pin.version}; {patch} is out", file=sys.stderr)
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"lock": lock, "unpack": unpack, "newer": newer}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "lock": lock,
+    "unpack": unpack,
+    "newer": warn_of_newer,
+}
 
 
 def main() -> int:
-    """Run one of them. Exit code 1: what was fetched is not what is pinned, or it cannot be had."""
+    """Run a command; returns the exit code: 1 if a wheel is missing or is not the pinned one."""
     try:
         COMMANDS[sys.argv[1]](*sys.argv[2:])
     except (IndexError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""The bill of materials of what a package brings along: CycloneDX 1.5, in JSON.
+"""Lists what a package contains: a bill of materials in JSON, CycloneDX 1.5.
 
 https://cyclonedx.org/docs/1.5/json/
 """
@@ -14,9 +14,9 @@ from typing import Any
 
 from wheels import LockError, Pin, digest, normal
 
-# What older wheels have instead of an SPDX expression (PEP 639), or beside the standard.
+# Texts that older wheels have instead of an SPDX expression (PEP 639), and the expressions.
 _SPDX = {"Apache-2.0": "Apache-2.0", "MIT": "MIT", "LGPL-2.1": "LGPL-2.1-only"}
-# C libraries inside of wheels that list none themselves (PEP 770).
+# C libraries compiled into wheels that have no list of them (PEP 770).
 _INSIDE = {
     "cffi": ("libffi", "MIT"),
     "pynacl": ("libsodium", "ISC"),
@@ -24,10 +24,10 @@ _INSIDE = {
 }
 
 
-def bill(
+def describe(
     pins: Mapping[str, Pin], wheels: Sequence[Path], vendor: Path, package: tuple[str, str, str]
 ) -> dict[str, Any]:
-    """The document, for a package's name, version and architecture; the same for the same pins."""
+    """The document for a package: name, version, architecture. Equal pins give equal documents."""
     name, version, architecture = package
     components = [_component(pin, wheels, vendor) for _, pin in sorted(pins.items())]
     purl = f"pkg:generic/{name}@{version}?arch={architecture}"
@@ -63,7 +63,7 @@ def _component(pin: Pin, wheels: Sequence[Path], vendor: Path) -> dict[str, Any]
         "version": pin.version,
         "purl": purl,
         "licenses": [{"expression": _SPDX.get(said, said)}],
-        # A library may have a wheel for each Python: then no one hash is its own.
+        # With a wheel for each Python, the library has no single hash.
         **({"hashes": [_hash(mine[0])]} if len(mine) == 1 else {}),
         "properties": [
             {"name": "sixtykey:wheel", "value": f"{wheel.name} sha256:{digest(wheel)}"}
@@ -78,7 +78,7 @@ def _hash(wheel: Path) -> dict[str, str]:
 
 
 def _inside(pin: Pin, info: Path) -> list[dict[str, Any]]:
-    """What was compiled into it: by its own bills of materials (PEP 770), or by name alone."""
+    """The libraries compiled into it: from its own lists (PEP 770), or only by name."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for file in sorted((info / "sboms").glob("*.json")):
         document = json.loads(file.read_text("utf-8"))

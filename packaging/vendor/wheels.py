@@ -1,4 +1,4 @@
-"""Wheels: which are wanted, fetched by pip, checked against their pins, unpacked."""
+"""Fetches wheels with pip, compares them with their pins, and unpacks them."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ARCHITECTURES = ("x86_64", "aarch64")
-# The interpreters that a package runs on. Whole versions: to pip, 3.9 is 3.9.0, for which it
-# silently takes a cryptography of years ago.
+# The interpreters that a package runs on, with their patch version: pip reads 3.9 as 3.9.0, and
+# then silently chooses a cryptography that is years old.
 PYTHONS = ("3.9.25", "3.10.20", "3.11.15", "3.12.13", "3.13.12", "3.14.3")
-# glibc 2.28 is the oldest that all of them can do with; auditwheel's names for it and before.
+# The oldest glibc that all of the libraries support is 2.28: auditwheel's names for it and older.
 _PLATFORMS = ("manylinux_2_28", "manylinux_2_26", "manylinux_2_17", "manylinux2014")
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})\b")
-# What an installed library has no use for: records of an installer, and tests.
+# Files that an installed library does not need: an installer's records, and tests.
 _LEFT_OUT = re.compile(
     r"\.dist-info/(RECORD|WHEEL|top_level\.txt|entry_points\.txt|INSTALLER)$|(^|/)tests?/|/$"
 )
 _LICENSE = re.compile(
     r"\.dist-info/(?:licenses/)?((?:.*/)?(?:LICEN[CS]E|COPYING|AUTHORS|NOTICE)[^/]*)$"
 )
-# As it was made, and where the cache of fetched wheels lies.
+# Where fetched wheels are kept for the next build.
 _CACHE = Path("build/wheels")
 
 
 class LockError(Exception):
-    """What was fetched is not what is pinned, or cannot be had; the words say what to do."""
+    """A wheel is missing, or is not the pinned one; the text says what to do."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Pin:
 
 
 def normal(name: str) -> str:
-    """A name as an index compares it (PEP 503)."""
+    """The name in the form in which an index compares names (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -83,10 +83,11 @@ def digest(path: Path) -> str:
 
 
 def fetch(requirements: Sequence[str], architecture: str, folder: Path, *options: str) -> None:
-    """Have pip put the wheels there: for the oldest Python, and for each where that matters."""
+    """Fetch the wheels into a folder: for each Python if they differ, else the oldest one."""
     target = folder / architecture
     _download(requirements, architecture, PYTHONS[0], target, options)
-    # Those compiled for one Python (cp39-cp39), unlike cp39-abi3 and py3-none, have one for each.
+    # A wheel for one version of Python only (cp39-cp39, unlike cp39-abi3 and py3-none) has a
+    # counterpart for each of the others.
     several = {normal(w.name.split("-")[0]) for w in target.glob("*-cp39-cp39-*.whl")}
     mine = [r for r in requirements if normal(r.partition("==")[0]) in several]
     for python in PYTHONS[1:] if mine else ():
@@ -109,14 +110,14 @@ def _download(
         file.flush()
         done = subprocess.run([*command, f"--requirement={file.name}"], check=False)
     if done.returncode:
-        raise LockError(f"pip cannot have what is pinned, for Python {python} on {architecture}")
+        raise LockError(f"pip did not get the pinned wheels for Python {python} on {architecture}")
 
 
-def fetched(lock: Path, pins: Mapping[str, Pin], architecture: str) -> list[Path]:
-    """The wheels for an architecture, from the last time if they are still those that are pinned.
+def fetch_pinned(lock: Path, pins: Mapping[str, Pin], architecture: str) -> list[Path]:
+    """The pinned wheels for an architecture; kept ones are used again if they match the pins.
 
     Raises:
-        LockError: one cannot be had, or is not what is pinned.
+        LockError: one cannot be fetched, or is not the pinned one.
     """
     folder = _CACHE / digest(lock)[:16]
     whole = folder / architecture / "whole"
@@ -132,7 +133,7 @@ def fetched(lock: Path, pins: Mapping[str, Pin], architecture: str) -> list[Path
     for wheel in found:
         pin = pins.get(normal(wheel.name.split("-")[0]))
         if pin is None or digest(wheel) not in pin.hashes:
-            raise LockError(f"{wheel} is not what is pinned: remove it")
+            raise LockError(f"{wheel} is not the pinned wheel: remove it")
     missing = pins.keys() - {normal(wheel.name.split("-")[0]) for wheel in found}
     if missing:
         raise LockError(f"{whole.parent} has no {', '.join(sorted(missing))}: remove that folder")
@@ -140,10 +141,10 @@ def fetched(lock: Path, pins: Mapping[str, Pin], architecture: str) -> list[Path
 
 
 def unpack(wheel: Path, folder: Path, licenses: Path) -> None:
-    """Put a wheel's files there, its licences apart.
+    """Unpack a wheel into a folder, and its licences into another one.
 
     Raises:
-        LockError: it has another file than a wheel before it under the same name.
+        LockError: another wheel has a different file of the same name.
     """
     library = "-".join(wheel.name.split("-")[:2])
     with zipfile.ZipFile(wheel) as archive:
@@ -154,14 +155,14 @@ def unpack(wheel: Path, folder: Path, licenses: Path) -> None:
                 continue
             content = archive.read(name)
             if target.exists() and target.read_bytes() != content:
-                raise LockError(f"{wheel.name}: its {name} is another than the wheel's before it")
+                raise LockError(f"{wheel.name}: another wheel has a different {name}")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
             target.chmod(0o755 if name.endswith(".so") else 0o644)
 
 
-def newer(pins: Mapping[str, Pin]) -> Iterator[tuple[Pin, str]]:
-    """Each pin that has a newer patch release (~=, PEP 440), with that one's version."""
+def find_newer(pins: Mapping[str, Pin]) -> Iterator[tuple[Pin, str]]:
+    """The pins that have a newer patch release (~=, PEP 440), each with its version."""
     wanted = [f"{pin.name}~={pin.version}" for pin in pins.values()]
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     command += ["--dry-run", "--ignore-installed", "--no-deps", "--only-binary=:all:", "--report=-"]

@@ -19,7 +19,7 @@ COMMAND = program.Command(
     settings.DEFAULT_PATH,
     "Takes pushes for the hosts of a fleet, and sends them there over its bus.\n"
     "Exit codes: 0 stopped by SIGTERM, 1 cannot run, 2 the configuration is wrong.\n"
-    "SIGHUP reads credentials, TLS files and the fleet's files anew.",
+    "SIGHUP makes it read credentials, TLS files and the fleet's files again.",
 )
 
 
