@@ -181,7 +181,9 @@ def test_a_revocation_holds_for_a_journal_that_is_read_later(tmp_path: Path) -> 
         ("Status", {"OSUser": "a"}, ValidationError),
     ],
 )
-def test_members_are_checked(action: str, members: dict[str, Any], error: type[Exception]) -> None:
+def test_a_request_with_a_wrong_member_is_refused(
+    action: str, members: dict[str, Any], error: type[Exception]
+) -> None:
     """A request with an unknown, missing or wrong member is refused and changes nothing."""
 
     async def course(desk: Desk) -> None:

@@ -210,7 +210,7 @@ def test_the_cache_belongs_to_one_profile(keeping: Keeping) -> None:
 
 
 @given(st.text(), st.sampled_from(["default", "profile x"]))
-def test_no_file_makes_it_fail(text: str, heading: str) -> None:
+def test_no_text_makes_reading_fail(text: str, heading: str) -> None:
     """Reading a section from any text raises no error."""
     found = credentials.section_of(f"[{heading}]\n{text}", heading)
     assert all(name == name.strip() and "\n" not in found[name] for name in found)

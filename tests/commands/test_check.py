@@ -83,7 +83,7 @@ def test_a_lookup_socket_closed_to_the_helper_is_reported(restored: CheckedHost)
     assert "lookup.group" in finding["Remedy"]
 
 
-def test_a_helper_that_asks_elsewhere(host: CheckedHost) -> None:
+def test_the_helpers_own_socket_is_checked(host: CheckedHost) -> None:
     """A socket given to the helper with --socket is checked, and not the configured one."""
     lines = [f"AuthorizedKeysCommand {host.helper} --socket /nonexistent/lookup.sock %u %f"]
     finding = host.finds(sshd=host.sshd(*lines, host.asking[1]))["lookup-socket-away"]
@@ -91,7 +91,7 @@ def test_a_helper_that_asks_elsewhere(host: CheckedHost) -> None:
     assert "sixtykeyd-lookup.socket" in finding["Remedy"]
 
 
-def test_a_daemon_that_is_away() -> None:
+def test_an_absent_daemon_gives_two_findings() -> None:
     """A daemon that is away gives exactly two findings: the daemon and its lookup socket."""
     with work_directory() as folder, helper_command() as helper:
         make_key(folder, "host_key")
@@ -124,12 +124,12 @@ def test_an_account_that_cannot_log_in_is_reported(
     assert spoilt in finding["What"]
 
 
-def test_a_user_that_is_not_there(host: CheckedHost) -> None:
+def test_an_unknown_user_is_a_finding(host: CheckedHost) -> None:
     """A user unknown to the host is a finding."""
     assert "useradd" in host.finds("no-such-user")["user-unknown"]["Remedy"]
 
 
-def test_a_journal_that_cannot_be_written(host: CheckedHost) -> None:
+def test_a_journal_in_a_missing_folder_is_a_finding(host: CheckedHost) -> None:
     """A configured journal whose folder is missing is a finding."""
     path = host.folder / "journal.yaml"
     text = host.daemon.config_file.read_text()

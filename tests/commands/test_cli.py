@@ -157,7 +157,7 @@ def test_a_closed_pipe_ends_it_quietly(daemon: RunningDaemon) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_manual_has_it_all(command: str) -> None:
+def test_the_manual_has_every_command_and_option(command: str) -> None:
     """sixtykey(1) names every command, every option of it, and its example."""
     text = MANUAL.replace("\\-", "-").replace("\\(aq", "'")
     assert f".SS {command}\n" in text

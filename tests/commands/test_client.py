@@ -73,7 +73,7 @@ def test_a_socket_without_a_listener_is_an_absent_daemon(directory: Path) -> Non
 
 
 @pytest.mark.parametrize("answer", [b"", b"nonsense", b"HTTP/1.1 200 OK\r\n\r\n[]", b"\xff" * 99])
-def test_an_answer_that_is_none(directory: Path, answer: bytes) -> None:
+def test_a_malformed_answer_is_reported(directory: Path, answer: bytes) -> None:
     """A malformed answer is reported as NoAnswer."""
     path = directory / f"odd{len(answer)}.sock"
     with answering(path, answer) as daemon, pytest.raises(Trouble) as caught:

@@ -224,7 +224,7 @@ def test_without_a_network_listener_it_says_what_is_missing(directory: Path) -> 
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can become somebody else")
-def test_it_takes_root(host: RunningDaemon, user: str) -> None:
+def test_only_root_may_change_credentials(host: RunningDaemon, user: str) -> None:
     """An ordinary user is refused and told to use root, and the file is not changed."""
     before = host.credentials_file.read_bytes()
     for words in (["list"], ["add", "--user", "a"], ["remove", CREDENTIAL["access_key_id"]]):

@@ -26,7 +26,7 @@ def busy(daemon: RunningDaemon, key: KeyPair) -> RunningDaemon:
     return daemon
 
 
-def test_people_see_what_is_there(busy: RunningDaemon) -> None:
+def test_the_status_is_printed_for_people(busy: RunningDaemon) -> None:
     """The text shows identity, process, listeners, journal, and pushes and lookups by outcome."""
     done = run("status", "--socket", busy.push_socket)
     assert done.code == 0
@@ -40,7 +40,7 @@ def test_people_see_what_is_there(busy: RunningDaemon) -> None:
     assert told["lookups"].endswith("2: given 1, none 1")
 
 
-def test_programs_see_the_same(busy: RunningDaemon) -> None:
+def test_json_has_the_same_figures_as_the_text(busy: RunningDaemon) -> None:
     """--json has the same figures."""
     status = run("status", "--json", "--socket", busy.push_socket).json
     assert status["Counters"]["push"] == {"InvalidArgsException": 1, "allowed": 1}
@@ -50,7 +50,7 @@ def test_programs_see_the_same(busy: RunningDaemon) -> None:
     assert abs(status["ClockStepped"]) < 10
 
 
-def test_prometheus_sees_the_same(busy: RunningDaemon) -> None:
+def test_prometheus_reads_the_same_figures(busy: RunningDaemon) -> None:
     """--metrics and GET /metrics on the push socket are read by Prometheus' parser."""
     texts = [run("status", "--metrics", "--socket", busy.push_socket).out]
     with socket.socket(socket.AF_UNIX) as sock:
@@ -71,7 +71,7 @@ def test_prometheus_sees_the_same(busy: RunningDaemon) -> None:
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can become somebody else")
-def test_the_group_may_look(busy: RunningDaemon, user: str) -> None:
+def test_only_the_group_may_see_the_status(busy: RunningDaemon, user: str) -> None:
     """A member of the group may see the status, and other users may not."""
     assert run_as(user, "status", "--socket", busy.push_socket, group=helper_group()).code == 0
     assert run_as(user, "status", "--socket", busy.push_socket).code == 4

@@ -189,7 +189,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_refused_push(host: RunningDaemon, key: KeyPair, mistake: str) -> None:
+def test_a_refused_push_is_explained(host: RunningDaemon, key: KeyPair, mistake: str) -> None:
     """A refused push is shown for the user it named, with the error and what to do."""
     changes, code, hint = MISTAKES[mistake]
     os_user = re.sub(r"\W", "", mistake)
@@ -235,7 +235,7 @@ def test_a_user_unknown_to_the_host_is_reported(host: RunningDaemon) -> None:
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can become somebody else")
-def test_the_group_may_ask(host: RunningDaemon, user: str) -> None:
+def test_only_the_group_may_ask_why(host: RunningDaemon, user: str) -> None:
     """A member of the group may ask, other users may not, and the question is recorded."""
     assert run_as(user, "why", "good", "--socket", host.push_socket, group=helper_group()).code == 0
     assert run_as(user, "why", "good", "--socket", host.push_socket).code == 4

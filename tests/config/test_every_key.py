@@ -147,7 +147,7 @@ def test_the_documents_are_right_but_for_the_value() -> None:
     credentials.parse(json.dumps([{**REQUIRED[Credential], "allow": REQUIRED[Allow]}]), "f")
 
 
-def test_the_walk_finds_what_matters() -> None:
+def test_the_walk_finds_the_keys_that_once_failed_open() -> None:
     """The walk finds the keys for which 0.1.0 took a null as no restriction."""
     names = {key.name for key in CONFIG} | {key.name for key in CREDENTIALS}
     assert {

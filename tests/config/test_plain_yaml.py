@@ -108,7 +108,7 @@ def test_yaml_beyond_the_plain_subset_is_refused(text: str, words: str) -> None:
     assert words in problem_of(text)
 
 
-def test_a_document_has_limits() -> None:
+def test_a_document_beyond_the_limits_is_refused() -> None:
     """A document that is too large, too deep or not UTF-8 is refused."""
     assert "larger than" in problem_of("#" * (MAX_BYTES + 1))
     assert "deep" in problem_of("[" * 5000)

@@ -49,7 +49,7 @@ def assert_steps(output: str) -> None:
     assert all(lines[number + 1].startswith("   ") for number in shown), output
 
 
-def test_the_demo_ends_well() -> None:
+def test_the_demo_shows_every_step_and_cleans_up() -> None:
     """The demo shows every step, cleans up and ends with 0."""
     # Not the shortest lifetime: on a busy machine a login alone takes seconds.
     done = subprocess.run(

@@ -22,7 +22,7 @@ def run_demo(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.timeout(300)
-def test_the_fleets_demo_ends_well() -> None:
+def test_the_fleets_demo_shows_every_step_and_cleans_up() -> None:
     """The fleet's demo shows every step, cleans up and ends with 0."""
     done = run_demo()
     assert done.returncode == 0, done.stdout + done.stderr

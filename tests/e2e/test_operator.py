@@ -44,7 +44,7 @@ def host() -> Iterator[Host]:
         yield Host(daemon, sshd, user, make_key(folder, "pushed"), make_key(folder, "not-pushed"))
 
 
-def test_push_log_in_why_revoke(host: Host) -> None:
+def test_why_explains_each_login_of_a_push(host: Host) -> None:
     """`why` explains a login with a wrong key, with the pushed key, and after its revocation."""
     host.sixtykey("push", host.user, str(host.key.public))
     assert host.sshd.login(host.user, host.other).refused

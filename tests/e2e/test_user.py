@@ -132,7 +132,7 @@ def test_bytes_are_relayed_where_no_socket_is_wanted(world: World) -> None:
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash", "zsh"])
-def test_any_shell_will_do(world: World, shell: str) -> None:
+def test_the_block_works_with_every_shell(world: World, shell: str) -> None:
     """The ssh_config block works with sh, bash and zsh as the user's shell."""
     world.user.environment["SHELL"] = tool(shell, shell)
     assert good(world.user.ssh(world.place, "id -un")).out == f"{world.login}\n"

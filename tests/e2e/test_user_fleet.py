@@ -68,7 +68,7 @@ def test_another_host_key_than_the_fleets_is_refused(world: World) -> None:
 
 
 @pytest.mark.parametrize("name", ["web-1", "WEB-1", "i-0f1e2d3c4b5a69788", "role=web", "127.0.0.1"])
-def test_a_host_has_many_names(world: World, name: str) -> None:
+def test_a_host_is_found_by_each_of_its_names(world: World, name: str) -> None:
     """A host is found by its name, instance id, tag or address."""
     block = good(world.user.sixtykey("ssh-config", name)).out
     known = world.user.home / "known"

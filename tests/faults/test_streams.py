@@ -54,7 +54,7 @@ def test_a_log_that_is_not_read_stops_neither_pushes_nor_lookups(folder: Path) -
     assert missing(log.records()) == []
 
 
-def test_a_log_whose_reader_is_gone(folder: Path) -> None:
+def test_a_log_without_a_reader_does_not_end_the_daemon(folder: Path) -> None:
     """A log whose reader has closed it (EPIPE) does not end the daemon, and logins go on."""
     fifo = folder / "log"
     os.mkfifo(fifo)

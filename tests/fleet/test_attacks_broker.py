@@ -28,7 +28,7 @@ def test_a_stolen_bus_hears_no_secret(attacked: Attacked) -> None:
     assert b"signature=" not in heard.lower()
 
 
-def test_a_captured_lease_sent_again_prolongs_nothing(attacked: Attacked) -> None:
+def test_a_captured_lease_sent_again_extends_nothing(attacked: Attacked) -> None:
     """A lease sent again is answered with its request id, and its key lives no longer."""
     asked, _ = attacked.capture("bea")
     lines, left = served(attacked.fleet.member, "bea"), attacked.left()
@@ -40,7 +40,7 @@ def test_a_captured_lease_sent_again_prolongs_nothing(attacked: Attacked) -> Non
 
 
 def test_leases_in_another_order_are_the_same_leases(attacked: Attacked) -> None:
-    """Leases sent again in another order, and twice, add no key and prolong none."""
+    """Leases sent again in another order, and twice, add no key and extend none."""
     captured = [attacked.capture("cleo")[0] for _ in range(4)]
     lines, left = served(attacked.fleet.member, "cleo"), attacked.left()
     assert lines.count("\n") == 4

@@ -72,7 +72,7 @@ def test_a_push_through_a_gateway_is_served_by_the_host(fleet: Fleet) -> None:
     assert record["source"] == "127.0.0.1"
 
 
-def test_a_captured_request_prolongs_nothing_at_another_gateway(fleet: Fleet) -> None:
+def test_a_captured_request_extends_nothing_at_another_gateway(fleet: Fleet) -> None:
     """A request sent again by another gateway gets the first answer, and is served once."""
     call = signed.sign(signed.push(InstanceOSUser="bob"))
     first = fleet.first.send(call)

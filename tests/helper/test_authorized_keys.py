@@ -18,7 +18,7 @@ from tests.parts.stub_lookup import Behaviour, Helper, StubLookup, answering
 
 @pytest.mark.parametrize("kind", ["ed25519", "rsa", "ecdsa-256", "ecdsa-384", "ecdsa-521"])
 @pytest.mark.parametrize("algorithm", ["", "sha256", "md5"])
-def test_hands_out_a_key(
+def test_a_key_is_printed_as_the_daemon_wrote_it(
     helper: Helper, tmp_path: Path, keys: dict[str, KeyPair], kind: str, algorithm: str
 ) -> None:
     """A key of each type is printed as the daemon wrote it.
@@ -166,7 +166,9 @@ def test_a_full_backlog_gives_no_key(helper: Helper, tmp_path: Path) -> None:
         ["root", ""], ["root", "SHA256:a b"], ["root", "x\n"], ["\udcff"],
     ],
 )  # fmt: skip
-def test_does_not_ask_for_odd_names(helper: Helper, tmp_path: Path, words: list[str]) -> None:
+def test_words_of_another_request_are_not_sent(
+    helper: Helper, tmp_path: Path, words: list[str]
+) -> None:
     """Words that could be read as another request are not sent; the status is still 0."""
     with StubLookup(tmp_path, answering(b"")) as stub:
         ran = helper.run("--socket", stub.path, *words)

@@ -196,7 +196,7 @@ def test_a_blank_chained_command_is_ignored(helper: Helper, tmp_path: Path) -> N
     assert (ran.status, ran.out, ran.warnings) == (0, OURS, [])
 
 
-def test_ours_do_not_wait_for_theirs(helper: Helper, tmp_path: Path) -> None:
+def test_our_lines_do_not_wait_for_the_chained_command(helper: Helper, tmp_path: Path) -> None:
     """Our lines are printed before the chained command has written anything."""
     os.mkfifo(tmp_path / "go")
     path = script(tmp_path / "chained", f"read line < {tmp_path}/go; echo theirs")

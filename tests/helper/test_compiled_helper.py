@@ -151,7 +151,9 @@ def test_starts_no_thread_and_opens_nothing_but_two_sockets(
     assert not {"clone", "clone3", "fork", "vfork", "brk"} & set(names[names.index("socket") :])
 
 
-def test_has_few_system_calls(program: Path, tmp_path: Path, keys: dict[str, KeyPair]) -> None:
+def test_a_lookup_takes_nine_system_calls(
+    program: Path, tmp_path: Path, keys: dict[str, KeyPair]
+) -> None:
     """A lookup takes nine system calls between the program's start and its exit."""
     with StubLookup(tmp_path, answering(line(keys["ed25519"]))) as stub:
         _, calls = traced(program, tmp_path, stub, "root")

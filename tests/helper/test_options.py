@@ -73,7 +73,9 @@ def test_the_fingerprint_is_the_keys_whatever_stands_before_it(
     assert (ran.status, ran.out, len(ran.warnings)) == (0, mine, 1)
 
 
-def test_drops_every_other_option(helper: Helper, tmp_path: Path, keys: dict[str, KeyPair]) -> None:
+def test_a_line_with_any_other_option_is_dropped(
+    helper: Helper, tmp_path: Path, keys: dict[str, KeyPair]
+) -> None:
     """A line with any other option, order, spelling or source is dropped."""
     options = [f'from="{place}"' for place in NO_PLACES]
     options += [f"{one},{other}" for other, one in itertools.combinations(WORDS, 2)]

@@ -24,7 +24,7 @@ def problems(root: Path) -> str:
 
 
 @pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
-def test_a_host_that_can(tmp_path: Path, stack: str) -> None:
+def test_a_host_that_can_limit_logins_passes(tmp_path: Path, stack: str) -> None:
     """A host with the line, once or twice, the program and UsePAM passes the check."""
     lay_out(tmp_path, with_line(stack))
     check_one_time(str(tmp_path))

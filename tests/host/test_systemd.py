@@ -114,7 +114,7 @@ def test_without_a_manager_notifications_are_lost_silently(address: str) -> None
         assert notifier.watchdog_interval is None
 
 
-def test_a_manager_that_does_not_read(receiver: socket.socket) -> None:
+def test_a_manager_that_does_not_read_blocks_nothing(receiver: socket.socket) -> None:
     """A manager that does not read blocks nothing: later notifications are dropped."""
     with closing(Notifier(_environment(receiver))) as notifier:
         for _ in range(5000):
@@ -182,7 +182,7 @@ def test_listeners_are_found_by_name(tmp_path: Path) -> None:
         assert _ask(inet.getsockname(), socket.AF_INET) == b"https"
 
 
-def test_repeated_and_missing_names() -> None:
+def test_of_two_sockets_with_one_name_the_first_counts() -> None:
     """Of two sockets with one name the first counts; a socket without a name is `unknown`."""
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
     with _run(listeners, "push:push") as child:

@@ -32,12 +32,12 @@ def test_shared_memory_is_memory() -> None:
     assert is_in_memory("/dev/shm/leases.db")
 
 
-def test_other_file_systems_are_not() -> None:
+def test_other_file_systems_are_not_memory() -> None:
     """A file system other than tmpfs does not count as memory."""
     assert not is_in_memory("/proc/leases.db")
 
 
-def test_a_place_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_path_is_not_memory(tmp_path: Path) -> None:
     """A path that does not exist does not count as memory."""
     assert not is_in_memory(str(tmp_path / "absent" / "leases.db"))
 

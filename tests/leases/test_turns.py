@@ -53,7 +53,7 @@ def test_the_loop_turns_between_two_turns() -> None:
     asyncio.run(course())
 
 
-def test_how_long_a_turn_has_lasted() -> None:
+def test_the_time_of_the_current_turn_is_reported() -> None:
     """The time that the current turn has lasted is reported, and is zero between turns."""
 
     async def course() -> None:

@@ -20,7 +20,7 @@ SHIPPED = (
 )
 
 
-def test_no_file_is_forgotten() -> None:
+def test_the_script_names_every_file_to_install() -> None:
     """The script names every manual page, launcher, completion, unit, user and preset."""
     text = SCRIPT.read_text("utf-8")
     paths = [str(path.relative_to(ROOT)) for path in project_files()]

@@ -60,7 +60,7 @@ def test_a_line_that_pam_may_never_come_to(tmp_path: Path, before: str) -> None:
     assert names(tmp_path, stack) == ["pam-line-misplaced"]
 
 
-def test_a_refusal_that_is_undone(tmp_path: Path) -> None:
+def test_a_line_whose_refusal_is_undone_is_misplaced(tmp_path: Path) -> None:
     """The line is misplaced if a later `reset` can undo its refusal."""
     undoing = f"{LINE}\naccount [default=reset] pam_permit.so"
     assert names(tmp_path, with_line(DEBIAN, undoing)) == ["pam-line-misplaced"]
@@ -95,7 +95,7 @@ def test_similar_lines_do_not_count(tmp_path: Path, line: str) -> None:
         f"account required pam_exec.so quiet {PROGRAM} --socket /elsewhere",
     ],
 )
-def test_a_line_that_does_not_refuse(tmp_path: Path, line: str) -> None:
+def test_a_line_whose_refusal_does_not_count_is_wrong(tmp_path: Path, line: str) -> None:
     """The line is wrong if its refusal does not count, or if it does not run pam-account."""
     assert names(tmp_path, with_line(DEBIAN, line)) == ["pam-line-wrong"]
 

@@ -103,7 +103,7 @@ def test_nologin_shuts_out_all_but_root(tmp_path: Path) -> None:
     assert "nologin-file" not in {each.name for each in account.account("root", {}, shut)}
 
 
-def test_credentials_that_the_daemon_cannot_read(tmp_path: Path) -> None:
+def test_credentials_unreadable_for_the_daemon_are_a_finding(tmp_path: Path) -> None:
     """A credentials file that the daemon's user cannot read is a finding."""
     path = tmp_path / "credentials.yaml"
     path.write_text("[]")
@@ -113,7 +113,7 @@ def test_credentials_that_the_daemon_cannot_read(tmp_path: Path) -> None:
     assert "credentials-owner" in names
 
 
-def test_a_journal_where_the_daemon_cannot_write(tmp_path: Path) -> None:
+def test_a_journal_in_an_unwritable_folder_is_a_finding(tmp_path: Path) -> None:
     """A journal's folder that the daemon's user cannot write to is a finding."""
     tmp_path.chmod(0o755)
     config = Config(journal=str(tmp_path / "leases.db"))

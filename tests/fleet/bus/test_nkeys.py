@@ -48,7 +48,7 @@ def test_a_key_of_another_role_is_refused(role: str) -> None:
 
 
 @given(st.integers(0, len(PUBLIC) - 1), st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567a1=é"))
-def test_another_letter_is_refused(place: int, letter: str) -> None:
+def test_a_key_with_a_changed_letter_is_refused(place: int, letter: str) -> None:
     """A public key with any letter changed is refused."""
     other = PUBLIC[:place] + letter + PUBLIC[place + 1 :]
     if other != PUBLIC:

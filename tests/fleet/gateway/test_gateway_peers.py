@@ -98,7 +98,7 @@ def test_a_removal_reaches_the_other_gateway(fleet: Fleet) -> None:
 
 
 def test_a_kept_list_that_is_damaged_is_not_used(fleet: Fleet) -> None:
-    """A gateway whose kept token is another fleet's starts all the same, and asks for it anew."""
+    """A gateway whose kept token is another fleet's starts all the same, and asks for it again."""
     with work_directory() as directory, fleet.host(2) as host:
         fleet.home.revoke([host.keys.connector.public], time.time())
         fleet.second.stop()

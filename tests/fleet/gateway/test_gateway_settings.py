@@ -15,7 +15,7 @@ from tests.parts.host import ROOT
 LEAST = "region: us-east-2\nhttp: {address: 127.0.0.1, port: 8443}\n"
 
 
-def test_the_least_that_is_needed() -> None:
+def test_region_and_listener_are_enough() -> None:
     """Region and listener are enough; all other settings have defaults."""
     config = settings.parse(LEAST, "gateway.yaml")
     assert (config.region, config.http.port) == ("us-east-2", 8443)
@@ -25,7 +25,7 @@ def test_the_least_that_is_needed() -> None:
     assert config.enrol.registry is None
 
 
-def test_the_file_of_the_package_is_right() -> None:
+def test_the_packages_gateway_yaml_is_valid() -> None:
     """The gateway.yaml of the package is valid."""
     text = (ROOT / "packaging" / "config" / "gateway.yaml").read_text()
     config = settings.parse(text, "gateway.yaml")

@@ -114,7 +114,7 @@ def test_an_instance_id_that_is_taken_cannot_join_again(desk: Desk) -> None:
             Host().join(desk, by)
 
 
-def test_a_host_that_left_or_was_removed_may_join_anew(desk: Desk) -> None:
+def test_a_host_that_left_or_was_removed_may_join_again(desk: Desk) -> None:
     """A host that left or was removed may join with new keys, which uses the token again."""
     bound, first = token(uses=3), Host()
     first.join(desk, bound)

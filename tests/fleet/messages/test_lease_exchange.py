@@ -106,7 +106,7 @@ def test_a_lease_of_another_form_is_refused(members: dict[str, Any]) -> None:
         open_lease(sealed(**members))
 
 
-def test_a_member_less_is_refused() -> None:
+def test_a_lease_without_a_member_is_refused() -> None:
     """A lease that lacks a member is refused, even if that member may be null."""
     for name in LEASE.content():
         content = {key: value for key, value in LEASE.content().items() if key != name}

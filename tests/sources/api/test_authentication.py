@@ -67,7 +67,7 @@ def test_a_presigned_request_need_not_say_for_how_long() -> None:
     )
 
 
-def test_the_date_header_will_do() -> None:
+def test_a_date_header_replaces_x_amz_date() -> None:
     """A Date header in ISO 8601 basic format is used if there is no X-Amz-Date header."""
     call = Call().plus("Authorization", authorization(signed="content-type;host;x-amz-target"))
     assert read(call.plus("Date", "20270115T080000Z")).date == "20270115T080000Z"

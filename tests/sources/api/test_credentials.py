@@ -203,7 +203,7 @@ def test_without_sources_every_source_will_do() -> None:
     one().allow.check("203.0.113.9", "i-0f1e2d3c", "ec2-user", {})
 
 
-def test_a_file_is_loaded(tmp_path: Path) -> None:
+def test_a_file_that_others_cannot_read_is_loaded(tmp_path: Path) -> None:
     """A file that only owner and group can read is loaded."""
     path = tmp_path / "credentials.yaml"
     path.write_text(yaml.safe_dump([entry()]))
@@ -233,7 +233,7 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
         credentials.load(str(path))
 
 
-def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+def test_an_unreadable_credentials_file_says_why(tmp_path: Path) -> None:
     """An error about an absent file or a directory says why it cannot be read."""
     with pytest.raises(Problems, match="No such file"):
         credentials.load(str(tmp_path / "absent"))
@@ -241,7 +241,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         credentials.load(str(tmp_path))
 
 
-def test_a_file_that_is_no_file() -> None:
+def test_a_device_is_refused_as_a_credentials_file() -> None:
     """A device is refused as a credentials file."""
     with pytest.raises(Problems):
         credentials.load(os.devnull)

@@ -165,7 +165,7 @@ async def test_current_needs_no_zone() -> None:
 
 @run
 async def test_a_refused_request_sent_again_is_decided_anew() -> None:
-    """A refused request is not remembered, and is decided anew when it is sent again."""
+    """A refused request is not remembered, and is decided again when it is sent again."""
     front = Front()
     sent = front.signed(push(InstanceOSUser="no/user"))
     codes = [await front.code(sent) for _ in range(3)]

@@ -45,7 +45,7 @@ async def test_pushes_are_refused_while_the_disk_is_too_slow() -> None:
 
 @run
 async def test_a_lease_that_could_not_be_stored_is_refused() -> None:
-    """If a lease cannot be stored, ServiceException is returned, and a retry is decided anew."""
+    """If a lease cannot be stored, ServiceException is returned, and a retry is decided again."""
     front = Front(store=FailingStore())
     sent = front.signed(push())
     answer = await front.answer(sent)

@@ -62,7 +62,7 @@ def test_a_replay_extends_nothing(daemon: RunningDaemon, how: str) -> None:
     assert daemon.audit(event="push", outcome="allowed", replay=True)
 
 
-def test_a_replay_while_its_key_lives(daemon: RunningDaemon) -> None:
+def test_a_replay_adds_no_second_line(daemon: RunningDaemon) -> None:
     """A replay during the lease does not add a second line."""
     data = valid_push()
     first = send(daemon, data)
@@ -71,7 +71,7 @@ def test_a_replay_while_its_key_lives(daemon: RunningDaemon) -> None:
 
 
 def test_a_refused_request_sent_again_is_refused_anew(daemon: RunningDaemon) -> None:
-    """A refused request that is sent again is decided and refused anew."""
+    """A refused request that is sent again is decided and refused again."""
     data = valid_push(InstanceOSUser="no/user")
     first, again = send(daemon, data), send(daemon, data)
     assert first.code == again.code == "InvalidArgsException"

@@ -128,7 +128,7 @@ def test_a_key_lives_by_the_boot_clock(tmp_path: Path) -> None:
     at_fleet(tmp_path, course)
 
 
-def test_a_lease_sent_again_prolongs_nothing(tmp_path: Path) -> None:
+def test_a_lease_sent_again_extends_nothing(tmp_path: Path) -> None:
     """A lease sent again is acknowledged without an end and not prolonged; later it is refused."""
 
     async def course(at: FleetHouse, peer: Peer) -> None:

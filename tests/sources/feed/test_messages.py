@@ -135,7 +135,7 @@ def test_invalid_messages_of_the_daemon_are_refused(line: bytes) -> None:
         from_daemon(line)
 
 
-def test_a_line_has_a_bound() -> None:
+def test_a_line_above_the_limit_is_refused() -> None:
     """A line above the maximal length is neither written nor read."""
     with pytest.raises(Violation, match="the most"):
         encode(Deliver(1, b"x" * MAX_BYTES))

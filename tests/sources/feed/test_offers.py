@@ -61,7 +61,7 @@ def test_the_hosts_own_lifetime_is_shorter(tmp_path: Path) -> None:
 
 
 def test_the_same_push_is_one_lease(tmp_path: Path) -> None:
-    """The same offer again neither prolongs the lease, nor adds one, nor is recorded again."""
+    """The same offer again neither extends the lease nor adds one, and is not recorded again."""
 
     async def course(at: House) -> None:
         peer = await at.attach()

@@ -62,7 +62,7 @@ def test_the_path_ends_at_the_first_configured_root(signer: Ec2Signer) -> None:
     assert path(signer, "signer", "intermediate") == path(signer)
 
 
-def test_no_other_root_will_do(signer: Ec2Signer) -> None:
+def test_a_chain_to_another_root_is_refused(signer: Ec2Signer) -> None:
     """Without the right root a chain is refused, also with another root of the same name."""
     signer.issue("impostor", "impostor", AUTHORITY, subject="/CN=Root 1")
     for roots in ((), ("impostor",), ("signer",)):

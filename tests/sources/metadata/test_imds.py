@@ -274,7 +274,7 @@ def test_without_a_metadata_service_the_source_is_away(ec2: Service) -> None:
     run(url, course, ec2.clock)
 
 
-def test_ipv6_is_asked_alike(ec2: Service) -> None:
+def test_the_metadata_is_reached_over_ipv6(ec2: Service) -> None:
     """The metadata service is reached over IPv6 as well."""
     with MetadataServer(ec2.data.folder, "::1") as server:
         assert server.url.startswith("http://[::1]:")
