@@ -23,7 +23,7 @@ from agent.config.document import Problems
 from agent.config.identity import Identity
 from agent.config.limits import LIMITS
 from agent.config.settings import Config
-from agent.host import attempts, listeners
+from agent.host import listeners, starts
 from agent.host.clock import SystemClock
 from agent.host.memory import give_back
 from agent.host.systemd import Notifier
@@ -181,7 +181,7 @@ class Daemon:
         log.info("serving %s: %s", instance, where)
         self._record("start")
         self._notifier.ready(f"Serving {instance}, {where}")
-        attempts.succeed(self._environ)
+        starts.succeed(self._environ)
 
     def _handle_signals(self, reloader: Reloader) -> None:
         loop = asyncio.get_running_loop()

@@ -91,7 +91,7 @@ BY_NAME = {
 # The Python programs beside agent/ and tests/, with what they import of this project.
 PROGRAMS = {
     "packaging/launchers/sixtykey": {"agent.cli"},
-    "packaging/launchers/sixtykeyd": {"agent.host.attempts", "agent.__main__"},
+    "packaging/launchers/sixtykeyd": {"agent.host.starts", "agent.__main__"},
     "packaging/launchers/sixtykeyd-ec2": {"agent.sources.metadata.__main__"},
     "packaging/launchers/sixtykeyd-fleet": {"agent.fleet.connector.__main__"},
     "packaging/launchers/sixtykey-gateway": {"agent.fleet.gateway.__main__"},

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import sys
@@ -63,6 +65,13 @@ def test_the_demo_shows_every_step_and_cleans_up() -> None:
     made = [line.split()[2] for line in done.stdout.splitlines() if "made for this demo" in line]
     assert len(made) == IS_ROOT
     assert not set(made) & {each.pw_name for each in pwd.getpwall()}
+
+
+def test_the_picture_in_the_readme_shows_these_steps() -> None:
+    """docs/demo.svg, which `make screenshots` makes, shows every step of the present demo."""
+    drawn = (ROOT / "docs" / "demo.svg").read_text("utf-8").replace("&#160;", " ")
+    shown = re.findall(r">(\d\. [^<]+)<", drawn)
+    assert [html.unescape(each).rstrip() for each in shown] == STEPS
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Optional
 
 from agent.config.limits import LIMITS
-from agent.sources.api.claim import ALGORITHM, Authentication, Scope
+from agent.sources.api.claim import ALGORITHM, Claim, Scope
 from agent.sources.api.errors import IncompleteSignature, MissingAuthenticationToken
 from agent.sources.api.message import DECIDING, Request
 from agent.sources.api.query import AUTHENTICATION
@@ -21,25 +21,25 @@ _SIGNATURE = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _MOST_EXPIRES = 604_800
 
 
-def read(request: Request, parameters: Mapping[str, str]) -> Authentication:
-    """The request's authentication, in one of its two forms.
+def read(request: Request, parameters: Mapping[str, str]) -> Claim:
+    """What the request claims, in one of its two forms.
 
     Raises:
         MissingAuthenticationToken: there is none.
         IncompleteSignature: it cannot be parsed, or signs too little.
     """
     if any(name in parameters for name in AUTHENTICATION):
-        authentication = _from_query(parameters)
+        claim = _from_query(parameters)
     elif request.values(b"authorization"):
-        authentication = _from_header(request)
+        claim = _from_header(request)
     else:
         raise MissingAuthenticationToken
-    _ = authentication.signed_at  # Parse the date now, so that a bad one is reported first.
-    _check_signed(request, authentication)
-    return authentication
+    _ = claim.signed_at  # Parse the date now, so that a bad one is reported first.
+    _check_signed(request, claim)
+    return claim
 
 
-def _from_header(request: Request) -> Authentication:
+def _from_header(request: Request) -> Claim:
     values = request.values(b"authorization")
     if len(values) > 1:
         raise IncompleteSignature("The header Authorization is given twice.")
@@ -55,7 +55,7 @@ def _from_header(request: Request) -> Authentication:
             "The header Authorization must have Credential, SignedHeaders and Signature."
         )
     token = request.values(b"x-amz-security-token")
-    return _authentication(
+    return _claim(
         algorithm=algorithm,
         credential=parts["Credential"],
         signed_headers=parts["SignedHeaders"],
@@ -65,14 +65,14 @@ def _from_header(request: Request) -> Authentication:
     )
 
 
-def _from_query(parameters: Mapping[str, str]) -> Authentication:
+def _from_query(parameters: Mapping[str, str]) -> Claim:
     required = [
         name for name in AUTHENTICATION if name not in ("X-Amz-Expires", "X-Amz-Security-Token")
     ]
     missing = [name for name in required if not parameters.get(name)]
     if missing:
         raise IncompleteSignature(f"The query string lacks {', '.join(missing)}.")
-    return _authentication(
+    return _claim(
         algorithm=parameters["X-Amz-Algorithm"],
         credential=parameters["X-Amz-Credential"],
         signed_headers=parameters["X-Amz-SignedHeaders"],
@@ -83,7 +83,7 @@ def _from_query(parameters: Mapping[str, str]) -> Authentication:
     )
 
 
-def _authentication(
+def _claim(
     *,
     algorithm: str,
     credential: str,
@@ -92,7 +92,7 @@ def _authentication(
     date: str,
     token: Optional[str],
     expires: Optional[int] = None,
-) -> Authentication:
+) -> Claim:
     if algorithm != ALGORITHM:
         raise IncompleteSignature(f"The algorithm must be {ALGORITHM}, not {algorithm[:32]!r}.")
     scope = credential.split("/")
@@ -105,7 +105,7 @@ def _authentication(
         raise IncompleteSignature("SignedHeaders must be sorted lower-case names, each once.")
     if not _SIGNATURE.fullmatch(signature):
         raise IncompleteSignature("The signature must be 64 lower-case hexadecimal digits.")
-    return Authentication(
+    return Claim(
         access_key_id=scope[0],
         scope=Scope(*scope[1:]),
         signed_headers=names,
@@ -116,9 +116,9 @@ def _authentication(
     )
 
 
-def _check_signed(request: Request, authentication: Authentication) -> None:
+def _check_signed(request: Request, claim: Claim) -> None:
     """Check that each of DECIDING is signed, and that every signed header is present."""
-    signed = authentication.signed_headers
+    signed = claim.signed_headers
     required = ["host", *(name.decode() for name in DECIDING if request.values(name))]
     unsigned = [name for name in required if name not in signed]
     if unsigned:

@@ -30,7 +30,7 @@ class Scope(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Authentication:
+class Claim:
     """The claimed sender and its signature: parsed, not yet verified.
 
     `date` is X-Amz-Date's text (YYYYMMDDTHHMMSSZ); `expires` the seconds that a presigned request

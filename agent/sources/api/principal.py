@@ -15,7 +15,7 @@ from agent.host.clock import Clock
 from agent.leases.lease import ReplayMark
 from agent.sources.api import authentication
 from agent.sources.api.allow import Allow
-from agent.sources.api.claim import Authentication
+from agent.sources.api.claim import Claim
 from agent.sources.api.credentials import Credential, Credentials
 from agent.sources.api.errors import AuthException, InvalidClientTokenId, OptInRequired
 from agent.sources.api.failures import FailurePace
@@ -90,7 +90,7 @@ class Authenticator:
 
 
 def _verify(
-    request: Request, claimed: Authentication, credential: Optional[Credential], now: float
+    request: Request, claimed: Claim, credential: Optional[Credential], now: float
 ) -> Credential:
     """The credential, if it is the sender's. Raises ApiError."""
     if request.peer.certificate_demanded and request.peer.certificate is None:
@@ -120,7 +120,7 @@ def _check_payload_hash(request: Request) -> None:
             raise AuthException("X-Amz-Content-SHA256 is not the SHA-256 of the body.")
 
 
-def _check_token(credential: Credential, claimed: Authentication) -> None:
+def _check_token(credential: Credential, claimed: Claim) -> None:
     expected = credential.session_token or ""
     if not hmac.compare_digest(expected.encode(), (claimed.token or "").encode()):
         raise AuthException(

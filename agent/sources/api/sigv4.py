@@ -13,19 +13,19 @@ import hmac
 from functools import lru_cache
 from urllib.parse import quote_from_bytes
 
-from agent.sources.api.claim import ALGORITHM, Authentication, Scope
+from agent.sources.api.claim import ALGORITHM, Claim, Scope
 from agent.sources.api.errors import AuthException
 from agent.sources.api.message import Request
 
 
-def check_signature(request: Request, authentication: Authentication, secret: str) -> None:
+def check_signature(request: Request, claim: Claim, secret: str) -> None:
     """Raise AuthException unless the signature is that of this request with `secret`."""
     right = hmac.digest(
-        signing_key(secret, authentication.scope),
-        string_to_sign(request, authentication),
+        signing_key(secret, claim.scope),
+        string_to_sign(request, claim),
         "sha256",
     ).hex()
-    if not hmac.compare_digest(right, authentication.signature):
+    if not hmac.compare_digest(right, claim.signature):
         raise AuthException(
             "The signature does not match. Check the secret access key and the signing method."
         )
@@ -41,10 +41,10 @@ def signing_key(secret: str, scope: Scope) -> bytes:
     return key
 
 
-def string_to_sign(request: Request, authentication: Authentication) -> bytes:
+def string_to_sign(request: Request, claim: Claim) -> bytes:
     """Algorithm, date, scope, and the hash of the canonical request."""
-    digest = hashlib.sha256(canonical_request(request, authentication.signed_headers)).hexdigest()
-    lines = (ALGORITHM, authentication.date, "/".join(authentication.scope), digest)
+    digest = hashlib.sha256(canonical_request(request, claim.signed_headers)).hexdigest()
+    lines = (ALGORITHM, claim.date, "/".join(claim.scope), digest)
     return "\n".join(lines).encode()
 
 

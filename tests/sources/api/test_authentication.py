@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.sources.api import authentication, query, sigv4
-from agent.sources.api.claim import Authentication
+from agent.sources.api.claim import Claim
 from agent.sources.api.errors import (
     ApiError,
     IncompleteSignature,
@@ -24,7 +24,7 @@ SIGNED = sign(push(), Signer(at=1_800_000_000))
 PRESIGNED = presign(push(), Signer(token="token", at=1_800_000_000), expires=30)
 
 
-def read(call: Call) -> Authentication:
+def read(call: Call) -> Claim:
     """The authentication that the module reads from a request."""
     request = call.request()
     return authentication.read(request, query.parse(request.query))

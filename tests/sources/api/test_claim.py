@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.sources.api.claim import Authentication, Scope, parse_date
+from agent.sources.api.claim import Claim, Scope, parse_date
 from agent.sources.api.errors import IncompleteSignature, RequestExpired
 from tests.parts.signed import SERVICE
 
@@ -39,9 +39,9 @@ def test_a_date_is_read_as_utc(moment: int) -> None:
     assert parse_date(text) == moment
 
 
-def claimed(**changes: Any) -> Authentication:
+def claimed(**changes: Any) -> Claim:
     """An authentication that was signed at NOW, with these changes."""
-    whole = Authentication("AKIA", SCOPE, ("host",), "0" * 64, "20270115T080000Z")
+    whole = Claim("AKIA", SCOPE, ("host",), "0" * 64, "20270115T080000Z")
     return replace(whole, **changes)
 
 

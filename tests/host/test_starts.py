@@ -8,7 +8,7 @@ from typing import Optional
 import pytest
 
 from agent.config.limits import LIMITS
-from agent.host import attempts
+from agent.host import starts
 
 
 class Unit:
@@ -20,7 +20,7 @@ class Unit:
 
     def fail(self) -> float:
         """Start, wait and fail; the seconds that it had to wait."""
-        _, seconds = attempts.begin(self.environ, self.now)
+        _, seconds = starts.begin(self.environ, self.now)
         self.now += seconds + 1.0
         return seconds
 
@@ -35,20 +35,20 @@ def test_the_first_start_and_one_after_success_wait_for_nothing(unit: Unit) -> N
     """The first start, and each start after a successful one, waits for nothing."""
     for _ in range(100):
         assert unit.fail() == 0.0
-        attempts.succeed(unit.environ)
+        starts.succeed(unit.environ)
 
 
 def test_starts_that_fail_wait_longer_and_longer(unit: Unit) -> None:
     """Each failed start doubles the wait up to a limit, and a successful one resets it."""
     waits: list[float] = []
     while len(waits) < 12:
-        _, seconds = attempts.begin(unit.environ, unit.now)
+        _, seconds = starts.begin(unit.environ, unit.now)
         unit.now += seconds
         waits.append(seconds)
     most = LIMITS.start_pause_most_seconds
     doubled = [LIMITS.start_pause_seconds * 2**n for n in range(11)]
     assert waits == [0.0, *(pytest.approx(min(most, pause)) for pause in doubled)]
-    attempts.succeed(unit.environ)
+    starts.succeed(unit.environ)
     assert unit.fail() == 0.0
 
 
@@ -66,7 +66,7 @@ def test_time_already_waited_counts(unit: Unit) -> None:
 def test_a_damaged_note_keeps_nobody_waiting_for_long(unit: Unit, text: str) -> None:
     """A damaged note of starts raises no error, and the wait stays within its limit."""
     Path(unit.environ["RUNTIME_DIRECTORY"], "starts").write_text(text, "latin-1")
-    _, seconds = attempts.begin(unit.environ, unit.now)
+    _, seconds = starts.begin(unit.environ, unit.now)
     assert 0.0 <= seconds <= LIMITS.start_pause_most_seconds
 
 
@@ -75,5 +75,5 @@ def test_without_a_place_nothing_is_counted(tmp_path: Path, absent: Optional[str
     """Without a runtime directory, no start is counted and none waits."""
     environ = {} if absent is None else {"RUNTIME_DIRECTORY": str(tmp_path / absent)}
     for _ in range(3):
-        assert attempts.begin(environ, 5000.0) == (0, 0.0)
-    attempts.succeed(environ)
+        assert starts.begin(environ, 5000.0) == (0, 0.0)
+    starts.succeed(environ)
