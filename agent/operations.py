@@ -2,7 +2,7 @@
 
     Sixtykey.Identity  which instance this host is   Sixtykey.Why     a user's recent decisions
     Sixtykey.List      the live leases               Sixtykey.Revoke  end leases early
-    Sixtykey.Status    counters, listeners, memory   Sixtykey.Reload  credentials and TLS anew
+    Sixtykey.Status    counters, listeners, memory   Sixtykey.Reload  credentials and TLS again
     Sixtykey.Metrics   the same for Prometheus
 
 The socket's group may ask. Revoke and Reload need root or the daemon's own user. Each is audited

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from agent.commands.options import DAEMON, JSON, Usage
+from agent.commands.options import DAEMON, JSON, refuse_more
 from agent.commands.settings import DEFAULT_PATH, third_party
 from agent.commands.trouble import BLIND, DONE, REFUSED, plain
 
@@ -48,8 +48,7 @@ _MARKS = {"fault": "FAULT", "note": "note ", "unknown": "?    "}
 
 def run(options: Options, words: Sequence[str]) -> int:
     """Print every finding; the exit code says whether there is a fault."""
-    if len(words) > 1:
-        raise Usage(f"unexpected: {' '.join(words[1:])}")
+    refuse_more(words, 1)
     third_party()
     user = words[0] if words else None
     looked = list(examine(options, user))

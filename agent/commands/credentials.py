@@ -8,7 +8,7 @@ import sys
 import time
 
 from agent.commands.client import Daemon
-from agent.commands.options import DAEMON, JSON, Usage, one_word
+from agent.commands.options import DAEMON, JSON, Usage, one_word, refuse_more
 from agent.commands.settings import DEFAULT_PATH, load, third_party
 from agent.commands.terminal import table
 from agent.commands.trouble import AWAY, DONE, FORBIDDEN, REFUSED, Trouble, plain
@@ -128,8 +128,7 @@ def _print_profile(
 
 
 def _list(options: Options, words: Sequence[str], config: Config) -> int:
-    if words:
-        raise Usage(f"unexpected: {' '.join(words)}")
+    refuse_more(words, 0)
     from agent.config.document import Problems
     from agent.sources.api import credentials
 

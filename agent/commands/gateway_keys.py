@@ -1,4 +1,4 @@
-"""A fleet's gateway, as far as the access keys are concerned that count there."""
+"""What `sixtykey credentials --gateway` needs to know of a fleet's gateway."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RELOAD = ("/usr/bin/systemctl", "try-reload-or-restart", "sixtykey-gateway.serv
 
 
 def config(options: Options) -> tuple[Config, str]:
-    """The gateway's settings in the form of a host's, and its region. Raises Trouble."""
+    """The gateway's settings, in the form of a host's, and its region. Raises Trouble."""
     path = options.value("--config") or settings.DEFAULT_PATH
     try:
         found = settings.load(path)
@@ -27,7 +27,7 @@ def config(options: Options) -> tuple[Config, str]:
 
 
 def endpoint(options: Options) -> str:
-    """How clients reach the fleet: by its first gateway. Raises Trouble."""
+    """The URL for clients: that of the fleet's first gateway. Raises Trouble."""
     path = options.value("--config") or settings.DEFAULT_PATH
     try:
         return Facts.load(settings.load(path).facts).gateways[0]
@@ -48,7 +48,7 @@ def tags(options: Options) -> dict[str, list[str]]:
 
 
 def reload() -> tuple[int, str]:
-    """Make this machine's gateway reload the file; returns an exit code, and a message or ""."""
+    """Make this machine's gateway reload the file; returns the exit code and a message, or ""."""
     try:
         done = subprocess.run(_RELOAD, capture_output=True, text=True, check=False, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:

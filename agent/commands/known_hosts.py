@@ -1,4 +1,4 @@
-"""sixtykey known-hosts: host keys that a gateway vouches for, as known_hosts has them."""
+"""sixtykey known-hosts: host keys that a gateway certifies, in the format of known_hosts."""
 
 from __future__ import annotations
 

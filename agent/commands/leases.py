@@ -7,7 +7,7 @@ import time
 
 from agent.commands.client import Daemon
 from agent.commands.explanations import limits_of
-from agent.commands.options import DAEMON, JSON, Usage
+from agent.commands.options import DAEMON, JSON, refuse_more
 from agent.commands.terminal import Screen, bar, table, who
 from agent.commands.trouble import DONE, Trouble
 
@@ -35,8 +35,7 @@ DRAW, ASK = 0.25, 1.0
 
 def run(options: Options, words: Sequence[str]) -> int:
     """Print the live leases."""
-    if len(words) > 1:
-        raise Usage(f"unexpected: {' '.join(words[1:])}")
+    refuse_more(words, 1)
     body = {"OSUser": words[0]} if words else {}
     daemon = Daemon(options)
     if options.on("--watch") and not options.on("--json") and sys.stdout.isatty():

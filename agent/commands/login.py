@@ -7,7 +7,7 @@ import sys
 import time
 
 from agent.client import known_hosts, platform, session_key, settings
-from agent.commands.options import CLIENT, Usage
+from agent.commands.options import CLIENT, refuse_more
 from agent.commands.trouble import DONE, REFUSED, Trouble, plain
 
 TYPE_CHECKING = False
@@ -37,8 +37,7 @@ OPTIONS = {
 
 def run(options: Options, words: Sequence[str]) -> int:
     """Have a key in the agent, and say until when."""
-    if words:
-        raise Usage(f"unexpected: {' '.join(words)}")
+    refuse_more(words, 0)
     platform.check()
     environ = os.environ
     found = settings.load(environ, options.given())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from agent.client import credentials, leases, platform, session_key, settings, targets
-from agent.commands.options import CLIENT, Usage
+from agent.commands.options import CLIENT, refuse_more
 from agent.commands.trouble import DONE
 
 TYPE_CHECKING = False
@@ -27,8 +27,7 @@ OPTIONS = {**CLIENT}
 
 def run(options: Options, words: Sequence[str]) -> int:
     """Forget everything, and say what."""
-    if words:
-        raise Usage(f"unexpected: {' '.join(words)}")
+    refuse_more(words, 0)
     platform.check()
     gone = session_key.forget(os.environ)
     found = settings.load(os.environ, options.given())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from agent.config.command_line import Options, Usage, help_text, one_word, parse
+from agent.config.command_line import Options, Usage, help_text, one_word, parse, refuse_more
 
-__all__ = ["CLIENT", "DAEMON", "HOST", "JSON", "Options", "Usage", "help_text", "one_word", "parse"]
+__all__ = [
+    "CLIENT", "DAEMON", "HOST", "JSON", "Options", "Usage", "help_text", "one_word", "parse",
+    "refuse_more",
+]  # fmt: skip
 
 JSON = {"--json": ("", "print JSON")}
 DAEMON = {

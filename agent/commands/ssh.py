@@ -28,7 +28,7 @@ OPTIONS = {
     **HOST,
     **CLIENT,
 }
-# What comes after our own options is not ours to read.
+# The words after our own options are ssh's.
 WORDS_END_OPTIONS = True
 
 

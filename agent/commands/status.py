@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.commands.client import Daemon
-from agent.commands.options import DAEMON, JSON, Usage
+from agent.commands.options import DAEMON, JSON, Usage, refuse_more
 from agent.commands.terminal import duration
 from agent.commands.trouble import DONE, plain
 
@@ -34,8 +34,7 @@ _STEP = 1.0
 
 def run(options: Options, words: Sequence[str]) -> int:
     """Print the status."""
-    if words:
-        raise Usage(f"unexpected: {' '.join(words)}")
+    refuse_more(words, 0)
     if options.on("--metrics") and options.on("--json"):
         raise Usage("give --metrics or --json, not both")
     status = Daemon(options).ask("Sixtykey.Status")

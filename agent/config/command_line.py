@@ -96,6 +96,11 @@ def one_word(words: Sequence[str], what: str) -> str:
     """The only word. Raises Usage."""
     if not words:
         raise Usage(f"{what} is missing")
-    if len(words) > 1:
-        raise Usage(f"unexpected: {' '.join(words[1:])}")
+    refuse_more(words, 1)
     return words[0]
+
+
+def refuse_more(words: Sequence[str], most: int) -> None:
+    """Raise Usage if there are more words than `most`."""
+    if len(words) > most:
+        raise Usage(f"unexpected: {' '.join(words[most:])}")

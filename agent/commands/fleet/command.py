@@ -1,4 +1,4 @@
-"""sixtykey fleet: many hosts behind one endpoint. home.py and others do its actions."""
+"""sixtykey fleet: many hosts behind one endpoint. Its actions are in the modules beside this."""
 
 from __future__ import annotations
 
@@ -97,9 +97,9 @@ def run(options: Options, words: Sequence[str]) -> int:
     from agent.commands.settings import third_party
 
     third_party()
-    # asyncio logs how TLS connections end, which is of no interest here.
+    # asyncio logs how each TLS connection ends, which does not matter here.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
-    # Each of the two packages has its own copy; the last paths are searched last.
+    # Each of the two packages contains nats-py. These folders are searched last.
     sys.path += ["/usr/lib/sixtykey-gateway", "/usr/lib/sixtykey-fleet"]
     actions: Any = __import__(f"agent.commands.fleet.{module}", fromlist=["ACTIONS"])
     return int(actions.ACTIONS[words[0]](options, list(words[1:])))

@@ -1,4 +1,4 @@
-"""Whether the gateways of a fleet go by the same: facts, issuer, removed hosts."""
+"""Compares the facts, the issuer and the removals of the gateways of a fleet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _AT_ONCE = 8
 
 
 def compare_gateways(home: Home) -> list[dict[str, Any]]:
-    """Each gateway that the facts name, and how it differs from this one (None: it does not)."""
+    """Each gateway of the facts, and how it differs from this one (None: it does not)."""
     ca, urls = home.file(CA), home.facts.gateways
 
     def examine(url: str) -> Optional[str]:

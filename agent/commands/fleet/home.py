@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import secrets
@@ -11,10 +10,10 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
-from agent.commands.options import Options, Usage, one_word
-from agent.commands.trouble import DONE, FORBIDDEN, REFUSED, Trouble, plain
+from agent.commands.fleet.result import print_result
+from agent.commands.options import Options, Usage, one_word, refuse_more
+from agent.commands.trouble import FORBIDDEN, REFUSED, Trouble, plain
 from agent.config import patterns
 from agent.config.document import Problems
 from agent.config.fleet_limits import FLEET
@@ -37,7 +36,7 @@ _TAG = re.compile(r"([A-Za-z0-9_.:/-]{1,64})=([^\x00-\x1f]{1,64})")
 
 @contextlib.contextmanager
 def as_trouble() -> Iterator[None]:
-    """What can go wrong with files and keys, as Trouble."""
+    """Raise errors about files and keys as Trouble, which says what to do."""
     try:
         yield
     except PermissionError as error:
@@ -58,12 +57,6 @@ def as_trouble() -> Iterator[None]:
 def home_of(options: Options) -> Home:
     """The fleet's home that the options name. Raises OSError and Problems."""
     return Home(options.value("--folder") or FOLDER)
-
-
-def tell(options: Options, told: dict[str, Any], text: str) -> int:
-    """Print the result, as JSON or as text; returns the exit code."""
-    print(json.dumps(told, indent=2) if options.on("--json") else plain(text))
-    return DONE
 
 
 def report_skipped(rows: Mapping[str, str]) -> None:
@@ -106,7 +99,7 @@ def _init(options: Options, words: Sequence[str]) -> int:
         f"keep {home.folder}/home secret: whoever has its keys can add and remove hosts",
     ]
     told = {"Home": home.folder, "Issuer": str(home.facts.issuers[0]), "Servers": made}
-    return tell(options, {**told, "Gateways": others}, "\n".join(text))
+    return print_result(options, {**told, "Gateways": others}, "\n".join(text))
 
 
 def _server(options: Options, words: Sequence[str]) -> int:
@@ -120,15 +113,15 @@ def _server(options: Options, words: Sequence[str]) -> int:
     where = home.facts.server_folder
     text = [
         f"copy {path}/ to {where}/ of {server.name}, and start it there or reload it (SIGHUP)",
-        *_copies(home),
+        *_how_to_copy(home),
         _RELOAD,
         "hosts learn of it when they renew their membership, each day",
     ]
-    return tell(options, {"Server": server.folder, "Folder": path}, "\n".join(text))
+    return print_result(options, {"Server": server.folder, "Folder": path}, "\n".join(text))
 
 
-def _copies(home: Home) -> list[str]:
-    """What to do for the other gateways, if there are any, when shared files have changed."""
+def _how_to_copy(home: Home) -> list[str]:
+    """What to do for other gateways, if there are any, after a change of the shared files."""
     more = len(home.facts.gateways) > 1
     return [f"copy {home.folder}/home/gateways/* to the other gateways"] if more else []
 
@@ -143,7 +136,7 @@ def _gateway(options: Options, words: Sequence[str]) -> int:
         path = home_of(options).write_gateway(url, time.time())
     here = path == (options.value("--folder") or FOLDER)
     text = "systemctl restart sixtykey-gateway" if here else f"copy {path}/ to {FOLDER}/ of {url}"
-    return tell(options, {"Gateway": url, "Folder": path}, text)
+    return print_result(options, {"Gateway": url, "Folder": path}, text)
 
 
 def _token(options: Options, words: Sequence[str]) -> int:
@@ -174,12 +167,11 @@ def _token(options: Options, words: Sequence[str]) -> int:
         )
         text = token.dump(home.issuer())
     told = {"Token": text, "URL": token.url, "Uses": token.uses, "Tags": dict(token.tags)}
-    return tell(options, told, f"sixtykey fleet join {token.url} {text}")
+    return print_result(options, told, f"sixtykey fleet join {token.url} {text}")
 
 
 def _rotate(options: Options, words: Sequence[str]) -> int:
-    if words:
-        raise Usage(f"unexpected: {' '.join(words)}")
+    refuse_more(words, 0)
     with as_trouble():
         home = home_of(options)
         with SqliteRegistry.for_operator(home.facts.registry) as registry:
@@ -194,10 +186,10 @@ def _rotate(options: Options, words: Sequence[str]) -> int:
             raise Trouble(REFUSED, "NotYet", words_, hint) from None
     text = [
         _STEPS[step.stage],
-        *_copies(home),
+        *_how_to_copy(home),
         _RELOAD,
     ]
-    return tell(
+    return print_result(
         options,
         {"Stage": step.stage, "Issuers": list(step.issuers)},
         "\n".join([*text, _NEXT[step.stage]]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import time
@@ -10,9 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from agent.commands.fleet import section
-from agent.commands.options import Options, Usage
+from agent.commands.fleet.result import print_result
+from agent.commands.options import Options, Usage, refuse_more
 from agent.commands.settings import load
-from agent.commands.trouble import DONE, FORBIDDEN, REFUSED, Trouble, plain
+from agent.commands.trouble import FORBIDDEN, REFUSED, Trouble
 from agent.config import identity
 from agent.config.document import Problems
 from agent.config.settings import DEFAULT_PATH, Config, Fleet
@@ -30,8 +30,8 @@ _RESTART = "try-restart sixtykeyd.service sixtykeyd-fleet.service"
 _ENABLE = "enable --now sixtykeyd-fleet.service sixtykeyd-fleet-renew.timer"
 
 
-def _run(action: Any) -> Any:
-    """An action whose errors are raised as Trouble."""
+def _explaining(action: Any) -> Any:
+    """The same action, which raises its errors as Trouble."""
 
     def run(options: Options, words: Sequence[str]) -> int:
         try:
@@ -63,22 +63,22 @@ def _join(options: Options, words: Sequence[str]) -> int:
     token, issuer = JoinToken.parse(text)
     host = identity.resolve(config.instance).instance_id
     name = options.value("--name") or os.uname().nodename.lower()
-    # What the token would refuse is known before any key is made or anybody is asked.
+    # Check the token before any key is made, and before the gateway is asked.
     token.check(host, name, url, time.time())
     ca = joining.fetch_authority(url, token.ca)
     keys = files.make_keys()
     request = HostRequest.seal(membership.JOIN, host, name, keys, text, _now())
     given = joining.enter(url, "join", request, ca, {issuer})
-    done = _keep(options, files, keys, given, f"{host} ({name}) has joined the fleet of {url}")
+    done = _store(options, files, keys, given, f"{host} ({name}) has joined the fleet of {url}")
     if not options.on("--json"):
         print(f"and: systemctl {_ENABLE}")
     return done
 
 
 def _renew(options: Options, words: Sequence[str]) -> int:
-    _refuse_words(words)
+    refuse_more(words, 0)
     config, files = _config(options), _files(options)
-    fleet = _member(config, files)
+    fleet = _require_member(config, files)
     issuers = set(map(PublicKey.parse, fleet.issuers))
     keys, certificate = files.keys(), files.certificate()
     known = HostCertificate.open(certificate.encode(), ANYBODY)
@@ -92,16 +92,16 @@ def _renew(options: Options, words: Sequence[str]) -> int:
         except (joining.NoGateway, Rejected) as error:
             failures.append(f"{url}: {error}")
             continue
-        return _keep(options, files, keys, given, f"{known.host} has renewed its membership")
+        return _store(options, files, keys, given, f"{known.host} has renewed its membership")
     raise Trouble(
         REFUSED, "NotRenewed", "no gateway has renewed the membership: " + "; ".join(failures)
     )
 
 
 def _leave(options: Options, words: Sequence[str]) -> int:
-    _refuse_words(words)
+    refuse_more(words, 0)
     config, files = _config(options), _files(options)
-    fleet = _member(config, files)
+    fleet = _require_member(config, files)
     keys, certificate = files.keys(), files.certificate()
     known = HostCertificate.open(certificate.encode(), ANYBODY)
     request = HostRequest.seal(membership.LEAVE, known.host, known.name, keys, certificate, _now())
@@ -125,11 +125,13 @@ def _leave(options: Options, words: Sequence[str]) -> int:
             f"\nits credentials may still be valid: no gateway took note ({'; '.join(failures)}). "
             f"At the fleet's home: sixtykey fleet remove {known.host}"
         )
-    return _print(options, {"Left": known.host, "Told": left}, text)
+    return print_result(options, {"Left": known.host, "Told": left}, text)
 
 
-def _keep(options: Options, files: HostFiles, keys: HostKeys, given: Membership, words: str) -> int:
-    """Write down a membership, once it is sure that it is this host's."""
+def _store(
+    options: Options, files: HostFiles, keys: HostKeys, given: Membership, words: str
+) -> int:
+    """Store a membership, after checking that it is for this host's keys."""
     certificate = HostCertificate.open(given.certificate.encode(), set(given.issuers))
     if certificate.key != keys.host.public or certificate.nkey != keys.connector.public:
         raise Rejected("the certificate is for other keys than this host's")
@@ -146,7 +148,7 @@ def _keep(options: Options, files: HostFiles, keys: HostKeys, given: Membership,
             "identity": paths.identity,
             "key": paths.key,
             "certificate": paths.certificate,
-            **_own(options),
+            **_hand_written(options),
         },
     )
     until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(certificate.ends_at / 1000))
@@ -159,11 +161,11 @@ def _keep(options: Options, files: HostFiles, keys: HostKeys, given: Membership,
         _restart()
     elif changed:
         text += f"\nnow: systemctl {_RESTART}"
-    return _print(options, told, text)
+    return print_result(options, told, text)
 
 
-def _own(options: Options) -> dict[str, Sequence[str]]:
-    """What somebody has written into the section by hand, and that stays."""
+def _hand_written(options: Options) -> dict[str, Sequence[str]]:
+    """The members of the section that an administrator has written, which stay."""
     fleet = _config(options).fleet
     if fleet is None or fleet.host_keys == Fleet.host_keys:
         return {}
@@ -171,13 +173,13 @@ def _own(options: Options) -> dict[str, Sequence[str]]:
 
 
 def _restart() -> None:
-    """The daemon and the connector read the new issuers and servers; no push or login is lost."""
+    """Restart daemon and connector: they read the new issuers and servers, and lose no push."""
     done = subprocess.run(["/usr/bin/systemctl", *_RESTART.split()], check=False, timeout=120)
     if done.returncode:
         raise Trouble(REFUSED, "Restart", f"systemctl {_RESTART} failed", "journalctl -xe")
 
 
-def _member(config: Config, files: HostFiles) -> Fleet:
+def _require_member(config: Config, files: HostFiles) -> Fleet:
     if config.fleet is None or not files.is_member:
         hint = "to join one: sixtykey fleet join"
         raise Trouble(REFUSED, "NoMember", "this host belongs to no fleet", hint)
@@ -196,18 +198,12 @@ def _files(options: Options) -> HostFiles:
     return HostFiles(options.value("--host-folder") or FOLDER)
 
 
-def _refuse_words(words: Sequence[str]) -> None:
-    if words:
-        raise Usage(f"unexpected: {' '.join(words)}")
-
-
 def _now() -> int:
     return int(time.time() * 1000)
 
 
-def _print(options: Options, told: dict[str, Any], text: str) -> int:
-    print(json.dumps(told, indent=2) if options.on("--json") else plain(text))
-    return DONE
-
-
-ACTIONS = {"join": _run(_join), "renew": _run(_renew), "leave": _run(_leave)}
+ACTIONS = {
+    "join": _explaining(_join),
+    "renew": _explaining(_renew),
+    "leave": _explaining(_leave),
+}

@@ -8,8 +8,9 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.commands.fleet.home import as_trouble, home_of, report_skipped, tell
-from agent.commands.options import Options, Usage, one_word
+from agent.commands.fleet.home import as_trouble, home_of, report_skipped
+from agent.commands.fleet.result import print_result
+from agent.commands.options import Options, one_word, refuse_more
 from agent.commands.trouble import DONE, REFUSED, Trouble
 from agent.config.fleet_limits import FLEET
 from agent.fleet.home import revocation
@@ -19,10 +20,10 @@ from agent.fleet.home.registry import Listed, SqliteRegistry
 
 @dataclass(frozen=True)
 class Departed:
-    """What the registry has of hosts that left and are not revoked; none of it is trusted.
+    """Hosts that left and are not revoked yet, according to the registry, which is not trusted.
 
-    `former` are nkeys that were replaced, `skipped` the reasons why rows are: with, and by instance
-    id.
+    `former`: nkeys that other hosts have replaced, each with its instance id. `skipped`: by
+    instance id, why a row is skipped.
     """
 
     gone: Sequence[Listed]
@@ -50,11 +51,10 @@ def _remove(options: Options, words: Sequence[str]) -> int:
 
 def _remove_left(options: Options, words: Sequence[str]) -> int:
     """Revoke the keys of hosts that have left; a timer runs this. Silent if there is none."""
-    if words:
-        raise Usage(f"unexpected: {' '.join(words)}")
+    refuse_more(words, 0)
     with as_trouble():
         home, now = home_of(options), time.time()
-        # Do this before opening the registry: afterwards this process may not read the home.
+        # Before the registry is opened: from then on this process may not read the home.
         revoked = home.revoked()
         with SqliteRegistry.for_operator(home.facts.registry) as registry:
             named = list_departed(registry, revoked, now)
@@ -69,7 +69,7 @@ def _remove_left(options: Options, words: Sequence[str]) -> int:
     if token is not None:
         return _send_account(options, home, token, found)
     told = {"Removed": [], "Skipped": dict(found.skipped)}
-    return tell(options, told, "") if options.on("--json") else DONE
+    return print_result(options, told, "") if options.on("--json") else DONE
 
 
 def list_departed(registry: SqliteRegistry, revoked: Container[str], now: float) -> Departed:
@@ -89,7 +89,7 @@ def list_departed(registry: SqliteRegistry, revoked: Container[str], now: float)
 
 
 def _revocable(home: Home, found: Departed) -> tuple[Departed, list[str]]:
-    """The same with more rows skipped: those with nkeys that are not revoked; and the others."""
+    """Skip also the rows whose nkeys must not be revoked; returns the rest, and its nkeys."""
     rows = [*found.former.items(), *((each.nkey, each.host) for each in found.gone)]
     bad = home.irrevocable(nkey for nkey, _ in rows)
     skipped = {**found.skipped, **{host: bad[nkey] for nkey, host in rows if nkey in bad}}
@@ -122,10 +122,10 @@ def _send_account(options: Options, home: Home, token: str, found: Departed) -> 
     if missing:
         text += f"; {', '.join(missing)} did not answer, and will follow once they are back"
     if len(home.facts.gateways) > 1:
-        # Until they have the account's token they believe its answers, and renew what it has.
+        # Until they have the account's token, they accept the host's answers and renew it.
         text += "\nthe other gateways ask for it twice a minute: sixtykey fleet status"
     answer = {"Removed": hosts, "Told": list(told), "Missing": missing}
-    return tell(options, {**answer, "Skipped": dict(found.skipped)}, text)
+    return print_result(options, {**answer, "Skipped": dict(found.skipped)}, text)
 
 
 ACTIONS = {"remove": _remove}

@@ -1,4 +1,4 @@
-"""A top-level section of a YAML file, put in or cut out as text: comments elsewhere stay."""
+"""Adds or removes a top-level section of a YAML file as text, so that other comments stay."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Value = Union[str, Sequence[str]]
 
 
 def put(text: str, name: str, members: Mapping[str, Value]) -> str:
-    """The text with this section at its end, in the place of the one that was there."""
+    """The text with this section at its end; an older one of that name is removed."""
     rest = cut(text, name)
     if rest and not rest.endswith("\n"):
         rest += "\n"
@@ -46,13 +46,12 @@ def cut(text: str, name: str) -> str:
 
 
 def edit(path: str, name: str, members: Mapping[str, Value]) -> bool:
-    """Put the section into the configuration, or cut it out when there are no members.
+    """Put the section into the configuration, or remove it if there are no members.
 
-    Returns whether that changed anything.
+    Returns whether the file has changed.
 
     Raises:
-        Trouble: the file cannot be read or written, or what came of it would not do. It is as
-            before.
+        Trouble: the file cannot be read or written, or would be invalid. It is unchanged.
     """
     try:
         with files.locked(os.path.dirname(os.path.realpath(path))):

@@ -1,4 +1,4 @@
-"""What can be seen of a fleet from one of its gateways: who is connected, and how the bus is."""
+"""Shows a fleet from one of its gateways: the connected hosts, and the state of the bus."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, Callable, Optional
 
 from agent.commands.fleet.gateways import compare_gateways
 from agent.commands.fleet.home import FOLDER, as_trouble
-from agent.commands.options import Options, Usage
+from agent.commands.options import Options, refuse_more
 from agent.commands.terminal import Screen, duration, table
 from agent.commands.trouble import DONE, REFUSED, Trouble, plain
 from agent.config.fleet_limits import FLEET
@@ -35,12 +35,12 @@ from agent.host.clock import SystemClock
 from agent.host.serving import end
 
 HEADING = ("INSTANCE", "NAME", "ZONE", "CONNECTED SINCE", "VERSION", "ADDRESSES", "TAGS")
-# Between two drawings of `hosts --watch` (s).
-ASK = 2.0
+# The pause between two drawings of `hosts --watch` (s).
+_REDRAW_SECONDS = 2.0
 
 
 class View:
-    """A gateway's folder, seen over a connection to the bus with the gateway's own rights."""
+    """Asks the bus about the fleet, with the rights of the gateway whose folder this is."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -49,15 +49,15 @@ class View:
         self._issuers = Issuers(home.issuer(), home.facts.issuers, roles.revocations(account))
 
     def access(self, *urls: str) -> Access:
-        """How to reach the bus, or those servers of it."""
+        """How to reach the bus, or only these servers of it."""
         servers = urls or tuple(server.url for server in self._home.facts.servers)
         folder = self._home.folder
         return Access(servers, os.path.join(folder, CA), os.path.join(folder, CREDS))
 
-    async def look(self, work: Callable[[Directory], Awaitable[int]]) -> int:
-        """Work with a directory of the hosts. Raises Trouble: the bus is not reachable."""
+    async def run(self, work: Callable[[Directory], Awaitable[int]]) -> int:
+        """Run `work` with a directory of the hosts. Raises Trouble: the bus is not reachable."""
         access = self.access()
-        # Answers come where the gateway's own token allows it.
+        # The only inbox that the gateway's own token permits.
         name = jwt.name_of(access.read()[0])
         bus = BusConnection(access, "sixtykey fleet", inbox=f"_INBOX.{name}")
         task = asyncio.create_task(bus.run())
@@ -81,21 +81,21 @@ def _hosts(options: Options, words: Sequence[str]) -> int:
     watching = options.on("--watch") and not options.on("--json") and sys.stdout.isatty()
 
     if watching:
-        # What is logged of the connection would be written across the screen.
+        # A log line about the connection would overwrite the screen.
         logging.getLogger("sixtykeyd").setLevel(logging.ERROR)
 
     async def show(directory: Directory) -> int:
         if watching:
             return await _watch(directory, words)
-        found = await _all(directory, words)
+        found = await _list_hosts(directory, words)
         if options.on("--json"):
             print(json.dumps({"Hosts": found}, indent=2))
         else:
-            print("\n".join(_rows(found)))
+            print("\n".join(_format_hosts(found)))
         return DONE
 
     try:
-        return asyncio.run(view.look(show))
+        return asyncio.run(view.run(show))
     except KeyboardInterrupt:
         return DONE
 
@@ -104,15 +104,15 @@ async def _watch(directory: Directory, names: Sequence[str]) -> int:
     with Screen(sys.stdout) as screen:
         while True:
             try:
-                rows = _rows(await _all(directory, names))
+                rows = _format_hosts(await _list_hosts(directory, names))
             except NoAnswer as error:
                 rows = [f"the bus does not answer: {error}; trying again"]
             screen.draw(rows)
-            await asyncio.sleep(ASK)
+            await asyncio.sleep(_REDRAW_SECONDS)
 
 
-async def _all(directory: Directory, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Every host whose id or name fits, page by page."""
+async def _list_hosts(directory: Directory, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Every connected host whose id or name matches."""
     found: list[dict[str, Any]] = []
     after = ""
     while True:
@@ -120,14 +120,14 @@ async def _all(directory: Directory, names: Sequence[str]) -> list[dict[str, Any
         found += shown
         if not after:
             break
-    # Hosts that are connected but do not answer: only operators see them, clients do not.
+    # Hosts that are connected but do not answer are shown to operators, and not to clients.
     there = {host["InstanceId"] for host in found}
     silent = filter_by_name((await directory.connected()).values(), names)
-    return found + [_silent(each) for each in silent if each.host not in there]
+    return found + [_describe_silent(each) for each in silent if each.host not in there]
 
 
-def _silent(connection: Connection) -> dict[str, Any]:
-    """A host whose daemon does not answer, or not as one that may belong to the fleet."""
+def _describe_silent(connection: Connection) -> dict[str, Any]:
+    """A connected host that does not answer, or whose answer is not valid for this fleet."""
     return {
         "InstanceId": connection.host, "Name": connection.name, "AvailabilityZone": "-",
         "ConnectedSince": connection.since, "Version": "DOES NOT ANSWER", "Addresses": [],
@@ -135,7 +135,7 @@ def _silent(connection: Connection) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _rows(hosts: Sequence[dict[str, Any]]) -> list[str]:
+def _format_hosts(hosts: Sequence[dict[str, Any]]) -> list[str]:
     if not hosts:
         return ["no such host is connected"]
     rows: list[Sequence[str]] = [HEADING]
@@ -152,14 +152,13 @@ def _rows(hosts: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _status(options: Options, words: Sequence[str]) -> int:
-    if words:
-        raise Usage(f"unexpected: {' '.join(words)}")
+    refuse_more(words, 0)
     with as_trouble():
         home = Home(options.value("--folder") or FOLDER)
         view = View(home)
         ends = authority.ends_at(home.file(CERTIFICATE)) - time.time()
         gateways = compare_gateways(home)
-    servers = asyncio.run(_servers(view, home))
+    servers = asyncio.run(_examine_servers(view, home))
     status = {
         "Folder": home.folder,
         "Gateways": gateways,
@@ -175,14 +174,16 @@ def _status(options: Options, words: Sequence[str]) -> int:
     if options.on("--json"):
         print(json.dumps(status, indent=2))
     else:
-        print(plain("\n".join(_lines(status))))
+        print(plain("\n".join(_format_status(status))))
     return DONE if all(each["Problem"] is None for each in [*servers, *gateways]) else REFUSED
 
 
-async def _servers(view: View, home: Home) -> list[dict[str, Any]]:
+async def _examine_servers(view: View, home: Home) -> list[dict[str, Any]]:
     """Each server of the bus: whether it is reachable, and how many hosts are connected to it."""
     servers = home.facts.servers
-    answers = await asyncio.gather(*(_server(view, each.url, len(servers)) for each in servers))
+    answers = await asyncio.gather(
+        *(_examine_server(view, each.url, len(servers)) for each in servers)
+    )
     hosts: Counter[str] = Counter()
     for _, found in answers:
         # Each reachable server lists all connections: use the fullest list.
@@ -193,7 +194,9 @@ async def _servers(view: View, home: Home) -> list[dict[str, Any]]:
     ]
 
 
-async def _server(view: View, url: str, count: int) -> tuple[Optional[str], list[Connection]]:
+async def _examine_server(
+    view: View, url: str, count: int
+) -> tuple[Optional[str], list[Connection]]:
     """The server's problem, if it has one, and the connections that it lists."""
     try:
         client = await nats_client.connect_once(view.access(url), inbox=True)
@@ -223,7 +226,7 @@ def _count_joined(home: Home) -> Any:
         return None
 
 
-def _lines(status: dict[str, Any]) -> list[str]:
+def _format_status(status: dict[str, Any]) -> list[str]:
     joined = status["Hosts"]["Joined"]
     of = "" if joined is None else f" of {joined} that have joined"
     lines = [
