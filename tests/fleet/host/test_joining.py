@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
-import socket
-import ssl
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from agent.fleet.home.authority import Authority, fingerprint
+from agent.fleet.home.authority import fingerprint
 from agent.fleet.host import joining
 from agent.fleet.host.joining import NoGateway
 from agent.fleet.messages import documents
@@ -25,55 +21,10 @@ from agent.fleet.messages.documents import Rejected
 from agent.fleet.messages.tokens import KIND, JoinToken
 from tests.fleet.members import URL, token
 from tests.fleet.sample_messages import ISSUER, NOW
-from tests.parts.bus import PATIENCE
+from tests.parts.any_gateway import AnyGateway
 from tests.parts.command import run
-from tests.parts.part import Part
 
 HUGE = 10**4000
-
-
-class AnyGateway(Part):
-    """A gateway that answers every request with the bytes that a test sets."""
-
-    def __init__(self, directory: Path) -> None:
-        made = Authority.create("any authority", time.time())
-        self.ca = made.pem.certificate
-        shown = made.issue(["127.0.0.1"], time.time())
-        file = directory / "gateway.pem"
-        file.write_text(shown.certificate + shown.private_key)
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(file)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.answer = b""
-        self._thread = threading.Thread(target=self._run)
-
-    def begin(self) -> None:
-        """Answer in a thread."""
-        self._thread.start()
-
-    def finish(self) -> None:
-        """Stop."""
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join(PATIENCE)
-
-    def says(self, status: int, body: bytes) -> None:
-        """Answer with this status and body from now on."""
-        head = f"HTTP/1.1 {status} x\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        self.answer = head.encode() + body
-
-    def _run(self) -> None:
-        while True:
-            try:
-                taken = self._listener.accept()[0]
-            except OSError:
-                return
-            taken.settimeout(PATIENCE)
-            with contextlib.suppress(OSError), self._context.wrap_socket(taken, True) as tls:
-                tls.recv(65536)
-                tls.sendall(self.answer)
 
 
 @pytest.fixture(scope="module")
