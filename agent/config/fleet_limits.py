@@ -65,6 +65,12 @@ class FleetLimits(NamedTuple):
     # in which a server that does 500 handshakes a second lets 40,000 hosts in.
     connect_doublings: int = 3
     claims_seconds: float = 3.0
+    # A line of a server (its first one has 2 KiB); and a message, which is long only where it lists
+    # a page of connections: 1000 of them take 0.6 MiB. A server that was taken over could send one
+    # without end. Answers that a gateway has not read yet: as many, and as many bytes.
+    bus_line_bytes: int = 64 * 1024
+    bus_message_bytes: int = 8 * 1024 * 1024
+    unread_answers: int = 8192
     # How long the server may take to close a connection with us, before we drop it.
     close_seconds: float = 2.0
     # Connections on one page of a server's list, and how long the server may take for it.
@@ -72,7 +78,11 @@ class FleetLimits(NamedTuple):
     # The most pages of a list: a server takes 100,000 connections, and a server that is taken over
     # could send pages for ever.
     list_pages: int = 100
+    # The most connections that a server is believed to have.
+    largest_count: int = 1_000_000
     listing_seconds: float = 2.0
+    # A name of a server or connection, and a time, in such a list.
+    listed_characters: int = 253
     # How long the list of connected hosts, and a host's description, are cached: commands that
     # watch the list or complete names ask repeatedly.
     roster_seconds: float = 2.0

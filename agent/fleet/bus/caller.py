@@ -60,7 +60,12 @@ class BusCaller:
     async def listen(self, client: Client) -> None:
         """Subscribe to the inbox of a new connection. Raises Error."""
         inbox = client.new_inbox()
-        await client.subscribe(f"{inbox}.*", cb=self._hear)
+        await client.subscribe(
+            f"{inbox}.*",
+            cb=self._hear,
+            pending_msgs_limit=FLEET.unread_answers,
+            pending_bytes_limit=FLEET.bus_message_bytes,
+        )
         self._client, self._inbox = client, inbox
 
     async def ask(self, subject: str, message: bytes) -> bytes:

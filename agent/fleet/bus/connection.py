@@ -20,6 +20,7 @@ from nats.errors import Error
 from agent.config.fleet_limits import FLEET
 from agent.fleet.bus import nats_client
 from agent.fleet.bus.access import Access
+from agent.fleet.bus.guarded_client import GuardedClient
 from agent.host.bucket import Bucket
 
 log = logging.getLogger("sixtykeyd")
@@ -79,7 +80,7 @@ class BusConnection:
     async def _connect(self, server: str, seconds: float) -> Optional[Client]:
         """Connect to this server. Returns None when a step takes longer, or fails; logs why."""
         self._server, self._lost = server, asyncio.Event()
-        client = Client()
+        client = GuardedClient()
         try:
             options = {**self._options(server, self._lost), "connect_timeout": seconds}
         except (OSError, ValueError) as error:

@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from nats.aio.client import Client
+from nats.aio.subscription import Subscription
 from nats.errors import Error
 
 from agent.config.fleet_limits import FLEET
 from agent.fleet.bus import jwt
 from agent.fleet.bus.access import Access
+from agent.fleet.bus.guarded_client import GuardedClient
 from agent.fleet.bus.nkeys import KeyPair
 
 CLAIMS_UPDATE = "$SYS.REQ.CLAIMS.UPDATE"
@@ -67,7 +69,7 @@ async def connect_once(access: Access, inbox: bool = False) -> Client:
     `inbox`: receive answers in the inbox that a gateway's token permits, named after the gateway.
     """
     failures: list[str] = []
-    client = Client()
+    client = GuardedClient()
 
     async def fail(error: Exception) -> None:
         failures.append(str(error))
@@ -135,7 +137,7 @@ async def update_account(access: Access, token: str, wanted: int) -> Sequence[st
     Returns:
         The names of the servers that accepted it.
     Raises:
-        Unreachable: no server was reached, one refused the token, or it cannot be sent.
+        Unreachable: no server was reached, all refuse the token, or it cannot be sent.
     """
     client = await connect_once(access)
     try:
@@ -146,25 +148,31 @@ async def update_account(access: Access, token: str, wanted: int) -> Sequence[st
         except Error as error:
             words = f"the account's token, {len(token)} bytes, cannot be sent: {error}"
             raise Unreachable(words) from None
-        accepted: list[str] = []
-        while len(accepted) < wanted:
-            try:
-                message = await answers.next_msg(timeout=FLEET.claims_seconds)
-            except Error:
-                break
-            accepted.append(_accepting_server(message.data))
-        return sorted(accepted)
+        return await _accepting_servers(answers, wanted)
     finally:
         await close(client)
 
 
-def _accepting_server(answer: bytes) -> str:
-    """The name of the server that accepted the token. Raises Unreachable."""
-    try:
-        content = json.loads(answer)
-        name = str(content["server"]["name"])
-        if "error" in content:
-            raise Unreachable(f"{name} refuses the account's token: {content['error']}")
-        return name
-    except (KeyError, TypeError, ValueError):
-        raise Unreachable("a server's answer to the account's token is not readable") from None
+async def _accepting_servers(answers: Subscription, wanted: int) -> Sequence[str]:
+    """The names of those that accept the token. Raises Unreachable: none does, and one refuses.
+
+    A server that was taken over must not keep the others' answers away: what is not readable is
+    left out, a second answer does not count, and all of it has an end.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + FLEET.claims_seconds * wanted
+    told: dict[str, str] = {}
+    while len(told) < wanted and loop.time() < end:
+        try:
+            message = await answers.next_msg(timeout=FLEET.claims_seconds)
+            content = json.loads(message.data)
+            told.setdefault(str(content["server"]["name"]), str(content.get("error") or ""))
+        except Error:
+            break
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+            continue
+    accepted = sorted(name for name, error in told.items() if not error)
+    if told and not accepted:
+        refused = "; ".join(f"{name}: {error}" for name, error in told.items())
+        raise Unreachable(f"the servers refuse the account's token: {refused}")
+    return accepted

@@ -20,6 +20,8 @@ from agent.config.fleet_limits import FLEET
 from agent.fleet.bus.caller import NoAnswer
 from agent.fleet.bus.roles import CONNECTIONS
 
+_LONGEST = FLEET.listed_characters
+
 
 @dataclass(frozen=True)
 class Connection:
@@ -57,6 +59,8 @@ async def connections(client: Client, servers: int) -> dict[str, Connection]:
             page = _page(answer)
             for each in page:
                 before = found.get(each.host)
+                if before is None and len(found) >= FLEET.certificates:
+                    continue
                 if before is None or each.since > before.since:
                     found[each.host] = each
             more = more or len(_read_connections(answer)) == FLEET.page_connections
@@ -77,14 +81,15 @@ async def count(client: Client, servers: int) -> int:
 
 
 async def _ask(client: Client, what: Mapping[str, Any], servers: int) -> list[dict[str, Any]]:
-    """The servers' answers to one request."""
+    """The servers' answers to one request; what is none does not prolong the time for them."""
     question = {"limit": FLEET.page_connections, **what}
-    inbox = client.new_inbox()
-    subscription = await client.subscribe(inbox)
+    inbox, loop = client.new_inbox(), asyncio.get_running_loop()
+    subscription = await client.subscribe(inbox, pending_bytes_limit=2 * FLEET.bus_message_bytes)
     answers: list[dict[str, Any]] = []
+    end = loop.time() + FLEET.listing_seconds * servers
     try:
         await client.publish(CONNECTIONS, json.dumps(question).encode(), reply=inbox)
-        while len(answers) < servers:
+        while len(answers) < servers and loop.time() < end:
             message = await subscription.next_msg(timeout=FLEET.listing_seconds)
             answer = _parse(message.data)
             if answer is not None:
@@ -114,17 +119,17 @@ def _page(answer: dict[str, Any]) -> list[Connection]:
         try:
             host, _, called = str(each["name"]).partition(" ")
             patterns.instance_id(host)
-            since, number = str(each["start"]), int(each["cid"])
-            found.append(Connection(host, called, since, name, number))
-        except (KeyError, TypeError, ValueError, AttributeError):
+            since, number = str(each["start"])[:_LONGEST], int(each["cid"])
+            found.append(Connection(host, called[:_LONGEST], since, name[:_LONGEST], number))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             continue
     return found
 
 
 def _total(answer: dict[str, Any]) -> int:
-    """One server's number of the account's connections; 0 if it is not a number."""
+    """One server's number of the account's connections; 0 if it is not a likely number."""
     found = answer["data"].get("total")
-    return found if type(found) is int else 0
+    return found if type(found) is int and found <= FLEET.largest_count else 0
 
 
 def _read_connections(answer: dict[str, Any]) -> list[Any]:

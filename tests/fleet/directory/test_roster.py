@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from agent.config.fleet_limits import FLEET
+from agent.fleet.bus.caller import NoAnswer
 from agent.fleet.directory import roster
 from agent.fleet.directory.roster import Connection
+from tests.parts.bus import PATIENCE
 from tests.parts.daemon import INSTANCE_ID
 
 HOST = {"name": f"{INSTANCE_ID} web-1", "start": "2026-01-01T00:00:00Z", "cid": 7}
@@ -27,7 +29,7 @@ class HostileServer:
         """The subject for answers."""
         return "_INBOX.1"
 
-    async def subscribe(self, _: str) -> HostileServer:
+    async def subscribe(self, _: str, **__: object) -> HostileServer:
         """The subscription, which is this object itself."""
         return self
 
@@ -39,6 +41,7 @@ class HostileServer:
     async def next_msg(self, timeout: float) -> HostileServer:
         """The answer."""
         assert timeout
+        await asyncio.sleep(0)
         return self
 
     async def unsubscribe(self) -> None:
@@ -67,12 +70,54 @@ def test_a_host_is_found_beside_what_is_none() -> None:
     assert asyncio.run(roster.connections(server, 1)) == {INSTANCE_ID: expected}
 
 
+def test_what_is_no_answer_does_not_keep_the_list_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that sends junk without end is given up: others wait for the same list."""
+
+    class Quick:
+        listing_seconds = 0.1
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(FLEET, name)
+
+    monkeypatch.setattr(roster, "FLEET", Quick())
+    server: Any = HostileServer({})
+    server.data = b"junk"
+    with pytest.raises(NoAnswer):
+        asyncio.run(asyncio.wait_for(roster.connections(server, 3), PATIENCE))
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", '"x"', "[]", "null"])
+def test_a_connection_without_a_number_is_left_out(number: str) -> None:
+    """An entry whose number is none is skipped."""
+    server: Any = HostileServer({"connections": [HOST, {**HOST, "cid": "NUMBER"}]})
+    server.data = server.data.replace(b'"NUMBER"', number.encode())
+    assert list(asyncio.run(roster.connections(server, 1))) == [INSTANCE_ID]
+
+
+def test_a_list_takes_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long texts are cut, and no more hosts are listed than there can be."""
+    server: Any = HostileServer(
+        {
+            "connections": [
+                {**HOST, "name": f"i-{number:017x} " + "x" * 5000, "start": "2" * 5000}
+                for number in range(50)
+            ]
+        }
+    )
+    monkeypatch.setattr(roster, "FLEET", FLEET._replace(certificates=20))
+    found = asyncio.run(roster.connections(server, 1))
+    assert len(found) == 20
+    longest = FLEET.listed_characters
+    assert {(len(each.name), len(each.since)) for each in found.values()} == {(longest, longest)}
+
+
 @pytest.mark.parametrize(
     ("data", "counted"),
     [
         ({"total": 5, "connections": [HOST]}, 4),
         ({"total": 1, "connections": [HOST, HOST]}, 0),
         ({"total": "5", "connections": []}, 0),
+        ({"total": 10**400, "connections": []}, 0),
         ({"total": True, "connections": "x"}, 0),
         ({}, 0),
     ],
