@@ -201,6 +201,18 @@ def test_other_servers_are_not_learned(bus: Bus) -> None:
     attacked(bus, course, info(), many, context_of(bus))
 
 
+@pytest.mark.parametrize("most", ["x", [], 0, -1, 1e9, True, FLEET.document_bytes])
+def test_a_server_that_takes_no_message_is_not_used(bus: Bus, most: Any) -> None:
+    """A server whose limit for messages is none, or is too small, is refused in words."""
+
+    async def attempt() -> None:
+        async with thief(info(max_payload=most), b"", context_of(bus)) as (url, _):
+            with pytest.raises(Unreachable, match="no messages of the size"):
+                await nats_client.connect_once(access(bus, url))
+
+    asyncio.run(attempt())
+
+
 class Answers:
     """A subscription with these answers to the account's token."""
 
