@@ -31,6 +31,7 @@ from tests.parts.host import work_directory
 from tests.parts.leases import ed25519_key
 from tests.parts.raw import Raw
 from tests.parts.signed import push, sign
+from tests.parts.waiting import wait_until
 
 SECONDS = 6.0
 LOGINS = 5
@@ -59,10 +60,9 @@ def logging_to(folder: Path, rate: int, **config: Any) -> Iterator[tuple[Running
 
 def await_record(log: SlowLog, **wanted: Any) -> dict[str, Any]:
     """Wait until the slow reader has read such a record; return the last one."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := log.records(**wanted)):
-        assert time.monotonic() < deadline, log.records()[-1]
-        time.sleep(0.2)
+    found = wait_until(
+        lambda: log.records(**wanted), lambda: log.records()[-1], pause=0.2, seconds=PATIENCE
+    )
     return found[-1]
 
 

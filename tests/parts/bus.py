@@ -24,6 +24,7 @@ from agent.fleet.bus.servers import Server
 from agent.fleet.home.home import Home, Plan
 from tests.parts.host import tool
 from tests.parts.part import Part
+from tests.parts.waiting import wait_until
 
 GATEWAY = "https://127.0.0.1:8443"
 PATIENCE = 30.0
@@ -102,11 +103,12 @@ class RunningServer:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        end = time.monotonic() + PATIENCE
-        while "Server is ready" not in self.log()[known:]:
-            if time.monotonic() > end or self.process.poll() is not None:
-                raise RuntimeError(f"the nats-server does not start: {self.log()[known:]}")
-            time.sleep(0.02)
+        process = self.process
+        wait_until(
+            lambda: "Server is ready" in self.log()[known:],
+            lambda: f"the nats-server does not start: {self.log()[known:]}",
+            gone=lambda: process.poll() is not None,
+        )
 
     def log(self) -> str:
         """The server's log so far."""

@@ -17,6 +17,7 @@ import yaml
 
 from tests.parts.host import ROOT, free_port, helper_group
 from tests.parts.part import Part
+from tests.parts.waiting import wait_until
 
 INSTANCE_ID = "i-0f1e2d3c4b5a69788"
 ZONE = "us-east-2b"
@@ -221,13 +222,9 @@ class RunningDaemon(Part):
 
     def await_audit(self, **wanted: Any) -> dict[str, Any]:
         """Return the newest such audit record once there is one; RuntimeError if none comes."""
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            found = self.audit(**wanted)
-            if found:
-                return found[-1]
-            time.sleep(0.02)
-        raise RuntimeError(f"no audit record has {wanted}: {self.audit()}")
+        return wait_until(
+            lambda: self.audit(**wanted), lambda: f"no audit record has {wanted}: {self.audit()}"
+        )[-1]
 
     def log(self) -> str:
         """Return what the daemon has written to stderr so far, in every run."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import ssl
-import time
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from tests.parts.bus import lasting_port
 from tests.parts.daemon import INSTANCE_ID, REGION, ZONE, RunningDaemon
 from tests.parts.pushers import Target
 from tests.parts.raw import Answer, Raw, ask
+from tests.parts.waiting import wait_until
 
 
 class RunningGateway(RunningDaemon):
@@ -124,8 +124,7 @@ class RunningGateway(RunningDaemon):
 
     def await_bus(self) -> None:
         """Wait until the gateway is connected to the bus."""
-        end = time.monotonic() + 30
-        while "bus: connected" not in self.log():
-            if time.monotonic() > end:
-                raise RuntimeError(f"the gateway does not reach the bus: {self.log()}")
-            time.sleep(0.02)
+        wait_until(
+            lambda: "bus: connected" in self.log(),
+            lambda: f"the gateway does not reach the bus: {self.log()}",
+        )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 from typing import Optional
 
 from tests.parts.host import MissingToolError, tool
 from tests.parts.part import Part
+from tests.parts.waiting import wait_until
 
 _JOURNALD = "/lib/systemd/systemd-journald"
 PATIENCE = 30.0
@@ -49,16 +49,16 @@ class Journald(Part):
             raise MissingToolError(f"{_JOURNALD} is missing: install systemd")
         command = [tool("unshare", "util-linux"), "--mount", "--propagation", "private"]
         command += ["sh", "-c", _BEGIN, "sh", self._settings, self._interval, _JOURNALD]
-        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + PATIENCE
+        process = self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         # The mark comes first, because the host's own journald may have been there before.
         mark, socket = (
             self.path(f"run/{n}") for n in ("journald-of-a-test", "systemd/journal/stdout")
         )
-        while not (mark.exists() and socket.is_socket()):
-            if time.monotonic() > deadline or self._process.poll() is not None:
-                raise RuntimeError(f"journald does not listen (exit {self._process.poll()})")
-            time.sleep(0.02)
+        wait_until(
+            lambda: mark.exists() and socket.is_socket(),
+            lambda: f"journald does not listen (exit {process.poll()})",
+            gone=lambda: process.poll() is not None,
+        )
         # Move the journal from /run, where it starts, to /var/log, where it is sealed.
         self.run("journalctl", "--flush")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 from typing import Any, Optional
 
@@ -12,6 +11,7 @@ import boto3
 from tests.parts.daemon import CREDENTIAL, REGION
 from tests.parts.host import free_port, tool
 from tests.parts.part import Part
+from tests.parts.waiting import wait_until
 
 PATIENCE = 60.0
 """Seconds until it listens; it imports for some."""
@@ -34,11 +34,13 @@ class Moto(Part):
                 [tool("moto_server", "moto (PyPI)"), "-p", str(port)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        deadline = time.monotonic() + PATIENCE
-        while "Running on" not in self.log():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"moto does not start: {self.log()}")
-            time.sleep(0.05)
+        process = self._process
+        wait_until(
+            lambda: "Running on" in self.log(),
+            lambda: f"moto does not start: {self.log()}",
+            gone=lambda: process.poll() is not None,
+            seconds=PATIENCE,
+        )
 
     def finish(self) -> None:
         """Stop it."""

@@ -20,9 +20,9 @@ from tests.parts.raw import ask
 from tests.parts.signed import push
 from tests.parts.ssh import Login, login_with_ssh
 from tests.parts.sshd import RunningSshd
+from tests.parts.waiting import wait_until
 
 RACERS = 8
-PATIENCE = 30.0
 
 
 @dataclass
@@ -102,10 +102,7 @@ class Stage:
         with ThreadPoolExecutor(1) as pool:
             self._held = pool.submit(self.log_in)
             try:
-                end = time.monotonic() + PATIENCE
-                while not reached.exists():
-                    assert time.monotonic() < end, self.sshd.log()
-                    time.sleep(0.01)
+                wait_until(reached.exists, self.sshd.log)
                 (directory / BETWEEN).write_text("#!/bin/sh\nexit 0\n")
                 yield
             finally:

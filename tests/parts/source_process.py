@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from typing import Callable, Optional
 
 from tests.parts.daemon import PATIENCE, RunningDaemon
 from tests.parts.host import ROOT
 from tests.parts.part import Part
+from tests.parts.waiting import wait_until
 
 
 class SourceProcess(Part):
@@ -49,12 +49,13 @@ class SourceProcess(Part):
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
         """Wait for it; RuntimeError if it ends before, or takes too long."""
-        assert self.process is not None
-        deadline = time.monotonic() + PATIENCE
-        while not ready():
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                raise RuntimeError(f"{self.module} is not ready: {self.log()}")
-            time.sleep(0.02)
+        process = self.process
+        assert process is not None
+        wait_until(
+            ready,
+            lambda: f"{self.module} is not ready: {self.log()}",
+            gone=lambda: process.poll() is not None,
+        )
 
     def kill(self) -> None:
         """Send SIGKILL, as in a crash."""

@@ -23,6 +23,7 @@ from agent.fleet.bus.nkeys import KeyPair
 from agent.fleet.messages.lease_exchange import SUBJECT
 from tests.parts.bus import PATIENCE, Bus
 from tests.parts.part import Part
+from tests.parts.waiting import wait_until
 
 ALL: Mapping[str, Any] = {
     "pub": {"allow": [">"]}, "sub": {"allow": [">"]}, "subs": -1, "data": -1, "payload": -1,
@@ -116,11 +117,9 @@ class StolenBus(Part):
         return self._await(lambda each: each.subject == asked.reply)
 
     def _await(self, wanted: Callable[[Heard], bool]) -> Heard:
-        end = time.monotonic() + PATIENCE
-        while (found := next(filter(wanted, list(self.heard)), None)) is None:
-            assert time.monotonic() < end, "it is not heard"
-            time.sleep(0.01)
-        return found
+        heard = wait_until(lambda: next(filter(wanted, list(self.heard)), None), lambda: self.heard)
+        assert heard is not None
+        return heard
 
     def _run(self, doing: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(doing, self._loop).result(2 * PATIENCE)

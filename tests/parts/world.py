@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from tests.parts.host import login_user, work_directory
 from tests.parts.pam import pam_namespace, sshd_with_pam
 from tests.parts.sshd import RunningSshd
 from tests.parts.user import User
+from tests.parts.waiting import wait_until
 
 # A second credential of the fleet, whose keys are for one login and 20 s.
 TIGHT = {**CREDENTIAL, "access_key_id": "AKIATIGHT", "keys": {"lifetime": 20, "uses": "once"}}
@@ -153,13 +153,13 @@ def one_time_config(folder: Path) -> dict[str, Any]:
 
 def _await_host(gateway: RunningGateway) -> None:
     """Wait until the gateway reports everything about the host."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        for host in gateway.hosts().body.get("Hosts", []):
-            if host["Addresses"] and host["HostKeys"]:
-                return
-        time.sleep(0.05)
-    raise RuntimeError(f"the gateway does not tell of the host: {gateway.hosts()}")
+    wait_until(
+        lambda: any(
+            host["Addresses"] and host["HostKeys"] for host in gateway.hosts().body.get("Hosts", [])
+        ),
+        lambda: f"the gateway does not describe the host: {gateway.hosts()}",
+        pause=0.05,
+    )
 
 
 def _sshd(folder: Path, daemon: RunningDaemon) -> RunningSshd:

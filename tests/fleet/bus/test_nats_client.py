@@ -19,6 +19,7 @@ from agent.fleet.bus.nkeys import KeyPair
 from agent.fleet.home.home import Home
 from tests.parts.bus import PATIENCE, Bus, make_home
 from tests.parts.host import free_port, work_directory
+from tests.parts.waiting import wait_until
 
 HOST = "i-00000000000000001"
 
@@ -127,10 +128,7 @@ def test_a_server_that_starts_again_still_refuses(cluster: Bus) -> None:
     assert len(revoke(cluster, second[1].public)) == 2
     server.start()
     assert is_refused(cluster, 2, *first)
-    end = time.monotonic() + PATIENCE
-    while not is_refused(cluster, 2, *second):
-        assert time.monotonic() < end, "it is never told"
-        time.sleep(0.1)
+    wait_until(lambda: is_refused(cluster, 2, *second), lambda: "it is never told", pause=0.1)
 
 
 def test_revocations_end_when_there_is_nothing_left_to_revoke(cluster: Bus) -> None:

@@ -8,7 +8,6 @@ import os
 import re
 import selectors
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
@@ -21,6 +20,7 @@ from tests.parts.daemon import PATIENCE, RunningDaemon
 from tests.parts.helper import ask_helper
 from tests.parts.raw import Raw, ask
 from tests.parts.signed import members
+from tests.parts.waiting import wait_until
 from tests.sources.api.plan import valid_push
 from tests.sources.api.test_table import daemon_with, send
 from tests.sources.api.test_tls import settings
@@ -238,18 +238,22 @@ def warm_up(daemon: RunningDaemon, first: bytes) -> None:
 
 def await_memory(daemon: RunningDaemon, before: int) -> None:
     """Wait until the daemon's memory (KiB) is near `before`, with an allowance for allocators."""
-    deadline = time.monotonic() + PATIENCE
-    while resident(daemon) > before + 6 * 1024:
-        assert time.monotonic() < deadline, f"{before} KiB before, {resident(daemon)} now"
-        time.sleep(0.2)
+    wait_until(
+        lambda: resident(daemon) <= before + 6 * 1024,
+        lambda: f"{before} KiB before, {resident(daemon)} now",
+        pause=0.2,
+        seconds=PATIENCE,
+    )
 
 
 def settle(daemon: RunningDaemon) -> None:
     """Wait until the daemon has closed the connections that the crowd has closed."""
-    deadline = time.monotonic() + PATIENCE
-    while open_sockets(daemon) > 16:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(
+        lambda: open_sockets(daemon) <= 16,
+        lambda: f"{open_sockets(daemon)} sockets are open",
+        pause=0.1,
+        seconds=PATIENCE,
+    )
 
 
 def local() -> bytes:

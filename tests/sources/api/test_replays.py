@@ -9,6 +9,7 @@ import pytest
 
 from tests.parts.daemon import PATIENCE, RunningDaemon
 from tests.parts.helper import ask_helper
+from tests.parts.waiting import wait_until
 from tests.sources.api.plan import Plan, valid_push
 from tests.sources.api.test_table import daemon_with, send
 
@@ -26,10 +27,7 @@ def lines(daemon: RunningDaemon) -> list[str]:
 
 def await_end(daemon: RunningDaemon) -> None:
     """Wait until sshd gets no line."""
-    deadline = time.monotonic() + PATIENCE
-    while lines(daemon):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: not lines(daemon), lambda: lines(daemon), pause=0.1)
 
 
 @pytest.mark.parametrize("how", ["header", "query"])
