@@ -16,6 +16,7 @@ from typing import Optional
 
 from agent.sshd_setup import carry_out, one_time, plan
 from agent.sshd_setup.lines import HELPER
+from agent.sshd_setup.lock import only_one
 from agent.sshd_setup.plan import PROGRAM, LeftAlone
 from agent.sshd_setup.slots import describe, slots
 from agent.sshd_setup.sshd import NotReloaded, SetupError, Sshd
@@ -33,13 +34,8 @@ def main(arguments: Optional[list[str]] = None) -> int:
     has_sshd = options.sshd is not None and os.path.exists(options.config)
     sshd = Sshd(options.sshd or "sshd", options.config, options.root)
     try:
-        if has_sshd:
-            # sshd -t and -T need this directory, which is missing before sshd's first start.
-            os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
-            return _act(sshd, options)
-        _say(f"there is no sshd on this host; once there is one, run {PROGRAM} enable")
-        # An sshd installed later must not find PAM's line without the program that it runs.
-        return _remove_from_pam(sshd) if options.action in _REMOVING else DONE
+        with only_one(sshd.root):
+            return _act(sshd, options) if has_sshd else _act_without_sshd(sshd, options.action)
     except LeftAlone as reason:
         _say(str(reason))
         return LEFT_ALONE
@@ -75,7 +71,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _act_without_sshd(sshd: Sshd, action: str) -> int:
+    _say(f"there is no sshd on this host; once there is one, run {PROGRAM} enable")
+    # An sshd installed later must not find PAM's line without the program that it runs.
+    return _remove_from_pam(sshd) if action in _REMOVING else DONE
+
+
 def _act(sshd: Sshd, options: argparse.Namespace) -> int:
+    # sshd -t and -T need this directory, which is missing before sshd's first start.
+    os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
     state = os.path.join(sshd.root, _STATE)
     if options.action == "package-installed" and os.path.exists(state):
         return DONE

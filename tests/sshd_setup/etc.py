@@ -34,6 +34,6 @@ class Etc:
         return main([*arguments, *options, "--root", self.sshd.root])
 
     def files(self) -> set[str]:
-        """The names of all files, except the note that sshd-setup has been run."""
+        """The names of all files, except the lock, and the note that sshd-setup has been run."""
         found = (path.relative_to(self.folder) for path in self.folder.rglob("*"))
-        return {str(path) for path in found if path.parts[0] != "var"}
+        return {str(path) for path in found if path.parts[0] not in {"run", "var"}}

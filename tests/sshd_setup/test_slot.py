@@ -26,13 +26,13 @@ FOLDER = "usr/lib/systemd/system"
 
 
 def snapshot(etc: Etc) -> dict[str, tuple[int, bytes]]:
-    """Mode and content of every file, except the note that sshd-setup has been run."""
+    """Mode and content of every file, except the lock and the note of a run."""
     files = (path for path in etc.folder.rglob("*") if path.is_file() or path.is_dir())
     return {
         str(path.relative_to(etc.folder)): (
             path.stat().st_mode, b"" if path.is_dir() else path.read_bytes()
         )
-        for path in files if "var" not in path.relative_to(etc.folder).parts
+        for path in files if not {"run", "var"} & {*path.relative_to(etc.folder).parts}
     }  # fmt: skip
 
 
