@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 
 from agent.config.document import Problems
+from agent.sshd_files import command_lines
 from agent.sshd_files.directives import directives, key_after_interactive
 from agent.sshd_files.pam_file import PROGRAM, SERVICE, SOCKET, account_lines, line_faults
 
@@ -17,11 +18,12 @@ def check_one_time(root: str = "/", socket: str = SOCKET) -> None:
     """Check that a login with a one-time key cannot succeed without the daemon's consent.
 
     `root` is the folder of the host's files; `socket` is lookup.socket of the configuration. If
-    this user may not read sshd's configuration, UsePAM is unknown, and that is not reported.
+    this user may not read sshd's configuration, units or command line, UsePAM is unknown, and that
+    is not reported.
 
     Raises Problems: one-time keys cannot be enforced here; the message says why and what to do.
     """
-    problems = [*program_faults(root), *_stack(root, socket), *_sshd(root)]
+    problems = [*program_faults(root), *_stack(root, socket), *_sshd(root), *_options(root)]
     if problems:
         raise Problems(
             f"one-time keys cannot be enforced on this host: {words}" for words in problems
@@ -75,3 +77,10 @@ def _sshd(root: str) -> Iterator[str]:
     service = said.get("pamservicename", "sshd")
     if service != "sshd":
         yield f"sshd uses PAM's service {service} (PAMServiceName), not sshd"
+
+
+def _options(root: str) -> Iterator[str]:
+    """Problems in sshd's command line, which overrides its files."""
+    lines = [*command_lines.configured(root), *command_lines.listening(root)]
+    for _, words in command_lines.pam_faults(lines):
+        yield f"{words}: remove that option, then restart sshd"

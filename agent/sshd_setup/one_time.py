@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Optional
 
+from agent.sshd_files import command_lines
+from agent.sshd_files.files import text_of
 from agent.sshd_files.pam_file import (
     LINE,
     PROGRAM,
@@ -29,7 +31,6 @@ from agent.sshd_files.pam_file import (
 from agent.sshd_setup import changes, pam_trial
 from agent.sshd_setup.changes import Change
 from agent.sshd_setup.diversion import Diversion
-from agent.sshd_setup.files import text_of
 from agent.sshd_setup.sshd import SetupError, Sshd
 
 _MARK = "# Written by sixtykey's sshd-setup, which also removes it: one login for a one-time key.\n"
@@ -128,6 +129,9 @@ def _require_pam(sshd: Sshd) -> None:
     service = effective.get("pamservicename", "sshd")
     if service != "sshd":
         raise SetupError(f"sshd uses PAM's service {service} (PAMServiceName), not sshd")
+    running = command_lines.running(sshd.root, sshd.config)
+    for _, words in command_lines.pam_faults([*command_lines.configured(sshd.root), *running]):
+        raise SetupError(f"{words}. Remove that option, restart sshd, then run this again")
     program = _below(sshd.root, PROGRAM)
     if not os.access(program, os.X_OK):
         raise SetupError(f"{PROGRAM} is missing: install the package sixtykey again")

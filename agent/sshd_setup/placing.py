@@ -8,9 +8,9 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from agent.sshd_files.directives import Directive, directives
+from agent.sshd_files.files import text_of
 from agent.sshd_setup import lines, main_file, units
 from agent.sshd_setup.changes import Change
-from agent.sshd_setup.files import text_of
 from agent.sshd_setup.slots import Slot, describe
 from agent.sshd_setup.sshd import SetupError, Sshd
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import glob
-import os
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from agent.sshd_files import command_lines
 from agent.sshd_files.directives import directives
-from agent.sshd_setup import units
-from agent.sshd_setup.files import text_of
 from agent.sshd_setup.sshd import Sshd
 
 _OPTION = re.compile(r"AuthorizedKeysCommand\s*[=\s]\s*\S", re.IGNORECASE)
-# Files besides the unit in which a distribution or an administrator puts sshd's options.
-_COMMAND_LINES = ("etc/default/ssh", "etc/sysconfig/sshd")
 
 
 class Slot(NamedTuple):
@@ -57,25 +52,6 @@ def describe(found: Sequence[Slot]) -> str:
 
 def _options(root: str) -> Iterator[Slot]:
     """Commands given by `-o`: in files that define sshd's command line, or to a running sshd."""
-    for name in (os.path.join(root, name) for name in _COMMAND_LINES):
-        for number, line in enumerate(text_of(name).split("\n"), 1):
-            if not line.lstrip().startswith("#") and _OPTION.search(line):
-                yield Slot(f"{name}:{number}", line.strip(), is_option=True)
-    for each in units.find_options(root):
-        unit = each.unit if each.key == units.START else ""
-        yield Slot(each.where, f"{each.key}={each.value}", is_option=True, unit=unit)
-    for name in glob.glob(os.path.join(root, "proc/[0-9]*/cmdline")):
-        # Any user can name a process sshd; the real listener runs as root.
-        if not _is_roots(name):
-            continue
-        line = text_of(name).replace("\0", " ").strip()
-        if re.match(r"(sshd: )?\S*sshd\b", line) and _OPTION.search(line):
-            running = f"the running sshd (process {name.split(os.sep)[-2]})"
-            yield Slot(running, line, is_option=True, is_running=True)
-
-
-def _is_roots(path: str) -> bool:
-    try:
-        return os.stat(path).st_uid == 0
-    except OSError:
-        return False
+    for line in (*command_lines.configured(root), *command_lines.running(root)):
+        if _OPTION.search(line.text):
+            yield Slot(line.where, line.text, "", True, line.is_running, line.unit)

@@ -6,36 +6,20 @@ file of sshd's can override that. Source: systemd.unit(5), systemd.service(5), s
 
 from __future__ import annotations
 
-import glob
 import os
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
-from agent.sshd_setup.files import text_of
+from agent.sshd_files.files import text_of
+from agent.sshd_files.units import FOLDERS, START, UNITS, unit_lines
 from agent.sshd_setup.sshd import SetupError
 
 # Sorts after the drop-ins of others: they are read in the order of their names in all folders.
 OVERRIDE = "zz-sixtykey.conf"
 MARK = "# Written by sixtykey's sshd-setup, which also removes it.\n"
-# In order of priority: a file hides those of the same name in later folders.
-_FOLDERS = ("etc/systemd/system", "run/systemd/system", "usr/local/lib/systemd/system",
-            "usr/lib/systemd/system", "lib/systemd/system")  # fmt: skip
-START = "ExecStart"
-_UNITS = ("ssh.service", "sshd.service", "ssh@.service", "sshd@.service")
 # A word of a command line, with its quotes.
 _WORD = re.compile(r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s"'])+""")
-_MENTION = re.compile(r"AuthorizedKeysCommand\s*[=\s]\s*\S", re.IGNORECASE)
 _OPTION = re.compile(r"AuthorizedKeysCommand(User)?\s*[=\s]\s*(.*)", re.IGNORECASE | re.DOTALL)
-
-
-class Line(NamedTuple):
-    """An effective line of a unit: the unit's name, file and line number, key and value."""
-
-    unit: str
-    where: str
-    key: str
-    value: str
 
 
 class SplitCommand(NamedTuple):
@@ -44,12 +28,6 @@ class SplitCommand(NamedTuple):
     command: str
     user: str
     rest: str
-
-
-def find_options(root: str) -> list[Line]:
-    """The effective lines, of the units that start sshd, that pass a command with `-o`."""
-    found = [line for unit in _UNITS for line in _of(root, unit)]
-    return [line for line in found if _MENTION.search(line.value)]
 
 
 def split_options(command: str) -> SplitCommand:
@@ -82,7 +60,7 @@ def override(root: str, unit: str) -> tuple[str, str]:
     Raises:
         SetupError: the unit does not have exactly one line that starts sshd.
     """
-    lines = _of(root, unit)
+    lines = unit_lines(root, unit)
     started = [line for line in lines if line.key == START]
     if len(started) != 1:
         raise SetupError(f"{unit} has {len(started)} lines {START}=: change it by hand")
@@ -92,49 +70,8 @@ def override(root: str, unit: str) -> tuple[str, str]:
 
 def overrides(root: str) -> list[tuple[str, str]]:
     """The units with an override of ours, each with the override's path."""
-    found = [(unit, _override_path(root, unit)) for unit in _UNITS]
+    found = [(unit, _override_path(root, unit)) for unit in UNITS]
     return [(unit, path) for unit, path in found if text_of(path).startswith(MARK)]
-
-
-def _of(root: str, unit: str) -> list[Line]:
-    """A unit's effective lines. An empty value resets its key (systemd.service(5))."""
-    found: list[Line] = []
-    for path in _files(root, unit):
-        for number, line in _lines(text_of(path)):
-            key, equals, value = (part.strip() for part in line.partition("="))
-            if equals and value:
-                found.append(Line(unit, f"{path}:{number}", key, value))
-            elif equals:
-                found = [each for each in found if each.key != key]
-    return found
-
-
-def _files(root: str, unit: str) -> list[str]:
-    """The unit's own file, then its drop-ins by name. A file hides namesakes in later folders."""
-    folders = [os.path.join(root, folder) for folder in _FOLDERS]
-    own = [path for f in folders if os.path.exists(path := os.path.join(f, unit))][:1]
-    # The unit does not exist, or the name is an alias of a unit that is read by itself.
-    if not own or os.path.basename(os.path.realpath(own[0])) != unit:
-        return []
-    named: dict[str, str] = {}
-    for folder in folders:
-        for path in glob.glob(os.path.join(folder, f"{unit}.d", "*.conf")):
-            named.setdefault(os.path.basename(path), path)
-    return own + [named[name] for name in sorted(named)]
-
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """The lines without comments; joined when a backslash continues them (systemd.syntax(7))."""
-    whole, start = "", 0
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.lstrip().startswith(("#", ";")):
-            continue
-        start = start or number
-        if line.endswith("\\"):
-            whole += line[:-1] + " "
-            continue
-        yield start, whole + line
-        whole, start = "", 0
 
 
 def _unquote(word: str) -> str:
@@ -142,4 +79,4 @@ def _unquote(word: str) -> str:
 
 
 def _override_path(root: str, unit: str) -> str:
-    return os.path.join(root, _FOLDERS[0], f"{unit}.d", OVERRIDE)
+    return os.path.join(root, FOLDERS[0], f"{unit}.d", OVERRIDE)

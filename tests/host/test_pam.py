@@ -12,6 +12,7 @@ from agent.host.pam import check_one_time
 from agent.sshd_files.pam_file import LINE, PROGRAM
 from tests.parts.host import IS_ROOT, work_directory
 from tests.parts.pam_host import DEBIAN, STACKS, at, lay_out, with_line
+from tests.parts.sshd_options import BY_OPTION, RUNNING, give_option
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="pam-account has to be root's")
 
@@ -71,6 +72,54 @@ def test_an_sshd_without_pam_is_reported(tmp_path: Path, config: str) -> None:
     lay_out(tmp_path, with_line(DEBIAN))
     at(tmp_path, "/etc/ssh/sshd_config").write_text(config)
     assert "PAM" in problems(tmp_path)
+
+
+@pytest.mark.parametrize("place", BY_OPTION)
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [("UsePAM=no", "UsePAM no"), ('"UsePAM no"', "UsePAM no"), ("usepam=No", "UsePAM No"),
+     ("PAMServiceName=other", "service other"),
+     ('"AuthenticationMethods publickey keyboard-interactive,publickey"',
+      "AuthenticationMethods keyboard-interactive,publickey")],
+)  # fmt: skip
+def test_an_sshd_without_pam_by_its_command_line_is_reported(
+    tmp_path: Path, place: str, option: str, said: str
+) -> None:
+    """What `-o` sets on sshd's command line is reported: it overrides sshd_config."""
+    lay_out(tmp_path, with_line(DEBIAN))
+    give_option(tmp_path, place, option.replace('"', "" if place == RUNNING else "'"))
+    found = problems(tmp_path)
+    assert said in found
+    assert "by -o" in found
+
+
+@pytest.mark.parametrize("place", BY_OPTION)
+@pytest.mark.parametrize(
+    "option", ["UsePAM=yes", "UsePAM=yes -o UsePAM=no", "PAMServiceName=sshd", "Port=22",
+               "AuthenticationMethods=publickey,keyboard-interactive"],
+)  # fmt: skip
+def test_an_sshd_with_pam_by_its_command_line_passes(
+    tmp_path: Path, place: str, option: str
+) -> None:
+    """Options that leave PAM in charge are no problem; of two the first one counts, as in sshd."""
+    lay_out(tmp_path, with_line(DEBIAN))
+    give_option(tmp_path, place, option)
+    check_one_time(str(tmp_path))
+
+
+def test_a_process_that_only_calls_itself_sshd_is_no_concern(tmp_path: Path) -> None:
+    """A process of another user, or one that is not sshd, does not prevent one-time keys."""
+    lay_out(tmp_path, with_line(DEBIAN))
+    line = give_option(tmp_path, RUNNING, "UsePAM=no")
+    os.chown(line, 65534, 65534)
+    check_one_time(str(tmp_path))
+    os.chown(line, 0, 0)
+    line.write_text("vi -o UsePAM=no")
+    check_one_time(str(tmp_path))
+    line.unlink()
+    check_one_time(str(tmp_path))
+    at(tmp_path, "/run/sshd.pid").write_text("../77")
+    check_one_time(str(tmp_path))
 
 
 @pytest.mark.parametrize(

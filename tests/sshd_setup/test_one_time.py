@@ -11,6 +11,7 @@ import pytest
 from agent.sshd_files.pam_file import LINE, PROGRAM, SERVICE
 from agent.sshd_setup import pam_trial
 from tests.parts.pam_host import at
+from tests.parts.sshd_options import BY_OPTION, give_option
 from tests.sshd_setup.etc import Etc
 from tests.sshd_setup.pam import faults, snapshot
 
@@ -50,6 +51,18 @@ def test_without_pam_it_is_refused(host: Etc, capsys: pytest.CaptureFixture[str]
     assert "UsePAM yes" in capsys.readouterr().err
     assert snapshot(host) == before
     assert not host.drop_in.exists()
+
+
+@pytest.mark.parametrize("place", BY_OPTION)
+def test_without_pam_by_an_option_it_is_refused(
+    host: Etc, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    """With `-o UsePAM=no` on sshd's command line, `enable --one-time` fails and writes nothing."""
+    give_option(host.folder, place, "UsePAM=no")
+    before = snapshot(host)
+    assert host.run("enable", "--one-time") == 1
+    assert "UsePAM no by -o" in capsys.readouterr().err
+    assert snapshot(host) == before
 
 
 def test_a_dry_run_that_fails_writes_nothing(host: Etc, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.sshd_files import command_lines
 from agent.sshd_setup import units
 from agent.sshd_setup.lines import HELPER, HELPER_USER
 from tests.sshd_setup.etc import Etc
@@ -34,6 +35,12 @@ def snapshot(etc: Etc) -> dict[str, tuple[int, bytes]]:
         )
         for path in files if not {"run", "var"} & {*path.relative_to(etc.folder).parts}
     }  # fmt: skip
+
+
+def given_by_option(root: str) -> list[command_lines.CommandLine]:
+    """The lines of units that pass a command by `-o`."""
+    lines = command_lines.configured(root)
+    return [line for line in lines if "AuthorizedKeysCommand" in line.text]
 
 
 def ours(etc: Etc) -> bool:
@@ -126,7 +133,7 @@ def test_a_unit_is_overridden_and_left_again(etc: Etc) -> None:
     assert etc.run("enable") == 3
     assert etc.run("enable", "--replace") == 0
     assert ours(etc)
-    assert units.find_options(str(etc.folder)) == []
+    assert given_by_option(str(etc.folder)) == []
     override = etc.folder / "etc/systemd/system/ssh.service.d/zz-sixtykey.conf"
     lines = override.read_text().splitlines()
     assert lines[1:] == ["[Service]", "ExecStart=", "ExecStart=/usr/sbin/sshd -D $SSHD_OPTS"]
@@ -156,7 +163,7 @@ def test_a_unit_and_files_can_be_chained(etc: Etc) -> None:
     said = etc.sshd.effective()
     assert said["authorizedkeyscommand"] == f'{HELPER} --chain "{AWS}" %u %f'
     assert said["authorizedkeyscommanduser"] == "root"
-    assert units.find_options(str(etc.folder)) == []
+    assert given_by_option(str(etc.folder)) == []
 
 
 def test_chaining_works_without_include(etc: Etc) -> None:
@@ -262,13 +269,13 @@ def test_options_are_taken_out_of_a_command_line(
 def test_units_are_read_as_systemd_reads_them(tmp_path: Path) -> None:
     """Units are read like systemd does: resets, overriding files in /etc, aliases."""
     ubuntu(Etc(tmp_path))
-    assert [line.unit for line in units.find_options(str(tmp_path))] == ["ssh.service"]
+    assert [line.unit for line in given_by_option(str(tmp_path))] == ["ssh.service"]
     hiding = tmp_path / "etc/systemd/system/ssh.service.d/ec2-instance-connect.conf"
     hiding.parent.mkdir(parents=True)
     hiding.write_text("[Service]\n")
     (hiding.parent.parent / "sshd.service").symlink_to(tmp_path / FOLDER / "ssh.service")
-    assert units.find_options(str(tmp_path)) == []
+    assert given_by_option(str(tmp_path)) == []
     hiding.write_text("[Service]\nExecStart=\nExecStart=/sshd \\\n -o AuthorizedKeysCommand=/y\n")
-    assert [line.where for line in units.find_options(str(tmp_path))] == [f"{hiding}:3"]
+    assert [line.where for line in given_by_option(str(tmp_path))] == [f"{hiding}:3"]
     (hiding.parent / "zz-sixtykey.conf").write_text(units.override(str(tmp_path), "ssh.service")[1])
-    assert units.find_options(str(tmp_path)) == []
+    assert given_by_option(str(tmp_path)) == []

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Optional
 
 from agent.commands.checks.finding import THIS_HOST, Finding, Host, fault, note, unknown
+from agent.commands.checks.sshd import uses_pam
 
 _DAY = 24 * 60 * 60
 
@@ -74,13 +75,15 @@ def _shadow(user: str, sshd: Optional[Mapping[str, str]], host: Host) -> list[Fi
         ]
     for fields in lines:
         if fields[0] == user and len(fields) >= 8:
-            return [*_check_locked(user, fields[1], sshd), *_check_expired(user, fields[7])]
+            return [*_check_locked(user, fields[1], sshd, host), *_check_expired(user, fields[7])]
     return []
 
 
-def _check_locked(user: str, password: str, sshd: Optional[Mapping[str, str]]) -> list[Finding]:
+def _check_locked(
+    user: str, password: str, sshd: Optional[Mapping[str, str]], host: Host
+) -> list[Finding]:
     """Sshd itself takes `!` for locked, but not where PAM decides (sshd_config(5), UsePAM)."""
-    if not password.startswith("!") or sshd is None or sshd.get("usepam", "yes") == "yes":
+    if not password.startswith("!") or sshd is None or uses_pam(sshd, host):
         return []
     return [
         fault(

@@ -9,7 +9,8 @@ from typing import Optional
 from agent.commands.checks.finding import Finding, Host, fault, note, unknown
 from agent.config.document import Problems
 from agent.config.settings import Config
-from agent.host.pam import program_faults
+from agent.host.pam import check_one_time, program_faults
+from agent.sshd_files import command_lines
 from agent.sshd_files.directives import key_after_interactive
 from agent.sshd_files.pam_file import SERVICE, SOCKET, PamLine, account_lines, line_faults
 
@@ -32,12 +33,28 @@ def one_time(
     except (OSError, ValueError) as error:
         return [unknown("pam-unreadable", str(error))]
     wanted = config is not None and _is_wanted(config)
+    found = [] if wanted or config is None else list(_fleet(config, host.root))
     is_there = any(line.runs_pam_account for line in lines)
     if not wanted and not is_there:
-        return []
-    found = list(_line(lines, SOCKET if config is None else config.lookup.socket, wanted))
+        return found
+    found += _line(lines, SOCKET if config is None else config.lookup.socket, wanted)
     found += _program(host.root, is_there)
-    return found + (list(_sshd(settings)) if wanted and settings is not None else [])
+    if wanted:
+        found += [] if settings is None else _sshd(settings)
+        found += _options(host)
+    return found
+
+
+def _fleet(config: Config, root: str) -> Iterator[Finding]:
+    """Whether the daemon refuses a fleet's keys for one login, which a gateway may send."""
+    if config.fleet is None:
+        return
+    try:
+        check_one_time(root, config.lookup.socket)
+    except Problems as problems:
+        words = "; ".join(text.partition(": ")[2] for text in problems.problems)
+        what = f"keys for one login that a gateway sends to this host are refused: {words}"
+        yield note("one-time-refused", what, f"if gateways use `uses: once`: {_SETUP}")
 
 
 def _is_wanted(config: Config) -> bool:
@@ -85,3 +102,10 @@ def _sshd(settings: Mapping[str, str]) -> Iterator[Finding]:
     if service != "sshd":
         what = f"sshd uses PAM's service {service}, but PAM's line is in {SERVICE}"
         yield fault("pam-service", what, "set PAMServiceName sshd; then reload sshd")
+
+
+def _options(host: Host) -> Iterator[Finding]:
+    """Options of sshd's command line, which `sshd -T` does not show."""
+    running = command_lines.running(host.root, host.sshd_config)
+    for name, words in command_lines.pam_faults([*command_lines.configured(host.root), *running]):
+        yield fault(name, words, "remove that option, then restart sshd")

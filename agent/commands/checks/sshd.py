@@ -15,6 +15,7 @@ from typing import Optional
 from agent.commands.checks.finding import Finding, Host, fault, note, unknown
 from agent.commands.checks.helper import INSTALLED, helper, is_ours, running
 from agent.config.settings import Config
+from agent.sshd_files import command_lines
 from agent.sshd_files.directives import Directive, directives, expand_include
 from agent.sshd_setup.slots import slots
 from agent.sshd_setup.sshd import Sshd
@@ -48,6 +49,16 @@ def effective(host: Host, user: str, source: str) -> tuple[Optional[dict[str, st
         keyword, _, value = line.partition(" ")
         settings[keyword] = f"{settings[keyword]} {value}" if keyword in settings else value
     return settings, []
+
+
+def uses_pam(settings: Effective, host: Host) -> bool:
+    """Whether sshd uses PAM: by its files, and by its command line, which overrides them."""
+    lines = [
+        *command_lines.configured(host.root),
+        *command_lines.running(host.root, host.sshd_config),
+    ]
+    off = any(name == "pam-off" for name, _ in command_lines.pam_faults(lines))
+    return settings.get("usepam", "yes") == "yes" and not off
 
 
 def _explain_refusal(words: str, host: Host) -> Finding:

@@ -12,7 +12,8 @@ import pytest
 from agent.commands.checks import account, files, host
 from agent.commands.checks.finding import THIS_HOST, Host
 from agent.config.settings import Config, Http, Push
-from tests.parts.host import own_name
+from tests.parts.host import IS_ROOT, own_name
+from tests.parts.sshd_options import RUNNING, give_option
 
 DENIAL = (
     "type=AVC msg=audit({when}.123:42): avc:  denied  {{ connectto }} for pid=7 "
@@ -93,6 +94,17 @@ def test_locked_where_sshd_takes_it_for_locked(
         (tmp_path / "shadow").write_text(f"root:{password}:1:0:99999:7:::\n")
     names = {each.name for each in account.account(name, {"usepam": use_pam}, laid_out)}
     assert ("account-locked" in names) == locked
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root's sshd counts")
+def test_an_option_of_sshd_makes_it_take_an_account_for_locked(tmp_path: Path) -> None:
+    """With `-o UsePAM=no` on sshd's command line, an account with `!` as its password is locked."""
+    host = dataclasses.replace(shadow(tmp_path, "x:*:1::::::"), root=str(tmp_path))
+    (tmp_path / "shadow").write_text(f"{own_name()}:!:1:0:99999:7:::\n")
+    settings = {"usepam": "yes"}
+    assert "account-locked" not in {e.name for e in account.account(own_name(), settings, host)}
+    give_option(tmp_path, RUNNING, "UsePAM=no")
+    assert "account-locked" in {e.name for e in account.account(own_name(), settings, host)}
 
 
 def test_nologin_shuts_out_all_but_root(tmp_path: Path) -> None:

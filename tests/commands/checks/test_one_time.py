@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 
 from agent.commands.checks.finding import THIS_HOST
 from agent.commands.checks.one_time import one_time
-from agent.config.settings import Config, Http, Keys, Push
+from agent.config.settings import Config, Fleet, Http, Keys, Push
 from agent.sshd_files.pam_file import LINE, PROGRAM
 from tests.parts.host import IS_ROOT
 from tests.parts.pam_host import DEBIAN, at, lay_out, with_line
+from tests.parts.sshd_options import BY_OPTION, RUNNING, give_option
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="pam-account has to be root's")
 ONCE, ORDINARY = Config(keys=Keys(uses="once")), Config()
@@ -78,6 +80,41 @@ def test_an_sshd_that_does_not_ask_pam(tmp_path: Path) -> None:
     assert findings_of(tmp_path, with_line(DEBIAN), settings=steps) == {"pam-before-key": "fault"}
     settings = {"usepam": "yes", "pamservicename": "other"}
     assert findings_of(tmp_path, with_line(DEBIAN), settings=settings) == {"pam-service": "fault"}
+
+
+def test_an_sshd_whose_command_line_turns_pam_off(tmp_path: Path) -> None:
+    """`-o UsePAM=no` in sshd's unit, in its file of options or of a running sshd is a fault."""
+    for place in BY_OPTION:
+        lay_out(root := tmp_path / place.replace("/", "-"), with_line(DEBIAN))
+        give_option(root, place, "UsePAM=no")
+        host = dataclasses.replace(THIS_HOST, root=str(root))
+        (finding,) = one_time(ONCE, ASKS, host)
+        assert (finding.name, finding.severity) == ("pam-off", "fault")
+        assert "UsePAM no by -o" in finding.what.replace("=", " ")
+        assert list(one_time(ORDINARY, ASKS, host)) == []
+
+
+def test_a_separate_sshd_is_no_concern(tmp_path: Path) -> None:
+    """A running sshd with another configuration file, or of another user, is not considered."""
+    lay_out(tmp_path, with_line(DEBIAN))
+    give_option(tmp_path, RUNNING, "UsePAM=no -f /srv/other")
+    assert findings_of(tmp_path, with_line(DEBIAN)) == {}
+    os.chown(give_option(tmp_path, RUNNING, "UsePAM=no"), 65534, 65534)
+    assert findings_of(tmp_path, with_line(DEBIAN)) == {}
+
+
+def test_a_member_of_a_fleet_that_refuses_one_time_keys(tmp_path: Path) -> None:
+    """A fleet's member that refuses keys for one login has a note that says so, and why."""
+    member = Config(fleet=Fleet((), ()))
+    lay_out(tmp_path)
+    host = dataclasses.replace(THIS_HOST, root=str(tmp_path))
+    (finding,) = one_time(member, ASKS, host)
+    assert (finding.name, finding.severity) == ("one-time-refused", "note")
+    assert "refused: /etc/pam.d/sshd has no line" in finding.what
+    assert finding.remedy.endswith("sshd-setup enable --one-time")
+    assert findings_of(tmp_path, with_line(DEBIAN), member) == {}
+    give_option(tmp_path, "etc/default/ssh", "UsePAM=no")
+    assert findings_of(tmp_path, with_line(DEBIAN), member) == {"one-time-refused": "note"}
 
 
 def test_one_credential_is_enough(tmp_path: Path) -> None:

@@ -1,0 +1,74 @@
+"""The effective lines of the units that start sshd.
+
+Source: systemd.unit(5), systemd.service(5), systemd.syntax(7).
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from agent.sshd_files.files import text_of
+
+# In order of priority: a file hides those of the same name in later folders.
+FOLDERS = ("etc/systemd/system", "run/systemd/system", "usr/local/lib/systemd/system",
+           "usr/lib/systemd/system", "lib/systemd/system")  # fmt: skip
+START = "ExecStart"
+UNITS = ("ssh.service", "sshd.service", "ssh@.service", "sshd@.service")
+
+
+class Line(NamedTuple):
+    """An effective line of a unit: the unit's name, file and line number, key and value."""
+
+    unit: str
+    where: str
+    key: str
+    value: str
+
+
+def all_lines(root: str) -> list[Line]:
+    """The effective lines of all units that start sshd."""
+    return [line for unit in UNITS for line in unit_lines(root, unit)]
+
+
+def unit_lines(root: str, unit: str) -> list[Line]:
+    """A unit's effective lines. An empty value resets its key (systemd.service(5))."""
+    found: list[Line] = []
+    for path in _files(root, unit):
+        for number, line in _lines(text_of(path)):
+            key, equals, value = (part.strip() for part in line.partition("="))
+            if equals and value:
+                found.append(Line(unit, f"{path}:{number}", key, value))
+            elif equals:
+                found = [each for each in found if each.key != key]
+    return found
+
+
+def _files(root: str, unit: str) -> list[str]:
+    """The unit's own file, then its drop-ins by name. A file hides namesakes in later folders."""
+    folders = [os.path.join(root, folder) for folder in FOLDERS]
+    own = [path for f in folders if os.path.exists(path := os.path.join(f, unit))][:1]
+    # The unit does not exist, or the name is an alias of a unit that is read by itself.
+    if not own or os.path.basename(os.path.realpath(own[0])) != unit:
+        return []
+    named: dict[str, str] = {}
+    for folder in folders:
+        for path in glob.glob(os.path.join(folder, f"{unit}.d", "*.conf")):
+            named.setdefault(os.path.basename(path), path)
+    return own + [named[name] for name in sorted(named)]
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines without comments; joined when a backslash continues them (systemd.syntax(7))."""
+    whole, start = "", 0
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.lstrip().startswith(("#", ";")):
+            continue
+        start = start or number
+        if line.endswith("\\"):
+            whole += line[:-1] + " "
+            continue
+        yield start, whole + line
+        whole, start = "", 0
