@@ -11,6 +11,8 @@ from tests.e2e.hosts.report import expect
 
 CONFIG = "/etc/sixtykey/config.yaml"
 LINE = "account required pam_exec.so quiet /usr/lib/sixtykey/pam-account"
+DROP_INS = "/etc/systemd/system/ssh.service.d"
+NO_PAM = "[Service]\nExecStart=\nExecStart=/usr/sbin/sshd -D -o UsePAM=no\n"
 # A new version of openssh-server, made of the one that is installed: its files, its own scripts,
 # and in one of its conffiles a line that only the new version has.
 LATER = """\
@@ -48,6 +50,7 @@ def one_time(host: Host) -> None:
     enabled(host)
     one_login(host)
     planted(host)
+    turned_off(host)
     upgraded(host)
     disabled(host)
     host.machine.write(CONFIG, config)
@@ -162,6 +165,29 @@ def planted(host: Host) -> None:
                 missed.append(f"{name}: {said.stdout}")
         expect(not missed, "\n".join(missed))
         seen.append(", ".join(PLANTED))
+
+
+def turned_off(host: Host) -> None:
+    """A drop-in of sshd's unit turns PAM off: check and the daemon's start find it, as confined."""
+    with host.report.step("-o UsePAM=no in ssh.service: check names it, the daemon refuses") as s:
+        host.machine.run("mkdir", "-p", DROP_INS)
+        host.machine.write(f"{DROP_INS}/no-pam.conf", NO_PAM)
+        said = host.machine.run("sixtykey", "check", "alice", check=False).stdout
+        expect("FAULT pam-off: sshd does not use PAM: UsePAM no by -o" in said, said)
+        host.machine.run("systemctl", "restart", "sixtykeyd.service", check=False)
+        log = host.machine.shell("journalctl -o cat -u sixtykeyd -n 20")
+        (line,) = {line for line in log.splitlines() if "UsePAM no by -o" in line}
+        expect(f"{DROP_INS}/no-pam.conf:3" in line, log)
+        s.append(line)
+        # The running sshd alone: its unit is in order again, but it has not been restarted.
+        host.machine.shell("systemctl daemon-reload; systemctl restart ssh.service")
+        host.machine.shell(f"rm {DROP_INS}/no-pam.conf; systemctl daemon-reload")
+        host.machine.run("systemctl", "restart", "sixtykeyd.service", check=False)
+        log = host.machine.shell("journalctl -o cat -u sixtykeyd -n 20")
+        expect("the running sshd (process " in log, log)
+        host.machine.run("systemctl", "restart", "ssh.service")
+        host.machine.run("systemctl", "restart", "sixtykeyd.service")
+        host.wait_active()
 
 
 def upgraded(host: Host) -> None:
