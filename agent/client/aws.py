@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from agent.client import third_party
-from agent.client.hosts import Host
+from agent.client.hosts import Host, Reach
 from agent.client.settings import Settings
 from agent.client.sigv4 import Credential
 from agent.commands.trouble import REFUSED, Trouble
@@ -119,6 +119,6 @@ def _host(instance: dict[str, Any], network: str) -> Host:
         instance["InstanceId"],
         instance["Placement"]["AvailabilityZone"],
         tags.get("Name", ""),
-        [address for kind in kinds for address in known[kind] if address],
-        tags=tags,
+        tags,
+        Reach(tuple(address for kind in kinds for address in known[kind] if address)),
     )

@@ -2,39 +2,71 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
+from types import MappingProxyType
+
 from agent.client import limits
 from agent.client.patterns import matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any, Optional
+    from typing import Any, NamedTuple
+
+    class Reach(NamedTuple):
+        """How to reach a host: its addresses, and its host keys, each its type and base64."""
+
+        addresses: tuple[str, ...] = ()
+        host_keys: tuple[str, ...] = ()
+
+    class Terms(NamedTuple):
+        """The uses and the lifetime (seconds) of a host's leases, as far as they are known."""
+
+        uses: str = ""
+        lifetime: int = 0
+
+    class _Host(NamedTuple):
+        instance: str
+        zone: str
+        name: str = ""
+        tags: Mapping[str, str] = MappingProxyType({})
+        reach: Reach = Reach()
+        terms: Terms = Terms()
+        single: bool = False
+else:
+    # The same without `typing`, which takes longer to import than the rest of this module.
+    Reach = namedtuple("Reach", "addresses host_keys", defaults=((), ()))
+    Terms = namedtuple("Terms", "uses lifetime", defaults=("", 0))
+    _FIELDS = "instance zone name tags reach terms single"
+    _Host = namedtuple(
+        "_Host", _FIELDS, defaults=("", MappingProxyType({}), Reach(), Terms(), False)
+    )
 
 
-class Host:
-    """One instance. `uses` and `lifetime` (seconds) are those of its leases, if known."""
+class Host(_Host):
+    """One instance. `single`: it is the only one at its endpoint, so every name means it."""
 
-    def __init__(
-        self,
-        instance: str,
-        zone: str,
-        name: str = "",
-        addresses: Sequence[str] = (),
-        host_keys: Sequence[str] = (),
-        tags: Optional[Mapping[str, str]] = None,
-        uses: str = "",
-        lifetime: int = 0,
-    ) -> None:
-        self.instance = instance
-        self.zone = zone
-        self.name = name
-        self.addresses = list(addresses)
-        self.host_keys = list(host_keys)
-        self.tags = dict(tags or {})
-        self.uses = uses
-        self.lifetime = lifetime
-        # The only host at its endpoint: every name means it.
-        self.single = False
+    __slots__ = ()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it may be reached, in the order to try."""
+        return self.reach.addresses
+
+    @property
+    def host_keys(self) -> tuple[str, ...]:
+        """Its public host keys."""
+        return self.reach.host_keys
+
+    @property
+    def uses(self) -> str:
+        """`once` or `unlimited`; empty if unknown."""
+        return self.terms.uses
+
+    @property
+    def lifetime(self) -> int:
+        """How long a lease lives there (s); 0 if unknown."""
+        return self.terms.lifetime
 
     def is_called(self, name: str) -> bool:
         """Whether a name means this host: its name, instance id, address, or tag KEY=VALUE."""
@@ -56,19 +88,16 @@ class Host:
             "InstanceId": self.instance,
             "AvailabilityZone": self.zone,
             "Name": self.name,
-            "Addresses": self.addresses,
-            "HostKeys": self.host_keys,
-            "Tags": self.tags,
+            "Addresses": list(self.addresses),
+            "HostKeys": list(self.host_keys),
+            "Tags": dict(self.tags),
             "Uses": self.uses,
             "Lifetime": self.lifetime,
         }
 
-    def with_addresses(self, addresses: Sequence[str], uses: str, lifetime: int) -> Host:
-        """The same host at these addresses, with leases of these uses and this lifetime (s)."""
-        return Host(
-            self.instance, self.zone, self.name, addresses, self.host_keys, self.tags,
-            uses, lifetime,
-        )  # fmt: skip
+    def with_addresses(self, addresses: Sequence[str], terms: Terms) -> Host:
+        """The same host at these addresses, with leases on these terms."""
+        return self._replace(reach=Reach(tuple(addresses), self.host_keys), terms=terms)
 
     @classmethod
     def of(cls, found: Any, single: bool = False) -> Host:
@@ -82,18 +111,16 @@ class Host:
         keys = [_key(each) for each in found.get("HostKeys") or ()]
         if len(keys) > limits.HOST_KEYS_MOST:
             raise ValueError(f"a host has more than {limits.HOST_KEYS_MOST} keys")
-        host = cls(
+        addresses = [_word(each) for each in found.get("Addresses") or ()]
+        return cls(
             _word(found.get("InstanceId")),
             _word(found.get("AvailabilityZone")),
             _word(found.get("Name") or ""),
-            [_word(each) for each in found.get("Addresses") or ()][: limits.ADDRESSES],
-            keys,
             {_printable(key): _printable(value) for key, value in tags.items()},
-            _word(found.get("Uses") or ""),
-            lifetime if isinstance(lifetime, int) else 0,
+            Reach(tuple(addresses[: limits.ADDRESSES]), tuple(keys)),
+            Terms(_word(found.get("Uses") or ""), lifetime if isinstance(lifetime, int) else 0),
+            single,
         )
-        host.single = single
-        return host
 
 
 def is_name(text: str, others: str = ".:%=/") -> bool:

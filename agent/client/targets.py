@@ -6,7 +6,7 @@ import os
 
 from agent.client import folders, limits, quickjson
 from agent.client.api import HOSTS, Api
-from agent.client.hosts import Host
+from agent.client.hosts import Host, Reach, Terms
 from agent.client.leases import boottime
 from agent.client.vocabulary import AWS
 from agent.commands.trouble import AWAY, REFUSED, Trouble
@@ -28,9 +28,12 @@ def find(settings: Settings, api: Api, region: str, name: str, *, fresh: bool = 
     configured = settings.get("instance")
     if configured:
         return Host(
-            configured, settings.get("zone") or "", name, settings.addresses() or [name],
-            uses=settings.get("uses") or "", lifetime=int(settings.get("lifetime") or 0),
-        )  # fmt: skip
+            configured,
+            settings.get("zone") or "",
+            name,
+            reach=Reach(tuple(settings.addresses() or [name])),
+            terms=Terms(settings.get("uses") or "", int(settings.get("lifetime") or 0)),
+        )
     known = None if fresh else _read_cache(settings, api, name)
     if known is not None:
         return _with_settings(known, settings, name)
@@ -52,13 +55,12 @@ def find(settings: Settings, api: Api, region: str, name: str, *, fresh: bool = 
 
 
 def _with_settings(host: Host, settings: Settings, name: str) -> Host:
-    uses = settings.get("uses") or host.uses
-    lifetime = int(settings.get("lifetime") or host.lifetime)
+    terms = Terms(settings.get("uses") or host.uses, int(settings.get("lifetime") or host.lifetime))
     if settings.endpoint == AWS:
-        uses, lifetime = "unlimited", limits.EC2_LEASE_SECONDS
+        terms = Terms("unlimited", limits.EC2_LEASE_SECONDS)
     # A host behind NAT knows no useful address of its own; its name may resolve.
     addresses = settings.addresses() or host.addresses or [name]
-    return host.with_addresses(addresses, uses, lifetime)
+    return host.with_addresses(addresses, terms)
 
 
 def _where(settings: Settings, region: str) -> str:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-import os
 import socket
-import subprocess
 import threading
-from pathlib import Path
 from typing import Any, Callable
 
 import pytest
@@ -17,12 +14,10 @@ import pytest
 from agent.client import dial, hosts, https, limits, settings, targets
 from agent.client.api import HOSTS, Api, url_of
 from agent.client.sigv4 import Credential
-from agent.commands import hosts as hosts_command
 from agent.commands import options, why_host
 from agent.commands.trouble import Trouble
 from agent.config.fleet_limits import FLEET
 from agent.fleet.messages import description
-from tests.parts.host import ROOT, tool
 from tests.parts.part import Part
 
 Answers = Callable[[], bytes]
@@ -149,7 +144,20 @@ def test_no_host_of_a_fleet_can_have_every_list_refused(kind: str) -> None:
     long = "ssh-rsa " + "A" * FLEET.host_key_characters
     told = [key] * (FLEET.list_items - 1) + [long]
     found = {"InstanceId": "i-1", "AvailabilityZone": "z", "HostKeys": told}
-    assert hosts.Host.of(found).host_keys == told
+    assert hosts.Host.of(found).host_keys == tuple(told)
+
+
+def test_a_host_is_a_value() -> None:
+    """A host that was parsed stays as it is; equal ones are equal."""
+    found = {"InstanceId": "i-1", "AvailabilityZone": "z", "Tags": {"env": "test"}}
+    only = hosts.Host.of(found, single=True)
+    assert only.is_called("anything")
+    assert only == hosts.Host.of(found, single=True) != hosts.Host.of(found)
+    assert hosts.Host.of(only.document()) == hosts.Host.of(found)
+    with pytest.raises(AttributeError):
+        only.single = False  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        only.nickname = "x"  # type: ignore[attr-defined]
 
 
 def test_a_host_has_few_addresses() -> None:
@@ -236,62 +244,3 @@ def test_an_answer_without_the_host_is_shown_as_such(
     first, second = capsys.readouterr().out.splitlines()
     assert first == "! only the gateway answers: It is\\x1b[31m gone"
     assert "at the gateway: a key pushed by AKIASOMEBODY: refused" in second
-
-
-RUN = "touch${IFS}RAN"
-NAMES = [f"$({RUN})", f"`{RUN}`", "web-1", "--config", f"a;{RUN}", "a(e:x:)"]
-
-
-@pytest.fixture
-def completing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """A home with such host names kept for completion, and a `sixtykey` that shells can start."""
-    environ = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    program = tmp_path / "sixtykey"
-    program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {tool("python3", "python3")} '
-                       '-m agent.cli "$@"\n')  # fmt: skip
-    program.chmod(0o755)
-    targets.cache_names(environ, NAMES)
-    monkeypatch.chdir(tmp_path)
-    return environ
-
-
-def test_names_for_completion_are_ones_that_can_be_connected_to(
-    completing: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only valid host names are printed for shell completion."""
-    for name, value in completing.items():
-        monkeypatch.setenv(name, value)
-    given = options.Options()
-    given.add("--kept", "")
-    hosts_command.run(given, [])
-    assert capsys.readouterr().out == "web-1\n"
-
-
-def test_completion_in_bash_executes_no_host_name(
-    completing: dict[str, str], tmp_path: Path
-) -> None:
-    """Completion in bash does not execute a command in a host's name."""
-    script = ROOT / "packaging" / "completion" / "bash" / "sixtykey"
-    program = f"source {script}; COMP_WORDS=(sixtykey ssh ''); COMP_CWORD=2; _sixtykey; "
-    program += 'printf "%s\\n" "${COMPREPLY[@]}"'
-    bash = ["bash", "--norc", "-c", program]
-    done = subprocess.run(bash, env=completing, capture_output=True, text=True, check=True)
-    assert not (tmp_path / "RAN").exists()
-    assert done.stdout == "web-1\n"
-
-
-def test_completion_in_zsh_executes_no_host_name(
-    completing: dict[str, str], tmp_path: Path
-) -> None:
-    """Completion in zsh does not execute a command in a host's name."""
-    script = (ROOT / "packaging" / "completion" / "zsh" / "_sixtykey").read_text()
-    # As in zsh's _arguments: eval ws\=\( ${action[2,-2]} \)
-    program = (
-        "_arguments() { for each in $@; do case $each in 1:host:*) "
-        "action=${each#1:host:}; eval ws=\\( ${action[2,-2]} \\); print -r -- $ws;; esac; done }; "
-        f"words=(sixtykey ssh ''); CURRENT=3; _main() {{ {script} }}; _main"
-    )
-    zsh = [tool("zsh", "zsh"), "-f", "-c", program]
-    done = subprocess.run(zsh, env=completing, capture_output=True, text=True, check=True)
-    assert not (tmp_path / "RAN").exists()
-    assert done.stdout == "web-1\n"
