@@ -92,10 +92,11 @@ class Limits(NamedTuple):
 
     # How long before their expiry a token and a signer are fetched again: no login should wait.
     metadata_ahead_of_end_seconds: float = 15 * 60.0
-    # How often the metadata service is looked at: while it can be asked, and, each time twice as
-    # long, from the first to the last while it cannot.
+    # How often the metadata service is looked at while it can be asked; and while it cannot, each
+    # time twice as long, from the first to the last: no login waits for that, and none gets a key.
     metadata_watch_seconds: float = 60.0
     metadata_retry_seconds: float = 1.0
+    metadata_longest_retry_seconds: float = 5.0
 
     # The source socket: a source says who it is within this time, or is disconnected.
     hello_seconds: float = 5.0
@@ -116,11 +117,11 @@ class Limits(NamedTuple):
     pull_waiting: int = 128
     # Answers that a source may owe, late ones included; beyond it the source is not asked.
     pull_questions: int = 64
-    # Failed questions in a row after which no lookup waits; and for how long, doubled each time,
-    # from the first value to the last.
+    # Failed questions in a row after which no lookup waits; and how long until a question in the
+    # background shows whether the source answers again, doubled each time, up to the last value.
     pull_failures: int = 5
     pull_rest_seconds: float = 2.0
-    pull_longest_rest_seconds: float = 60.0
+    pull_longest_rest_seconds: float = 5.0
 
     # Refused offers of one source that are remembered, so that repeats are not recorded again.
     refused_offers: int = 1024

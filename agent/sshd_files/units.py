@@ -16,6 +16,8 @@ from agent.sshd_files.files import text_of
 FOLDERS = ("etc/systemd/system", "run/systemd/system", "usr/local/lib/systemd/system",
            "usr/lib/systemd/system", "lib/systemd/system")  # fmt: skip
 START = "ExecStart"
+# As many links as the kernel follows (path_resolution(7)).
+_LINKS = 40
 UNITS = ("ssh.service", "sshd.service", "ssh@.service", "sshd@.service")
 
 
@@ -51,13 +53,22 @@ def _files(root: str, unit: str) -> list[str]:
     folders = [os.path.join(root, folder) for folder in FOLDERS]
     own = [path for f in folders if os.path.exists(path := os.path.join(f, unit))][:1]
     # The unit does not exist, or the name is an alias of a unit that is read by itself.
-    if not own or os.path.basename(os.path.realpath(own[0])) != unit:
+    if not own or os.path.basename(_follow(own[0])) != unit:
         return []
     named: dict[str, str] = {}
     for folder in folders:
         for path in glob.glob(os.path.join(folder, f"{unit}.d", "*.conf")):
             named.setdefault(os.path.basename(path), path)
     return own + [named[name] for name in sorted(named)]
+
+
+def _follow(path: str) -> str:
+    """Where a link leads. Unlike realpath(), it looks at no folder above: the daemon may not."""
+    for _ in range(_LINKS):
+        if not os.path.islink(path):
+            break
+        path = os.path.join(os.path.dirname(path), os.readlink(path))
+    return path
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:

@@ -28,6 +28,11 @@ class Breaker:
         """Whether it is open, or one attempt is being made."""
         return self._rest > 0.0
 
+    @property
+    def wait(self) -> float:
+        """Seconds until the pause is over; 0.0 if there is none."""
+        return max(self._until - self._clock.boottime(), 0.0) if self.is_open else 0.0
+
     def admits(self) -> bool:
         """Whether an attempt may be made now; the caller must then report its outcome."""
         if not self.is_open:

@@ -3,6 +3,9 @@
 A lookup must see what the source had when the lookup began. So it shares a question that has not
 been sent yet, and never one whose answer may be older: for each user one question is in progress,
 and one more may wait for it.
+
+After several failures in a row no lookup waits. Then questions in the background, for which nobody
+waits, show whether the source answers in time again.
 """
 
 from __future__ import annotations
@@ -58,6 +61,8 @@ class Questions:
         # By user: the number that lookups wait for, and the next question.
         self._sent: dict[str, int] = {}
         self._next: dict[str, _Question] = {}
+        # The next question in the background.
+        self._probing: Optional[asyncio.TimerHandle] = None
 
     @property
     def waiting(self) -> int:
@@ -66,11 +71,9 @@ class Questions:
 
     def ask(self, os_user: str, fingerprint: Optional[str]) -> Optional[asyncio.Future[None]]:
         """Completes when the answer was processed, or is too late. None: do not wait at all."""
-        if self._waiting >= LIMITS.pull_waiting:
+        if self._waiting >= LIMITS.pull_waiting or self._breaker.is_open:
             return None
         if os_user in self._sent:
-            if self._breaker.is_open:
-                return None
             question = self._next.setdefault(os_user, _Question(os_user, fingerprint))
             if question.fingerprint != fingerprint:
                 question.fingerprint = None
@@ -93,7 +96,7 @@ class Questions:
         if self._sent.get(question.os_user) != number:
             return  # it came too late, which was counted before
         if failed:
-            self._breaker.fail(failed)
+            self._fail(failed, question.os_user)
         else:
             self._breaker.succeed()
         self._release(question)
@@ -107,6 +110,8 @@ class Questions:
             question.release()
         for left in (self._owed, self._sent, self._next):
             left.clear()
+        if self._probing is not None:
+            self._probing.cancel()
 
     def _put(self, question: _Question) -> bool:
         """Send it, if questions may be sent now."""
@@ -125,8 +130,26 @@ class Questions:
         left = max(LIMITS.source_answer_seconds - self._seconds, 0.0)
         timer = asyncio.get_running_loop().call_later(left, self._hang)
         self._owed[number] = question, timer
-        self._breaker.fail(f"no answer within {self._seconds:g} s")
+        self._fail(f"no answer within {self._seconds:g} s", question.os_user)
         self._release(question)
+
+    def _fail(self, why: str, os_user: str) -> None:
+        """Count a failure; if lookups no longer wait, go on asking in the background."""
+        self._breaker.fail(why)
+        if self._breaker.is_open and self._probing is None:
+            self._plan_probe(os_user)
+
+    def _plan_probe(self, os_user: str) -> None:
+        wait = self._breaker.wait or LIMITS.pull_rest_seconds
+        self._probing = asyncio.get_running_loop().call_later(wait, self._probe, os_user)
+
+    def _probe(self, os_user: str) -> None:
+        """Ask for a user once more; nobody waits for the answer."""
+        self._probing = None
+        if self._breaker.is_open and (
+            os_user in self._sent or not self._put(_Question(os_user, None))
+        ):
+            self._plan_probe(os_user)
 
     def _release(self, question: _Question) -> None:
         """Release its lookups, and send this user's next question."""

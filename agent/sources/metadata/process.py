@@ -115,7 +115,7 @@ class Process:
                 pause, rest = LIMITS.metadata_watch_seconds, LIMITS.metadata_retry_seconds
             except (Away, Refused) as error:
                 self._change_health(str(error))
-                pause, rest = rest, min(rest * 2, LIMITS.metadata_watch_seconds)
+                pause, rest = rest, min(rest * 2, LIMITS.metadata_longest_retry_seconds)
             except Exception:  # a bug here must not end the watch silently
                 log.exception("checking the metadata service failed")
                 pause = LIMITS.metadata_watch_seconds

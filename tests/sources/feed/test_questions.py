@@ -169,27 +169,104 @@ def test_a_source_has_a_limited_number_of_questions() -> None:
     run(course)
 
 
+async def open_breaker(asked: Asked, *users: str) -> None:
+    """Let questions fail until the breaker is open, the last ones for these users."""
+    for number in range(1, LIMITS.pull_failures + 1 - len(users)):
+        asked.ask()
+        asked.questions.finish(number, "it is away")
+    for user in users:
+        asked.ask(user)
+    while not asked.breaker.is_open:
+        await asyncio.sleep(SOON / 5)
+
+
+async def probed(asked: Asked, times: int = 1) -> None:
+    """Wait until the source was asked so many times since the breaker opened."""
+    while len(asked.sent) < LIMITS.pull_failures + times:
+        await asyncio.sleep(SOON / 5)
+
+
+@pytest.fixture(name="short_rests")
+def _short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = LIMITS._replace(pull_rest_seconds=SOON, pull_longest_rest_seconds=2 * SOON)
+    for module in ("breaker", "questions"):
+        monkeypatch.setattr(f"agent.sources.feed.{module}.LIMITS", limits)
+
+
+@pytest.mark.usefixtures("short_rests")
 def test_failures_in_a_row_open_the_breaker() -> None:
-    """Time-outs and failed answers in a row open the breaker, and a success closes it."""
+    """Time-outs and failed answers in a row open the breaker, and no lookup waits any longer."""
 
     async def course(asked: Asked) -> None:
-        for number in range(1, LIMITS.pull_failures):
-            asked.ask()
-            asked.questions.finish(number, "it is away")
-        await asyncio.wait_for(asked.ask(), 10)
+        await open_breaker(asked, "alice")
         assert len(asked.said) == 1
         assert f"no answer within {SOON} s" in asked.said[0]
-        assert asked.questions.ask("alice", None) is None
-        asked.clock.advance(LIMITS.pull_rest_seconds)
-        attempt = asked.ask("bob")
-        assert asked.questions.ask("bob", None) is None
-        assert asked.questions.ask("alice", None) is None
-        asked.questions.finish(LIMITS.pull_failures + 1)
-        assert attempt.done()
-        assert not asked.breaker.is_open
-        assert len(asked.said) == 2
+        for _ in range(2):
+            assert asked.questions.ask("alice", None) is None
+            assert asked.questions.ask("bob", None) is None
+            asked.clock.advance(SOON)
 
     run(course, SOON)
+
+
+@pytest.mark.usefixtures("short_rests")
+def test_a_question_in_the_background_closes_the_breaker() -> None:
+    """While no lookup waits, the source is asked now and then; its answer lets lookups wait again.
+
+    No login has to try it out: nobody waits for these questions.
+    """
+
+    async def course(asked: Asked) -> None:
+        await open_breaker(asked)
+        asked.clock.advance(SOON)
+        await probed(asked)
+        assert asked.sent[-1] == Ask(LIMITS.pull_failures + 1, "alice", None)
+        assert asked.questions.ask("bob", None) is None
+        assert asked.questions.waiting == 0
+        asked.questions.finish(LIMITS.pull_failures + 1)
+        assert not asked.breaker.is_open
+        assert len(asked.said) == 2
+        asked.ask("bob")
+
+    run(course)
+
+
+@pytest.mark.usefixtures("short_rests")
+def test_questions_in_the_background_go_on_while_they_fail() -> None:
+    """Each failed question in the background is followed by another one, after a rest."""
+
+    async def course(asked: Asked) -> None:
+        await open_breaker(asked)
+        for times in range(1, 4):
+            assert asked.breaker.wait > 0.0
+            asked.clock.advance(2 * SOON)
+            assert asked.breaker.wait == 0.0
+            await probed(asked, times)
+            asked.questions.finish(LIMITS.pull_failures + times, "it is still away")
+        assert asked.questions.ask("bob", None) is None
+
+    run(course)
+
+
+@pytest.mark.usefixtures("short_rests")
+def test_a_question_in_the_background_waits_for_one_that_is_on_its_way() -> None:
+    """A user whose question is on its way is not asked about a second time."""
+
+    async def course(asked: Asked) -> None:
+        asked.ask("alice")
+        for number in range(2, LIMITS.pull_failures + 1):
+            asked.ask("bob")
+            asked.questions.finish(number, "it is away")
+        asked.ask("carol")
+        asked.questions._plan_probe("alice")
+        asked.questions.finish(LIMITS.pull_failures + 1, "it is away")
+        asked.clock.advance(SOON)
+        await asyncio.sleep(4 * SOON)
+        assert len(asked.sent) == LIMITS.pull_failures + 1
+        asked.questions.finish(1)
+        assert not asked.breaker.is_open
+
+    run(course)
 
 
 def test_waiting_lookups_are_released_when_the_breaker_opens() -> None:
