@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from agent.sshd_files.files import text_of
@@ -64,10 +65,11 @@ def _files(root: str, unit: str) -> list[str]:
 
 def _follow(path: str) -> str:
     """Where a link leads. Unlike realpath(), it looks at no folder above: the daemon may not."""
-    for _ in range(_LINKS):
-        if not os.path.islink(path):
-            break
-        path = os.path.join(os.path.dirname(path), os.readlink(path))
+    with suppress(OSError):
+        for _ in range(_LINKS):
+            if not os.path.islink(path):
+                break
+            path = os.path.join(os.path.dirname(path), os.readlink(path))
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from pathlib import Path
 from typing import Any, Optional
 
@@ -59,4 +60,17 @@ def lookup(daemon: RunningDaemon, line: str) -> bytes:
         answer = b""
         while chunk := sock.recv(65536):
             answer += chunk
+    return answer
+
+
+def find(daemon: RunningDaemon, os_user: str, key: str) -> bytes:
+    """The answer to a lookup that gives this key, after as many lookups as it takes.
+
+    A lookup waits half a second for the metadata, which a loaded machine may take longer for. The
+    user would try again: what came too late is a lease by then.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while not (answer := lookup(daemon, f"{os_user}\n")).startswith(key.encode()):
+        assert time.monotonic() < deadline, f"{answer!r}\n{daemon.log()}"
+        time.sleep(0.1)
     return answer

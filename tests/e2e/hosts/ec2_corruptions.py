@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any, Callable
 
 from agent.config.limits import LIMITS
 from tests.e2e.hosts.host import Host
-from tests.e2e.hosts.imds import Imds, line, wait_well
+from tests.e2e.hosts.imds import Imds, line, wait_until, wait_well
 from tests.e2e.hosts.report import expect
 from tests.parts.ec2_signer import AUTHORITY, NAME, wrapped
 
@@ -88,12 +89,23 @@ def decisions(host: Host) -> dict[str, Any]:
     return {each["request_id"]: each for each in told["Decisions"] if "request_id" in each}
 
 
-def expect_told(host: Host, before: dict[str, Any], reason: str) -> str:
-    """Fail unless `sixtykey why` gives this reason, and did not give it before."""
-    new = [each for number, each in decisions(host).items() if number not in before]
-    told = [str(each["words"]) for each in new if reason in str(each.get("reason"))]
-    expect(len(told) >= 1, f"why does not tell {reason!r}, but {new}")
-    return told[0]
+def expect_told(host: Host, before: dict[int, dict[str, Any]], reason: str) -> str:
+    """Fail unless `sixtykey why` gives this reason, and did not give it before.
+
+    On a busy machine the answer may come after the login that asked for it.
+    """
+
+    def told() -> list[str]:
+        new = [each for number, each in decisions(host).items() if number not in before]
+        return [str(each["words"]) for each in new if reason in str(each.get("reason"))]
+
+    wait_until(lambda: bool(told()), lambda: f"why does not tell {reason!r}: {decisions(host)}")
+    return told()[0]
+
+
+def get_in(host: Host, key: Path, what: str) -> None:
+    """Log in as alice; again if refused, as a user would if the metadata's answer is late."""
+    wait_until(lambda: host.client.login("alice", key) == "alice", lambda: what)
 
 
 def blocks(host: Host, imds: Imds) -> None:
@@ -107,9 +119,9 @@ def blocks(host: Host, imds: Imds) -> None:
             imds.data.set_keys("alice", imds.signer.block(good), make(imds, bad), *after)
             expect(host.client.login("alice", keys[0]) == "", "the bad one has logged in")
             seen.append(expect_told(host, before, reason))
-            expect(host.client.login("alice", keys[1]) == "alice", "the good one before it")
+            get_in(host, keys[1], "the good one before it")
             if after:
-                expect(host.client.login("alice", keys[2]) == "alice", "the good one after it")
+                get_in(host, keys[2], "the good one after it")
             host.machine.run("sixtykey", "revoke", "alice", check=False)
     imds.data.set_keys("alice")
 
@@ -202,8 +214,10 @@ def try_signer(host: Host, imds: Imds, reason: str, restart: bool = True) -> str
     status, body = host.push("alice", here)
     expect(status == 200, f"{status} {body}")
     imds.data.set_keys("alice", imds.signer.block(line(key)))
-    came = host.client.login("alice", key)
-    expect(came == ("" if reason else "alice"), f"logged in as {came!r}")
+    if reason:
+        expect(host.client.login("alice", key) == "", "logged in")
+    else:
+        get_in(host, key, "not logged in")
     expect(host.client.login("alice", here) == "alice", "a key that was pushed here")
     told = expect_told(host, before, reason) if reason else f"alice, by {NAME}"
     host.machine.run("sixtykey", "revoke", "alice", check=False)

@@ -82,7 +82,7 @@ def test_with_sixtykeyd_ec2_both_find_the_same_key(signer: Ec2Signer, order: str
         _, ec2 = keys(at)
         at.data.set_keys(user, signer.block(ec2.line))
         assert sshd.login(user, ec2).accepted
-        assert at.daemon.audit(event="push", outcome="allowed")
+        assert at.daemon.await_audit(event="push", outcome="allowed")
         at.command("revoke", user)
         assert sshd.login(user, ec2).accepted
         at.data.set_keys(user)
