@@ -89,18 +89,21 @@ def decisions(host: Host) -> dict[str, Any]:
     return {each["request_id"]: each for each in told["Decisions"] if "request_id" in each}
 
 
-def expect_told(host: Host, before: dict[int, dict[str, Any]], reason: str) -> str:
+def expect_told(host: Host, before: dict[str, Any], reason: str) -> str:
     """Fail unless `sixtykey why` gives this reason, and did not give it before.
 
     On a busy machine the answer may come after the login that asked for it.
     """
 
-    def told() -> list[str]:
-        new = [each for number, each in decisions(host).items() if number not in before]
-        return [str(each["words"]) for each in new if reason in str(each.get("reason"))]
+    told: list[str] = []
 
-    wait_until(lambda: bool(told()), lambda: f"why does not tell {reason!r}: {decisions(host)}")
-    return told()[0]
+    def is_told() -> bool:
+        new = [each for number, each in decisions(host).items() if number not in before]
+        told.extend(str(each["words"]) for each in new if reason in str(each.get("reason")))
+        return bool(told)
+
+    wait_until(is_told, lambda: f"why does not tell {reason!r}: {decisions(host)}")
+    return told[0]
 
 
 def get_in(host: Host, key: Path, what: str) -> None:
