@@ -94,7 +94,6 @@ def expect_told(host: Host, before: dict[str, Any], reason: str) -> str:
 
     On a busy machine the answer may come after the login that asked for it.
     """
-
     told: list[str] = []
 
     def is_told() -> bool:
