@@ -6,7 +6,7 @@ import os
 import time
 
 from agent import __version__
-from agent.client import https, limits, quickjson, utc
+from agent.client import https, limits, quickjson, utc, web_proxy
 from agent.client.refusals import explain_refusal
 from agent.client.sigv4 import sign
 from agent.client.vocabulary import AWS
@@ -48,6 +48,12 @@ class Api:
         self._address.check_private()
         # Over plain HTTP, to this machine, whoever has the port may answer.
         self.verified = self._address.tls
+        # An endpoint on this machine is none that a proxy could reach.
+        self._proxy = (
+            None
+            if self._address.is_local
+            else web_proxy.of(settings.environ, self._address.host, self._address.port)
+        )
         self.credential = credential
         self._region = region
         self._ca = settings.get("ca")
@@ -57,7 +63,8 @@ class Api:
         body = quickjson.dumps(members).encode()
         pause = limits.PUSH_PAUSE_SECONDS
         for attempt in range(1, limits.PUSH_ATTEMPTS + 1):
-            answer = https.post(self._address, self._headers(action, body), body, self._ca)
+            headers = self._headers(action, body)
+            answer = https.post(self._address, headers, body, self._ca, self._proxy)
             document = _document(answer)
             if answer.status == 200 and document is not None:
                 return document

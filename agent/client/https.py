@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Optional
 
+    from agent.client.web_proxy import Proxy
 
 _IN_PATHS = dict.fromkeys(map(ord, "/-._~"), "x")
 
@@ -47,23 +48,36 @@ class Address:
             raise Trouble(AWAY, "Endpoint", words)
         self.port = int(port)
 
-    def check_private(self) -> None:
-        """Raise Trouble for plain HTTP, unless the endpoint is on this machine."""
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on this machine."""
         # 127.0.0.1.example is a name, and may be anywhere.
         number = self.host.replace(".", "").isdigit() and self.host.startswith("127.")
-        local = self.host in {"localhost", "::1"} or number
-        if not self.tls and not local:
+        return number or self.host in {"localhost", "::1"}
+
+    def check_private(self) -> None:
+        """Raise Trouble for plain HTTP, unless the endpoint is on this machine."""
+        if not self.tls and not self.is_local:
             raise Trouble(
                 AWAY, "Endpoint", f"http to {self.host} could be read and changed in transit",
                 "use https://, or http:// on this machine (127.0.0.1), through a tunnel",
             )  # fmt: skip
 
 
-def post(address: Address, headers: dict[str, str], body: bytes, ca: Optional[str]) -> Answer:
-    """Send a POST; returns the answer. Raises Trouble: unreachable, untrusted, or not HTTP."""
+def post(
+    address: Address,
+    headers: dict[str, str],
+    body: bytes,
+    ca: Optional[str],
+    proxy: Optional[Proxy] = None,
+) -> Answer:
+    """Send a POST; returns the answer. Raises Trouble: unreachable, untrusted, or not HTTP.
+
+    `proxy`: connects to an endpoint with TLS.
+    """
     end = time.monotonic() + limits.ANSWER_SECONDS
     what = f"{address.host} port {address.port}"
-    sock: Any = dial.dial([address.host], address.port, limits.CONNECT_SECONDS, what)
+    sock: Any = _connect(address, proxy, what)
     try:
         sock.settimeout(limits.CONNECT_SECONDS)
         if address.tls:
@@ -77,6 +91,16 @@ def post(address: Address, headers: dict[str, str], body: bytes, ca: Optional[st
         raise Trouble(AWAY, "Endpoint", f"{what}: {_words(error)}", _hint(error)) from None
     finally:
         sock.close()
+
+
+def _connect(address: Address, proxy: Optional[Proxy], what: str) -> Any:
+    if proxy is None:
+        return dial.dial([address.host], address.port, limits.CONNECT_SECONDS, what)
+    try:
+        return proxy.connect(address.host, address.port)
+    except OSError as error:
+        words = f"{what}, by HTTPS_PROXY: {_words(error)}"
+        raise Trouble(AWAY, "Proxy", words, "is it a proxy that takes CONNECT?") from None
 
 
 def _tls(sock: Any, host: str, ca: Optional[str]) -> Any:

@@ -18,6 +18,8 @@ A_DAY = timedelta(days=1)
 _NAMES = x509.SubjectAlternativeName(
     [
         x509.DNSName("localhost"),
+        # A name that nobody resolves, for what reaches the server through a proxy.
+        x509.DNSName("keys.example"),
         *(x509.IPAddress(ipaddress.ip_address(f"127.0.0.{host}")) for host in range(1, 10)),
     ]
 )
