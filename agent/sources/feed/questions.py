@@ -61,8 +61,9 @@ class Questions:
         # By user: the number that lookups wait for, and the next question.
         self._sent: dict[str, int] = {}
         self._next: dict[str, _Question] = {}
-        # The next question in the background.
+        # The next question in the background, and the user of the latest lookup: it is about them.
         self._probing: Optional[asyncio.TimerHandle] = None
+        self._latest = ""
 
     @property
     def waiting(self) -> int:
@@ -71,6 +72,7 @@ class Questions:
 
     def ask(self, os_user: str, fingerprint: Optional[str]) -> Optional[asyncio.Future[None]]:
         """Completes when the answer was processed, or is too late. None: do not wait at all."""
+        self._latest = os_user
         if self._waiting >= LIMITS.pull_waiting or self._breaker.is_open:
             return None
         if os_user in self._sent:
@@ -96,7 +98,7 @@ class Questions:
         if self._sent.get(question.os_user) != number:
             return  # it came too late, which was counted before
         if failed:
-            self._fail(failed, question.os_user)
+            self._fail(failed)
         else:
             self._breaker.succeed()
         self._release(question)
@@ -130,26 +132,26 @@ class Questions:
         left = max(LIMITS.source_answer_seconds - self._seconds, 0.0)
         timer = asyncio.get_running_loop().call_later(left, self._hang)
         self._owed[number] = question, timer
-        self._fail(f"no answer within {self._seconds:g} s", question.os_user)
+        self._fail(f"no answer within {self._seconds:g} s")
         self._release(question)
 
-    def _fail(self, why: str, os_user: str) -> None:
+    def _fail(self, why: str) -> None:
         """Count a failure; if lookups no longer wait, go on asking in the background."""
         self._breaker.fail(why)
         if self._breaker.is_open and self._probing is None:
-            self._plan_probe(os_user)
+            self._plan_probe()
 
-    def _plan_probe(self, os_user: str) -> None:
+    def _plan_probe(self) -> None:
         wait = self._breaker.wait or LIMITS.pull_rest_seconds
-        self._probing = asyncio.get_running_loop().call_later(wait, self._probe, os_user)
+        self._probing = asyncio.get_running_loop().call_later(wait, self._probe)
 
-    def _probe(self, os_user: str) -> None:
-        """Ask for a user once more; nobody waits for the answer."""
+    def _probe(self) -> None:
+        """Ask once more; nobody waits for the answer. What comes late is a lease for a next try."""
         self._probing = None
         if self._breaker.is_open and (
-            os_user in self._sent or not self._put(_Question(os_user, None))
+            self._latest in self._sent or not self._put(_Question(self._latest, None))
         ):
-            self._plan_probe(os_user)
+            self._plan_probe()
 
     def _release(self, question: _Question) -> None:
         """Release its lookups, and send this user's next question."""

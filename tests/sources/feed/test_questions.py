@@ -218,9 +218,10 @@ def test_a_question_in_the_background_closes_the_breaker() -> None:
 
     async def course(asked: Asked) -> None:
         await open_breaker(asked)
+        assert asked.questions.ask("bob", None) is None
         asked.clock.advance(SOON)
         await probed(asked)
-        assert asked.sent[-1] == Ask(LIMITS.pull_failures + 1, "alice", None)
+        assert asked.sent[-1] == Ask(LIMITS.pull_failures + 1, "bob", None)
         assert asked.questions.ask("bob", None) is None
         assert asked.questions.waiting == 0
         asked.questions.finish(LIMITS.pull_failures + 1)
@@ -258,8 +259,8 @@ def test_a_question_in_the_background_waits_for_one_that_is_on_its_way() -> None
             asked.ask("bob")
             asked.questions.finish(number, "it is away")
         asked.ask("carol")
-        asked.questions._plan_probe("alice")
         asked.questions.finish(LIMITS.pull_failures + 1, "it is away")
+        assert asked.questions.ask("alice", None) is None
         asked.clock.advance(SOON)
         await asyncio.sleep(4 * SOON)
         assert len(asked.sent) == LIMITS.pull_failures + 1
