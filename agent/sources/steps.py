@@ -44,7 +44,7 @@ class Taker(Protocol[Taken_co]):
     """Takes offers: this host's intake, or a fleet's bus."""
 
     async def take(self, offer: Offer) -> Taken_co:
-        """Take the offer. Raises the errors of `translation.REFUSALS`."""
+        """Take the offer. Raises the errors of an intake: this host's, or another's by the bus."""
 
 
 @dataclass(frozen=True)

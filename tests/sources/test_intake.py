@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +22,9 @@ from agent.sources.context import Context
 from agent.sources.intake import Intake, NotThisHost, Offer, UserDenied, pin
 from agent.sources.replay import ReplayMemory, TooOld
 from tests.parts.clock import ManualClock
+from tests.parts.host import ROOT
 from tests.parts.leases import ed25519_key, make_lease
+from tests.parts.project import python_files
 from tests.sources.api.front import run
 
 IDENTITY = Identity("i-0123456789abcdef0", "us-east-2b", "us-east-2")
@@ -163,3 +167,18 @@ def test_nothing_but_an_address_is_pinned(source: str) -> None:
     """A source that is not an address is not pinned."""
     with pytest.raises(ValueError):  # noqa: PT011 - the library's words
         pin(source)
+
+
+def test_no_offer_is_made_of_an_audit_record() -> None:
+    """What makes a lease does not come from what the audit says: no Offer reads a record."""
+    offers = [
+        node
+        for path in python_files()
+        if path.is_relative_to(ROOT / "agent")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Offer"
+    ]
+    assert len(offers) >= 3
+    assert [
+        ast.unparse(each) for each in offers if re.search(r"\brecord\b", ast.unparse(each))
+    ] == []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from dataclasses import replace
 
 from agent.audit.record import Record
 from agent.leases.lease import NotDurable
@@ -47,6 +48,7 @@ class Door(ABC):
 
     async def answer(self, request: Request) -> Response:
         """The response to a request; never raises, whatever a caller sends."""
+        request = replace(request, request_id=new_request_id())
         record = _record(request)
         try:
             if self._draining:
@@ -57,7 +59,7 @@ class Door(ABC):
         except REFUSALS as error:
             return self._refuse(api_error(error), request, record)
         except Exception:  # a bug must refuse the request, and not end the daemon
-            log.exception("request %s failed", record.request_id)
+            log.exception("request %s failed", request.request_id)
             return self._refuse(InternalFailure(), request, record)
 
     @abstractmethod
@@ -79,7 +81,7 @@ class Door(ABC):
         try:
             taken = await self._steps.intake.take(offer)
         except NotDurable as error:
-            log.error("push %s refused: %s", record.request_id, error)
+            log.error("push %s refused: %s", request.request_id, error)
             raise
         record.outcome = "allowed"
         self._context.audit.record(record)
@@ -102,7 +104,7 @@ class Door(ABC):
             key,
             principal.name,
             request.peer.source,
-            record.request_id or "",
+            request.request_id,
             zone=action.availability_zone,
             mark=principal.mark,
             policy=principal.policy,
@@ -128,7 +130,7 @@ class Door(ABC):
             self._sample(record, ("throttled", record.principal))
         else:
             self._sample(record, ("refused", record.principal))
-        return refusal(error, record.request_id or "")
+        return refusal(error, request.request_id)
 
     def _sample(self, record: Record, group: tuple[str, str]) -> None:
         self._context.audit.sample(record, group, self._context.clock.boottime())
@@ -146,7 +148,7 @@ def _record(request: Request) -> Record:
         "push",
         # Stays if nothing else is decided: a bug.
         InternalFailure.__name__,
-        request_id=new_request_id(),
+        request_id=request.request_id,
         source=peer.source,
         user_agent=request.text(b"user-agent"),
         tls=peer.tls,

@@ -78,7 +78,7 @@ class LocalDoor(Door):
             # The change was made, but is not durable. A flood must not displace its record.
             record.outcome, record.reason = error.code, error.message
             self._context.audit.record(record)
-            return refusal(error, record.request_id or "")
+            return refusal(error, request.request_id)
         record.outcome = "allowed"
         if answer.quiet:
             self._context.audit.count(record.event, record.outcome)
@@ -86,5 +86,5 @@ class LocalDoor(Door):
             self._context.audit.record(record)
         else:
             self._sample(record, ("operator", f"uid:{request.peer.uid}"))
-        response = success(record.request_id or "", answer.body)
+        response = success(request.request_id, answer.body)
         return replace(response, text=answer.body["Metrics"]) if scrape else response

@@ -57,6 +57,7 @@ class Request:
     """One HTTP request: `target` and header values are the bytes as they were sent.
 
     Header names are in lower case, values without white space around them (RFC 9110 section 5.5).
+    `request_id` is a UUID that the door gives it; the lease of a push gets the same.
     """
 
     method: bytes
@@ -64,6 +65,7 @@ class Request:
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
     peer: Peer
+    request_id: str = ""
 
     @property
     def path(self) -> bytes:

@@ -54,7 +54,7 @@ class NetworkDoor(Door):
         body = await answer(request, principal, record)
         record.outcome = "allowed"
         self._sample(record, ("operator", principal.name))
-        return success(record.request_id or "", body)
+        return success(request.request_id, body)
 
     def _identify(self, request: Request, record: Record, action: str) -> Principal:
         """Verify who requests the action. Raises ApiError for anything that a stranger can send."""

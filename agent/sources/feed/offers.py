@@ -51,10 +51,11 @@ class Offers:
         Args:
             received: when `left` was received (CLOCK_BOOTTIME, s).
         """
+        request_id = new_request_id()
         record = Record(
             "push",
             "allowed",
-            request_id=new_request_id(),
+            request_id=request_id,
             principal=offered.caller or self._source,
             source=self._source,
             upstream_id=offered.request_id,
@@ -62,7 +63,7 @@ class Offers:
             os_user=offered.os_user,
         )
         try:
-            await self._take(offered, received, record)
+            await self._take(offered, request_id, received, record)
         except tuple(CODES) as error:
             record.outcome, record.reason = CODES[type(error)], str(error)
             self._refuse(record, offered.digest)
@@ -82,7 +83,9 @@ class Offers:
         )
         self._sample(record)
 
-    async def _take(self, offered: Offered, received: float, record: Record) -> None:
+    async def _take(
+        self, offered: Offered, request_id: str, received: float, record: Record
+    ) -> None:
         context = self._context
         # A date far ahead would be remembered for as long, and fill the memory for good.
         latest = context.clock.wall() + LIMITS.clock_skew_seconds
@@ -105,9 +108,9 @@ class Offers:
                 offered.os_user,
                 offered.instance,
                 key,
-                str(record.principal),
+                offered.caller or self._source,
                 self._source,
-                str(record.request_id),
+                request_id,
                 lifetime=left,
                 mark=mark,
                 sharer=self._source,
