@@ -21,6 +21,7 @@ from agent.config.fleet_limits import FLEET
 from agent.fleet.bus import nats_client
 from agent.fleet.bus.access import Access
 from agent.fleet.bus.guarded_client import GuardedClient
+from agent.fleet.messages.fields import printable
 from agent.host.bucket import Bucket
 
 log = logging.getLogger("sixtykeyd")
@@ -94,7 +95,7 @@ class BusConnection:
             return client
         except (Error, OSError, ValueError, asyncio.TimeoutError) as error:
             words = str(error) or type(error).__name__
-            log.warning("bus: %s: not connected: %s", server, words)
+            log.warning("bus: %s: not connected: %s", server, printable(words))
             await nats_client.close(client)
             return None
         except asyncio.CancelledError:
@@ -114,7 +115,7 @@ class BusConnection:
             # A server that was taken over can cause an error with every message.
             if room.wait(loop.time()) == 0.0:
                 room.take()
-                log.warning("bus: %s: %s", server, error)
+                log.warning("bus: %s: %s", server, printable(str(error)))
 
         return {
             **nats_client.options(self._access),

@@ -3,7 +3,9 @@
 A server speaks first, in plain text, and its line says whether TLS follows. nats-py believes it,
 also for tls://: whoever is on the way could leave it out, and play the server without any
 certificate. nats-py also adds every server that a server names to its list, keeps a message of any
-length in memory, and ends with any exception when a line is not as it expects.
+length in memory, and ends with any exception when a line is not as it expects. The headers of a
+message are its sender's, for instance a joined host's: if they are malformed, nats-py stops reading
+and does not close the connection.
 """
 
 from __future__ import annotations
@@ -47,6 +49,13 @@ class GuardedClient(Client):
         if initial_connection and self._needs_tls():
             info["tls_required"] = True
 
+    async def _process_msg(self, *message: Any) -> None:
+        """Pass a message on. One that nats-py cannot read is dropped, and no other one."""
+        try:
+            await super()._process_msg(*message)
+        except Exception as error:  # noqa: BLE001 - of any kind, as the sender's bytes are
+            await self._error_cb(ProtocolError(f"a message is not readable: {error!a}"))
+
     def _connect_command(self) -> bytes:
         """The client's first line, which has its token. Raises Error without TLS."""
         self._check_encrypted()
@@ -69,7 +78,11 @@ class _BoundedParser(Parser):
 
     async def parse(self, data: bytes = b"") -> None:
         """Parse what the server has sent. Raises ProtocolError, which ends the connection."""
-        await super().parse(data)
+        try:
+            await super().parse(data)
+        except (ValueError, RecursionError, TypeError, AttributeError):
+            # nats-py would stop reading without closing the connection.
+            raise ProtocolError("the server sends a line that is not readable") from None
         most, waiting = FLEET.bus_line_bytes, len(self.buf)
         if self.state == AWAITING_MSG_PAYLOAD:
             most, waiting = FLEET.bus_message_bytes, self.needed

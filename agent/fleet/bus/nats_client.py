@@ -26,6 +26,8 @@ from agent.fleet.bus.nkeys import KeyPair
 CLAIMS_UPDATE = "$SYS.REQ.CLAIMS.UPDATE"
 # Sign only what looks like a server's nonce. The same key also signs documents, which never do.
 _NONCE = re.compile(r"[A-Za-z0-9_-]{8,128}", re.ASCII)
+# The most errors of one connection that an operator is told: a server can cause them without end.
+_TOLD = 3
 
 
 class Unreachable(Exception):
@@ -72,6 +74,7 @@ async def connect_once(access: Access, inbox: bool = False) -> Client:
     client = GuardedClient()
 
     async def fail(error: Exception) -> None:
+        del failures[_TOLD:]
         failures.append(str(error))
 
     try:

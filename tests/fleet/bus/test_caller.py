@@ -18,7 +18,7 @@ from agent.fleet.bus.connection import BusConnection
 from agent.fleet.home.home import gateway_name
 from agent.fleet.messages.lease_exchange import SUBJECT
 from agent.host.serving import end
-from tests.parts.bus import PATIENCE, Bus
+from tests.parts.bus import PATIENCE, Bus, settle
 from tests.parts.fleet_host import FleetHost
 
 ABSENT = SUBJECT + "i-0000000000000ffff"
@@ -122,3 +122,45 @@ def test_without_a_connection_the_bus_is_not_reachable(bus: Bus) -> None:
     assert not caller.ready
     with pytest.raises(NoAnswer, match="not reachable"):
         asyncio.run(caller.ask(ABSENT, b"1"))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"NATS/1.0 \xff\xff\xff\r\n\r\n",
+        b"NATS/1.0",
+        b"NATS/1.0 ",
+        b"NATS/1.0\r\n\xff: \xff\r\n\r\n",
+    ],
+    ids=ascii,
+)
+def test_no_hosts_answer_makes_a_gateway_deaf(bus: Bus, directory: Path, headers: bytes) -> None:
+    """A host that answers with malformed headers ends no connection of a gateway to the bus.
+
+    nats-py would stop reading, and answers of all other hosts would be lost for some seconds.
+    """
+    honest = FleetHost(bus.home, directory, "i-0000000000000ca14", answer=lambda _, said: said)
+    robbed = FleetHost(bus.home, directory, "i-0000000000000ca15")
+
+    async def attempt() -> None:
+        heard = asyncio.Event()
+        async with calling(bus) as caller, bus.of_creds(str(robbed.creds)) as thief:
+
+            async def lie(message: Msg) -> None:
+                size = len(headers)
+                frame = f"HPUB {message.reply} {size} {size}\r\n".encode() + headers + b"\r\n"
+                await thief._send_command(frame)
+                await thief.flush(int(PATIENCE))
+                heard.set()
+
+            await thief.subscribe(SUBJECT + robbed.instance, cb=lie)
+            await settle(thief)
+            asked = asyncio.create_task(caller.ask(SUBJECT + robbed.instance, b"x"))
+            await asyncio.wait_for(heard.wait(), PATIENCE)
+            assert await caller.ask(SUBJECT + honest.instance, b"to all") == b"to all"
+            assert caller._bus.connections == 1
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+
+    with honest:
+        asyncio.run(attempt())

@@ -157,8 +157,13 @@ def context_of(bus: Bus) -> ssl.SSLContext:
 
 @pytest.mark.parametrize(
     "piece",
-    [b"x" * 65536, b"MSG a 1 999999999999\r\n" + b"x" * 65536, b"INFO " + b"x" * 65536],
-    ids=["a line", "a message", "a list of servers"],
+    [
+        b"x" * 65536,
+        b"MSG a 1 999999999999\r\n" + b"x" * 65536,
+        b"INFO " + b"x" * 65536,
+        b"INFO {\r\n" + b"x" * 65536,
+    ],
+    ids=["a line", "a message", "a list of servers", "not readable"],
 )
 def test_what_has_no_end_is_not_kept(
     bus: Bus, monkeypatch: pytest.MonkeyPatch, piece: bytes
