@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -73,8 +74,18 @@ class User(Part):
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         )  # fmt: skip
         deadline = time.monotonic() + PATIENCE
-        while not self._socket.exists() and time.monotonic() < deadline:
+        while not self._listens():
+            assert time.monotonic() < deadline, "ssh-agent does not listen"
             time.sleep(0.01)
+
+    def _listens(self) -> bool:
+        """Whether the agent can be connected to; its socket is there a moment before."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            try:
+                sock.connect(str(self._socket))
+            except OSError:
+                return False
+        return True
 
     def finish(self) -> None:
         """Log out, as at the end of a session, and end the agent."""
