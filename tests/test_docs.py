@@ -13,6 +13,10 @@ from tests.parts.project import project_files
 
 PAGES = [path for path in project_files() if path.suffix == ".md"]
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+# A path within the project, as pages and comments name it.
+_PATH = re.compile(
+    r"(?<![\w/.-])(?:agent|docs|packaging|systemd|tests)/[\w./-]+\.(?:c|md|py|service|sh|socket|svg)\b"
+)
 _FENCED = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
 
 
@@ -56,3 +60,17 @@ def test_every_document_can_be_found() -> None:
         found |= new
         left += [each for each in new if each.exists()]
     assert [p for p in PAGES if p.is_relative_to(ROOT / "docs") and p not in found] == []
+
+
+def test_every_path_that_is_named_exists() -> None:
+    """Every path of the project that a page, a comment or a script names exists."""
+    made_up = ROOT / "tests" / "test_project.py"
+    files = [each for each in project_files() if each.suffix not in {".gz", ".svg"}]
+    found = {
+        (str(file.relative_to(ROOT)), name)
+        for file in files
+        if file != made_up
+        for name in _PATH.findall(file.read_text("utf-8").replace("\\-", "-"))
+    }
+    assert len(found) > 100
+    assert [each for each in sorted(found) if not (ROOT / each[1]).exists()] == []
