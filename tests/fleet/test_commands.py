@@ -133,6 +133,14 @@ def test_a_host_joins_renews_and_leaves(fleet: Fleet, tmp_path: Path) -> None:
     assert "fleet remove" not in left.out
 
 
+def test_a_token_is_read_from_stdin(fleet: Fleet, tmp_path: Path) -> None:
+    """With - a host reads the token from stdin, where other users cannot see it."""
+    host = JoiningHost(tmp_path / "host", "i-0000000000000000a")
+    words = ("fleet", "join", fleet.url, "-", "--name", "web-a", "--host-folder", str(host.folder))
+    joined = run(*words, "--config", str(host.config), text=fleet.token() + "\n")
+    assert (joined.code, "has joined the fleet" in joined.out) == (0, True), joined
+
+
 def test_a_join_beyond_the_token_is_refused(fleet: Fleet, tmp_path: Path) -> None:
     """A join that its token does not allow is refused, and nothing is written."""
     host, token = JoiningHost(tmp_path / "host", OTHER), fleet.token()

@@ -34,8 +34,9 @@ certificates; token prints a token with which hosts join; remove ends a host's m
 rotate changes the key that signs leases, in three steps, and says what to do next. At any gateway:
 hosts lists the connected hosts with their descriptions, and status shows the state of the bus.
 
-On a host: join makes keys and writes the fleet section of the configuration; renew, which a timer
-runs each day, renews the membership; leave ends it. Needs root.
+On a host: join makes keys and writes the fleet section of the configuration (with - as TOKEN, it
+reads the token from stdin); renew, which a timer runs each day, renews the membership; leave ends
+it. Needs root.
 
 example:
   sudo sixtykey fleet token --hosts 'web-*' --lifetime 1h --uses 20 --tag role=web"""

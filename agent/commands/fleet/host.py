@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from agent.commands.settings import load
 from agent.commands.trouble import FORBIDDEN, REFUSED, Trouble
 from agent.config import identity
 from agent.config.document import Problems
+from agent.config.fleet_limits import FLEET
 from agent.config.settings import DEFAULT_PATH, Config, Fleet
 from agent.fleet.host import joining
 from agent.fleet.host.files import HostFiles
@@ -56,6 +58,9 @@ def _join(options: Options, words: Sequence[str]) -> int:
     if len(words) != 2:
         raise Usage("join takes the gateway's URL and a TOKEN: sixtykey fleet token prints both")
     url, text = words
+    if text == "-":
+        # Other users can read a command line (proc(5)).
+        text = sys.stdin.buffer.read(2 * FLEET.document_bytes).decode("utf-8", "replace").strip()
     config, files = _config(options), _files(options)
     if files.is_member:
         hint = "to leave: sixtykey fleet leave; to renew: sixtykey fleet renew"
