@@ -79,10 +79,12 @@ def test_sftp_is_one_login(tmp_path: Path) -> None:
             tool("sftp", "openssh-client"), *stage.options(), "-P", str(stage.sshd.port), "-b", "-",
             f"{stage.user}@127.0.0.1",
         ]  # fmt: skip
-        fetch = f"get /etc/passwd {tmp_path}/one\nget /etc/group {tmp_path}/two\n"
+        # Files that no other test changes: those that make users write passwd and group.
+        told = Path("/usr/lib/os-release")
+        fetch = f"get /etc/shells {tmp_path}/one\nget {told} {tmp_path}/two\n"
         done = subprocess.run(command, input=fetch, text=True, check=False, timeout=60)
         assert done.returncode == 0, stage.sshd.log()
-        assert (tmp_path / "two").read_text() == Path("/etc/group").read_text()
+        assert (tmp_path / "two").read_text() == told.read_text()
         done = subprocess.run(command, input=fetch, text=True, check=False, timeout=60)
         assert (done.returncode, uses(stage)) == (255, 1)
 
