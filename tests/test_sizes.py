@@ -17,6 +17,7 @@ MAX_FILE = 300
 MAX_C_FILE = 400
 MAX_FUNCTION = 40
 MEDIAN_FUNCTION = 8
+MAX_ARGUMENTS = 6
 
 C_FUNCTION = re.compile(r"^\w[^;{}]*?(\w+)\([^;{}]*\)\s*\{\n.*?^\}$", re.MULTILINE | re.DOTALL)
 
@@ -70,6 +71,19 @@ def test_python_files_and_functions_stay_short(path: Path) -> None:
     """A Python file has at most 300 lines and a function at most 40."""
     assert len(path.read_text("utf-8").splitlines()) <= MAX_FILE
     assert [each for each in functions(path) if each[1] > MAX_FUNCTION] == []
+
+
+def test_no_constructor_takes_seven_arguments() -> None:
+    """What a class needs is made up of few values: a constructor takes at most six arguments."""
+    wrong = [
+        shown(path)
+        for path in PYTHON
+        if not path.is_relative_to(ROOT / "tests")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__"
+        if len([*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]) - 1 > MAX_ARGUMENTS
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=shown)
