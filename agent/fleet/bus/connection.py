@@ -167,7 +167,7 @@ def _patience(failures: int) -> float:
     """Seconds for each step of a connection, after `failures` rounds without a server.
 
     When a whole fleet comes back at once, a slow server needs longer for each host. Hosts that gave
-    up and began anew would keep it from ever catching up.
+    up and began again would keep it from ever catching up.
     """
     return FLEET.connect_seconds * (1 << min(failures, FLEET.connect_doublings))
 

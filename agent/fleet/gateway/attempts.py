@@ -107,7 +107,7 @@ class Attempts:
 def merge(told: dict[str, Any], own: list[dict[str, Any]]) -> dict[str, Any]:
     """The host's answer with the gateway's attempts among its decisions, newest first.
 
-    What the host itself tells of a request is not told twice.
+    A request that the host explains itself is not repeated.
     """
     known = {each.get("request_id") for each in told["Decisions"]}
     more = [each for each in own if each.get("replay") or each.get("request_id") not in known]

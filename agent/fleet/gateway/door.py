@@ -99,7 +99,7 @@ class GatewayDoor(NetworkDoor):
             raise NotReady(f"The instance {instance} did not answer: {error}.") from None
 
     def _tighten(self, host: dict[str, Any], policy: KeyPolicy) -> dict[str, Any]:
-        """What a key is good for there that this gateway passes on for this principal."""
+        """Lifetime and uses of this principal's keys on that host: the tightest limits apply."""
         own = self._context.config.keys
         lifetime, uses = KeyPolicy(own.lifetime, own.uses).tighten(host["Lifetime"], host["Uses"])
         lifetime, uses = policy.tighten(lifetime, uses)

@@ -40,7 +40,7 @@ _REJECTED, _UNKNOWN, _FAILED, _BUSY = 403, 404, 500, 503
 class EnrolmentDoor:
     """Answers hosts' requests. `ca` is the authority's certificate, as PEM.
 
-    `state` says what this gateway goes by (joining.GatewayState).
+    `state` says what this gateway uses (joining.GatewayState).
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A memory that principals share fairly: who takes most of it loses first."""
+"""A memory that principals share fairly: the one that takes most of it loses items first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Callable, Generic, Optional, TypeVar
 
 T = TypeVar("T")
-# Left free after principals have lost items, so that it is seldom that all are looked at.
+# Left free after principals have lost items, so that all of them are examined rarely.
 _FREE = 16
 # What a principal takes beside its name and its items (bytes): a list, and places in a dict.
 _OVERHEAD = 512
@@ -32,7 +32,7 @@ class FairMemory(Generic[T]):
 
     Args:
         each: the most items of one principal.
-        share: the most bytes that one principal takes, its latest item aside.
+        share: the most bytes that one principal takes, without its latest item.
         room: the most bytes that all take.
         size: tells how many bytes an item takes; always the same for one item.
     """

@@ -147,7 +147,7 @@ class FleetFiles:
         return problems
 
     def state(self) -> dict[str, str]:
-        """What this gateway goes by, for others to compare (joining.GatewayState)."""
+        """What this gateway uses, for others to compare (joining.GatewayState)."""
         facts = hashlib.sha256(self.facts.dump().encode()).hexdigest()
         issuer = str(self.issuer.public)
         return {"account": self.account.token, "facts": facts, "issuer": issuer}

@@ -2,7 +2,7 @@
 
 `sixtykey fleet remove` writes the account's token at the home. The servers of the bus get it at
 once; the other gateways ask each other for it, and keep the newest that the operator's key signed.
-So whoever answers in a gateway's place can withhold a removal, and take none back.
+So an impostor of a gateway can withhold a removal, but cannot undo one.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Peers:
             self._say(url, f"the gateway {url} tells of no removals: {error}")
 
     def _say(self, url: str, words: str) -> None:
-        """Log what is new."""
+        """Log a message unless it was the last one."""
         if words and words != self._said.get(url):
             log.warning("%s", words)
         self._said[url] = words

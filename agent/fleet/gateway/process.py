@@ -254,8 +254,8 @@ def run(config: GatewayConfig) -> None:
 
     async def run_gateway() -> None:
         gateway = Gateway(config, os.environ)
-        # All that exists by now stays. Python's search for garbage would look at it again, for
-        # some 20 ms in which every push waits.
+        # What exists by now stays. Without this, each garbage collection would examine it again,
+        # for some 20 ms in which every push waits.
         gc.freeze()
         await gateway.run()
 

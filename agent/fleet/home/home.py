@@ -35,7 +35,7 @@ HOST_SIGNER, CREDS, CA = "host-signer.nk", "gateway.creds", "ca.pem"
 CERTIFICATE, CERTIFICATE_KEY = "certificate.pem", "certificate.key"
 # The files that are the same at every gateway.
 _SHARED = (ACCOUNT, ISSUER, HOST_SIGNER, CA, FACTS)
-# Exists while a removal has been written down, and no server of the bus knows it.
+# Exists while a removal is recorded here, and no server of the bus has it yet.
 _UNSENT = "unsent"
 _PUBLIC = (FACTS, ACCOUNT, CA, CERTIFICATE)
 

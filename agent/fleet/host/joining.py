@@ -68,7 +68,7 @@ def ask_time(url: str, ca: str) -> float:
 
 @dataclass(frozen=True)
 class GatewayState:
-    """What a gateway goes by: the account's token, the SHA-256 of its facts (hex), its issuer."""
+    """What a gateway uses: the account's token, the SHA-256 of its facts (hex), its issuer."""
 
     account: str
     facts: str
@@ -76,7 +76,7 @@ class GatewayState:
 
 
 def fetch_state(url: str, ca: str) -> GatewayState:
-    """What the gateway at `url` goes by. Raises NoGateway."""
+    """Ask the gateway at `url` what it uses. Raises NoGateway."""
     try:
         told = _exchange(url, "GET", "/fleet/state", None, _context(ca), _STATE)
     except Rejected as error:
@@ -130,7 +130,7 @@ def _connect(
 ) -> Iterator[ssl.SSLSocket]:
     """A TLS connection that ends after `seconds`, however slowly the other side sends.
 
-    A socket's own timeout begins anew with each byte. Raises OSError.
+    A socket's own timeout begins again with each byte. Raises OSError.
     """
     with socket.create_connection((host, port), seconds) as plain:
         tls = context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
