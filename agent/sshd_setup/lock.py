@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 from agent.sshd_setup.sshd import SetupError
 
-# /run is root's, and its files end with the boot. The file is never removed: whoever waits for it
-# would otherwise hold the lock of a file that the next run does not find.
+# /run is root's, and its files end with the boot. Only the removal of the package removes the file:
+# whoever waits for it would otherwise hold the lock of a file that the next run does not find.
 _FILE = "run/sixtykey-sshd-setup.lock"
 # Seconds: a run restarts sshd at most twice, and systemd gives each 90 s before it kills it.
 WAIT = 200.0

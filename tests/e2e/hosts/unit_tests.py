@@ -39,7 +39,7 @@ LEFT_OUT = (
         for name in ("compiled_helper", "login", "pam_account", "upgrade")
     ),
     # Every shell that a user may have; and the parts of a fleet.
-    *("tests/client/test_hostile_endpoint.py", "tests/client/test_ssh_config.py"),
+    *(f"tests/client/test_{name}.py" for name in ("completion", "hostile_endpoint", "ssh_config")),
 )
 
 # Beside everything else that CI runs at this time; a test that hangs has a limit of its own.
