@@ -64,7 +64,7 @@ class LeaseStore:
         self._marks_read = journal is None
 
     async def open(self) -> list[Lease]:
-        """Open the journal, and put its live leases into the table; returns all its leases.
+        """Open the journal, and put its live leases into the table; returns all, revoked or not.
 
         Then lookups can be served, and after `load_marks` pushes. A journal that cannot be opened
         is reported, and pushes are refused until `tend` has opened it.
@@ -163,7 +163,11 @@ class LeaseStore:
     def revoke_unread(self, os_user: Optional[str], fingerprint: Optional[str]) -> None:
         """End such leases of a journal that could not be read yet. None: of any user, any key."""
         if self._journal is not None and not self._leases_read:
-            self._revoked.note_unread(os_user, fingerprint)
+            self._revoked.note_unread(os_user, fingerprint, self._clock.boottime())
+
+    def revoked_unread(self, request_id: str) -> Optional[float]:
+        """When it was revoked (CLOCK_BOOTTIME, s), if the journal could not be read yet then."""
+        return self._revoked.time_of(request_id)
 
     async def tend(self) -> list[Lease]:
         """Drop what has ended; reopen the journal if it failed or was removed.
@@ -207,9 +211,11 @@ class LeaseStore:
         try:
             if journal is not None:
                 await self._at_once(lambda: journal.consume(lease, used))
-        except NotDurable:
-            del self._consumed[lease.request_id]
-            self.table.update(lease)  # Not if it was revoked meanwhile.
+        except BaseException as error:
+            self._consumed.pop(lease.request_id, None)
+            # After any other error it may be written: the lease has no use left then.
+            if isinstance(error, NotDurable):
+                self.table.update(lease)  # Not if it was revoked meanwhile.
             raise
         finally:
             del self._uses[lease.request_id]

@@ -88,6 +88,9 @@ class Intake:
             used = self._store.consumption(lease.request_id)
             if used is not None:
                 history.record_use(lease, used.source, used.at)
+            revoked = self._store.revoked_unread(lease.request_id)
+            if revoked is not None:
+                history.record_revocation(lease, revoked)
 
     def _check_policy(self, offer: Offer) -> None:
         identity = self._context.identity

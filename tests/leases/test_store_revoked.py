@@ -10,11 +10,18 @@ from typing import Any, Optional
 
 import pytest
 
+from agent.audit.history import History
+from agent.audit.record import Audit
 from agent.config import settings as config
+from agent.config.identity import Identity
+from agent.config.limits import LIMITS
 from agent.leases.consumption import Consumption
 from agent.leases.journal import Journal
 from agent.leases.lease import Lease, NotDurable, TableFull
 from agent.leases.store import LeaseStore
+from agent.leases.turns import Turns
+from agent.sources.context import Context
+from agent.sources.intake import Intake
 from tests.parts.stores import Host, served
 
 
@@ -128,6 +135,46 @@ def test_a_failed_removal_is_repeated(host: Host) -> None:
     asyncio.run(course())
 
 
+def test_a_use_that_fails_in_another_way_leaves_no_use(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it is unknown whether a use was written, no login gets a yes, and nobody the key."""
+
+    def break_down(*_: object) -> None:
+        raise RuntimeError("a thread cannot be started")
+
+    async def course() -> None:
+        store, _ = await _boot(host)
+        await store.add(lease := host.lease(uses=1))
+        used = Consumption(lease.request_id, "7-8", "192.0.2.7", 1.0, lease.expires_at)
+        monkeypatch.setattr(Journal, "consume", break_down)
+        with pytest.raises(RuntimeError):
+            await store.consume(lease, used)
+        assert store.consumption(lease.request_id) is None
+        assert [live.uses for live in store.table.of("alice")] == [0]
+
+    asyncio.run(course())
+
+
+def test_a_use_that_fails_after_it_was_forgotten_is_not_recorded(host: Host) -> None:
+    """A use that fails so late that it is no longer remembered has failed like any other."""
+
+    async def course() -> None:
+        store, journal = await _boot(host)
+        await store.add(lease := host.lease(uses=1))
+        using = await _begin_failing_use(host, store, journal, lease)
+        host.clock.advance(60.0 + LIMITS.history_seconds)
+        tending = asyncio.create_task(store.tend())
+        await asyncio.sleep(0)
+        journal.go.set()
+        with pytest.raises(NotDurable, match="the disk is full"):
+            await using
+        await tending
+        assert store.consumption(lease.request_id) is None
+
+    asyncio.run(course())
+
+
 @pytest.mark.parametrize("again", ["the same login", "another login"])
 def test_a_cancelled_use_that_fails_leaves_the_lease_unused(host: Host, again: str) -> None:
     """A use whose login ended before its write failed counts as no use, before and after a crash.
@@ -196,6 +243,46 @@ def test_what_was_revoked_before_the_journal_could_be_read_does_not_come_back(
         host.crash()
         store = await host.boot()
         assert (served(store), served(store, "bob")) == ([], bobs_left)
+
+    asyncio.run(course())
+
+
+def test_what_was_revoked_before_the_journal_could_be_read_is_explained_as_revoked(
+    host: Host,
+) -> None:
+    """A refusal says that the lease was revoked, and when; a lease that had ended has expired."""
+
+    async def course() -> None:
+        store = await host.boot()
+        await store.add(host.lease(lifetime=60.0))
+        await store.add(host.lease("bob", lifetime=60.0))
+        await store.add(host.lease("carol", lifetime=5.0))
+        host.end()
+        away = host.path.parent.with_name("away")
+        host.path.parent.rename(away)
+        store = await host.boot()
+        host.clock.advance(10.0)
+        for os_user in ("alice", "carol"):
+            store.revoke_unread(os_user, None)
+        host.clock.advance(10.0)
+        store.revoke_unread(None, "SHA256:" + "A" * 43)
+        store.revoke_unread("alice", None)
+        away.rename(host.path.parent)
+        restored = await store.tend()
+        assert sorted(lease.os_user for lease in restored) == ["alice", "bob", "carol"]
+        history = History()
+        audit = Audit(lambda *_: None, host.clock, history)
+        identity = Identity("i-0123456789abcdef0", "us-east-2b", "us-east-2")
+        context = Context(config.Config(), identity, host.clock, audit, Turns(host.clock))
+        Intake(context, store).explain(restored)
+        for os_user, state in (
+            ("alice", "revoked 10 s ago"),
+            ("bob", "live for 40 s more"),
+            ("carol", "expired 15 s ago"),
+        ):
+            told = history.explain(os_user, None, host.clock.boottime())
+            assert told is not None
+            assert state in told.reason
 
     asyncio.run(course())
 
