@@ -129,7 +129,10 @@ class Admissions:
             self._audit.sample(record, ("refused login", os_user), now)
             raise _Recorded(f"{refused}") from None
         except asyncio.CancelledError:
-            record.reason = "the login ended before the answer: the key is used up"
+            record.reason = (
+                "the login ended before the answer: the key is used up, unless that cannot be "
+                "recorded"
+            )
             self._audit.sample(record, ("refused login", os_user), now)
             raise
         record.outcome = "admitted"

@@ -121,6 +121,11 @@ def test_a_login_that_asks_again_waits_for_its_first_use(
             await disk.reached()
             asking.cancel()
             await asyncio.wait([asking])
+            # Whether the key is used up is not known yet.
+            assert desk.records[-1]["reason"] == (
+                "the login ended before the answer: the key is used up, unless that cannot be "
+                "recorded"
+            )
             again = asyncio.ensure_future(desk.ask())
             for _ in range(20):
                 await asyncio.sleep(0)
