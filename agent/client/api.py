@@ -48,12 +48,7 @@ class Api:
         self._address.check_private()
         # Over plain HTTP, to this machine, whoever has the port may answer.
         self.verified = self._address.tls
-        # An endpoint on this machine is none that a proxy could reach.
-        self._proxy = (
-            None
-            if self._address.is_local
-            else web_proxy.of(settings.environ, self._address.host, self._address.port)
-        )
+        self._environ = settings.environ
         self.credential = credential
         self._region = region
         self._ca = settings.get("ca")
@@ -61,10 +56,10 @@ class Api:
     def ask(self, action: str, members: dict[str, Any]) -> dict[str, Any]:
         """Send a request; returns the answer's body. Raises Trouble, which says what to do."""
         body = quickjson.dumps(members).encode()
-        pause = limits.PUSH_PAUSE_SECONDS
+        proxy, pause = self._proxy(), limits.PUSH_PAUSE_SECONDS
         for attempt in range(1, limits.PUSH_ATTEMPTS + 1):
             headers = self._headers(action, body)
-            answer = https.post(self._address, headers, body, self._ca, self._proxy)
+            answer = https.post(self._address, headers, body, self._ca, proxy)
             document = _document(answer)
             if answer.status == 200 and document is not None:
                 return document
@@ -80,6 +75,12 @@ class Api:
             time.sleep(_retry_after(answer) or pause)
             pause = min(pause * 2, limits.PUSH_PAUSE_MOST_SECONDS)
         raise AssertionError("unreachable")
+
+    def _proxy(self) -> Optional[web_proxy.Proxy]:
+        # An endpoint on this machine is none that a proxy could reach.
+        if self._address.is_local:
+            return None
+        return web_proxy.of(self._environ, self._address.host, self._address.port)
 
     def _headers(self, action: str, body: bytes) -> dict[str, str]:
         headers = {

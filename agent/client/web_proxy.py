@@ -28,8 +28,13 @@ class Proxy:
     __slots__ = ("authorization", "host", "port")
 
     def __init__(self, url: str) -> None:
-        scheme, _, rest = url.rpartition("://")
-        login, _, place = rest.rstrip("/").rpartition("@")
+        scheme, mark, rest = url.partition("://")
+        if not mark or not scheme.isalnum():
+            # No scheme; a password may have the mark in it.
+            scheme, rest = "", url
+        login, _, place = rest.rpartition("@")
+        # A path means nothing to a proxy, and is ignored, as in curl.
+        place = place.partition("/")[0]
         host, colon, port = place.rpartition(":")
         if not colon or port.endswith("]"):
             host, port = place, "80"
@@ -88,6 +93,8 @@ def _is_excepted(excepted: str, host: str, port: int) -> bool:
 def _basic(login: str) -> str:
     from urllib.parse import unquote_to_bytes
 
+    if ":" not in login:
+        login += ":"  # The password is empty (RFC 7617, section 2).
     # Of bytes, and in base64: nothing in it can end the header.
     return "Basic " + binascii.b2a_base64(unquote_to_bytes(login), newline=False).decode()
 

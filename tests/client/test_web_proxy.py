@@ -110,6 +110,38 @@ def test_a_proxy_that_does_not_connect_is_named(
 
 
 @pytest.mark.parametrize(
+    ("login", "told"),
+    [
+        ("me:pass", b"me:pass"),
+        ("me", b"me:"),
+        ("me:", b"me:"),
+        ("me:a://b", b"me:a://b"),
+        ("me:a/b@c", b"me:a/b@c"),
+        ("a%3Ab", b"a:b:"),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http://", "HTTP://", ""])
+@pytest.mark.parametrize("path", ["", "/", "/proxy.pac"])
+def test_the_parts_of_a_proxys_url(scheme: str, login: str, told: bytes, path: str) -> None:
+    """A password may have any mark in it, an absent one is empty, and a path means nothing."""
+    proxy = web_proxy.Proxy(f"{scheme}{login}@p.example:3128{path}")
+    assert (proxy.host, proxy.port) == ("p.example", 3128)
+    kind, _, encoded = proxy.authorization.partition(" ")
+    assert (kind, base64.b64decode(encoded)) == ("Basic", told)
+    open_to_all = web_proxy.Proxy(f"{scheme}p.example{path}")
+    assert (open_to_all.port, open_to_all.authorization) == (80, "")
+
+
+def test_a_wrong_proxy_stops_nothing_that_asks_nobody(daemon: RunningDaemon) -> None:
+    """A wrong HTTPS_PROXY is an error of the first request: a live lease needs none."""
+    given = {"endpoint": f"https://{NAME}:{daemon.http_port}"}
+    found = settings.load({"HOME": "/nonexistent", "HTTPS_PROXY": "socks5://p:1080"}, given)
+    api = Api(found, RIGHT, REGION)
+    with pytest.raises(Trouble, match="HTTPS_PROXY is not"):
+        api.ask(PUSH, {})
+
+
+@pytest.mark.parametrize(
     "url", ["https://p.example", "socks5://p.example:1080", "http://u:secret@:80", "p:0", "-x:80",
             "p:99999", "p q:80", "p\r\nx:80"],
 )  # fmt: skip
