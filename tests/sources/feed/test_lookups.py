@@ -6,6 +6,7 @@ import asyncio
 import logging
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from agent.sources.feed import breaker, ec2
 from agent.sources.feed.messages import Answer, Health, Hello
 from agent.sources.feed.questions import Questions
 from tests.parts.leases import make_lease
-from tests.sources.feed.house import House, at_house
+from tests.sources.feed.house import House, Peer, at_house
 
 OTHER = "SHA256:" + "A" * 43
 
@@ -120,16 +121,34 @@ def test_a_source_that_is_silent_costs_half_a_second_and_then_nothing(
         asked = await peer.hear()
         assert at.role.describe()["Waiting"] == 0
         assert await at.look_up("bob\n") == b""
-        peer.say(Answer(asked["ask"], [at.offered()]))
-        while at.role.describe()["Problem"] is not None:
-            await asyncio.sleep(0.001)
-        assert await at.look_up("alice\n") != b""
+        os_user = await _answer_in_time(at, peer, asked)
+        assert await at.look_up(f"{os_user}\n") != b""
         peer.writer.close()
 
     with caplog.at_level(logging.WARNING):
         at_house(tmp_path, course)
     said = [each for each in caplog.messages if "in a row" in each or "answers again" in each]
     assert len(said) == 2
+
+
+async def _answer_in_time(at: House, peer: Peer, asked: dict[str, Any]) -> str:
+    """Answer questions until one of them was not too late; returns the user that it was about.
+
+    On a busy machine an answer may be too late: then the source is asked again.
+    """
+    questions = at.role._questions
+    assert questions is not None
+    for number in range(1, 21):
+        os_user = str(asked["os_user"])
+        peer.say(Answer(asked["ask"], [at.offered(number, os_user=os_user)]))
+        # It ends: a question without an answer closes the connection.
+        while asked["ask"] in questions._owed:
+            await asyncio.sleep(0.001)
+        if at.role.describe()["Problem"] is None:
+            return os_user
+        at.clock.advance(LIMITS.pull_longest_rest_seconds)
+        asked = await peer.hear()
+    raise AssertionError("each of 20 answers was too late")
 
 
 def test_an_answer_that_comes_too_late_is_a_lease_all_the_same(tmp_path: Path) -> None:
