@@ -109,9 +109,10 @@ class FleetLimits(NamedTuple):
     asked: float = 40.0
     asked_per_second: float = 5.0
     # Verified messages that turn out to be worthless: a burst, then a rate per second. Each takes
-    # 0.1 ms, so this is a fifth of a processor; pace.py says what follows.
-    verified: float = 2000.0
-    verified_per_second: float = 2000.0
+    # 0.1 to 0.3 ms, by its length, so this is a seventh of a processor at most. Honest ones are
+    # worthless only while clocks differ; pace.py says what follows.
+    verified: float = 500.0
+    verified_per_second: float = 500.0
     # Messages that are recognised as repeated before they are verified; then once they are.
     taken: int = 4096
     # How often a gateway asks the others for removals of hosts, and how long it waits for each step

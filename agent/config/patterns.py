@@ -74,7 +74,8 @@ def os_user_current(value: str) -> None:
 def glob(value: str) -> None:
     """A pattern for `matches`. Until Python 3.10 that fails with a range from high to low."""
     for each in _SET.findall(value):
-        if any(low > high for low, high in _RANGE.findall(each)):
+        # The `!` that negates a set is no start of a range.
+        if any(low > high for low, high in _RANGE.findall(each[each.startswith("!") :])):
             raise ValueError("a range such as [a-z] must run from low to high")
 
 

@@ -129,7 +129,8 @@ class StolenBus(Part):
         account = self._bus.home.facts.account.identity
         system = self._bus.home.system_access()
         # The change is not undone; hosts and gateways of this bus keep working.
-        await nats_client.update_account(system, self._account(signer), len(self._bus.servers))
+        names = [each.server.folder for each in self._bus.servers]
+        await nats_client.update_account(system, self._account(signer), names)
         nats = {"issuer_account": account, **ALL}
         claims = Claims(me.public, "thief", Times(int(time.time()) - 1), nats)
         self._connection = self._bus.client(jwt.encode(claims, signer, "user"), me)

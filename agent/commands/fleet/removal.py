@@ -109,23 +109,27 @@ def _send_account(options: Options, home: Home, token: str, found: Departed) -> 
         print(f"sixtykey: {large}", file=sys.stderr)
     names = sorted(server.folder for server in home.facts.servers)
     try:
-        told = asyncio.run(nats_client.update_account(home.system_access(), token, len(names)))
+        told = asyncio.run(nats_client.update_account(home.system_access(), token, names))
     except nats_client.Unreachable as error:
         hint = "the removal is in force at the gateways; run it again when a server is up"
         raise Trouble(REFUSED, "Unreachable", str(error), hint) from None
-    if told:
+    if told.accepted and not told.refused:
         home.mark_sent()
-    missing = sorted(set(names) - set(told))
+    missing = sorted(set(names) - set(told.accepted) - set(told.refused))
     hosts = [each.host for each in found.gone]
     what = ", ".join(f"{each.host} ({each.name})" for each in found.gone) or "earlier removals"
-    text = f"removed {what}: disconnected from the bus at {', '.join(told)}"
+    text = f"removed {what}: disconnected from the bus at {', '.join(told.accepted)}"
     if missing:
         text += f"; {', '.join(missing)} did not answer, and will follow once they are back"
+    for name, reason in told.refused.items():
+        text += f"\n{name} refuses it: {reason}; sixtykey fleet remove --left sends it again"
     if len(home.facts.gateways) > 1:
         # Until they have the account's token, they accept the host's answers and renew it.
         text += "\nthe other gateways ask for it twice a minute: sixtykey fleet status"
-    answer = {"Removed": hosts, "Told": list(told), "Missing": missing}
-    return print_result(options, {**answer, "Skipped": dict(found.skipped)}, text)
+    answer = {"Removed": hosts, "Told": list(told.accepted), "Refused": dict(told.refused)}
+    more = {"Missing": missing, "Skipped": dict(found.skipped)}
+    done = print_result(options, {**answer, **more}, text)
+    return REFUSED if told.refused else done
 
 
 ACTIONS = {"remove": _remove}

@@ -54,7 +54,9 @@ class GuardedClient(Client):
         try:
             await super()._process_msg(*message)
         except Exception as error:  # noqa: BLE001 - of any kind, as the sender's bytes are
-            await self._error_cb(ProtocolError(f"a message is not readable: {error!a}"))
+            # Not the error's own text, which may be a copy of the whole message.
+            words = f"a message is not readable ({type(error).__name__})"
+            await self._error_cb(Error(words))
 
     def _connect_command(self) -> bytes:
         """The client's first line, which has its token. Raises Error without TLS."""

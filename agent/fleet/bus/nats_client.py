@@ -10,7 +10,8 @@ import asyncio
 import base64
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from nats.aio.client import Client
@@ -22,6 +23,7 @@ from agent.fleet.bus import jwt
 from agent.fleet.bus.access import Access
 from agent.fleet.bus.guarded_client import GuardedClient
 from agent.fleet.bus.nkeys import KeyPair
+from agent.fleet.messages.fields import printable
 
 CLAIMS_UPDATE = "$SYS.REQ.CLAIMS.UPDATE"
 # Sign only what looks like a server's nonce. The same key also signs documents, which never do.
@@ -130,17 +132,26 @@ def drop(client: Client) -> None:
             writer.transport.abort()
 
 
-async def update_account(access: Access, token: str, wanted: int) -> Sequence[str]:
+@dataclass(frozen=True)
+class Answers:
+    """What the servers say to an account's token.
+
+    `accepted`: the names of those that accept it, sorted. `refused`: the others' reasons, by name.
+    """
+
+    accepted: Sequence[str]
+    refused: Mapping[str, str]
+
+
+async def update_account(access: Access, token: str, names: Collection[str]) -> Answers:
     """Send the account's new token to the servers, which disconnect revoked users at once.
 
     Args:
         access: with the system account's credentials.
-        wanted: the number of servers. Wait some seconds for an answer of each.
+        names: the servers' names. Wait some seconds for each to accept it.
 
-    Returns:
-        The names of the servers that accepted it.
     Raises:
-        Unreachable: no server was reached, all refuse the token, or it cannot be sent.
+        Unreachable: no server was reached, none accepts the token, or it cannot be sent.
     """
     client = await connect_once(access)
     try:
@@ -151,31 +162,39 @@ async def update_account(access: Access, token: str, wanted: int) -> Sequence[st
         except Error as error:
             words = f"the account's token, {len(token)} bytes, cannot be sent: {error}"
             raise Unreachable(words) from None
-        return await _accepting_servers(answers, wanted)
+        return await _collect(answers, frozenset(names))
     finally:
         await close(client)
 
 
-async def _accepting_servers(answers: Subscription, wanted: int) -> Sequence[str]:
-    """The names of those that accept the token. Raises Unreachable: none does, and one refuses.
+async def _collect(answers: Subscription, names: Collection[str]) -> Answers:
+    """The answers of these servers. Raises Unreachable: none accepts the token.
 
-    A server that was taken over must not keep the others' answers away: what is not readable is
-    left out, a second answer does not count, and all of it has an end.
+    A server that was taken over must not keep the others' answers away, and answers prove no
+    sender. So what is not readable, or in an unknown name, is left out; an acceptance counts more
+    than a refusal in the same name, which is waited for; and all of it has an end.
     """
     loop = asyncio.get_running_loop()
-    end = loop.time() + FLEET.claims_seconds * wanted
-    told: dict[str, str] = {}
-    while len(told) < wanted and loop.time() < end:
+    end = loop.time() + FLEET.claims_seconds * len(names)
+    accepted: set[str] = set()
+    refused: dict[str, str] = {}
+    while len(accepted) < len(names) and loop.time() < end:
         try:
             message = await answers.next_msg(timeout=FLEET.claims_seconds)
             content = json.loads(message.data)
-            told.setdefault(str(content["server"]["name"]), str(content.get("error") or ""))
+            name, error = content["server"]["name"], content.get("error")
+            if name not in names:
+                continue
+            if error:
+                refused.setdefault(name, printable(str(error)))
+            else:
+                accepted.add(name)
         except Error:
             break
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
             continue
-    accepted = sorted(name for name, error in told.items() if not error)
-    if told and not accepted:
-        refused = "; ".join(f"{name}: {error}" for name, error in told.items())
-        raise Unreachable(f"the servers refuse the account's token: {refused}")
-    return accepted
+    refused = {name: refused[name] for name in sorted(refused.keys() - accepted)}
+    if not accepted:
+        words = "; ".join(f"{name}: {error}" for name, error in refused.items())
+        raise Unreachable(f"no server accepts the account's token: {words or 'none answers'}")
+    return Answers(sorted(accepted), refused)

@@ -81,11 +81,14 @@ async def count(client: Client, servers: int) -> int:
 
 
 async def _ask(client: Client, what: Mapping[str, Any], servers: int) -> list[dict[str, Any]]:
-    """The servers' answers to one request; what is none does not prolong the time for them."""
+    """The servers' answers to one request; what is none does not prolong the time for them.
+
+    Only the first answer in each server's name counts, so that many of one displace no others.
+    """
     question = {"limit": FLEET.page_connections, **what}
     inbox, loop = client.new_inbox(), asyncio.get_running_loop()
     subscription = await client.subscribe(inbox, pending_bytes_limit=2 * FLEET.bus_message_bytes)
-    answers: list[dict[str, Any]] = []
+    answers: dict[str, dict[str, Any]] = {}
     end = loop.time() + FLEET.listing_seconds * servers
     try:
         await client.publish(CONNECTIONS, json.dumps(question).encode(), reply=inbox)
@@ -93,12 +96,12 @@ async def _ask(client: Client, what: Mapping[str, Any], servers: int) -> list[di
             message = await subscription.next_msg(timeout=FLEET.listing_seconds)
             answer = _parse(message.data)
             if answer is not None:
-                answers.append(answer)
+                answers.setdefault(_server(answer), answer)
     except (Error, asyncio.TimeoutError):
         pass  # a server that is down does not answer
     finally:
         await subscription.unsubscribe()
-    return answers
+    return list(answers.values())
 
 
 def _parse(text: bytes) -> Optional[dict[str, Any]]:
@@ -112,18 +115,22 @@ def _parse(text: bytes) -> Optional[dict[str, Any]]:
 
 def _page(answer: dict[str, Any]) -> list[Connection]:
     """The hosts in one server's answer; malformed entries are left out."""
-    server = answer.get("server")
-    name = str(server.get("name", "")) if isinstance(server, dict) else ""
-    found = []
+    name, found = _server(answer), []
     for each in _read_connections(answer)[: FLEET.page_connections]:
         try:
             host, _, called = str(each["name"]).partition(" ")
             patterns.instance_id(host)
             since, number = str(each["start"])[:_LONGEST], int(each["cid"])
-            found.append(Connection(host, called[:_LONGEST], since, name[:_LONGEST], number))
+            found.append(Connection(host, called[:_LONGEST], since, name, number))
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             continue
     return found
+
+
+def _server(answer: dict[str, Any]) -> str:
+    """The name in which a server answers; empty if there is none."""
+    server = answer.get("server")
+    return str(server.get("name", ""))[:_LONGEST] if isinstance(server, dict) else ""
 
 
 def _total(answer: dict[str, Any]) -> int:

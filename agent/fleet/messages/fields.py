@@ -137,5 +137,5 @@ class Fields:
 
 def printable(words: str) -> str:
     """The text, reduced to the characters and length that `Fields.text` takes."""
-    plain = "".join(letter if letter.isprintable() else "?" for letter in words)
-    return plain[: FLEET.text_characters] or "?"
+    kept = words[: FLEET.text_characters]
+    return "".join(letter if letter.isprintable() else "?" for letter in kept) or "?"

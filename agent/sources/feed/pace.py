@@ -3,10 +3,11 @@
 Who has the bus or the connector can invent messages, and send captured ones again and again. Each
 kind of cost has a token bucket, and worthless messages must not use up what honest ones need:
 
-- Verifying a signature (0.1 ms). A message takes a token first, and gets it back when an issuer
-  signed it for this host and now. So honest messages, however many, use up nothing, and all others
-  together are verified `FLEET.verified_per_second` times at most: a fifth of a processor. Below
-  that rate a flood costs no honest message its answer. Above it, an honest one is verified with the
+- Verifying a signature (0.1 to 0.3 ms, by the message's length). A message takes a token first,
+  and gets it back when an issuer signed it for this host and now. So honest messages, however many,
+  use up nothing, and all others together are verified `FLEET.verified_per_second` times at most: a
+  seventh of a processor. Receiving and decoding them costs more, and is not limited here. Below
+  that rate a flood leaves every honest message its token. Above it, an honest one has one with the
   probability (rate of the bucket / rate of the flood); its client tries again. More is not
   possible: before verification nothing tells honest from forged, and who can send so much on this
   host's subject has the bus or the connector, and can drop every message without a flood.

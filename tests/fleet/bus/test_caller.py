@@ -12,9 +12,11 @@ from typing import Any, Optional
 import pytest
 from nats.aio.msg import Msg
 
+from agent.fleet.bus import nats_client
 from agent.fleet.bus.access import Access
 from agent.fleet.bus.caller import BusCaller, NoAnswer, NobodyThere
 from agent.fleet.bus.connection import BusConnection
+from agent.fleet.bus.guarded_client import GuardedClient
 from agent.fleet.home.home import gateway_name
 from agent.fleet.messages.lease_exchange import SUBJECT
 from agent.host.serving import end
@@ -164,3 +166,23 @@ def test_no_hosts_answer_makes_a_gateway_deaf(bus: Bus, directory: Path, headers
 
     with honest:
         asyncio.run(attempt())
+
+
+def test_what_a_message_makes_fail_is_not_repeated(bus: Bus) -> None:
+    """The error of a message that cannot be read is short: it does not quote the message."""
+    errors: list[str] = []
+
+    async def note(error: Exception) -> None:
+        errors.append(str(error))
+
+    async def attempt() -> None:
+        client = GuardedClient()
+        arguments = nats_client.options(bus.home.system_access())
+        await client.connect(**arguments, error_cb=note)
+        subscription = await client.subscribe("x")
+        headers = b"NATS/1.0 " + b"\xff" * 50_000 + b"\r\n\r\n"
+        await client._process_msg(subscription._id, b"x", b"", b"", headers)
+        await client.close()
+
+    asyncio.run(attempt())
+    assert errors == ["a message is not readable (UnicodeDecodeError)"]

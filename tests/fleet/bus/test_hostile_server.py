@@ -241,23 +241,46 @@ def answer(name: Any, **more: Any) -> bytes:
 JUNK = (b"", b"[]", b"5", b"\xff", b"[" * 20_000, b'{"server": 5}', b"{}")
 
 
+SERVERS = ("bus-1", "bus-2", "bus-3")
+Told = nats_client.Answers
+
+
+def collected(*answers: bytes) -> Told:
+    """What is taken from these answers to the account's token."""
+    said: Any = Answers(*answers)
+    return asyncio.run(nats_client._collect(said, frozenset(SERVERS)))
+
+
 def test_a_stolen_server_keeps_no_others_answer_away() -> None:
-    """Junk, a refusal and repeated answers of one server leave the others' as they are."""
-    said: Any = Answers(
-        *JUNK, answer("bus-3", error="no"), answer("bus-3"), answer("bus-1"), answer("bus-1"),
-        answer("bus-2"),
-    )  # fmt: skip
-    assert asyncio.run(nats_client._accepting_servers(said, 3)) == ["bus-1", "bus-2"]
+    """Junk, repeated answers, and refusals in others' names leave the acceptances as they are."""
+    false = (answer(name, error="no") for name in SERVERS)
+    said = (*JUNK, *false, answer("bus-1"), answer("bus-1"), answer("bus-3"), answer("bus-2"))
+    assert collected(*said) == Told(list(SERVERS), {})
+
+
+def test_a_refusal_is_told_beside_the_others_acceptances() -> None:
+    """A server that refuses is told with its first reason, which is cut and printable."""
+    said = (answer("bus-1"), answer("bus-2", error="no\x1b" + "x" * 9_999), answer("bus-3"))
+    told = collected(*said, answer("bus-2", error="other"))
+    longest = "no?" + "x" * (FLEET.text_characters - 3)
+    assert told == Told(["bus-1", "bus-3"], {"bus-2": longest})
+
+
+@pytest.mark.parametrize("name", ["x", "", 5, None, ["bus-1"], {"bus-1": 1}])
+def test_what_is_in_no_servers_name_counts_for_nothing(name: Any) -> None:
+    """Acceptances and refusals in names of no server are ignored, however many come first."""
+    invented = (answer(f"x{number}") for number in range(9))
+    told = collected(answer(name), answer(name, error="no"), *invented, answer("bus-2"))
+    assert told == Told(["bus-2"], {})
 
 
 def test_if_all_servers_refuse_the_token_that_is_told() -> None:
     """If no server accepts the account's token, the error has each one's reason."""
-    said: Any = Answers(*JUNK, answer("bus-1", error={"description": "revoked"}))
     with pytest.raises(Unreachable, match=r"bus-1: .*revoked"):
-        asyncio.run(nats_client._accepting_servers(said, 3))
+        collected(*JUNK, answer("bus-1", error={"description": "revoked"}))
 
 
 def test_no_answer_is_no_acceptance() -> None:
-    """If no server answers, none has accepted."""
-    silent: Any = Answers()
-    assert asyncio.run(nats_client._accepting_servers(silent, 3)) == []
+    """If no server answers, that is an error, and no removal that took place."""
+    with pytest.raises(Unreachable, match="none answers"):
+        collected()

@@ -127,3 +127,21 @@ def test_hosts_are_counted_whatever_a_server_says(data: Any, counted: int) -> No
     server: Any = HostileServer(data)
     assert asyncio.run(roster.count(server, 1)) == counted
     assert server.asked == 1
+
+
+def test_many_answers_of_one_server_displace_no_others() -> None:
+    """A server that answers often, and before the others, still counts as one."""
+
+    class Several(HostileServer):
+        async def next_msg(self, timeout: float) -> HostileServer:
+            name = "bus-1" if (number := next(numbers)) < 9 else f"bus-{number}"
+            listed = [] if name == "bus-1" else [HOST]
+            content = {"server": {"name": name}, "data": {"total": 3, "connections": listed}}
+            self.data = json.dumps(content).encode()
+            return await super().next_msg(timeout)
+
+    numbers = iter(range(100))
+    server: Any = Several({})
+    assert list(asyncio.run(roster.connections(server, 2))) == [INSTANCE_ID]
+    numbers = iter(range(100))
+    assert asyncio.run(roster.count(server, 2)) == 3 + 2

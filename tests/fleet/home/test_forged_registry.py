@@ -282,4 +282,4 @@ def test_an_operator_can_remove_when_the_registry_is_flooded(tmp_path: Path) -> 
 def test_a_token_that_the_bus_does_not_take_is_explained(home: Home) -> None:
     """A token over the servers' limit is no traceback: the error says what cannot be sent."""
     with pytest.raises(nats_client.Unreachable, match=r"token, 2000000 bytes, cannot be sent"):
-        asyncio.run(nats_client.update_account(home.system_access(), "x" * 2_000_000, 1))
+        asyncio.run(nats_client.update_account(home.system_access(), "x" * 2_000_000, ["bus-1"]))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.config.fleet_limits import FLEET as LIMITS
 from agent.fleet.messages import documents, lease_exchange
 from agent.fleet.messages.documents import Rejected
+from agent.fleet.messages.fields import printable
 from agent.fleet.messages.lease_exchange import LEASE, LeaseMessage
 from tests.fleet.sample_messages import HOST, ISSUER, acknowledgement, refusal
 from tests.fleet.sample_messages import LEASE as GOOD
@@ -84,3 +87,15 @@ def test_a_body_of_anything_is_refused(content: dict[str, Any]) -> None:
     answer = documents.seal(lease_exchange.ACKNOWLEDGEMENT, content, HOST)
     with pytest.raises(Rejected):
         lease_exchange.open_answer(answer, INSTANCE_ID, HOST.public, DIGEST)
+
+
+def test_of_a_long_text_no_more_is_walked_than_is_kept() -> None:
+    """A text of megabytes, as a hostile sender's error can be, is cut before it is examined."""
+
+    class Long(str):
+        __slots__ = ()
+
+        def __iter__(self) -> Iterator[str]:
+            raise AssertionError("the whole text is walked")
+
+    assert printable(Long("\x1b" + "x" * 9_999)) == "?" + "x" * (LIMITS.text_characters - 1)
