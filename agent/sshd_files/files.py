@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 
-def text_of(path: str) -> str:
-    """A file's text; empty when it cannot be read."""
+def text_of(path: str, limit: int = -1) -> str:
+    """A file's text, at most `limit` characters of it; empty when it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return file.read()
+            return file.read(limit)
     except OSError:
         return ""

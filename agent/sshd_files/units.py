@@ -50,17 +50,31 @@ def unit_lines(root: str, unit: str) -> list[Line]:
 
 
 def _files(root: str, unit: str) -> list[str]:
-    """The unit's own file, then its drop-ins by name. A file hides namesakes in later folders."""
+    """The unit's own file, then its drop-ins by name. A file hides namesakes in later folders.
+
+    The drop-ins are those of the unit, of its aliases, and of all services (systemd.unit(5)).
+    """
     folders = [os.path.join(root, folder) for folder in FOLDERS]
-    own = [path for f in folders if os.path.exists(path := os.path.join(f, unit))][:1]
     # The unit does not exist, or the name is an alias of a unit that is read by itself.
-    if not own or os.path.basename(_follow(own[0])) != unit:
+    if _true_name(folders, unit) != unit:
         return []
+    aliases = [a for a in UNITS if a != unit and _true_name(folders, a) == unit]
     named: dict[str, str] = {}
-    for folder in folders:
-        for path in glob.glob(os.path.join(folder, f"{unit}.d", "*.conf")):
-            named.setdefault(os.path.basename(path), path)
-    return own + [named[name] for name in sorted(named)]
+    for name in (unit, *aliases, "service"):
+        for folder in folders:
+            for path in glob.glob(os.path.join(folder, f"{name}.d", "*.conf")):
+                named.setdefault(os.path.basename(path), path)
+    return [_own_file(folders, unit)] + [named[name] for name in sorted(named)]
+
+
+def _own_file(folders: list[str], unit: str) -> str:
+    """The first file of that name, or empty."""
+    return next((p for f in folders if os.path.exists(p := os.path.join(f, unit))), "")
+
+
+def _true_name(folders: list[str], unit: str) -> str:
+    """The name of the unit that a unit's name leads to; empty if there is none."""
+    return os.path.basename(_follow(_own_file(folders, unit)))
 
 
 def _follow(path: str) -> str:

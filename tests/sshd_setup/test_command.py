@@ -73,7 +73,7 @@ def test_only_roots_sshd_has_options(
     process.mkdir(parents=True)
     line = b"sshd\0-o\0AuthorizedKeysCommand=/x \x1b[2K\rroot, run this\0"
     (process / "cmdline").write_bytes(line)
-    os.chown(process / "cmdline", owner, -1)
+    os.chown(process, owner, -1)
     assert etc.run("enable") == (3 if owner == 0 else 0)
     said = capsys.readouterr().err
     assert "\x1b" not in said

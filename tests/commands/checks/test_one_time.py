@@ -99,7 +99,7 @@ def test_a_separate_sshd_is_no_concern(tmp_path: Path) -> None:
     lay_out(tmp_path, with_line(DEBIAN))
     give_option(tmp_path, RUNNING, "UsePAM=no -f /srv/other")
     assert findings_of(tmp_path, with_line(DEBIAN)) == {}
-    os.chown(give_option(tmp_path, RUNNING, "UsePAM=no"), 65534, 65534)
+    os.chown(give_option(tmp_path, RUNNING, "UsePAM=no").parent, 65534, 65534)
     assert findings_of(tmp_path, with_line(DEBIAN)) == {}
 
 
