@@ -141,7 +141,7 @@ lint: style types structure
 
 style types: SOURCES = $(shell $(VENV)/python -m tests.parts.project)
 types: CLIENT = agent/client agent/cli.py $(patsubst %,agent/commands/%.py, \
-	ssh proxy login logout ssh_config hosts known_hosts why why_host explanations terminal options trouble)
+	ssh proxy login logout ssh_config hosts known_hosts why why_host explanations terminal options)
 
 style: .venv/ready-test .venv/ready-lint
 	@echo "ruff: $(words $(SOURCES)) files"

@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 
 from agent import __version__
+from agent.client.trouble import USAGE, Trouble
 from agent.commands.options import Options, Usage, help_text, parse
-from agent.commands.trouble import USAGE, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

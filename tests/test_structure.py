@@ -24,7 +24,7 @@ _DAEMON = {
 }  # fmt: skip
 _COMMANDS = {
     "agent.fleet.gateway.settings",
-    *_API, "agent", "agent.fleet", "agent.sshd_setup", "agent.commands.trouble", "agent.client",
+    *_API, "agent", "agent.fleet", "agent.sshd_setup", "agent.client",
 }  # fmt: skip
 LAYERS: dict[str, set[str]] = {
     # Only the YAML reader, which the client uses for its own file too.
@@ -63,8 +63,7 @@ LAYERS: dict[str, set[str]] = {
         "agent.fleet.gateway.settings",
     },
     # The client, which imports nothing of the daemon.
-    "agent.client": {"agent", "agent.commands.trouble", "agent.config.plain_yaml"},
-    "agent.commands.trouble": set(),
+    "agent.client": {"agent", "agent.config.plain_yaml"},
     "agent.commands": {*_COMMANDS},
     "agent.cli": {*_COMMANDS, "agent.commands"},
     "agent.helper": set(),

@@ -9,8 +9,8 @@ from agent import __version__
 from agent.client import https, limits, quickjson, utc, web_proxy
 from agent.client.refusals import explain_refusal
 from agent.client.sigv4 import sign
+from agent.client.trouble import AWAY, Trouble
 from agent.client.vocabulary import AWS
-from agent.commands.trouble import AWAY, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

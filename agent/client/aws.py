@@ -11,7 +11,7 @@ from agent.client import third_party
 from agent.client.hosts import Host, Reach
 from agent.client.settings import Settings
 from agent.client.sigv4 import Credential
-from agent.commands.trouble import REFUSED, Trouble
+from agent.client.trouble import REFUSED, Trouble
 
 _STATES = ["running"]
 

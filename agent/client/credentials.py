@@ -10,7 +10,7 @@ import os
 
 from agent.client import folders, limits, quickjson
 from agent.client.sigv4 import Credential
-from agent.commands.trouble import REFUSED, Trouble
+from agent.client.trouble import REFUSED, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import select
 import time
 
 from agent.client import limits
-from agent.commands.trouble import AWAY, Trouble
+from agent.client.trouble import AWAY, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

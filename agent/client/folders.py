@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 
-from agent.commands.trouble import REFUSED, Trouble
+from agent.client.trouble import REFUSED, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

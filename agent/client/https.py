@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 from agent.client import dial, limits
-from agent.commands.trouble import AWAY, Trouble
+from agent.client.trouble import AWAY, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

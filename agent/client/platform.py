@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from agent.commands.trouble import REFUSED, Trouble
+from agent.client.trouble import REFUSED, Trouble
 
 
 def check() -> None:

@@ -7,7 +7,7 @@ import time
 
 from agent.client import folders, limits, ssh_agent
 from agent.client.ssh_agent import NoAgent, SshAgent
-from agent.commands.trouble import REFUSED, Trouble
+from agent.client.trouble import REFUSED, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from agent.client import (
 )  # fmt: skip
 from agent.client.api import PUSH, Api
 from agent.client.hosts import is_name
-from agent.commands.trouble import REFUSED, Trouble
+from agent.client.trouble import REFUSED, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

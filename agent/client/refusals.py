@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.commands.trouble import AWAY, FORBIDDEN, REFUSED, Trouble
+from agent.client.trouble import AWAY, FORBIDDEN, REFUSED, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

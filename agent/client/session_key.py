@@ -11,7 +11,7 @@ import time
 
 from agent.client import folders, limits, private_agent, ssh_agent, utc
 from agent.client.ssh_agent import SshAgent, string
-from agent.commands.trouble import REFUSED, Trouble
+from agent.client.trouble import REFUSED, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

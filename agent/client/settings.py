@@ -11,8 +11,8 @@ import os
 
 from agent.client import folders, limits, quickjson
 from agent.client.patterns import matches
+from agent.client.trouble import REFUSED, Trouble
 from agent.client.vocabulary import AWS, AWS_VARIABLES, DEFAULTS, FILE_ONLY, HOST_KEYS
-from agent.commands.trouble import REFUSED, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import re
 from typing import Any, Callable
 
 from agent.client import limits, third_party
+from agent.client.trouble import REFUSED, Trouble
 from agent.client.vocabulary import AWS, HOST_KEYS
-from agent.commands.trouble import REFUSED, Trouble
 
 _LIFETIME = re.compile(r"([1-9][0-9]{0,5})(s|m|h)?", re.ASCII)
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}

@@ -10,7 +10,7 @@ import _socket
 import os
 
 from agent.client import limits
-from agent.commands.trouble import REFUSED, Trouble
+from agent.client.trouble import REFUSED, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

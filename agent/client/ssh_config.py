@@ -12,7 +12,7 @@ import re
 import sys
 
 from agent.client import folders, known_hosts, private_agent, session_key
-from agent.commands.trouble import REFUSED, Trouble
+from agent.client.trouble import REFUSED, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

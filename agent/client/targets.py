@@ -8,8 +8,8 @@ from agent.client import folders, limits, quickjson
 from agent.client.api import HOSTS, Api
 from agent.client.hosts import Host, Reach, Terms
 from agent.client.leases import boottime
+from agent.client.trouble import AWAY, REFUSED, Trouble
 from agent.client.vocabulary import AWS
-from agent.commands.trouble import AWAY, REFUSED, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

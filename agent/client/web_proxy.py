@@ -11,7 +11,7 @@ import time
 
 from agent.client import dial, limits
 from agent.client.hosts import is_name
-from agent.commands.trouble import AWAY, Trouble
+from agent.client.trouble import AWAY, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 
+from agent.client.trouble import BLIND, DONE, REFUSED, plain
 from agent.commands.options import DAEMON, JSON, refuse_more
 from agent.commands.settings import DEFAULT_PATH, third_party
-from agent.commands.trouble import BLIND, DONE, REFUSED, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

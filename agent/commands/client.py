@@ -9,7 +9,7 @@ import _socket
 import time
 
 from agent.client import quickjson
-from agent.commands.trouble import AWAY, FORBIDDEN, REFUSED, Trouble
+from agent.client.trouble import AWAY, FORBIDDEN, REFUSED, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ import os
 import sys
 import time
 
+from agent.client.trouble import AWAY, DONE, FORBIDDEN, REFUSED, Trouble, plain
 from agent.commands.client import Daemon
 from agent.commands.options import DAEMON, JSON, Usage, one_word, refuse_more
 from agent.commands.settings import DEFAULT_PATH, load, third_party
 from agent.commands.terminal import table
-from agent.commands.trouble import AWAY, DONE, FORBIDDEN, REFUSED, Trouble, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import subprocess
 
+from agent.client.trouble import DONE, REFUSED, Trouble
 from agent.commands.options import Options, Usage
-from agent.commands.trouble import DONE, REFUSED, Trouble
 from agent.config.document import Problems
 from agent.config.settings import Config, Push
 from agent.fleet.gateway import settings

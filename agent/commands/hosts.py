@@ -6,8 +6,8 @@ import os
 import time
 
 from agent.client import platform
+from agent.client.trouble import DONE, REFUSED, Trouble
 from agent.commands.options import CLIENT, HOST, JSON
-from agent.commands.trouble import DONE, REFUSED, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from agent.client.trouble import REFUSED, Trouble
 from agent.commands.options import Usage
-from agent.commands.trouble import REFUSED, Trouble
 
 # ssh-keygen's default files, the newer types first.
 _USUAL = ("id_ed25519.pub", "id_ecdsa.pub", "id_rsa.pub")

@@ -18,7 +18,7 @@ from typing import Any, Callable, Optional
 
 import yaml
 
-from agent.commands.trouble import FORBIDDEN, REFUSED, Trouble
+from agent.client.trouble import FORBIDDEN, REFUSED, Trouble
 from agent.config.document import MAX_BYTES, Problems
 from agent.config.settings import Keys
 from agent.host import files

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from agent.client import known_hosts, platform
+from agent.client.trouble import DONE
 from agent.commands.options import CLIENT, one_word
-from agent.commands.trouble import DONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

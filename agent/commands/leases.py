@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 import time
 
+from agent.client.trouble import DONE, Trouble
 from agent.commands.client import Daemon
 from agent.commands.explanations import limits_of
 from agent.commands.options import DAEMON, JSON, refuse_more
 from agent.commands.terminal import Screen, bar, table, who
-from agent.commands.trouble import DONE, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import sys
 import time
 
 from agent.client import known_hosts, platform, session_key, settings
+from agent.client.trouble import DONE, REFUSED, Trouble, plain
 from agent.commands.options import CLIENT, refuse_more
-from agent.commands.trouble import DONE, REFUSED, Trouble, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

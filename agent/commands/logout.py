@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from agent.client import credentials, leases, platform, session_key, settings, targets
+from agent.client.trouble import DONE
 from agent.commands.options import CLIENT, refuse_more
-from agent.commands.trouble import DONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import os
 import sys
 
 from agent.client import platform
+from agent.client.trouble import DONE
 from agent.commands.options import CLIENT, HOST, Usage
-from agent.commands.trouble import DONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

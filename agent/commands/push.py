@@ -6,10 +6,10 @@ import json
 import sys
 import time
 
+from agent.client.trouble import DONE, Trouble, plain
 from agent.commands.client import PUSH, Daemon
 from agent.commands.keyfile import fingerprint_of, read_key
 from agent.commands.options import DAEMON, JSON, Usage
-from agent.commands.trouble import DONE, Trouble, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

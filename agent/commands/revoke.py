@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
+from agent.client.trouble import DONE, FORBIDDEN, REFUSED, Trouble, plain
 from agent.commands.client import Daemon
 from agent.commands.keyfile import named_fingerprint
 from agent.commands.options import DAEMON, JSON, Usage
-from agent.commands.trouble import DONE, FORBIDDEN, REFUSED, Trouble, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import os
 import shlex
 
 from agent.client import platform
+from agent.client.trouble import DONE, REFUSED, Trouble
 from agent.commands.options import CLIENT, HOST, Usage
-from agent.commands.trouble import DONE, REFUSED, Trouble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from agent.client import platform
+from agent.client.trouble import DONE, plain
 from agent.commands.options import CLIENT, Usage
-from agent.commands.trouble import DONE, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

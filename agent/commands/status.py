@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from agent.client.trouble import DONE, plain
 from agent.commands.client import Daemon
 from agent.commands.options import DAEMON, JSON, Usage, refuse_more
 from agent.commands.terminal import duration
-from agent.commands.trouble import DONE, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from agent.commands.trouble import plain
+from agent.client.trouble import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
+from agent.client.trouble import DONE, REFUSED, plain
 from agent.commands import explanations
 from agent.commands.client import Daemon
 from agent.commands.keyfile import named_fingerprint
 from agent.commands.options import DAEMON, JSON, Usage
 from agent.commands.terminal import duration, who
-from agent.commands.trouble import DONE, REFUSED, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

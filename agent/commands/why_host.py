@@ -8,9 +8,9 @@ import time
 
 from agent.client import credentials, settings, targets
 from agent.client.api import EXPLAIN, Api
+from agent.client.trouble import DONE, REFUSED, Trouble, plain
 from agent.client.vocabulary import AWS
 from agent.commands import explanations
-from agent.commands.trouble import DONE, REFUSED, Trouble, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

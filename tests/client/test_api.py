@@ -13,7 +13,7 @@ import pytest
 from agent.client import https, settings
 from agent.client.api import PUSH, Api, url_of
 from agent.client.sigv4 import Credential
-from agent.commands.trouble import AWAY, FORBIDDEN, REFUSED, Trouble
+from agent.client.trouble import AWAY, FORBIDDEN, REFUSED, Trouble
 from tests.parts.daemon import CREDENTIAL, INSTANCE_ID, REGION, ZONE, RunningDaemon
 from tests.parts.host import free_port, work_directory
 from tests.parts.signed import fresh_key

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from agent.client import credentials, folders, settings
 from agent.client.sigv4 import Credential
-from agent.commands.trouble import Trouble
+from agent.client.trouble import Trouble
 from tests.parts.user import MEMORY
 
 KEYS = "aws_access_key_id = AKIA{0}\naws_secret_access_key = secret-{0}\n"

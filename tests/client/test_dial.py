@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from agent.client import dial
-from agent.commands.trouble import Trouble
+from agent.client.trouble import Trouble
 from tests.parts.host import free_port
 
 

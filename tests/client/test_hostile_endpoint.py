@@ -14,8 +14,8 @@ import pytest
 from agent.client import dial, hosts, https, limits, settings, targets
 from agent.client.api import HOSTS, Api, url_of
 from agent.client.sigv4 import Credential
+from agent.client.trouble import Trouble
 from agent.commands import options, why_host
-from agent.commands.trouble import Trouble
 from agent.config.fleet_limits import FLEET
 from agent.fleet.messages import description
 from tests.parts.part import Part

@@ -16,7 +16,7 @@ import pytest
 
 from agent.client import session_key
 from agent.client.ssh_agent import NoAgent, SshAgent
-from agent.commands.trouble import Trouble
+from agent.client.trouble import Trouble
 from tests.parts.host import tool, work_directory
 from tests.parts.keys import make_key
 from tests.parts.user import User

@@ -10,7 +10,7 @@ from typing import Any, Optional
 import pytest
 
 from agent.client import patterns, settings, vocabulary
-from agent.commands.trouble import Trouble
+from agent.client.trouble import Trouble
 
 
 @pytest.fixture

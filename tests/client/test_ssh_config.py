@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.client import platform, ssh_config
-from agent.commands.trouble import Trouble
+from agent.client.trouble import Trouble
 from tests.parts.host import tool, work_directory
 from tests.parts.user import User
 from tests.parts.world import good

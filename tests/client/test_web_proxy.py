@@ -12,7 +12,7 @@ import pytest
 from agent.client import settings, web_proxy
 from agent.client.api import PUSH, Api
 from agent.client.sigv4 import Credential
-from agent.commands.trouble import Trouble
+from agent.client.trouble import Trouble
 from tests.parts.certificates import Authority
 from tests.parts.connect_proxy import ConnectProxy
 from tests.parts.daemon import CREDENTIAL, INSTANCE_ID, REGION, ZONE, RunningDaemon

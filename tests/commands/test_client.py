@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.client import quickjson
+from agent.client.trouble import AWAY, REFUSED, Trouble, plain
 from agent.commands import client
 from agent.commands.client import Daemon
 from agent.commands.options import Options
-from agent.commands.trouble import AWAY, REFUSED, Trouble, plain
 from tests.parts.command import run
 
 

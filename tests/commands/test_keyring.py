@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.client.trouble import Trouble
 from agent.commands import keyring
-from agent.commands.trouble import Trouble
 from agent.config.document import MAX_BYTES
 from agent.config.settings import Keys
 from agent.sources.api import credentials

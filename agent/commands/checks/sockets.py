@@ -8,8 +8,8 @@ import pwd
 import socket
 from typing import Any, Optional
 
+from agent.client.trouble import FORBIDDEN, Trouble
 from agent.commands.checks.finding import Finding, fault, note, unknown
-from agent.commands.trouble import FORBIDDEN, Trouble
 from agent.config.settings import Config
 
 _PATIENCE = 2.0

@@ -11,9 +11,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
+from agent.client.trouble import FORBIDDEN, REFUSED, Trouble, plain
 from agent.commands.fleet.result import print_result
 from agent.commands.options import Options, Usage, one_word, refuse_more
-from agent.commands.trouble import FORBIDDEN, REFUSED, Trouble, plain
 from agent.config import patterns
 from agent.config.document import Problems
 from agent.config.fleet_limits import FLEET

@@ -9,11 +9,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from agent.client.trouble import FORBIDDEN, REFUSED, Trouble
 from agent.commands.fleet import section
 from agent.commands.fleet.result import print_result
 from agent.commands.options import Options, Usage, refuse_more
 from agent.commands.settings import load
-from agent.commands.trouble import FORBIDDEN, REFUSED, Trouble
 from agent.config import identity
 from agent.config.document import Problems
 from agent.config.fleet_limits import FLEET

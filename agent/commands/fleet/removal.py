@@ -8,10 +8,10 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agent.client.trouble import DONE, REFUSED, Trouble
 from agent.commands.fleet.home import as_trouble, home_of, report_skipped
 from agent.commands.fleet.result import print_result
 from agent.commands.options import Options, one_word, refuse_more
-from agent.commands.trouble import DONE, REFUSED, Trouble
 from agent.config.fleet_limits import FLEET
 from agent.fleet.home import revocation
 from agent.fleet.home.home import Home

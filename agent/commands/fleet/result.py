@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from agent.client.trouble import DONE, plain
 from agent.commands.options import Options
-from agent.commands.trouble import DONE, plain
 
 
 def print_result(options: Options, result: dict[str, Any], text: str) -> int:

@@ -8,7 +8,7 @@ from typing import Union
 
 import yaml
 
-from agent.commands.trouble import FORBIDDEN, REFUSED, Trouble
+from agent.client.trouble import FORBIDDEN, REFUSED, Trouble
 from agent.config import file as config_file
 from agent.config.document import MAX_BYTES, Problems
 from agent.host import files

@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import Awaitable, Sequence
 from typing import Any, Callable, Optional
 
+from agent.client.trouble import DONE, REFUSED, Trouble, plain
 from agent.commands.fleet.gateways import compare_gateways
 from agent.commands.fleet.home import FOLDER, as_trouble
 from agent.commands.options import Options, refuse_more
 from agent.commands.terminal import Screen, duration, table
-from agent.commands.trouble import DONE, REFUSED, Trouble, plain
 from agent.config.fleet_limits import FLEET
 from agent.fleet.bus import jwt, nats_client, roles
 from agent.fleet.bus.access import Access

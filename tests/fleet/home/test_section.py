@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from agent.client.trouble import Trouble
 from agent.commands.fleet import section
-from agent.commands.trouble import Trouble
 
 MEMBERS = {
     "servers": ["tls://a.example:4222", "tls://b.example:4222"],
