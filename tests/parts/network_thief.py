@@ -28,6 +28,8 @@ class NetworkThief:
     def __init__(self, first: bytes, after: bytes = b"", context: Optional[Any] = None) -> None:
         self.heard: list[bytes] = []
         self.connections = 0
+        # Python 3.13 closes a connection whose writer nothing refers to, also below TLS.
+        self._writers: list[asyncio.StreamWriter] = []
         self._first = first
         self._after = after
         self._context = context
@@ -35,6 +37,7 @@ class NetworkThief:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Play a server: its first line, then `after` without end, whatever the client sends."""
         self.connections += 1
+        self._writers.append(writer)
         flood: Optional[asyncio.Task[None]] = None
         with contextlib.suppress(OSError, asyncio.TimeoutError):
             writer.write(self._first)
@@ -53,6 +56,11 @@ class NetworkThief:
         if flood is not None:
             flood.cancel()
         writer.close()
+
+    def hang_up(self) -> None:
+        """End all connections: since Python 3.12 a server waits for them when it ends."""
+        for writer in self._writers:
+            writer.transport.abort()
 
     async def _flood(self, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -91,4 +99,7 @@ async def thief(
     """The URL of the attacker's port, and the attacker."""
     made = NetworkThief(first, after, context)
     async with await asyncio.start_server(made.serve, "127.0.0.1", 0) as server:
-        yield f"tls://127.0.0.1:{server.sockets[0].getsockname()[1]}", made
+        try:
+            yield f"tls://127.0.0.1:{server.sockets[0].getsockname()[1]}", made
+        finally:
+            made.hang_up()
