@@ -13,7 +13,7 @@ from agent.fleet.messages.signing import PrivateKey
 from tests.fleet.attacked import OTHER, Attacked
 from tests.parts import signed
 from tests.parts.daemon import INSTANCE_ID
-from tests.parts.stolen_bus import with_body, with_signature
+from tests.parts.forged_envelopes import with_body, with_signature
 from tests.parts.whole_fleet import push_locally, served
 
 

@@ -19,9 +19,9 @@ from agent.fleet.messages.lease_exchange import Acknowledgement, LeaseMessage
 from agent.fleet.messages.signing import PrivateKey
 from agent.sources.feed.members import MAX_BYTES
 from tests.parts.daemon import INSTANCE_ID, ZONE
+from tests.parts.forged_envelopes import with_body, with_signature
 from tests.parts.host import work_directory
 from tests.parts.signed import fresh_key
-from tests.parts.stolen_bus import with_body, with_signature
 from tests.parts.stolen_connector import StolenConnector
 from tests.parts.whole_fleet import WholeFleet, live, push_locally, served
 

@@ -19,8 +19,9 @@ from tests.parts.asked_fleet import ABSENT, OWN, STUB, AskedFleet, explain
 from tests.parts.daemon import INSTANCE_ID, ZONE
 from tests.parts.ec2_process import lookup
 from tests.parts.fleet_host import FleetHost
+from tests.parts.forged_envelopes import with_body
 from tests.parts.raw import Answer, Raw
-from tests.parts.stolen_bus import StolenBus, with_body
+from tests.parts.stolen_bus import StolenBus
 
 
 def code_of(answer: Answer) -> str:

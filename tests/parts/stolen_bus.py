@@ -7,8 +7,6 @@ mechanism, and so is a user who may read and publish on every subject.
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import threading
 import time
 from collections.abc import Mapping
@@ -160,22 +158,3 @@ class StolenBus(Part):
         assert self._client is not None
         await self._client.publish(subject, data, reply=reply, headers=headers or None)
         await self._client.flush()
-
-
-def with_body(envelope: bytes, **changes: Any) -> bytes:
-    """The envelope with changed members in its body, under the original signature."""
-    members = json.loads(envelope)
-    members["body"] = _json({**json.loads(members["body"]), **changes})
-    return _json(members).encode()
-
-
-def with_signature(envelope: bytes) -> bytes:
-    """The envelope with one bit of its signature changed."""
-    members = json.loads(envelope)
-    raw = bytearray(base64.b64decode(members["signature"]))
-    raw[7] ^= 1
-    return _json({**members, "signature": base64.b64encode(raw).decode()}).encode()
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))

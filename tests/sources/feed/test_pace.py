@@ -17,7 +17,7 @@ from agent.sources.feed.messages import Deliver
 from agent.sources.feed.pace import MessagePace
 from tests.fleet.sample_messages import ISSUER, LEASE, NOW, lease
 from tests.parts.daemon import INSTANCE_ID
-from tests.parts.stolen_bus import with_body
+from tests.parts.forged_envelopes import with_body
 from tests.sources.feed.fleet_house import STRANGER, FleetHouse, at_fleet
 from tests.sources.feed.house import Peer
 
