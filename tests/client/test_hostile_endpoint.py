@@ -6,7 +6,6 @@ import base64
 import itertools
 import json
 import socket
-import threading
 from typing import Any, Callable
 
 import pytest
@@ -18,38 +17,24 @@ from agent.client.trouble import Trouble
 from agent.commands import options, why_host
 from agent.config.fleet_limits import FLEET
 from agent.fleet.messages import description
-from tests.parts.part import Part
+from tests.parts.listener import Listener
 
 Answers = Callable[[], bytes]
 
 
-class Liar(Part):
+class Liar(Listener):
     """A listening socket that answers each request with the given bytes."""
 
     def __init__(self, answer: Answers) -> None:
+        super().__init__()
         self._answer = answer
-        self._door = socket.create_server(("127.0.0.1", 0))
         self.requests: list[bytes] = []
-        self.url = f"http://127.0.0.1:{self._door.getsockname()[1]}"
+        self.url = f"http://{self.place}"
 
-    def begin(self) -> None:
-        """Answer from now on."""
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def finish(self) -> None:
-        """Stop answering."""
-        self._door.shutdown(socket.SHUT_RDWR)
-        self._door.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                sock, _ = self._door.accept()
-            except OSError:
-                return
-            with sock:
-                self.requests.append(sock.recv(1 << 16))
-                sock.sendall(self._answer())
+    def take(self, sock: socket.socket) -> None:
+        """Answer a request."""
+        self.requests.append(sock.recv(1 << 16))
+        sock.sendall(self._answer())
 
 
 def http(body: bytes, first: str = "HTTP/1.1 200 OK", *headers: str) -> bytes:

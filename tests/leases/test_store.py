@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,13 +11,6 @@ from agent.leases.lease import NotDurable, TableFull
 from agent.leases.table import LeaseTable
 from tests.parts.leases import ed25519_key, make_lease
 from tests.parts.stores import Host, served
-
-
-@pytest.fixture(name="host")
-def _host(tmp_path: Path) -> Iterator[Host]:
-    host = Host(tmp_path)
-    yield host
-    host.end()
 
 
 def test_a_restart_keeps_what_is_live_and_its_end(host: Host) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Optional
 
 import pytest
@@ -17,13 +15,6 @@ from agent.sources.replay import ReplayMemoryFull, TooOld
 from tests.parts.journals import Disk
 from tests.parts.leases import make_lease, mark
 from tests.parts.stores import Host, served
-
-
-@pytest.fixture(name="host")
-def _host(tmp_path: Path) -> Iterator[Host]:
-    host = Host(tmp_path)
-    yield host
-    host.end()
 
 
 def fill(host: Host, count: int, lease: Optional[Lease] = None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Callable
@@ -16,13 +15,6 @@ from agent.leases.lease import NotDurable
 from agent.sources.replay import TooOld
 from tests.parts.leases import mark
 from tests.parts.stores import Host, served
-
-
-@pytest.fixture(name="host")
-def _host(tmp_path: Path) -> Iterator[Host]:
-    host = Host(tmp_path)
-    yield host
-    host.end()
 
 
 def _log(journal: Path) -> Path:

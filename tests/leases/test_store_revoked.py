@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Optional
 
 import pytest
@@ -23,13 +21,6 @@ from agent.leases.turns import Turns
 from agent.sources.context import Context
 from agent.sources.intake import Intake
 from tests.parts.stores import Host, served
-
-
-@pytest.fixture(name="host")
-def _host(tmp_path: Path) -> Iterator[Host]:
-    host = Host(tmp_path)
-    yield host
-    host.end()
 
 
 class FailingJournal(Journal):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,13 +11,6 @@ from agent.leases.journal import Journal
 from agent.leases.lease import Lease, NotDurable
 from agent.leases.store import LeaseStore
 from tests.parts.stores import Host, served
-
-
-@pytest.fixture(name="host")
-def _host(tmp_path: Path) -> Iterator[Host]:
-    host = Host(tmp_path)
-    yield host
-    host.end()
 
 
 class SlowJournal(Journal):

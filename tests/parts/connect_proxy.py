@@ -7,57 +7,39 @@ import socket
 import threading
 from typing import Optional
 
-from tests.parts.part import Part
+from tests.parts.listener import Listener
 
 
-class ConnectProxy(Part):
+class ConnectProxy(Listener):
     """A proxy on loopback. It records the heads of requests, and what it relays to servers.
 
     `answer`: what it sends instead of relaying.
     """
 
     def __init__(self, answer: Optional[bytes] = None) -> None:
+        super().__init__()
         self._answer = answer
-        self._door = socket.create_server(("127.0.0.1", 0))
-        self.place = f"127.0.0.1:{self._door.getsockname()[1]}"
         self.heads: list[str] = []
         self.relayed = b""
 
-    def begin(self) -> None:
-        """Take connections from now on."""
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def finish(self) -> None:
-        """Take no more connections."""
-        self._door.shutdown(socket.SHUT_RDWR)
-        self._door.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                sock, _ = self._door.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._take, args=(sock,), daemon=True).start()
-
-    def _take(self, sock: socket.socket) -> None:
-        with sock, contextlib.suppress(OSError):
-            head = b""
-            while b"\r\n\r\n" not in head and (part := sock.recv(4096)):
-                head += part
-            self.heads.append(head.decode("latin-1"))
-            if self._answer is not None:
-                sock.sendall(self._answer)
-                return
-            port = int(head.split(b" ")[1].rpartition(b":")[2])
-            with socket.create_connection(("127.0.0.1", port)) as server:
-                sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                back = threading.Thread(target=self._copy, args=(server, sock), daemon=True)
-                back.start()
-                while data := sock.recv(65536):
-                    self.relayed += data
-                    server.sendall(data)
-                back.join(30)
+    def take(self, sock: socket.socket) -> None:
+        """Answer, or relay to the port that CONNECT names."""
+        head = b""
+        while b"\r\n\r\n" not in head and (part := sock.recv(4096)):
+            head += part
+        self.heads.append(head.decode("latin-1"))
+        if self._answer is not None:
+            sock.sendall(self._answer)
+            return
+        port = int(head.split(b" ")[1].rpartition(b":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as server:
+            sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=self._copy, args=(server, sock), daemon=True)
+            back.start()
+            while data := sock.recv(65536):
+                self.relayed += data
+                server.sendall(data)
+            back.join(30)
 
     @staticmethod
     def _copy(source: socket.socket, sink: socket.socket) -> None:
