@@ -24,6 +24,8 @@ _SSHD = re.compile(r"(sshd: )?\S*sshd\b")
 # The value of an option: one word, or all up to the next option or what sshd adds to its title.
 _WORD, _WORDS = "[^ ]*", r".*?(?= [-\[]|$)"
 _OTHER_FILE = re.compile(r"\s-[46DdeiqtTG]*f\s*(\S+)")
+# Escapes in a unit (systemd.syntax(7)): a code in hexadecimal or octal digits, or a blank.
+_ESCAPE = re.compile(r"\\(?:x([\da-f]{2})|u([\da-f]{4})|([0-7]{3})|[stnr])", re.IGNORECASE)
 # Characters of a file in /proc: sshd's options are shorter, and another process may have 2 MiB.
 _LONGEST = 65536
 
@@ -47,7 +49,7 @@ def configured(root: str) -> Iterator[CommandLine]:
     """The lines that define sshd's command line: files of options, then the units."""
     for name in (os.path.join(root, name) for name in _FILES):
         for number, line in enumerate(text_of(name).split("\n"), 1):
-            if line.strip() and not line.lstrip().startswith("#"):
+            if line.strip() and not line.lstrip().startswith(("#", ";")):
                 yield CommandLine(f"{name}:{number}", line.strip())
     for each in units.all_lines(root):
         if not each.key.startswith(_KEYS):
@@ -67,6 +69,11 @@ def running(root: str, config: Optional[str] = None) -> Iterator[CommandLine]:
             is_meant = config is None or named is None or named[1] == config
             if is_meant and not _runs_another_program(folder):
                 yield line
+
+
+def known(root: str, config: Optional[str] = None) -> list[CommandLine]:
+    """The lines that define sshd's command line, and those of running sshds; see `running`."""
+    return [*configured(root), *running(root, config)]
 
 
 def listening(root: str) -> Iterator[CommandLine]:
@@ -116,24 +123,34 @@ def _values(line: CommandLine, keyword: str, value: str) -> Iterator[str]:
 
     In a file, what is not behind `-o` counts too: it may be a variable's value that is behind one.
     """
-    # sshd allows one equals sign.
-    pattern = rf"(?:^|[ =])(-\w*o[ =]*)?{keyword}(?=[ =$%]|$) ?=? ?({value})"
-    has_option = False
-    for found in re.finditer(pattern, _plain(line), re.IGNORECASE):
-        is_option = bool(found[1])
-        if not (has_option if is_option else line.is_running):
-            yield found[2]
-        has_option = has_option or is_option
+    # sshd allows one equals sign; and none and no blank behind a keyword in quotes.
+    pattern = rf"(?:^|[ =])(?:(-\w*o[ =]*){keyword}|{keyword}(?=[ =$%]|$)) ?=? ?({value})"
+    for text in dict.fromkeys((_plain(line.text), _plain(_decoded(line.text)))):
+        found = list(re.finditer(pattern, text, re.IGNORECASE))
+        yield from [each[2] for each in found if each[1]][:1]
+        yield from [each[2] for each in found if not each[1] and not line.is_running]
 
 
-def _plain(line: CommandLine) -> str:
-    """The line without quotes, which are systemd's, a shell's or sshd's, and with single blanks.
+def _plain(text: str) -> str:
+    """The text without quotes, which are systemd's, a shell's or sshd's, and with single blanks.
 
     With wrong quotes sshd refuses an option; it does not take another value.
     """
-    text = _single_blanks(re.sub(r"[\"'\\]", "", line.text))
+    text = _single_blanks(re.sub(r"[\"'\\]", "", text))
     # In a unit, a variable that is a word of its own is more options (systemd.service(5)).
-    return re.sub(r" \$\w+(?= |$)", " -", text) if line.unit else text
+    return re.sub(r" \$\w+(?= |$)", " -", text) if text.startswith("Exec") else text
+
+
+def _decoded(text: str) -> str:
+    """The text with a unit's escapes decoded."""
+
+    def character(found: re.Match[str]) -> str:
+        digits = found[1] or found[2]
+        if digits or found[3]:
+            return chr(int(digits, 16) if digits else int(found[3], 8))
+        return " "
+
+    return _ESCAPE.sub(character, text)
 
 
 def _single_blanks(text: str) -> str:

@@ -129,8 +129,7 @@ def _require_pam(sshd: Sshd) -> None:
     service = effective.get("pamservicename", "sshd")
     if service != "sshd":
         raise SetupError(f"sshd uses PAM's service {service} (PAMServiceName), not sshd")
-    running = command_lines.running(sshd.root, sshd.config)
-    for _, words in command_lines.pam_faults([*command_lines.configured(sshd.root), *running]):
+    for _, words in command_lines.pam_faults(command_lines.known(sshd.root, sshd.config)):
         raise SetupError(f"{words}. Remove that option, restart sshd, then run this again")
     program = _below(sshd.root, PROGRAM)
     if not os.access(program, os.X_OK):

@@ -52,6 +52,6 @@ def describe(found: Sequence[Slot]) -> str:
 
 def _options(root: str) -> Iterator[Slot]:
     """Commands given by `-o`: in files that define sshd's command line, or to a running sshd."""
-    for line in (*command_lines.configured(root), *command_lines.running(root)):
+    for line in command_lines.known(root):
         if _OPTION.search(line.text):
             yield Slot(line.where, line.text, "", True, line.is_running, line.unit)

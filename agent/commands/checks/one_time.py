@@ -106,6 +106,6 @@ def _sshd(settings: Mapping[str, str]) -> Iterator[Finding]:
 
 def _options(host: Host) -> Iterator[Finding]:
     """Options of sshd's command line, which `sshd -T` does not show."""
-    running = command_lines.running(host.root, host.sshd_config)
-    for name, words in command_lines.pam_faults([*command_lines.configured(host.root), *running]):
+    lines = command_lines.known(host.root, host.sshd_config)
+    for name, words in command_lines.pam_faults(lines):
         yield fault(name, words, "remove that option, then restart sshd")

@@ -53,10 +53,7 @@ def effective(host: Host, user: str, source: str) -> tuple[Optional[dict[str, st
 
 def uses_pam(settings: Effective, host: Host) -> bool:
     """Whether sshd uses PAM: by its files, and by its command line, which overrides them."""
-    lines = [
-        *command_lines.configured(host.root),
-        *command_lines.running(host.root, host.sshd_config),
-    ]
+    lines = command_lines.known(host.root, host.sshd_config)
     off = any(name == "pam-off" for name, _ in command_lines.pam_faults(lines))
     return settings.get("usepam", "yes") == "yes" and not off
 

@@ -7,8 +7,8 @@ kind of cost has a token bucket, and worthless messages must not use up what hon
   and gets it back when an issuer signed it for this host and now. So honest messages, however many,
   use up nothing, and all others together are verified `FLEET.verified_per_second` times at most: a
   seventh of a processor. Receiving and decoding them costs more, and is not limited here. Below
-  that rate a flood leaves every honest message its token. Above it, an honest one has one with the
-  probability (rate of the bucket / rate of the flood); its client tries again. More is not
+  that rate, a flood costs no honest message its token. Above it, an honest message gets one with
+  the probability (rate of the bucket / rate of the flood); its client tries again. More is not
   possible: before verification nothing tells honest from forged, and who can send so much on this
   host's subject has the bus or the connector, and can drop every message without a flood.
 - A message that was answered before is recognised by its digest, before it is verified.
@@ -17,8 +17,8 @@ kind of cost has a token bucket, and worthless messages must not use up what hon
   can invent. What an issuer signed, but not now, has another one: an honest gateway whose clock is
   wrong gets to know it during a flood of the former.
 
-The buckets belong to the role, of which one connection has hold at a time: a connector that
-connects again gets no new ones. New leases have no limit of their own: each that an issuer signed
+The buckets belong to the role, not to a connection: a connector that connects again gets no new
+ones. New leases have no limit of their own: each that an issuer signed
 is due.
 """
 
